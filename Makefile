@@ -1,0 +1,31 @@
+# Two commands: `make demo` and `make test`. Both create what they need.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed-dev
+WSIS := $(VENV)/bin/wsis
+STORE ?= runs
+
+.PHONY: demo test lint install clean-demo
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m pip check
+	touch $@
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(WSIS) run demo --name demo --store $(STORE)
+	$(WSIS) report demo --store $(STORE)
+
+test: $(STAMP)
+	$(MAKE) --no-print-directory lint
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/mypy

@@ -1,0 +1,41 @@
+"""Errors of data, configuration and stores. Each also subclasses the built-in a caller would expect."""
+
+
+class ContractError(Exception):
+    """Base of every error raised where data crosses a boundary."""
+
+
+class DataError(ContractError, ValueError):
+    """The user's data is not what its format promises; names file, field, expected and got."""
+
+
+class ConfigError(ContractError, ValueError):
+    """A configuration is wrong; names file, dotted key, expected and got."""
+
+
+class SchemaError(ContractError, ValueError):
+    """A record breaks its schema; names record, field, expected and got."""
+
+
+class StoreError(ContractError, OSError):
+    """A store cannot be read or written."""
+
+
+class StoreFullError(StoreError):
+    """The disk under a store is full. What had been committed is kept."""
+
+
+class ArtefactMissingError(ContractError, LookupError):
+    """An artefact, run or record that was asked for does not exist."""
+
+
+class CorruptArtefactError(StoreError):
+    """An artefact's files do not match its manifest; names each damaged file."""
+
+    def __init__(self, message: str, files: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.files = files
+
+
+class LockTimeoutError(ContractError, TimeoutError):
+    """Another live process holds the artefact; names its pid and host."""

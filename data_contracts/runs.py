@@ -1,0 +1,87 @@
+"""Run records: which artefact each stage and outer iteration of a named run used."""
+
+import re
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_contracts.errors import ArtefactMissingError, ConfigError, CorruptArtefactError
+from data_contracts.fingerprint import seal, unseal
+from data_contracts.store import Store
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunEntry(BaseModel):
+    """One stage of a run."""
+
+    model_config = ConfigDict(extra="forbid")
+    stage: str
+    outer_iteration: int | None
+    fingerprint: str
+    reused: bool
+    finished: str
+    wall_seconds: float
+
+
+class RunRecord(BaseModel):
+    """A named run: its configuration and, by `stage` or `stage@iteration`, the artefacts it used."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    config_name: str
+    config: dict[str, Any]
+    created: str
+    status: Literal["running", "failed", "completed"] = "running"
+    error: str | None = None
+    overhead_seconds: float = Field(
+        default=0.0, description="orchestration, locking and hashing, all attempts"
+    )
+    entries: dict[str, RunEntry] = Field(default_factory=dict)
+
+
+def check_run_name(name: str) -> str:
+    """`name` if it can be a file name.
+
+    Raises:
+        ConfigError: empty, too long, or with other characters than letters, digits, dot, dash, underscore.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"run name: expected letters, digits, '.', '-', '_' (at most 100), got {name!r}")
+    return name
+
+
+def load_run(store: Store, name: str) -> RunRecord:
+    """The record of a run.
+
+    Raises:
+        ArtefactMissingError: no such run; names those that exist.
+        CorruptArtefactError: the record cannot be read.
+    """
+    text = store.read_text(f"runs/{check_run_name(name)}.json")
+    if text is None:
+        raise ArtefactMissingError(
+            f"no run {name!r} in {store.location}; runs there: {list_runs(store) or 'none'}"
+        )
+    try:
+        return RunRecord.model_validate(unseal(text.encode(), f"runs/{name}.json"))
+    except ValidationError as error:
+        raise CorruptArtefactError(f"run record runs/{name}.json is damaged: {error}", (name,)) from error
+
+
+def save_run(store: Store, record: RunRecord) -> None:
+    """Write a run's record atomically."""
+    store.write_text(
+        f"runs/{check_run_name(record.name)}.json", seal(record.model_dump(mode="json")).decode()
+    )
+
+
+def list_runs(store: Store) -> list[str]:
+    """Names of the runs in a store."""
+    return store.names("runs", ".json")
+
+
+def now() -> str:
+    """Local time, ISO 8601 with offset."""
+    return time.strftime("%FT%T%z")

@@ -1,0 +1,285 @@
+"""The artefact store: `<store>/<stage>/<fingerprint>/` with a manifest written last.
+
+A store is a local folder or an fsspec URL. Stages always work in a local folder that survives a kill;
+`commit` renames it (local) or uploads it with the manifest last (URL), so an artefact exists whole or not at
+all and is never overwritten. A URL store is mirrored artefact by artefact in a local cache.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from pydantic import ValidationError
+
+from data_contracts.atomic import fsync_directory, fsync_tree, full_disk_named, write_atomic
+from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, StoreError
+from data_contracts.fingerprint import SCHEMA_VERSION, seal, sha256_file, unseal
+from data_contracts.locks import exclusive
+from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest
+from data_contracts.records import RecordReader
+from data_contracts.schemas import Schema
+
+DEFAULT_STORE = "runs"
+_PRIVATE = ".work"
+
+
+class Artefact:
+    """A committed artefact on local disk."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    def records(self, schema: Schema) -> RecordReader:
+        """Per-image records.
+
+        Raises:
+            SchemaError, CorruptArtefactError: see RecordReader.
+        """
+        return RecordReader(self.path, schema)
+
+    def file(self, name: str) -> Path:
+        """Path of a file of the artefact.
+
+        Raises:
+            ArtefactMissingError: the manifest lists no such file.
+        """
+        if name not in self.manifest.files:
+            raise ArtefactMissingError(
+                f"{self.path} holds no '{name}'; it holds {sorted(self.manifest.files)[:10]}"
+            )
+        return self.path / name
+
+
+class Store:
+    """Artefacts by stage and fingerprint.
+
+    Args:
+        location: a folder, or a URL with a protocol that fsspec knows (s3://, gs://, memory://, ...).
+    """
+
+    def __init__(self, location: str | Path | None = None) -> None:
+        text = str(location or os.environ.get("WSIS_STORE") or DEFAULT_STORE)
+        self.location = text
+        self._remote: Any = None
+        if "://" in text and not text.startswith("file://"):
+            self._remote, self._remote_root = fsspec.core.url_to_fs(text)
+            cache = Path(os.environ.get("WSIS_CACHE", Path.home() / ".cache" / "wsis"))
+            self.root = cache / hashlib.sha256(text.encode()).hexdigest()[:16]
+        else:
+            self.root = Path(text.removeprefix("file://")).resolve()
+
+    def __repr__(self) -> str:
+        return f"Store({self.location!r})"
+
+    # -- looking ------------------------------------------------------------------------------------------
+    def has(self, stage: str, fingerprint: str) -> bool:
+        """Whether the artefact is committed (its bytes are not checked)."""
+        if (self._path(stage, fingerprint) / MANIFEST_NAME).exists():
+            return True
+        return self._remote is not None and self._remote.exists(self._url(stage, fingerprint, MANIFEST_NAME))
+
+    def open(self, stage: str, fingerprint: str, verify: bool = True) -> Artefact:
+        """A committed artefact, every file's size and sha256 checked unless `verify` is False.
+
+        Raises:
+            ArtefactMissingError: not committed.
+            CorruptArtefactError: files are missing or changed; each is named.
+        """
+        path = self._path(stage, fingerprint)
+        if not (path / MANIFEST_NAME).exists():
+            if self._remote is None or not self.has(stage, fingerprint):
+                raise ArtefactMissingError(f"no artefact {stage}/{fingerprint} in {self.location}")
+            self._download(stage, fingerprint)
+        artefact = Artefact(path, self._read_manifest(path))
+        if verify and (damaged := damaged_files(artefact)):
+            raise CorruptArtefactError(
+                f"artefact {stage}/{fingerprint} is damaged: "
+                + "; ".join(damaged)
+                + f". Run the stage again to repair it: wsis stage {stage} --run RUN",
+                tuple(damaged),
+            )
+        return artefact
+
+    def stages(self) -> list[str]:
+        """Stages with a folder in the local store."""
+        if not self.root.exists():
+            return []
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name != "runs")
+
+    def _read_manifest(self, path: Path, fingerprint: str | None = None) -> Manifest:
+        file = path / MANIFEST_NAME
+        try:
+            manifest = Manifest.model_validate(unseal(file.read_bytes(), str(file)))
+        except ValidationError as error:
+            raise CorruptArtefactError(f"{file} is not a manifest: {error}", (str(file),)) from error
+        if manifest.schema_version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{file}: expected schema version {SCHEMA_VERSION}, got {manifest.schema_version}; "
+                "this store was written by another version of wsis"
+            )
+        if manifest.fingerprint != (fingerprint or path.name):
+            raise CorruptArtefactError(
+                f"{file}: fingerprint {manifest.fingerprint} is not the folder's {path.name}", (str(file),)
+            )
+        return manifest
+
+    # -- writing ------------------------------------------------------------------------------------------
+    @contextmanager
+    def writing(
+        self, stage: str, fingerprint: str, on_wait: Callable[[str], None] = lambda message: None
+    ) -> Iterator[Path]:
+        """Hold the artefact's lock and give its work folder, which a killed process leaves for the next one.
+
+        Raises:
+            StoreError: the store's folder cannot be created.
+        """
+        base = self.root / stage / _PRIVATE
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot create {base}: {error.strerror}") from error
+        with exclusive(base / f"{fingerprint}.lock", on_wait=on_wait):
+            work = base / fingerprint
+            work.mkdir(exist_ok=True)
+            yield work
+
+    def commit(self, stage: str, fingerprint: str, work: Path, manifest: Manifest) -> Artefact:
+        """Turn a work folder into an artefact. The manifest's `files` are filled in here.
+
+        Raises:
+            StoreError: the artefact exists already.
+            StoreFullError: no space left.
+        """
+        final = self._path(stage, fingerprint)
+        if final.exists():
+            raise StoreError(f"{final} exists; artefacts are never overwritten")
+        files = {
+            str(p.relative_to(work)): FileEntry(sha256=sha256_file(p), bytes=p.stat().st_size)
+            for p in sorted(work.rglob("*"))
+            if p.is_file() and p.name != MANIFEST_NAME
+        }
+        manifest = manifest.model_copy(update={"files": files})
+        with full_disk_named(final):
+            write_atomic(work / MANIFEST_NAME, seal(manifest.model_dump(mode="json")))
+            fsync_tree(work)
+            work.rename(final)
+            fsync_directory(final.parent)
+        if self._remote is not None:
+            self._upload(stage, fingerprint, manifest)
+        return Artefact(final, manifest)
+
+    def discard(self, stage: str, fingerprint: str) -> None:
+        """Move an artefact that is damaged or to be recomputed out of the way; the old bytes are kept under
+        `.work/` until the next artefact is committed (see `sweep`)."""
+        path = self._path(stage, fingerprint)
+        if path.exists():
+            aside = self.root / stage / _PRIVATE / f"{fingerprint}.discarded-{time.time_ns()}"
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(aside)
+        if self._remote is not None and self._remote.exists(self._url(stage, fingerprint)):
+            self._remote.rm(self._url(stage, fingerprint), recursive=True)
+
+    def sweep(self, stage: str, fingerprint: str) -> None:
+        """Remove what `discard` set aside, once its replacement is committed."""
+        for aside in (self.root / stage / _PRIVATE).glob(f"{fingerprint}.discarded-*"):
+            shutil.rmtree(aside)
+
+    # -- runs ---------------------------------------------------------------------------------------------
+    def read_text(self, name: str) -> str | None:
+        """Text of a small mutable file (a run record), or None."""
+        if self._remote is not None:
+            url = f"{self._remote_root}/{name}"
+            return self._remote.cat_file(url).decode() if self._remote.exists(url) else None
+        path = self.root / name
+        return path.read_text() if path.exists() else None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a small mutable file atomically."""
+        path = self.root / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot create {path.parent}: {error.strerror}") from error
+        write_atomic(path, text.encode())
+        if self._remote is not None:
+            self._remote.makedirs(os.path.dirname(f"{self._remote_root}/{name}"), exist_ok=True)
+            self._remote.pipe_file(f"{self._remote_root}/{name}", text.encode())
+
+    def names(self, folder: str, suffix: str) -> list[str]:
+        """Names without suffix of the files in a folder of the store."""
+        if self._remote is not None:
+            url = f"{self._remote_root}/{folder}"
+            found = self._remote.ls(url, detail=False) if self._remote.exists(url) else []
+        else:
+            found = [str(p) for p in (self.root / folder).glob(f"*{suffix}")]
+        return sorted(os.path.basename(p).removesuffix(suffix) for p in found if p.endswith(suffix))
+
+    # -- places -------------------------------------------------------------------------------------------
+    def _path(self, stage: str, fingerprint: str) -> Path:
+        return self.root / stage / fingerprint
+
+    def _url(self, stage: str, fingerprint: str, name: str | None = None) -> str:
+        return "/".join(p for p in (self._remote_root, stage, fingerprint, name) if p)
+
+    def _upload(self, stage: str, fingerprint: str, manifest: Manifest) -> None:
+        path = self._path(stage, fingerprint)
+        for name in [*manifest.files, MANIFEST_NAME]:
+            url = self._url(stage, fingerprint, name)
+            self._remote.makedirs(os.path.dirname(url), exist_ok=True)
+            self._remote.put_file(str(path / name), url)
+
+    def _download(self, stage: str, fingerprint: str) -> None:
+        with self.writing(stage, f"download-{fingerprint}") as work:
+            if self._path(stage, fingerprint).exists():
+                return
+            target = work / "artefact"
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            self._remote.get_file(self._url(stage, fingerprint, MANIFEST_NAME), str(target / MANIFEST_NAME))
+            manifest = self._read_manifest(target, fingerprint)
+            for name in manifest.files:
+                destination = target / safe_relative(name)
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                self._remote.get_file(self._url(stage, fingerprint, name), str(destination))
+            target.rename(self._path(stage, fingerprint))
+
+
+def safe_relative(name: str) -> str:
+    """`name` if it stays below its root.
+
+    Raises:
+        StoreError: absolute, or climbs out with '..'.
+    """
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise StoreError(f"path {name!r} leaves its folder")
+    return name
+
+
+def damaged_files(artefact: Artefact) -> list[str]:
+    """Each file of an artefact whose bytes are not the manifest's, with what is wrong. Empty: intact."""
+    damaged = []
+    listed = artefact.manifest.files
+    for name, entry in listed.items():
+        path = artefact.path / safe_relative(name)
+        if not path.exists():
+            damaged.append(f"{path}: missing")
+        elif path.stat().st_size != entry.bytes:
+            damaged.append(f"{path}: expected {entry.bytes} bytes, got {path.stat().st_size}")
+        elif (got := sha256_file(path)) != entry.sha256:
+            damaged.append(f"{path}: expected sha256 {entry.sha256[:12]}…, got {got[:12]}…")
+    present = {str(p.relative_to(artefact.path)) for p in artefact.path.rglob("*") if p.is_file()}
+    damaged += [
+        f"{artefact.path / n}: not in the manifest" for n in sorted(present - set(listed) - {MANIFEST_NAME})
+    ]
+    return damaged

@@ -1,0 +1,1 @@
+"""Orchestration only: the plan of a run, Prefect flows over it, and the `wsis` command."""

@@ -1,0 +1,158 @@
+"""One YAML a run: loaded, overridden by dotted keys, validated; errors name file, key, expected and got."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_contracts.errors import ConfigError
+from stages import (
+    conditional,
+    dataset,
+    evaluation,
+    prediction,
+    predictions,
+    prm_baseline,
+    prm_classifier,
+    prm_seeds,
+    proposals,
+    pseudo_labels,
+)
+from stages.base import Execution
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run. Each section is the Config beside its stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    data: dataset.Config
+    prm_classifier: prm_classifier.Config
+    prm_seeds: prm_seeds.Config
+    proposals: proposals.Config
+    prm_baseline: prm_baseline.Config
+    conditional: conditional.Config
+    pseudo_labels: pseudo_labels.Config
+    prediction: prediction.Config
+    predictions: predictions.Config
+    evaluation: evaluation.Config
+    outer_iterations: int = Field(4, ge=1, le=20, description="T of the alternation (paper: 4)")
+    seed: int = Field(0, ge=0, lt=2**31)
+    execution: Execution = Execution()
+
+
+def configs_folder() -> Path:
+    """Folder of the configurations that ship with wsis."""
+    return Path(str(resources.files("configs")._paths[0]))  # type: ignore[attr-defined]
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name -> file of the shipped configurations."""
+    folder = configs_folder()
+    return {str(p.relative_to(folder).with_suffix("")): p for p in sorted(folder.rglob("*.yaml"))}
+
+
+def find_config(name_or_path: str) -> Path:
+    """The file of a shipped name or of a path.
+
+    Raises:
+        ConfigError: neither; names the nearest shipped names.
+    """
+    shipped = shipped_configs()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    near = difflib.get_close_matches(name_or_path, shipped, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"config {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")
+
+
+def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """A validated configuration.
+
+    Args:
+        overrides: `dotted.key=value`, the value read as YAML.
+
+    Raises:
+        ConfigError: naming file, dotted key, expected and got for everything that is wrong.
+    """
+    path = find_config(name_or_path)
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    return build_config(tree, str(path), overrides)
+
+
+def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Validate a tree of plain values with overrides; `where` names its origin in errors."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where}: expected a mapping of sections, got {type(tree).__name__}")
+    tree = _copy(tree)
+    for override in overrides:
+        apply_override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in _problems(error))
+        raise ConfigError(f"{where}: {error.error_count()} problem(s)\n{problems}") from error
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set `dotted.key=value` in a tree of plain values.
+
+    Raises:
+        ConfigError: no '=', an empty key, a value that is not YAML, or a key below something that is no section.
+    """
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {override!r}: expected dotted.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
+    node = tree
+    for i, part in enumerate(parts[:-1]):
+        child = node.get(part)
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override!r}: '{'.'.join(parts[: i + 1])}' is no section but {child!r}")
+        node = child
+    node[parts[-1]] = value
+
+
+def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(p) for p in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            names = _field_names(problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            lines.append(f"{key}: unknown key{hint} (known: {', '.join(names)})")
+        elif problem["type"] == "missing":
+            lines.append(f"{key}: required, but absent")
+        else:
+            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
+    return lines
+
+
+def _field_names(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = RunConfig
+    for part in location:
+        info = getattr(model, "model_fields", {}).get(part)
+        model = info.annotation if info is not None else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+    return list(model.model_fields)

@@ -1,0 +1,46 @@
+"""The Prefect flow `wsis`, deployment `full-training`: all stages through the outer iterations."""
+
+from typing import Any
+
+from prefect import flow
+
+from data_contracts.store import Store
+from flows.config import load_config
+from flows.plan import Node
+from flows.runner import Runner
+from flows.tasks import PrefectProgress, prefect_wrap, publish_results
+from stages.base import Outcome
+
+
+@flow(name="wsis", flow_run_name="{run_name}", persist_result=False)
+def full_training(
+    config: str = "demo",
+    run_name: str = "demo",
+    overrides: list[str] | None = None,
+    seed: int | None = None,
+    store: str | None = None,
+) -> list[dict[str, Any]]:
+    """Run a configuration to the end; what is intact in the store is reused.
+
+    Args:
+        config: name of a shipped configuration, or path of a YAML file on the worker.
+        run_name: name of the run; the same name goes on with an interrupted run.
+        overrides: `dotted.key=value` items.
+        seed: overrides the configuration's seed.
+        store: folder or fsspec URL; default the worker's WSIS_STORE, else ./runs.
+
+    Returns:
+        The rows of results, as `wsis results --json` prints them.
+    """
+    changes = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
+    opened = Store(store)
+    runner = Runner(
+        opened, run_name, load_config(config, changes), config_name=config, progress=PrefectProgress(run_name)
+    )
+
+    def after(node: Node, outcome: Outcome) -> None:
+        if node.stage.name == "evaluation":
+            publish_results(opened, runner.record)
+
+    runner.run(wrap=prefect_wrap, after=after)
+    return publish_results(opened, runner.record)

@@ -1,0 +1,158 @@
+"""The plan of a run: which stage reads which artefacts, in the order of the method (docs/method.md, outer loop)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from data_contracts.errors import ArtefactMissingError, ConfigError
+from flows.config import RunConfig
+from stages import (
+    conditional,
+    dataset,
+    evaluation,
+    ground_truth,
+    prediction,
+    predictions,
+    prm_baseline,
+    prm_classifier,
+    prm_seeds,
+    proposals,
+    pseudo_labels,
+)
+from stages.base import Stage, StageConfig
+
+
+@dataclass(frozen=True)
+class Node:
+    """One execution of a stage within a run.
+
+    Attributes:
+        name: `prm_seeds`, `predictions.val`, `evaluation.prediction`.
+        inputs: the stage's input name -> key of the node that makes it.
+    """
+
+    name: str
+    stage: Stage
+    config: StageConfig
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outer_iteration: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Name in the run record, `prediction@2`."""
+        return self.name if self.outer_iteration is None else f"{self.name}@{self.outer_iteration}"
+
+
+def plan(config: RunConfig) -> list[Node]:
+    """All nodes of a run in an order in which every input comes before its reader."""
+    nodes = list(_before_the_loop(config))
+    for t in range(1, config.outer_iterations + 1):
+        nodes += _iteration(config, t)
+    return nodes
+
+
+def _before_the_loop(config: RunConfig) -> Iterator[Node]:
+    data = {"dataset": "dataset"}
+    yield Node("dataset", dataset.STAGE, config.data)
+    yield Node("ground_truth", ground_truth.STAGE, config.data)
+    yield Node("prm_classifier", prm_classifier.STAGE, config.prm_classifier, data)
+    yield Node("proposals", proposals.STAGE, config.proposals, data)
+    trained = {**data, "prm_classifier": "prm_classifier"}
+    yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, trained)
+    yield Node("prm_baseline", prm_baseline.STAGE, config.prm_baseline, {**trained, "proposals": "proposals"})
+    yield Node(
+        "evaluation.prm_baseline",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "prm_baseline": "prm_baseline", "proposals": "proposals"},
+    )
+
+
+def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
+    data = {"dataset": "dataset", "proposals": "proposals"}
+    seeds = {**data, "prm_seeds": "prm_seeds"}
+    learned = {
+        "train_predictions": f"predictions.train@{t - 1}",
+        "previous": f"conditional@{t - 1}",
+    }
+    if t > 1:
+        yield Node(
+            "predictions.train",
+            predictions.STAGE,
+            config.predictions.model_copy(update={"split": "train"}),
+            {"dataset": "dataset", "prediction": f"prediction@{t - 1}"},
+            t - 1,
+        )
+    yield Node(
+        "conditional", conditional.STAGE, config.conditional, {**seeds, **(learned if t > 1 else {})}, t
+    )
+    yield Node(
+        "pseudo_labels",
+        pseudo_labels.STAGE,
+        config.pseudo_labels,
+        {**seeds, "conditional": f"conditional@{t}"},
+        t,
+    )
+    yield Node(
+        "evaluation.pseudo_labels",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "pseudo_labels": f"pseudo_labels@{t}", "proposals": "proposals"},
+        t,
+    )
+    before = {"previous": f"prediction@{t - 1}"} if t > 1 else {}
+    yield Node(
+        "prediction",
+        prediction.STAGE,
+        config.prediction,
+        {**data, "pseudo_labels": f"pseudo_labels@{t}", **before},
+        t,
+    )
+    yield Node(
+        "predictions.val",
+        predictions.STAGE,
+        config.predictions.model_copy(update={"split": "val"}),
+        {"dataset": "dataset", "prediction": f"prediction@{t}"},
+        t,
+    )
+    yield Node(
+        "evaluation.prediction",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "predictions": f"predictions.val@{t}"},
+        t,
+    )
+
+
+def select(nodes: list[Node], name: str, iteration: int | None) -> list[Node]:
+    """The nodes meant by `wsis stage NAME --iteration T`: by node or stage name, of one or every iteration.
+
+    Raises:
+        ConfigError: no such stage (names those there are) or iteration.
+    """
+    wanted = name.replace("-", "_")
+    named = [n for n in nodes if wanted in (n.name, n.stage.name)]
+    if not named:
+        known = sorted({n.name for n in nodes} | {n.stage.name for n in nodes})
+        raise ConfigError(f"stage {name!r}: expected one of {', '.join(known)}")
+    if iteration is None:
+        return named
+    found = [n for n in named if n.outer_iteration == iteration]
+    if not found:
+        there = sorted({n.outer_iteration for n in named if n.outer_iteration is not None})
+        raise ConfigError(
+            f"stage {name}: expected --iteration in {there or 'nothing (no outer loop)'}, got {iteration}"
+        )
+    return found
+
+
+def missing_inputs(node: Node, has: Callable[[str], bool]) -> None:
+    """Check that every input of a node is there.
+
+    Raises:
+        ArtefactMissingError: names the first missing input and the command that makes it.
+    """
+    for key in node.inputs.values():
+        if not has(key):
+            stage, _, t = key.partition("@")
+            command = f"wsis stage {stage} --run RUN" + (f" --iteration {t}" if t else "")
+            raise ArtefactMissingError(f"{node.key} needs {key}, which this run has not computed: {command}")

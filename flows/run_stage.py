@@ -1,0 +1,34 @@
+"""The Prefect flow `wsis` for one stage: deployments `prm-seeds`, `proposals`, `pseudo-labels`, ..."""
+
+from prefect import flow
+
+from data_contracts.store import Store
+from flows.runner import Runner
+from flows.tasks import PrefectProgress, prefect_wrap, publish_results
+
+
+@flow(name="wsis", flow_run_name="{run_name}-{stage}", persist_result=False)
+def run_stage(
+    stage: str,
+    run_name: str = "demo",
+    iteration: int | None = None,
+    overrides: list[str] | None = None,
+    force: bool = False,
+    store: str | None = None,
+) -> dict[str, str]:
+    """Recompute one stage of a run from its stored artefacts.
+
+    Args:
+        stage: stage or node name, `prm_seeds` or `prm-seeds`.
+        iteration: outer iteration; default all that the run has computed.
+        force: compute again although the artefact is intact.
+
+    Returns:
+        Key of each node -> fingerprint of its artefact.
+    """
+    opened = Store(store)
+    runner = Runner(opened, run_name, progress=PrefectProgress(run_name))
+    done = runner.run_stage(stage, iteration, tuple(overrides or ()), force, wrap=prefect_wrap)
+    if any(node.stage.name == "evaluation" for node, _ in done):
+        publish_results(opened, runner.record)
+    return {node.key: outcome.artefact.fingerprint for node, outcome in done}

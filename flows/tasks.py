@@ -1,0 +1,84 @@
+"""The only Prefect tasks: a node of the plan, its progress artifact, and the table of results."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from data_contracts.runs import RunRecord
+from data_contracts.store import Store
+from flows.plan import Node
+from reporting.results import THRESHOLDS, results_of
+from stages.base import Outcome
+from stages.progress import Progress
+
+_UPDATE_SECONDS = 5.0
+
+
+@task(name="stage", task_run_name="{key}", cache_policy=NO_CACHE, persist_result=False)
+def stage_task(key: str, work: Callable[[], Outcome]) -> Outcome:
+    """Execute one node. Reuse is decided by the store, never by Prefect's cache."""
+    return work()
+
+
+def prefect_wrap(node: Node, work: Callable[[], Outcome]) -> Outcome:
+    """`wrap` of `Runner.run`: each node is a task run."""
+    return stage_task(node.key, work)
+
+
+class PrefectProgress(Progress):
+    """Progress that also writes to the flow run's log and keeps a progress artifact for each long piece."""
+
+    def __init__(self, run_name: str) -> None:
+        super().__init__([self._update])
+        self._run_name = run_name
+        self._artifacts: dict[str, tuple[UUID, float]] = {}
+
+    def log(self, message: str) -> None:
+        get_run_logger().info(message)
+
+    def _update(self, description: str, share: float) -> None:
+        now, percent = time.monotonic(), round(100 * min(1.0, share), 1)
+        known = self._artifacts.get(description)
+        if known is None:
+            created = create_progress_artifact(
+                percent,
+                key=artifact_key(self._run_name, description),
+                description=f"{self._run_name}: {description}",
+            )
+            if isinstance(created, UUID):
+                self._artifacts[description] = (created, now)
+        elif now - known[1] >= _UPDATE_SECONDS or share >= 1.0:
+            update_progress_artifact(known[0], percent)
+            self._artifacts[description] = (known[0], now)
+
+
+def artifact_key(*parts: str) -> str:
+    """A key Prefect accepts: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(("wsis", *parts)).lower()).strip("-")
+
+
+def publish_results(store: Store, record: RunRecord) -> list[dict[str, Any]]:
+    """Write the mAP of everything evaluated so far as a Prefect table artifact."""
+    rows = results_of(store, record)
+    table = [
+        {
+            "kind": row["kind"],
+            "outer iteration": row["outer_iteration"] if row["outer_iteration"] is not None else "-",
+            "split": row["split"],
+            **{
+                f"mAP {t}": "-" if row["mAP"][t] is None else round(100 * row["mAP"][t], 2)
+                for t in THRESHOLDS
+            },
+        }
+        for row in rows
+    ]
+    create_table_artifact(
+        table, key=artifact_key(record.name, "results"), description=f"mAP^r of run {record.name}"
+    )
+    return rows

@@ -1,0 +1,1 @@
+"""Read-only views over artefacts: tables, overlays, plots, one HTML page a run."""

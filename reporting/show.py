@@ -1,0 +1,156 @@
+"""What lies in a store, in words: runs, a run's stages, one artefact, damage."""
+
+from typing import Any
+
+import numpy as np
+
+from data_contracts.errors import ArtefactMissingError, ConfigError, ContractError
+from data_contracts.manifest import Manifest
+from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run
+from data_contracts.schemas import SCHEMAS
+from data_contracts.store import Artefact, Store, damaged_files
+
+_SHAPES_FROM_IMAGES = 200
+
+
+def runs_text(store: Store) -> str:
+    """One line a run."""
+    lines = []
+    for name in list_runs(store):
+        record = load_run(store, name)
+        error = f"  ({record.error})" if record.error and record.status == "failed" else ""
+        lines.append(
+            f"{name:24s} {record.status:10s} {len(record.entries):3d} artefacts  {record.created}  "
+            f"{record.config_name}{error}"
+        )
+    return "\n".join(lines) or f"no runs in {store.location}"
+
+
+def run_text(store: Store, record: RunRecord) -> str:
+    """A run's stages with what each cost."""
+    lines = [
+        f"run {record.name}: {record.status}" + (f" ({record.error})" if record.error else ""),
+        f"config {record.config_name}, created {record.created}",
+        "",
+        f"{'stage':28s} {'artefact':34s} {'wall s':>8s} {'cpu s':>8s} {'peak MB':>8s} {'size MB':>8s}",
+    ]
+    wall = 0.0
+    for key, entry in record.entries.items():
+        manifest = _manifest(store, entry)
+        if manifest is None:
+            lines.append(
+                f"{key:28s} {entry.stage}/{entry.fingerprint}  not in the store, or damaged: wsis verify"
+            )
+            continue
+        wall += manifest.wall_seconds
+        size = sum(f.bytes for f in manifest.files.values())
+        lines.append(
+            f"{key:28s} {entry.stage + '/' + entry.fingerprint:34s} {manifest.wall_seconds:8.1f} "
+            f"{manifest.cpu_seconds:8.1f} {manifest.peak_memory_bytes / 1e6:8.0f} {size / 1e6:8.1f}"
+        )
+    lines.append(f"\nstages {wall:.0f} s; orchestration, hashing and locking {record.overhead_seconds:.1f} s")
+    return "\n".join(lines)
+
+
+def _manifest(store: Store, entry: RunEntry) -> Manifest | None:
+    try:
+        return store.open(entry.stage, entry.fingerprint, verify=False).manifest
+    except ContractError:
+        return None
+
+
+def artefact_text(store: Store, record: RunRecord, key: str) -> str:
+    """What one artefact of a run holds.
+
+    Raises:
+        ConfigError: the run has no such key.
+    """
+    artefact = store.open(*_entry(record, key), verify=False)
+    m = artefact.manifest
+    lines = [
+        f"{key}: {artefact.path}",
+        f"stage {m.stage} version {m.algorithm_version}, contract {m.contract}, fingerprint {m.fingerprint}",
+        f"created {m.created} by wsis {m.code_version}, seed {m.seed}"
+        + (f", outer iteration {m.outer_iteration}" if m.outer_iteration else ""),
+        f"wall {m.wall_seconds:.1f} s, cpu {m.cpu_seconds:.1f} s, peak memory {m.peak_memory_bytes / 1e6:.0f} MB, "
+        f"{sum(f.bytes for f in m.files.values()) / 1e6:.1f} MB in {len(m.files)} files",
+        "supervision: " + "; ".join(m.supervision),
+        "parents:",
+        *(f"  {name:18s} {p.stage}/{p.fingerprint}" for name, p in m.parents.items()),
+        "counts:",
+        *(f"  {name:18s} {_short(value)}" for name, value in m.counts.items()),
+        "config:",
+        *(f"  {name:18s} {_short(value)}" for name, value in m.config.items()),
+    ]
+    if m.contract in SCHEMAS:
+        lines += _shape_lines(artefact)
+    else:
+        lines += ["files:", *(f"  {name}  {f.bytes} bytes" for name, f in m.files.items())]
+    return "\n".join(lines)
+
+
+def _entry(record: RunRecord, key: str) -> tuple[str, str]:
+    entry = record.entries.get(key)
+    if entry is None:
+        raise ConfigError(
+            f"run {record.name} holds no {key!r}; it holds {', '.join(record.entries) or 'nothing yet'}"
+        )
+    return entry.stage, entry.fingerprint
+
+
+def _shape_lines(artefact: Artefact) -> list[str]:
+    schema = SCHEMAS[artefact.manifest.contract]
+    reader = artefact.records(schema)
+    ids = reader.ids[:: max(1, len(reader) // _SHAPES_FROM_IMAGES)]
+    lines = [f"records: {len(reader)} images (shapes over {len(ids)} of them)"]
+    for name, field in schema.fields.items():
+        shapes = np.array([reader.read(i, (name,))[name].shape for i in ids]).reshape(
+            len(ids), len(field.shape)
+        )
+        spans = (
+            [
+                str(low) if low == high else f"{low}–{high}"
+                for low, high in zip(shapes.min(axis=0), shapes.max(axis=0), strict=True)
+            ]
+            if len(ids)
+            else []
+        )
+        symbols = ", ".join(str(s) for s in field.shape)
+        lines.append(f"  {name:20s} {field.dtype:8s} [{symbols}] = [{', '.join(spans)}]  {field.doc}")
+    return lines
+
+
+def _short(value: Any, limit: int = 140) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def verify_store(store: Store, run_name: str | None = None) -> tuple[int, list[str]]:
+    """Hash every file of a run's artefacts, or of all artefacts and run records.
+
+    Returns:
+        Number of artefacts checked, and a line for each damaged or missing file.
+    """
+    problems: list[str] = []
+    pairs: list[tuple[str, str]] = []
+    for name in [run_name] if run_name else list_runs(store):
+        try:
+            record = load_run(store, name)
+        except ArtefactMissingError:
+            raise
+        except ContractError as error:
+            problems.append(str(error))
+            continue
+        pairs += [(e.stage, e.fingerprint) for e in record.entries.values()]
+    if run_name is None:
+        for stage in store.stages():
+            pairs += [
+                (stage, p.name) for p in (store.root / stage).iterdir() if (p / "manifest.json").exists()
+            ]
+    unique = list(dict.fromkeys(pairs))
+    for stage, fingerprint in unique:
+        try:
+            problems += damaged_files(store.open(stage, fingerprint, verify=False))
+        except ContractError as error:
+            problems.append(f"{stage}/{fingerprint}: {error}")
+    return len(unique), problems

@@ -1,0 +1,1 @@
+"""One file a stage: a Config and `run(inputs, config, context)`, which writes one artefact."""

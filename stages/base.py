@@ -1,0 +1,326 @@
+"""What a stage is, and how one is executed: reuse, lock, resume, run, check, commit."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts.atomic import full_disk_named, write_atomic
+from data_contracts.errors import ArtefactMissingError, CorruptArtefactError
+from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
+from data_contracts.manifest import Manifest, Parent
+from data_contracts.runs import now
+from data_contracts.store import Artefact, Store
+from stages.progress import Bar, Progress
+
+__all__ = [
+    "Artefact",
+    "Bar",
+    "Execution",
+    "Stage",
+    "StageConfig",
+    "StageContext",
+    "execute",
+    "execution_only",
+]
+
+_TIMING = "timing.json"
+
+
+def execution_only(default: Any = ..., **kwargs: Any) -> Any:
+    """A config field that changes where or how fast a stage runs but not its result: not in the fingerprint."""
+    return Field(default, json_schema_extra={"execution_only": True}, **kwargs)
+
+
+class StageConfig(BaseModel):
+    """Base of all stage configurations: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The configuration as JSON without execution-only fields."""
+        return _identity(self)
+
+
+def _identity(model: BaseModel) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    dumped = model.model_dump(mode="json")
+    for name, info in type(model).model_fields.items():
+        extra = info.json_schema_extra
+        if isinstance(extra, dict) and extra.get("execution_only"):
+            continue
+        value = getattr(model, name)
+        result[name] = _identity(value) if isinstance(value, BaseModel) else dumped[name]
+    return result
+
+
+class Execution(BaseModel):
+    """Where and how to run; never part of a fingerprint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
+    threads: int = Field(default=0, ge=0, le=256, description="torch threads; 0: one a core")
+    checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
+
+    def torch_device(self) -> torch.device:
+        """The device to use.
+
+        Raises:
+            ValueError: CUDA is asked for and there is none.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                "execution.device: expected a CUDA device because it is 'cuda', but torch "
+                f"{torch.__version__} sees none; use --set execution.device=auto"
+            )
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+
+@dataclass
+class StageContext:
+    """What a running stage is given besides inputs and configuration.
+
+    Attributes:
+        workdir: the folder to write into; the same one after a kill.
+        seed: the run's seed; derive every random stream from it and from the step or image.
+        counts: numbers and lists for the manifest.
+    """
+
+    workdir: Path
+    seed: int
+    outer_iteration: int | None
+    execution: Execution
+    progress: Progress
+    stage: str
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name for progress lines, `prediction@2`."""
+        return self.stage if self.outer_iteration is None else f"{self.stage}@{self.outer_iteration}"
+
+    @property
+    def device(self) -> torch.device:
+        return self.execution.torch_device()
+
+    def log(self, message: str) -> None:
+        self.progress.log(f"{self.title}: {message}")
+
+    def track(
+        self, items: Iterable[Any], total: int, description: str = "", unit: str = "it"
+    ) -> Iterable[Any]:
+        return self.progress.track(items, total, f"{self.title} {description}".strip(), unit)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A small JSON file of the artefact."""
+        write_atomic(self.workdir / name, json.dumps(value, indent=1, allow_nan=False).encode())
+
+
+Run = Callable[[Mapping[str, Artefact], Any, StageContext], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: a pure function from artefacts and configuration to one artefact.
+
+    Attributes:
+        version: raised whenever the code changes the result (ALGORITHM_VERSION).
+        inputs: names of required input artefacts; `optional` may be absent.
+        contract: schema of its records, or another name for what it holds ("weights", "metrics").
+        supervision: sources of labels the stage itself adds, from its config.
+        content_digest: digest of external content that the stage reads.
+        check: fails early on a configuration that cannot run here (missing weights, no device).
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    run: Run
+    inputs: tuple[str, ...]
+    contract: str
+    optional: tuple[str, ...] = ()
+    supervision: Callable[[Any], Sequence[str]] = lambda config: ()
+    content_digest: Callable[[Any], str] | None = None
+    check: Callable[[Any], None] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The artefact of an executed stage and whether it was there already."""
+
+    artefact: Artefact
+    reused: bool
+    wall_seconds: float
+    overhead_seconds: float
+
+
+def execute(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artefact],
+    store: Store,
+    seed: int = 0,
+    outer_iteration: int | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Outcome:
+    """Give the stage's artefact: the stored one if it is intact, else compute and commit it.
+
+    A damaged artefact is set aside and recomputed. Two processes at the same artefact: the second waits,
+    says who holds it, and reuses the result.
+
+    Raises:
+        ValueError: a required input is missing from `inputs` or an unknown one is given.
+        StoreError, DataError, WsisError: as the stage raises; what it had committed stays for the next try.
+    """
+    start = time.monotonic()
+    execution, progress = execution or Execution(), progress or Progress()
+    unknown = set(inputs) - set(stage.inputs) - set(stage.optional)
+    if unknown or (missing := set(stage.inputs) - set(inputs)):
+        raise ValueError(f"stage {stage.name}: unknown inputs {sorted(unknown)}, missing {sorted(missing)}")
+    content = stage.content_digest(config) if stage.content_digest else None
+    parents = {name: a.fingerprint for name, a in inputs.items()}
+    identity = fingerprint(
+        stage.name, stage.version, config.identity(), parents, seed, outer_iteration, content
+    )
+    with store.writing(stage.name, identity, on_wait=progress.log) as work:
+        if not force and (found := _intact(store, stage.name, identity, progress)):
+            _remove_empty(work)
+            return Outcome(found, True, 0.0, time.monotonic() - start)
+        context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
+        timing = _run(stage, config, inputs, context)
+        began_commit = time.monotonic()
+        if store.has(stage.name, identity):
+            store.discard(stage.name, identity)
+        artefact = store.commit(
+            stage.name,
+            identity,
+            work,
+            _manifest(stage, config, inputs, context, identity, content, timing),
+        )
+        store.sweep(stage.name, identity)
+        overhead = time.monotonic() - began_commit
+    return Outcome(artefact, False, timing["wall"], overhead)
+
+
+def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Artefact | None:
+    try:
+        return store.open(stage, identity)
+    except ArtefactMissingError:
+        return None
+    except CorruptArtefactError as error:
+        progress.log(f"{error}")
+        progress.log(f"{stage}/{identity} is set aside and computed again")
+        store.discard(stage, identity)
+        return None
+
+
+def _remove_empty(work: Path) -> None:
+    if not any(work.iterdir()):
+        work.rmdir()
+
+
+def _run(
+    stage: Stage, config: StageConfig, inputs: Mapping[str, Artefact], context: StageContext
+) -> dict[str, float]:
+    if stage.check is not None:
+        stage.check(config)
+    torch.set_num_threads(context.execution.threads or os.cpu_count() or 1)
+    _reset_peak_memory()
+    timing_file = context.workdir / _TIMING
+    before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
+    wall, cpu = time.monotonic(), _cpu_seconds()
+    context.log("starts" if not timing_file.exists() else "goes on from what an earlier try left")
+    try:
+        with full_disk_named(context.workdir):
+            stage.run(inputs, config, context)
+    finally:
+        spent = {
+            "wall": before["wall"] + time.monotonic() - wall,
+            "cpu": before["cpu"] + _cpu_seconds() - cpu,
+        }
+        write_atomic(timing_file, json.dumps(spent).encode())
+    timing_file.unlink()
+    context.log(f"done in {spent['wall']:.1f} s")
+    return spent
+
+
+def _manifest(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artefact],
+    context: StageContext,
+    identity: str,
+    content: str | None,
+    timing: Mapping[str, float],
+) -> Manifest:
+    lineage = {source for a in inputs.values() for source in a.manifest.supervision}
+    lineage.update(stage.supervision(config))
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        stage=stage.name,
+        algorithm_version=stage.version,
+        fingerprint=identity,
+        contract=stage.contract,
+        outer_iteration=context.outer_iteration,
+        seed=context.seed,
+        config=config.identity(),
+        content=content,
+        parents={n: Parent(stage=a.manifest.stage, fingerprint=a.fingerprint) for n, a in inputs.items()},
+        supervision=sorted(lineage),
+        counts=context.counts,
+        files={},
+        wall_seconds=timing["wall"],
+        cpu_seconds=timing["cpu"],
+        peak_memory_bytes=_peak_memory(),
+        created=now(),
+        code_version=metadata.version("wsis"),
+        environment=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record; not part of any fingerprint."""
+    names = ("torch", "mmdet", "mmengine", "numpy", "zarr", "opencv-python", "higra")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _reset_peak_memory() -> None:
+    if sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except PermissionError:
+            return  # some containers forbid it: the peak is then that of the process so far
+
+
+def _peak_memory() -> int:
+    """Peak resident bytes of this process since the stage began, plus that of its largest finished child."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                peak = int(line.split()[1]) * 1024
+    return peak

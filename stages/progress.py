@@ -1,0 +1,105 @@
+"""Progress of long work: a bar in a terminal, plain lines in a log, callbacks for an orchestrator."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+Listener = Callable[[str, float], None]
+"""Called with (description, share done in [0, 1]) at most once a second."""
+
+LOG_INTERVAL_SECONDS = 15.0
+
+
+class Bar:
+    """One piece of work with a known total."""
+
+    def __init__(
+        self, total: int, description: str, unit: str, initial: int, listeners: list[Listener]
+    ) -> None:
+        self.total, self.description, self.unit = total, description, unit
+        self.done = self._initial = initial
+        self._listeners, self._notes = listeners, ""
+        self._start = self._last_line = time.monotonic()
+        self._last_call = 0.0
+        self._terminal = sys.stderr.isatty()
+        self._tqdm = (
+            tqdm(total=total, desc=description, unit=unit, initial=initial, dynamic_ncols=True)
+            if self._terminal
+            else None
+        )
+
+    def update(self, n: int = 1, notes: Mapping[str, float] | None = None) -> None:
+        """`n` more units are done; `notes` (losses) are shown beside."""
+        self.done += n
+        if notes:
+            self._notes = " ".join(f"{k} {v:.4g}" for k, v in notes.items())
+        now = time.monotonic()
+        if self._tqdm is not None:
+            self._tqdm.update(n)
+            self._tqdm.set_postfix_str(self._notes, refresh=False)
+        elif now - self._last_line >= LOG_INTERVAL_SECONDS:
+            self._last_line = now
+            self._print(now)
+        if now - self._last_call >= 1.0:
+            self._last_call = now
+            for listener in self._listeners:
+                listener(self.description, self.done / max(1, self.total))
+
+    def _print(self, now: float) -> None:
+        meter = tqdm.format_meter(
+            self.done,
+            self.total,
+            now - self._start,
+            unit=self.unit,
+            initial=self._initial,
+            prefix=self.description,
+            bar_format="{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f}%) in {elapsed}, {remaining} left,"
+            " {rate_fmt}",
+        )
+        print(meter + (f" | {self._notes}" if self._notes else ""), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Print the last line and tell the listeners."""
+        if self._tqdm is not None:
+            self._tqdm.close()
+        elif self.done > self._initial:
+            self._print(time.monotonic())
+        for listener in self._listeners:
+            listener(self.description, self.done / max(1, self.total))
+
+
+class Progress:
+    """Makes bars that report to the terminal or log and to `listeners`."""
+
+    def __init__(self, listeners: Iterable[Listener] = (), quiet: bool = False) -> None:
+        self.listeners = list(listeners)
+        self._quiet = quiet
+
+    def log(self, message: str) -> None:
+        """One line, above any bar."""
+        if not self._quiet:
+            tqdm.write(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr)
+            sys.stderr.flush()
+
+    @contextmanager
+    def bar(self, total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator[Bar]:
+        """A bar for `total` units of which `initial` are done already."""
+        bar = Bar(total, description, unit, initial, self.listeners)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+    def track(
+        self, items: Iterable[T], total: int, description: str, unit: str = "it", initial: int = 0
+    ) -> Iterator[T]:
+        """Yield `items`, counting each as done when the next is asked for."""
+        with self.bar(total, description, unit, initial) as bar:
+            for item in items:
+                yield item
+                bar.update()

@@ -1,0 +1,109 @@
+"""What a reader gives: one `ImageRecord` an image, one `TruthRecord` an image for evaluation alone.
+
+Suffixes: M annotated classes, N instances, C classes, H W image.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["train", "val"]
+ROLES: tuple[Role, ...] = ("train", "val")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRecord:
+    """An image and its weak labels.
+
+    | field      | type           | meaning                                                              |
+    | ---------- | -------------- | -------------------------------------------------------------------- |
+    | image_id   | str            | unique in the whole data set                                         |
+    | split      | str            | the part it plays: train or val                                      |
+    | file_name  | str            | path below the data root                                             |
+    | encoded    | bytes          | the image file as the user gave it                                   |
+    | height     | int            | pixels, after EXIF rotation                                          |
+    | width      | int            | pixels, after EXIF rotation                                          |
+    | labels     | int32 [M]      | classes annotated in the image, 1..C, sorted, unique                 |
+    | boxes      | float32 [N, 4] | xyxy pixels, x2 y2 exclusive, inside the image                       |
+    | box_labels | int32 [N]      | class of each box, 1..C                                              |
+    """
+
+    image_id: str
+    split: str
+    file_name: str
+    encoded: bytes
+    height: int
+    width: int
+    labels: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    box_labels: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class TruthRecord:
+    """The instances of an image. For evaluation alone: no training stage may read one.
+
+    | field    | type           | meaning                                              |
+    | -------- | -------------- | ---------------------------------------------------- |
+    | image_id | str            | as in `ImageRecord`                                  |
+    | split    | str            | train or val                                         |
+    | height   | int            | pixels                                               |
+    | width    | int            | pixels                                               |
+    | masks    | tuple of bytes | N masks, COCO compressed run lengths                 |
+    | labels   | int32 [N]      | class of each instance, 1..C                         |
+    | boxes    | float32 [N, 4] | tight boxes of the masks, xyxy, x2 y2 exclusive      |
+    | void     | bytes          | run lengths of the pixels without label, maybe none  |
+    """
+
+    image_id: str
+    split: str
+    height: int
+    width: int
+    masks: tuple[bytes, ...]
+    labels: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    void: bytes
+
+
+class DatasetSource(Protocol):
+    """A data set with a train part, a val part, or both. Every method may raise DataError."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; the class of index j is number j + 1."""
+        ...
+
+    def digest(self) -> str:
+        """sha256 over all that `images` gives: ids, annotations, image bytes; not where the root lies."""
+        ...
+
+    def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
+        """sha256 over all that `truth` of these parts gives (evaluation only)."""
+        ...
+
+    def validate(self) -> None:
+        """Read and check everything `images` would give; one DataError lists all that is wrong."""
+        ...
+
+    def image_ids(self, split: Role) -> tuple[str, ...]:
+        """Ids of one part, in order; empty if the source has no such part."""
+        ...
+
+    def image(self, image_id: str) -> ImageRecord:
+        """One image. KeyError if the id is not in the data set."""
+        ...
+
+    def images(self, split: Role) -> Iterator[ImageRecord]:
+        """The images of one part, in order."""
+        ...
+
+    def truth_of(self, image_id: str) -> TruthRecord:
+        """Instances of one image (evaluation only)."""
+        ...
+
+    def truth(self, split: Role) -> Iterator[TruthRecord]:
+        """Instances of one part, in order (evaluation only)."""
+        ...

@@ -1,0 +1,138 @@
+"""One training loop for our own networks: stateless steps, atomic checkpoints, exact resume."""
+
+import io
+import math
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from data_contracts.atomic import write_atomic
+from data_contracts.errors import CorruptArtefactError
+from stages.base import StageContext
+from wsis.errors import NonFiniteError
+
+CHECKPOINT_NAME = "checkpoint.pt"
+CURVE_NAME = "curve.json"
+WEIGHTS_NAME = "weights.pt"
+
+
+class Stateful(Protocol):
+    """A module, optimizer or schedule."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+def run_steps(
+    context: StageContext,
+    state: Mapping[str, Stateful],
+    total_steps: int,
+    step: Callable[[int], Mapping[str, float]],
+    log_every: int = 10,
+) -> list[dict[str, float]]:
+    """Call `step(i)` for i = 0 .. total_steps-1, from the last checkpoint on.
+
+    Before each step torch's and numpy's global generators are seeded by (seed, outer iteration, i), and a
+    step must take everything else random from i as well: a run that was killed and resumed is then equal to
+    one that was not, bit by bit on CPU.
+
+    Args:
+        state: everything a step changes; goes into the checkpoint.
+        step: does one optimisation step and returns the values to log; "loss" must be among them.
+
+    Returns:
+        The curve: means of the logged values over every `log_every` steps; also written to curve.json.
+
+    Raises:
+        NonFiniteError: a logged value is NaN or infinite; the checkpoint before it is kept.
+    """
+    path = context.workdir / CHECKPOINT_NAME
+    first, curve = _resume(path, state, context)
+    window: list[Mapping[str, float]] = []
+    last_save = time.monotonic()
+    with context.progress.bar(total_steps, context.title, "step", initial=first) as bar:
+        for i in range(first, total_steps):
+            seed_everything(context.seed, context.outer_iteration or 0, i)
+            values = dict(step(i))
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise NonFiniteError(f"{context.title}: '{name}' became {value} at step {i}")
+            window.append(values)
+            bar.update(1, values)
+            if (i + 1) % log_every == 0 or i + 1 == total_steps:
+                means = {k: float(np.mean([w[k] for w in window if k in w])) for k in window[-1]}
+                curve.append({"step": i + 1, **means})
+                window = []
+                # Only here is nothing of the curve in flight, so that a resumed curve is the same.
+                if (
+                    time.monotonic() - last_save >= context.execution.checkpoint_seconds
+                    and i + 1 < total_steps
+                ):
+                    _save(path, state, i + 1, curve)
+                    last_save = time.monotonic()
+    context.write_json(CURVE_NAME, curve)
+    context.counts["steps"] = total_steps
+    return curve
+
+
+def finish(context: StageContext, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write weights.pt and remove the checkpoint: the last thing a training stage does."""
+    save_weights(context.workdir / WEIGHTS_NAME, weights)
+    (context.workdir / CHECKPOINT_NAME).unlink(missing_ok=True)
+
+
+def seed_everything(*key: int) -> None:
+    """Seed torch's and numpy's global generators from a tuple of integers."""
+    word = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    torch.manual_seed(word & 0x7FFF_FFFF_FFFF_FFFF)
+    np.random.seed(word & 0xFFFF_FFFF)
+
+
+def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write a state dict atomically."""
+    buffer = io.BytesIO()
+    torch.save({k: v.detach().cpu() for k, v in weights.items()}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict without running code from it.
+
+    Raises:
+        CorruptArtefactError: not a file of tensors.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise CorruptArtefactError(f"{path} is not a file of weights: {error}", (str(path),)) from error
+
+
+def _save(path: Path, state: Mapping[str, Stateful], next_step: int, curve: list[dict[str, float]]) -> None:
+    buffer = io.BytesIO()
+    states = {name: item.state_dict() for name, item in state.items()}
+    torch.save({"step": next_step, "curve": curve, "state": states}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _resume(
+    path: Path, state: Mapping[str, Stateful], context: StageContext
+) -> tuple[int, list[dict[str, float]]]:
+    if not path.exists():
+        return 0, []
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        # Checkpoints are written atomically, so this is disk damage: the steps are lost, the run is not.
+        context.log(f"{path} cannot be read ({error}); this stage starts afresh")
+        path.unlink()
+        return 0, []
+    for name, item in state.items():
+        item.load_state_dict(checkpoint["state"][name])
+    context.log(f"resumes at step {checkpoint['step']}")
+    return checkpoint["step"], checkpoint["curve"]

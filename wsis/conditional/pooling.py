@@ -1,0 +1,92 @@
+"""Pooling of features over proposals through superpixels (paper 3.2, C.1; method: all linear after the ReLU).
+
+The paper multiplies the feature map by every proposal's mask, applies a 1x1 convolution and averages over the
+image. After the ReLU all of it is linear, so the score of a proposal is a sum over its superpixels:
+`membership @ segment_sums / (H * W)`, equal to the dense product.
+Suffix legend: P proposals, S superpixels, H W size of the superpixel map, h w size of the feature map, D columns.
+"""
+
+from typing import Literal
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from wsis.errors import InputError
+
+Pooling = Literal["image", "area", "root"]
+
+
+def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_superpixels: int) -> Tensor:
+    """Return the sparse matrix that sums an upsampled feature map over superpixels.
+
+    Row s holds, for every feature cell, the total weight that the pixels of superpixel s give it when the map is
+    upsampled bilinearly (align_corners=False) to the superpixel map: `matrix @ map.reshape(h*w, D)` equals
+    upsampling to [H, W] and summing inside each superpixel, without ever upsampling.
+
+    Args:
+        superpixels: int [H, W], ids 0..S-1.
+        feature_size: (h, w).
+        num_superpixels: S.
+
+    Returns:
+        Sparse COO float32 [S, h*w], coalesced; row sums are the superpixels' areas.
+    """
+    rows = _axis_weights(superpixels.shape[0], feature_size[0])
+    columns = _axis_weights(superpixels.shape[1], feature_size[1])
+    entries = [(y, x) for y in rows for x in columns]
+    segment = superpixels.ravel()
+    cells = np.concatenate([(y[0][:, None] * feature_size[1] + x[0][None, :]).ravel() for y, x in entries])
+    weights = np.concatenate([(y[1][:, None] * x[1][None, :]).ravel() for y, x in entries])
+    kept = weights > 0
+    shape = (num_superpixels, feature_size[0] * feature_size[1])
+    matrix = scipy.sparse.coo_matrix((weights[kept], (np.tile(segment, 4)[kept], cells[kept])), shape=shape)
+    summed = matrix.tocsr().tocoo()
+    indices = torch.from_numpy(np.stack([summed.row, summed.col]).astype(np.int64))
+    values = torch.from_numpy(summed.data.astype(np.float32))
+    return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
+
+
+def _axis_weights(target: int, source: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Two (index, weight) pairs per target pixel of 1-D bilinear interpolation, as torch's interpolate does."""
+    position = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0.0)
+    lower = np.minimum(position.astype(np.int64), source - 1)
+    upper = np.minimum(lower + 1, source - 1)
+    fraction = position - lower
+    return [(lower, 1.0 - fraction), (upper, fraction)]
+
+
+def segment_sums(matrix: Tensor, features: Tensor) -> Tensor:
+    """Sum feature maps over superpixels: sparse [S, h*w] times float [D, h, w] -> float [S, D]; differentiable."""
+    flat = features.flatten(1)
+    if flat.shape[1] != matrix.shape[1]:
+        raise InputError(f"features: expected {matrix.shape[1]} cells, got {tuple(features.shape)}")
+    return torch.sparse.mm(matrix.to(flat.dtype), flat.T)
+
+
+def pool_proposals(
+    sums: Tensor, membership: Tensor, areas: Tensor, num_pixels: int, pooling: Pooling = "image"
+) -> Tensor:
+    """Average features over proposals.
+
+    Args:
+        sums: float [S, D], sums over superpixels.
+        membership: bool or float [P, S].
+        areas: float [P] in pixels.
+        num_pixels: H * W.
+        pooling: `image` divides by H*W (global average pooling of the masked map, the paper's), `area` by |r|
+            (mean inside the proposal), `root` by sqrt(|r| * H*W), the geometric mean of the two.
+
+    Returns:
+        float [P, D].
+    """
+    total = membership.to(sums.dtype) @ sums
+    if pooling == "image":
+        return total / num_pixels
+    areas = areas.to(sums.dtype)[:, None]
+    if pooling == "area":
+        return total / areas
+    if pooling == "root":
+        return total / (areas * num_pixels).sqrt()
+    raise InputError(f"pooling: expected image, area or root, got {pooling!r}")

@@ -1,0 +1,150 @@
+"""The task loss Delta of eq. (9) between targets and a labelling of the proposals, additive over proposals.
+
+Delta_box has no gradient for the conditional network, whose proposals carry no box coordinates (paper 4.1), so
+class and mask terms remain. Everything comes from per-superpixel integrals.
+Suffix legend: P proposals, S superpixels, N targets, K samples, J = 1 + annotated classes (column 0 = background).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsis.conditional.graph import ProposalGraph
+from wsis.dissimilarity.targets import Targets
+from wsis.errors import InputError
+
+
+@dataclass(frozen=True)
+class TaskLossConfig:
+    """Settings of Delta.
+
+    Attributes:
+        match_iou: a proposal is matched to its best target when their soft IoU is at least this.
+        floor: smallest probability inside a logarithm; -log(floor) is the clamp, the price of a certain mistake.
+    """
+
+    match_iou: float = 0.5
+    floor: float = 0.05
+
+    @property
+    def clamp(self) -> float:
+        return float(-torch.log(torch.tensor(self.floor, dtype=torch.float64)))
+
+
+def instance_iou(graph: ProposalGraph, masks: Tensor) -> Tensor:
+    """Soft IoU of every proposal with every soft mask: sum(r m) / sum(r + m - r m), float [P, N] in [0, 1].
+
+    Equal to the sums over pixels for masks that are constant inside superpixels.
+    """
+    mass = masks * graph.superpixel_areas
+    overlap = graph.membership.to(mass.dtype) @ mass.T
+    return overlap / (graph.areas[:, None] + mass.sum(1)[None] - overlap)
+
+
+def mask_cross_entropy(graph: ProposalGraph, masks: Tensor, floor: float) -> Tensor:
+    """Mean pixel cross-entropy of soft masks against the proposals' masks, float [P, N], at most -log(floor).
+
+    Sum over pixels of -r log max(m, floor) - (1 - r) log max(1 - m, floor), divided by the pixels of the soft union
+    sum(r + m - r m): averaging over the union instead of a box or the image makes a small object's errors as dear as
+    a large one's; for a hard mask it is exactly -log(floor) * (1 - IoU).
+    """
+    areas = graph.superpixel_areas
+    inside = -torch.log(masks.clamp(min=floor)) * areas
+    outside = -torch.log((1.0 - masks).clamp(min=floor)) * areas
+    total = graph.membership.to(masks.dtype) @ (inside - outside).T + outside.sum(1)[None]
+    mass = masks * areas
+    union = graph.areas[:, None] + mass.sum(1)[None] - graph.membership.to(mass.dtype) @ mass.T
+    return (total / union).clamp(max=float(-torch.log(torch.tensor(floor))))
+
+
+def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor, config: TaskLossConfig) -> Tensor:
+    """Return Delta_{u,j}, what labelling proposal u with column j costs, float32 [P, J].
+
+    A proposal is matched to the target with the highest IoU, if that is at least `match_iou`.
+    matched, j > 0: -log p(j) + mask cross-entropy; matched, j = 0: -log p(0);
+    unmatched, j > 0: the clamp; unmatched, j = 0: nothing.
+
+    Args:
+        graph: proposals.
+        targets: may be empty.
+        columns: int64 [J - 1], the class (1..C) of each score column.
+        config: thresholds.
+    """
+    if len(columns) and int(columns.max()) >= targets.probabilities.shape[1]:
+        raise InputError(f"columns: classes {columns.tolist()}, but {targets.probabilities.shape[1] - 1} classes")
+    table = torch.full((graph.num_proposals, 1 + len(columns)), config.clamp)
+    table[:, 0] = 0.0
+    if len(targets) == 0 or graph.num_proposals == 0:
+        return table
+    overlap, match = instance_iou(graph, targets.masks).max(1)
+    shape_cost = mask_cross_entropy(graph, targets.masks, config.floor).gather(1, match[:, None])
+    kept = torch.cat([columns.new_zeros(1), columns])
+    matched = -torch.log(targets.probabilities[:, kept].clamp(min=config.floor))[match]
+    matched[:, 1:] += shape_cost
+    return torch.where((overlap >= config.match_iou)[:, None], matched, table)
+
+
+def sample_loss_tables(labels: Tensor, overlaps: Tensor, columns: int, config: TaskLossConfig) -> Tensor:
+    """Return Delta_{u,j} with each of K labellings as the targets, float32 [K, P, J].
+
+    The same table as `loss_table(targets_from_labels(...))`, from the IoU of the proposals alone.
+
+    Args:
+        labels: int64 [K, P], score columns (0 = background).
+        overlaps: float [P, P], IoU of every two proposals.
+        columns: J.
+        config: thresholds.
+    """
+    samples, proposals = labels.shape
+    clamp = config.clamp
+    table = torch.full((samples, proposals, columns), clamp, dtype=overlaps.dtype, device=overlaps.device)
+    table[..., 0] = 0.0
+    if proposals == 0:
+        return table
+    owner, target = torch.nonzero(labels, as_tuple=True)
+    if len(owner) == 0:
+        return table
+    counts = torch.bincount(owner, minlength=samples)
+    width = int(counts.max())
+    slot = torch.arange(len(owner), device=owner.device) - (torch.cumsum(counts, 0) - counts)[owner]
+    chosen = torch.zeros(samples, width, dtype=torch.int64, device=owner.device)
+    chosen[owner, slot] = target
+    filled = torch.arange(width, device=owner.device)[None] < counts[:, None]
+    overlap = overlaps[chosen].masked_fill(~filled[:, :, None], -1.0)  # [K, width, P]
+    best, which = overlap.max(1)
+    classes = labels.gather(1, chosen).gather(1, which)  # [K, P], class column of the matched instance
+    matched = (1.0 - best.clamp(min=0)) * clamp
+    own = torch.arange(columns, device=owner.device) == classes[..., None]
+    full = torch.where(own, 0.0, clamp) + matched[..., None]
+    full[..., 0] = clamp
+    return torch.where((best >= config.match_iou)[..., None], full, table)
+
+
+def net_gains(table: Tensor) -> Tensor:
+    """Delta_{u,j} - Delta_{u,0}: what Delta changes by when u leaves the background. float [..., P, J], column 0 is 0."""
+    return table - table[..., :1]
+
+
+def labelling_loss(table: Tensor, labels: Tensor, miss_cost: Tensor | float) -> Tensor:
+    """Return Delta(targets, y) = sum_n -log p_n(0) + sum over labelled u of (Delta_{u,y_u} - Delta_{u,0}).
+
+    It differs from sum_u Delta_{u,y_u} by a constant in y: that sum charges -log p(0) for *every* proposal matched to
+    a target and left in the background, dozens per object, of which an argmax may take one. Here each target is
+    missed once, which makes the loss of one labelling against another symmetric, as the factor 2 of Algorithm 2's
+    second estimate supposes.
+
+    Args:
+        table: float [..., P, J].
+        labels: int64 [..., P].
+        miss_cost: sum over targets of -log max(p_n(0), floor), broadcastable.
+    """
+    gained = net_gains(table)
+    shape = torch.broadcast_shapes(gained.shape[:-1], labels.shape)
+    expanded = gained.expand(*shape, gained.shape[-1])
+    return miss_cost + expanded.gather(-1, labels.expand(shape)[..., None])[..., 0].sum(-1)
+
+
+def miss_cost(targets: Targets, config: TaskLossConfig) -> float:
+    """Return the cost of leaving every target out: sum_n -log max(p_n(0), floor)."""
+    return float(-torch.log(targets.probabilities[:, 0].clamp(min=config.floor)).sum())

@@ -1,0 +1,1 @@
+"""Masks in their three forms: sets of superpixels (superpixels), run lengths (rle), boxes (boxes)."""

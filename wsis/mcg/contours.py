@@ -1,0 +1,105 @@
+"""Contour detectors: image -> strength of a boundary at each pixel, at several scales.
+
+Suffix legend: h w working size. A detector is anything that satisfies :class:`ContourDetector`; what has
+supervised it is part of it, because every store of proposals records it.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
+from wsis.mcg.config import MCGConfig
+
+
+class ContourDetector(Protocol):
+    """Contour strength of an image.
+
+    Attributes:
+        supervision: what the detector was trained on, for the lineage of every result built on it.
+        learned: its strengths are calibrated probabilities; the hierarchy then adds no region contrast.
+    """
+
+    supervision: str
+    learned: bool
+
+    def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+        """Image uint8 RGB [h, w, 3] -> strength float32 [h, w] in [0, 1] as seen at ``scale``
+        (2 = finer, 0.5 = coarser than the image)."""
+        ...
+
+
+def rgb_to_lab(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """CIE Lab float32 [h, w, 3] of RGB uint8: L in [0, 100], a and b about [-128, 127]."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise InputError(f"image: expected uint8 RGB [H, W, 3], got {image.dtype} {image.shape}")
+    return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+class LabGradient:
+    """Model-free: largest rate of change of the smoothed Lab colour (Di Zenzo's tensor), nothing learned.
+
+    Scale s smooths with sigma ``base_sigma / s``, which is what resizing the image by s would do; the
+    gradient is multiplied by sigma (scale normalised) and squashed by 1 - exp(-g / softness), so that the
+    same colour step gives the same strength in every image.
+    """
+
+    supervision = "none: Lab gradient"
+    learned = False
+
+    def __init__(self, base_sigma: float = 1.4, softness: float = 12.0, lightness: float = 0.7) -> None:
+        self.base_sigma, self.softness, self.lightness = base_sigma, softness, lightness
+
+    def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+        """See :class:`ContourDetector`."""
+        lab = rgb_to_lab(image) * np.array([self.lightness, 1, 1], np.float32)
+        sigma = self.base_sigma / scale
+        smooth = cv2.GaussianBlur(lab, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        border = cv2.BORDER_REPLICATE
+        dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8, borderType=border)
+        dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8, borderType=border)
+        xx, yy, xy = (dx * dx).sum(-1), (dy * dy).sum(-1), (dx * dy).sum(-1)
+        root = np.sqrt(np.square(xx - yy) + 4 * xy * xy)
+        gradient = np.sqrt((xx + yy + root) / 2) * max(sigma, 1.0)
+        return (1 - np.exp(-gradient / self.softness)).astype(np.float32)
+
+
+class StructuredForests:
+    """Dollár and Zitnick's structured edge forests by OpenCV's ximgproc, from a model file the user names.
+
+    Raises:
+        UnsupportedOpError: OpenCV was built without ximgproc (plain opencv-python is).
+        MissingWeightsError: the model file is not there.
+    """
+
+    supervision = "BSDS500 boundaries: structured forests"
+    learned = True
+
+    def __init__(self, model_path: Path) -> None:
+        factory = getattr(getattr(cv2, "ximgproc", None), "createStructuredEdgeDetection", None)
+        if factory is None:
+            raise UnsupportedOpError(
+                "contour structured_forests: expected cv2.ximgproc (package opencv-contrib-python), "
+                f"got OpenCV {cv2.__version__} without it; use lab_gradient or install that package"
+            )
+        if not Path(model_path).is_file():
+            raise MissingWeightsError(f"contour_model: expected a structured-forest file, got {model_path}")
+        self._detector: Any = factory(str(model_path))
+
+    def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+        """See :class:`ContourDetector`."""
+        height, width = image.shape[:2]
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        edges = self._detector.detectEdges(resized.astype(np.float32) / 255)
+        return np.clip(cv2.resize(edges, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+def build_detector(config: MCGConfig) -> ContourDetector:
+    """The detector that ``config`` names. Raises what the detector's constructor raises."""
+    if config.contour == "structured_forests" and config.contour_model is not None:
+        return StructuredForests(config.contour_model)
+    return LabGradient()
