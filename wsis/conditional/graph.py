@@ -75,7 +75,8 @@ class ProposalGraph:
     def to(self, device: torch.device | str) -> "ProposalGraph":
         """Copy to a device."""
         moved = {
-            name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(self).items()
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
         }
         return ProposalGraph(**moved)
 
@@ -112,7 +113,9 @@ def build_graph(
         raise InputError(f"membership: proposal {int(areas.argmin())} covers no pixel")
     intersections = weighted @ rows.T
     neighbours, mask = find_neighbours(membership, edges, areas, intersections, config.max_neighbours)
-    separations = separation_of_pairs(membership, edges, edge_contours, edge_lengths, neighbours, mask, config)
+    separations = separation_of_pairs(
+        membership, edges, edge_contours, edge_lengths, neighbours, mask, config
+    )
     return ProposalGraph(
         membership=torch.from_numpy(membership),
         superpixel_areas=torch.from_numpy(superpixel_areas),
@@ -154,7 +157,10 @@ def touching(membership: np.ndarray, edges: np.ndarray) -> Tensor:
     """Return bool [P, P]: True where some superpixel of u is adjacent to some superpixel of v."""
     rows = torch.from_numpy(np.ascontiguousarray(membership, dtype=np.float32))
     reach = torch.zeros_like(rows)
-    first, second = torch.from_numpy(edges[:, 0].astype(np.int64)), torch.from_numpy(edges[:, 1].astype(np.int64))
+    first, second = (
+        torch.from_numpy(edges[:, 0].astype(np.int64)),
+        torch.from_numpy(edges[:, 1].astype(np.int64)),
+    )
     reach.index_add_(1, second, rows[:, first])
     reach.index_add_(1, first, rows[:, second])
     return (reach.clamp(max=1.0) @ rows.T) > 0

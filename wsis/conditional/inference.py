@@ -89,7 +89,9 @@ def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: boo
     gains = []
     for index, (score, slot) in enumerate(zip(scores, slots, strict=True)):
         if score.ndim != 3 or score.shape[1] != len(slot.suppress):
-            raise InputError(f"scores[{index}]: expected [Q, {len(slot.suppress)}, J], got {tuple(score.shape)}")
+            raise InputError(
+                f"scores[{index}]: expected [Q, {len(slot.suppress)}, J], got {tuple(score.shape)}"
+            )
         if not torch.isfinite(score).all():
             raise NonFiniteError(f"scores[{index}]: NaN or infinite proposal score")
         gains.append(slot_gains(score, slot, last_resort=higher_order))

@@ -35,7 +35,9 @@ def noise_maps(
         InputError: samples < 1, grid < 0 or an empty size.
     """
     if samples < 1 or grid < 0 or min(size) < 1:
-        raise InputError(f"noise_maps: need samples >= 1, grid >= 0, size >= 1, got {samples}, {grid}, {size}")
+        raise InputError(
+            f"noise_maps: need samples >= 1, grid >= 0, size >= 1, got {samples}, {grid}, {size}"
+        )
     if zero:
         return torch.zeros(samples, *size)
     if grid == 0:

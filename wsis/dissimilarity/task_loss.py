@@ -72,7 +72,9 @@ def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor, config: 
         config: thresholds.
     """
     if len(columns) and int(columns.max()) >= targets.probabilities.shape[1]:
-        raise InputError(f"columns: classes {columns.tolist()}, but {targets.probabilities.shape[1] - 1} classes")
+        raise InputError(
+            f"columns: classes {columns.tolist()}, but {targets.probabilities.shape[1] - 1} classes"
+        )
     table = torch.full((graph.num_proposals, 1 + len(columns)), config.clamp)
     table[:, 0] = 0.0
     if len(targets) == 0 or graph.num_proposals == 0:
