@@ -66,23 +66,36 @@ def sha256_file(path: Path) -> str:
 
 
 def seal(value: Mapping[str, Any]) -> bytes:
-    """Readable JSON of `value` with a `checksum` over the rest, so that a flipped byte is found on read."""
-    checksum = hashlib.sha256(canonical_json(value).encode()).hexdigest()
-    return json.dumps({**value, "checksum": checksum}, indent=1, allow_nan=False).encode()
+    """Readable JSON of `value` with a `checksum` over the rest, so that a flipped byte is found on read.
+
+    Raises:
+        ValueError: a float is NaN or infinite, or `value` has a key "checksum" of its own.
+        TypeError: a value is not JSON.
+    """
+    if "checksum" in value:
+        raise ValueError("the key 'checksum' is reserved for the seal")
+    plain = json.loads(
+        json.dumps(value, allow_nan=False)
+    )  # keys become text, so that reading hashes the same
+    checksum = hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+    return json.dumps({**plain, "checksum": checksum}, indent=1, allow_nan=False).encode()
 
 
 def unseal(data: bytes, where: str) -> dict[str, Any]:
-    """The value that `seal` wrote.
+    """The value that `seal` wrote. Not one byte may differ from what `seal` writes, white space included.
 
     Raises:
-        CorruptArtefactError: not JSON, no checksum, or another one; names `where`.
+        CorruptArtefactError: not JSON, no checksum, another one, or other bytes; names `where`.
     """
     try:
         value = json.loads(data)
         checksum = value.pop("checksum")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        got = hashlib.sha256(canonical_json(value).encode()).hexdigest()
+        intact = seal(value) == data
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CorruptArtefactError(f"{where} is damaged: {type(error).__name__} {error}", (where,)) from error
-    got = hashlib.sha256(canonical_json(value).encode()).hexdigest()
     if got != checksum:
         raise CorruptArtefactError(f"{where} is damaged: expected checksum {checksum}, got {got}", (where,))
+    if not intact:
+        raise CorruptArtefactError(f"{where} is damaged: its bytes are not those that were written", (where,))
     return value

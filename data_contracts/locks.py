@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_contracts.errors import LockTimeoutError
+from data_contracts.atomic import full_disk_named
+from data_contracts.errors import LockTimeoutError, StoreError
 
 # POSIX record locks belong to the process, not the thread: threads of one process need this one too.
 _held_here: dict[str, threading.Lock] = {}
@@ -35,6 +36,7 @@ def exclusive(
 
     Raises:
         LockTimeoutError: still held after `timeout`.
+        StoreError: the lock file cannot be opened; StoreFullError: or written.
     """
     with _registry:
         thread_lock = _held_here.setdefault(str(path.resolve()), threading.Lock())
@@ -47,16 +49,34 @@ def exclusive(
         if deadline is not None and time.monotonic() >= deadline:
             raise LockTimeoutError(f"{path} is held by another thread of this process")
     try:
-        with path.open("a+") as stream:
-            _acquire(stream.fileno(), path, deadline, on_wait, poll)
-            stream.seek(0)
-            stream.truncate()
-            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T")}
-            stream.write(json.dumps(holder))
-            stream.flush()
+        with _opened(path) as handle:
+            _acquire(handle, path, deadline, on_wait, poll)
+            _sign(handle, path)
             yield
     finally:
         thread_lock.release()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        with full_disk_named(path):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot lock {path}: {error.strerror}") from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _sign(handle: int, path: Path) -> None:
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T")}
+    with full_disk_named(path):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
 
 
 def _acquire(
@@ -79,7 +99,7 @@ def _acquire(
 
 def _holder(path: Path) -> str:
     try:
-        holder = json.loads(path.read_text() or "{}")
-    except (OSError, ValueError):
+        holder = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):  # being signed just now, or damaged: only the name is lost
         holder = {}
     return f"pid {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"

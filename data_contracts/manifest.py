@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MANIFEST_NAME = "manifest.json"
 
 
+Count = int | float | str | list[str] | list[int] | list[float] | dict[str, int] | dict[str, float]
+
+
 class FileEntry(BaseModel):
     """Size and hash of one file of an artefact."""
 
@@ -40,7 +43,7 @@ class Manifest(BaseModel):
     supervision: list[str] = Field(
         description="every source of labels this result depends on, parents included"
     )
-    counts: dict[str, int | float | str | list[str] | list[int] | list[float] | dict[str, int]]
+    counts: dict[str, Count]
     files: dict[str, FileEntry]
     wall_seconds: float
     cpu_seconds: float

@@ -1,28 +1,33 @@
-"""Per-image records in shards: one zarr v3 group a shard, ragged arrays as flat data + offsets + shapes.
+"""Per-image records in shards: one zarr v3 group a shard, in it one flat array a field and one array `index`.
+
+A row of `index` belongs to a record and holds, field by field, where its values start and stop in the flat
+array and their shape: ragged and empty arrays come back as they were.
 
 A shard is written under a temporary name and renamed: it is there whole or not at all, so a stage that was
 killed resumes at the first missing shard. Chunks are compressed with zstd and carry a crc32c.
 """
 
-import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-import zarr.errors
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from data_contracts.atomic import fsync_tree, full_disk_named, write_atomic
+from data_contracts.atomic import TEMPORARY, fsync_directory, fsync_tree, full_disk_named, write_atomic
+from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import CorruptArtefactError, SchemaError
+from data_contracts.fingerprint import seal, unseal
 from data_contracts.schemas import Schema
 
 SHARD_SIZE = 64
 _CHUNK_BYTES = 1 << 18
 INDEX_NAME = "records.json"
+INDEX_ARRAY = "index"
 
 
 def shard_name(shard: int) -> str:
@@ -34,15 +39,18 @@ class RecordWriter:
     """Writes the records of `image_ids`, in that order, in shards of `shard_size`.
 
     Raises:
-        SchemaError: ids repeat, or shards of another list of ids already lie in `root`.
+        SchemaError: ids repeat, a field is called "index", or shards of another list of ids already lie in `root`.
+        CorruptArtefactError: the list of ids that lies in `root` is damaged.
     """
 
     def __init__(
         self, root: Path, schema: Schema, image_ids: Sequence[str], shard_size: int = SHARD_SIZE
     ) -> None:
         if len(set(image_ids)) != len(image_ids):
-            repeated = sorted({i for i in image_ids if list(image_ids).count(i) > 1})[:5]
+            repeated = sorted(i for i, n in Counter(image_ids).items() if n > 1)[:5]
             raise SchemaError(f"{schema.name}: image ids repeat: {repeated}")
+        if INDEX_ARRAY in schema.fields:
+            raise SchemaError(f"{schema.name}: the field name '{INDEX_ARRAY}' is taken")
         self.root, self.schema, self.shard_size = root, schema, shard_size
         self.image_ids = list(image_ids)
         self._remember_plan()
@@ -55,13 +63,13 @@ class RecordWriter:
             "image_ids": self.image_ids,
         }
         path = self.root / INDEX_NAME
-        if path.exists() and json.loads(path.read_text()) != plan:
+        if path.exists() and _read_plan(path) != plan:
             raise SchemaError(
                 f"{path} lists other images or another schema than this stage writes; "
                 "a fingerprint must decide them. Remove the folder to start afresh"
             )
         if not path.exists():
-            write_atomic(path, json.dumps(plan, indent=0).encode())
+            write_atomic(path, seal(plan))
 
     @property
     def num_shards(self) -> int:
@@ -84,66 +92,96 @@ class RecordWriter:
             StoreFullError: no space left.
         """
         ids = self.ids_of(shard)
-        checked = []
-        for image_id, record in zip(ids, records, strict=True):
-            self.schema.validate(record, f"image {image_id}")
+        checked: list[Mapping[str, np.ndarray]] = []
+        for record in records:
+            if len(checked) == len(ids):
+                raise SchemaError(
+                    f"{self.schema.name}: expected {len(ids)} records in shard {shard}, got more"
+                )
+            self.schema.validate(record, f"image {ids[len(checked)]}")
             checked.append(record)
+        if len(checked) != len(ids):
+            raise SchemaError(
+                f"{self.schema.name}: expected {len(ids)} records in shard {shard}, got {len(checked)}: "
+                f"none for image {ids[len(checked)]}"
+            )
         final = self.root / shard_name(shard)
-        temporary = self.root / f".{final.name}.tmp"
+        temporary = self.root / f".{final.name}{TEMPORARY}"
         shutil.rmtree(temporary, ignore_errors=True)
         with full_disk_named(final):
             group = zarr.create_group(temporary, zarr_format=3, attributes={"image_ids": ids})
+            index = []
             for name, field in self.schema.fields.items():
-                _write_field(group, name, field.dtype, len(field.shape), [r[name] for r in checked])
+                values = [np.asarray(r[name]) for r in checked]
+                flat = np.concatenate([np.ascontiguousarray(v).ravel() for v in values])
+                _write_array(group, name, flat.astype(field.dtype, copy=False), _CHUNK_BYTES)
+                index.append(_index_of(values))
+            _write_array(group, INDEX_ARRAY, np.concatenate(index, axis=1), None)
             fsync_tree(temporary)
             temporary.rename(final)
+            fsync_directory(self.root)
 
 
-def _write_field(group: zarr.Group, name: str, dtype: str, ndim: int, values: list[np.ndarray]) -> None:
-    shapes = np.array([v.shape for v in values], dtype=np.int64).reshape(len(values), ndim)
-    offsets = np.concatenate([[0], np.cumsum([v.size for v in values])]).astype(np.int64)
-    flat = (
-        np.concatenate([np.ascontiguousarray(v).ravel() for v in values]) if values else np.empty(0, dtype)
-    ).astype(dtype, copy=False)
-    index = np.concatenate([offsets[:-1, None], offsets[1:, None], shapes], axis=1)
-    for part, array in (("data", flat), ("index", index)):
-        chunk = max(1, _CHUNK_BYTES // array.dtype.itemsize) if part == "data" else max(1, len(array))
-        chunks = (min(chunk, max(1, len(array))), *array.shape[1:])
-        target = group.create_array(
-            f"{name}/{part}",
-            shape=array.shape,
-            dtype=array.dtype,
-            chunks=chunks,
-            compressors=[ZstdCodec(level=3), Crc32cCodec()],
-        )
-        if array.size:
-            target[...] = array
+def _read_plan(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorruptArtefactError(f"{path} cannot be read: {error.strerror}", (str(path),)) from error
+    return unseal(data, str(path))
+
+
+def _index_of(values: list[np.ndarray]) -> np.ndarray:
+    """int64 [records, 2 + ndim]: where each value starts and stops in the flat array, and its shape."""
+    shapes = np.array([v.shape for v in values], dtype=np.int64).reshape(len(values), -1)
+    stops = np.cumsum([v.size for v in values], dtype=np.int64)
+    starts = np.concatenate([[0], stops[:-1]])
+    return np.concatenate([starts[:, None], stops[:, None], shapes], axis=1)
+
+
+def _write_array(group: zarr.Group, name: str, array: np.ndarray, chunk_bytes: int | None) -> None:
+    rows = max(1, len(array)) if chunk_bytes is None else max(1, chunk_bytes // array.dtype.itemsize)
+    target = group.create_array(
+        name,
+        shape=array.shape,
+        dtype=array.dtype,
+        chunks=(min(rows, max(1, len(array))), *array.shape[1:]),
+        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        config={"write_empty_chunks": True},  # so that a missing chunk is damage, not zeros
+    )
+    if array.size:
+        target[...] = array
 
 
 class RecordReader:
-    """Reads records by image id or by position; every access validates nothing but crc32c (the manifest's
-    sha256 were checked when the artefact was opened).
+    """Reads records by image id; every chunk's crc32c is checked (the manifest's sha256 were checked when the
+    artefact was opened). Can be sent to worker processes and used from several threads.
 
     Raises:
         SchemaError: the artefact holds another schema or a version this code does not read.
-        CorruptArtefactError: a file is missing or a chunk's crc32c is wrong.
+        CorruptArtefactError: the list of records is missing or damaged.
     """
 
     def __init__(self, root: Path, schema: Schema) -> None:
         self.root, self.schema = root, schema
         path = root / INDEX_NAME
-        if not path.exists():
-            raise CorruptArtefactError(f"{path} is missing", (str(path),))
-        plan = json.loads(path.read_text())
-        got = (plan["schema"], plan["schema_version"])
+        plan = _read_plan(path)
+        try:
+            got = (plan["schema"], plan["schema_version"])
+            self.ids: list[str] = plan["image_ids"]
+            self._shard_size: int = plan["shard_size"]
+        except KeyError as error:
+            raise CorruptArtefactError(f"{path} has no {error}", (str(path),)) from error
         if got != (schema.name, schema.version):
             raise SchemaError(
                 f"{path}: expected records {schema.name} v{schema.version}, got {got[0]} v{got[1]}"
             )
-        self.ids: list[str] = plan["image_ids"]
-        self._shard_size: int = plan["shard_size"]
         self._position = {image_id: i for i, image_id in enumerate(self.ids)}
-        self._fields: dict[tuple[int, str], tuple[Any, np.ndarray]] = {}
+        self._columns = _columns(schema)
+        self._arrays: dict[tuple[int, str], ChunkedArray] = {}
+        self._indices: dict[int, np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": {}, "_indices": {}}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -159,32 +197,45 @@ class RecordReader:
         return self.read(image_id, tuple(self.schema.fields))
 
     def read(self, image_id: str, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        """Some fields of one record.
+        """Some fields of one record, each a new array.
 
         Raises:
             KeyError: no such image or field.
-            CorruptArtefactError: a chunk is damaged.
+            CorruptArtefactError: a file is missing or a chunk is damaged; names it.
         """
         if image_id not in self._position:
             raise KeyError(f"{self.root}: no record of image {image_id!r}")
+        if unknown := set(fields) - set(self.schema.fields):
+            raise KeyError(f"{self.schema.name} has no field {sorted(unknown)}")
         shard, row = divmod(self._position[image_id], self._shard_size)
         return {name: self._read_field(shard, row, name) for name in fields}
 
     def _read_field(self, shard: int, row: int, name: str) -> np.ndarray:
-        where = self.root / shard_name(shard) / name
+        data = self._open(shard, name, self.schema.fields[name].dtype)
+        column = self._columns[name]
         try:
-            data, index = self._open_field(shard, name)
-            start, stop, *shape = (int(x) for x in index[row])
-            flat = data[start:stop] if stop > start else np.empty(0, data.dtype)
-        except (OSError, RuntimeError, ValueError, KeyError, zarr.errors.BaseZarrError) as error:
-            if isinstance(error, KeyError) and name not in self.schema.fields:
-                raise KeyError(f"{self.schema.name} has no field {name!r}") from error
-            raise CorruptArtefactError(f"{where} is damaged: {error}", (str(where),)) from error
-        return np.asarray(flat).reshape(shape)
+            start, stop, *shape = (int(x) for x in self._index(shard)[row, column])
+            return data.rows(start, stop).reshape(shape)
+        except (IndexError, ValueError) as error:
+            raise CorruptArtefactError(f"{data.root} is damaged: {error}", (str(data.root),)) from error
 
-    def _open_field(self, shard: int, name: str) -> tuple[Any, np.ndarray]:
+    def _open(self, shard: int, name: str, dtype: str) -> ChunkedArray:
         key = (shard, name)
-        if key not in self._fields:
-            group = zarr.open_group(self.root / shard_name(shard), mode="r", zarr_format=3)
-            self._fields[key] = (group[f"{name}/data"], np.asarray(group[f"{name}/index"][...]))  # type: ignore[index]
-        return self._fields[key]
+        if key not in self._arrays:
+            self._arrays[key] = ChunkedArray(self.root / shard_name(shard) / name, dtype)
+        return self._arrays[key]
+
+    def _index(self, shard: int) -> np.ndarray:
+        if shard not in self._indices:
+            array = self._open(shard, INDEX_ARRAY, "int64")
+            self._indices[shard] = array.rows(0, array.shape[0])
+        return self._indices[shard]
+
+
+def _columns(schema: Schema) -> dict[str, slice]:
+    columns, start = {}, 0
+    for name, field in schema.fields.items():
+        stop = start + 2 + len(field.shape)
+        columns[name] = slice(start, stop)
+        start = stop
+    return columns

@@ -17,11 +17,18 @@ from typing import Any
 import fsspec
 from pydantic import ValidationError
 
-from data_contracts.atomic import fsync_directory, fsync_tree, full_disk_named, write_atomic
+from data_contracts.atomic import (
+    fsync_directory,
+    fsync_tree,
+    full_disk_named,
+    remove_temporaries,
+    write_atomic,
+)
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import SCHEMA_VERSION, seal, sha256_file, unseal
 from data_contracts.locks import exclusive
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest
+from data_contracts.paths import make_folder, plain_name, safe_relative
 from data_contracts.records import RecordReader
 from data_contracts.schemas import Schema
 
@@ -72,7 +79,7 @@ class Store:
         self.location = text
         self._remote: Any = None
         if "://" in text and not text.startswith("file://"):
-            self._remote, self._remote_root = fsspec.core.url_to_fs(text)
+            self._remote, self._remote_root = fsspec.core.url_to_fs(text, use_listings_cache=False)
             cache = Path(os.environ.get("WSIS_CACHE", Path.home() / ".cache" / "wsis"))
             self.root = cache / hashlib.sha256(text.encode()).hexdigest()[:16]
         else:
@@ -84,29 +91,51 @@ class Store:
     # -- looking ------------------------------------------------------------------------------------------
     def has(self, stage: str, fingerprint: str) -> bool:
         """Whether the artefact is committed (its bytes are not checked)."""
-        if (self._path(stage, fingerprint) / MANIFEST_NAME).exists():
-            return True
-        return self._remote is not None and self._remote.exists(self._url(stage, fingerprint, MANIFEST_NAME))
+        return (self._path(stage, fingerprint) / MANIFEST_NAME).exists() or self._remote_has(
+            stage, fingerprint
+        )
 
     def open(self, stage: str, fingerprint: str, verify: bool = True) -> Artefact:
         """A committed artefact, every file's size and sha256 checked unless `verify` is False.
+
+        Of a URL store: an artefact whose upload was interrupted is uploaded now, and one that is damaged in the
+        local cache is downloaded again.
 
         Raises:
             ArtefactMissingError: not committed.
             CorruptArtefactError: files are missing or changed; each is named.
         """
+        remote = self._remote_has(stage, fingerprint)
         path = self._path(stage, fingerprint)
-        if not (path / MANIFEST_NAME).exists():
-            if self._remote is None or not self.has(stage, fingerprint):
+        if not path.exists():
+            if not remote:
                 raise ArtefactMissingError(f"no artefact {stage}/{fingerprint} in {self.location}")
             self._download(stage, fingerprint)
+        try:
+            artefact = self._open_local(stage, fingerprint, verify)
+        except CorruptArtefactError:
+            if not remote:
+                raise
+            self._set_aside(stage, fingerprint)
+            self._download(stage, fingerprint)
+            artefact = self._open_local(stage, fingerprint, verify)
+            self.sweep(stage, fingerprint)
+        if self._remote is not None and not remote:
+            self._upload(stage, fingerprint, artefact.manifest)
+        return artefact
+
+    def _open_local(self, stage: str, fingerprint: str, verify: bool) -> Artefact:
+        path = self._path(stage, fingerprint)
+        repair = f"Run the stage again to repair it: wsis stage {stage} --run RUN"
+        if not (path / MANIFEST_NAME).is_file():
+            lost = f"{path / MANIFEST_NAME}: missing"
+            raise CorruptArtefactError(
+                f"artefact {stage}/{fingerprint} is damaged: {lost}. {repair}", (lost,)
+            )
         artefact = Artefact(path, self._read_manifest(path))
         if verify and (damaged := damaged_files(artefact)):
             raise CorruptArtefactError(
-                f"artefact {stage}/{fingerprint} is damaged: "
-                + "; ".join(damaged)
-                + f". Run the stage again to repair it: wsis stage {stage} --run RUN",
-                tuple(damaged),
+                f"artefact {stage}/{fingerprint} is damaged: {'; '.join(damaged)}. {repair}", tuple(damaged)
             )
         return artefact
 
@@ -118,15 +147,16 @@ class Store:
 
     def _read_manifest(self, path: Path, fingerprint: str | None = None) -> Manifest:
         file = path / MANIFEST_NAME
-        try:
-            manifest = Manifest.model_validate(unseal(file.read_bytes(), str(file)))
-        except ValidationError as error:
-            raise CorruptArtefactError(f"{file} is not a manifest: {error}", (str(file),)) from error
-        if manifest.schema_version != SCHEMA_VERSION:
+        tree = unseal(file.read_bytes(), str(file))
+        if tree.get("schema_version") != SCHEMA_VERSION:
             raise StoreError(
-                f"{file}: expected schema version {SCHEMA_VERSION}, got {manifest.schema_version}; "
+                f"{file}: expected schema version {SCHEMA_VERSION}, got {tree.get('schema_version')}; "
                 "this store was written by another version of wsis"
             )
+        try:
+            manifest = Manifest.model_validate(tree)
+        except ValidationError as error:
+            raise CorruptArtefactError(f"{file} is not a manifest: {error}", (str(file),)) from error
         if manifest.fingerprint != (fingerprint or path.name):
             raise CorruptArtefactError(
                 f"{file}: fingerprint {manifest.fingerprint} is not the folder's {path.name}", (str(file),)
@@ -141,20 +171,18 @@ class Store:
         """Hold the artefact's lock and give its work folder, which a killed process leaves for the next one.
 
         Raises:
-            StoreError: the store's folder cannot be created.
+            StoreError: the store's folder cannot be created or written.
         """
-        base = self.root / stage / _PRIVATE
-        try:
-            base.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot create {base}: {error.strerror}") from error
+        base = self._path(stage, _PRIVATE)
+        make_folder(base)
         with exclusive(base / f"{fingerprint}.lock", on_wait=on_wait):
             work = base / fingerprint
-            work.mkdir(exist_ok=True)
+            make_folder(work)
             yield work
 
     def commit(self, stage: str, fingerprint: str, work: Path, manifest: Manifest) -> Artefact:
-        """Turn a work folder into an artefact. The manifest's `files` are filled in here.
+        """Turn a work folder into an artefact. The manifest's `files` are filled in here. If another machine
+        has committed the same artefact to a URL store meanwhile, that one is kept and given.
 
         Raises:
             StoreError: the artefact exists already.
@@ -163,10 +191,11 @@ class Store:
         final = self._path(stage, fingerprint)
         if final.exists():
             raise StoreError(f"{final} exists; artefacts are never overwritten")
+        remove_temporaries(work)
         files = {
             str(p.relative_to(work)): FileEntry(sha256=sha256_file(p), bytes=p.stat().st_size)
             for p in sorted(work.rglob("*"))
-            if p.is_file() and p.name != MANIFEST_NAME
+            if p.is_file() and p != work / MANIFEST_NAME
         }
         manifest = manifest.model_copy(update={"files": files})
         with full_disk_named(final):
@@ -174,6 +203,9 @@ class Store:
             fsync_tree(work)
             work.rename(final)
             fsync_directory(final.parent)
+        if self._remote_has(stage, fingerprint):
+            self._set_aside(stage, fingerprint)
+            return self.open(stage, fingerprint)
         if self._remote is not None:
             self._upload(stage, fingerprint, manifest)
         return Artefact(final, manifest)
@@ -181,13 +213,16 @@ class Store:
     def discard(self, stage: str, fingerprint: str) -> None:
         """Move an artefact that is damaged or to be recomputed out of the way; the old bytes are kept under
         `.work/` until the next artefact is committed (see `sweep`)."""
-        path = self._path(stage, fingerprint)
-        if path.exists():
-            aside = self.root / stage / _PRIVATE / f"{fingerprint}.discarded-{time.time_ns()}"
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(aside)
+        self._set_aside(stage, fingerprint)
         if self._remote is not None and self._remote.exists(self._url(stage, fingerprint)):
             self._remote.rm(self._url(stage, fingerprint), recursive=True)
+
+    def _set_aside(self, stage: str, fingerprint: str) -> None:
+        path = self._path(stage, fingerprint)
+        if path.exists():
+            aside = self._path(stage, _PRIVATE) / f"{fingerprint}.discarded-{time.time_ns()}"
+            make_folder(aside.parent)
+            path.rename(aside)
 
     def sweep(self, stage: str, fingerprint: str) -> None:
         """Remove what `discard` set aside, once its replacement is committed."""
@@ -196,20 +231,26 @@ class Store:
 
     # -- runs ---------------------------------------------------------------------------------------------
     def read_text(self, name: str) -> str | None:
-        """Text of a small mutable file (a run record), or None."""
+        """Text of a small mutable file (a run record), or None.
+
+        Raises:
+            CorruptArtefactError: not UTF-8.
+        """
         if self._remote is not None:
             url = f"{self._remote_root}/{name}"
-            return self._remote.cat_file(url).decode() if self._remote.exists(url) else None
-        path = self.root / name
-        return path.read_text() if path.exists() else None
+            data = self._remote.cat_file(url) if self._remote.exists(url) else None
+        else:
+            path = self.root / name
+            data = path.read_bytes() if path.exists() else None
+        try:
+            return None if data is None else data.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptArtefactError(f"{name} is damaged: {error}", (name,)) from error
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a small mutable file atomically."""
         path = self.root / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot create {path.parent}: {error.strerror}") from error
+        make_folder(path.parent)
         write_atomic(path, text.encode())
         if self._remote is not None:
             self._remote.makedirs(os.path.dirname(f"{self._remote_root}/{name}"), exist_ok=True)
@@ -226,10 +267,13 @@ class Store:
 
     # -- places -------------------------------------------------------------------------------------------
     def _path(self, stage: str, fingerprint: str) -> Path:
-        return self.root / stage / fingerprint
+        return self.root / plain_name(stage) / plain_name(fingerprint)
 
     def _url(self, stage: str, fingerprint: str, name: str | None = None) -> str:
         return "/".join(p for p in (self._remote_root, stage, fingerprint, name) if p)
+
+    def _remote_has(self, stage: str, fingerprint: str) -> bool:
+        return self._remote is not None and self._remote.exists(self._url(stage, fingerprint, MANIFEST_NAME))
 
     def _upload(self, stage: str, fingerprint: str, manifest: Manifest) -> None:
         path = self._path(stage, fingerprint)
@@ -239,31 +283,25 @@ class Store:
             self._remote.put_file(str(path / name), url)
 
     def _download(self, stage: str, fingerprint: str) -> None:
-        with self.writing(stage, f"download-{fingerprint}") as work:
+        with self.writing(stage, f"download-{fingerprint}") as target:
             if self._path(stage, fingerprint).exists():
+                target.rmdir()
                 return
-            target = work / "artefact"
-            shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(target)
             target.mkdir()
-            self._remote.get_file(self._url(stage, fingerprint, MANIFEST_NAME), str(target / MANIFEST_NAME))
-            manifest = self._read_manifest(target, fingerprint)
-            for name in manifest.files:
-                destination = target / safe_relative(name)
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                self._remote.get_file(self._url(stage, fingerprint, name), str(destination))
-            target.rename(self._path(stage, fingerprint))
+            with full_disk_named(target):
+                self._fetch(self._url(stage, fingerprint, MANIFEST_NAME), target / MANIFEST_NAME)
+                for name in self._read_manifest(target, fingerprint).files:
+                    self._fetch(self._url(stage, fingerprint, name), target / safe_relative(name))
+                fsync_tree(target)
+                target.rename(self._path(stage, fingerprint))
 
-
-def safe_relative(name: str) -> str:
-    """`name` if it stays below its root.
-
-    Raises:
-        StoreError: absolute, or climbs out with '..'.
-    """
-    parts = Path(name).parts
-    if not parts or Path(name).is_absolute() or ".." in parts:
-        raise StoreError(f"path {name!r} leaves its folder")
-    return name
+    def _fetch(self, url: str, destination: Path) -> None:
+        make_folder(destination.parent)
+        try:
+            self._remote.get_file(url, str(destination))
+        except FileNotFoundError as error:
+            raise CorruptArtefactError(f"{url}: missing in {self.location}", (url,)) from error
 
 
 def damaged_files(artefact: Artefact) -> list[str]:
@@ -272,14 +310,21 @@ def damaged_files(artefact: Artefact) -> list[str]:
     listed = artefact.manifest.files
     for name, entry in listed.items():
         path = artefact.path / safe_relative(name)
-        if not path.exists():
+        if not path.is_file():
             damaged.append(f"{path}: missing")
         elif path.stat().st_size != entry.bytes:
             damaged.append(f"{path}: expected {entry.bytes} bytes, got {path.stat().st_size}")
-        elif (got := sha256_file(path)) != entry.sha256:
+        elif (got := _sha256_or_error(path)) != entry.sha256:
             damaged.append(f"{path}: expected sha256 {entry.sha256[:12]}…, got {got[:12]}…")
     present = {str(p.relative_to(artefact.path)) for p in artefact.path.rglob("*") if p.is_file()}
     damaged += [
         f"{artefact.path / n}: not in the manifest" for n in sorted(present - set(listed) - {MANIFEST_NAME})
     ]
     return damaged
+
+
+def _sha256_or_error(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:  # a bad sector is damage to name, like a wrong hash
+        return f"{error.strerror}"

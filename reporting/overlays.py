@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reporting.text import put_label
+from reporting.text import Box, put_label
 
 Image = NDArray[np.uint8]
 
@@ -21,7 +21,7 @@ _PALETTE = (
     (255, 200, 0),
     (190, 80, 255),
     (0, 214, 143),
-    (255, 122, 0),
+    (255, 105, 0),
     (255, 90, 190),
     (0, 224, 230),
     (170, 255, 40),
@@ -64,11 +64,8 @@ def draw_instances(
         dark, bright = border(masks[index], width)
         drawn[dark] = (0.35 * colours[index].astype(np.float32)).astype(np.uint8)
         drawn[bright] = colours[index]
-    taken: list[tuple[int, int, int, int]] = []
-    for index, name in enumerate(names or ()):
-        if masks[index].any():
-            anchor = _label_anchor(masks[index])
-            taken.append(put_label(drawn, name, anchor, tuple(colours[index].tolist()), taken))
+    if names is not None:
+        _name_instances(drawn, masks, colours, names)
     return drawn
 
 
@@ -107,13 +104,17 @@ def draw_seeds(
         weight = strength * np.sqrt(np.clip(heat, 0, 1))[:, :, None]
         drawn = (1 - weight) * drawn + weight * (0.6 * colour + 0.4 * 255)
     result: Image = np.rint(drawn).astype(np.uint8)
-    taken: list[tuple[int, int, int, int]] = []
-    for index, (_, row, column) in enumerate(peaks.tolist()):
+    arm = 4 * line_width(image.shape)
+    worth = np.zeros(image.shape[:2])
+    around = [(c - arm, r - arm, c + arm + 1, r + arm + 1) for _, r, c in peaks.tolist()]
+    for left, top, right, bottom in around:
+        worth[max(top, 0) : bottom, max(left, 0) : right] = 1 / arm**2
+    taken: list[Box] = []
+    for index, name in enumerate(names or ()):
         colour_of = tuple(colours[index].tolist())
-        draw_cross(result, row, column, colour_of)
-        if names is not None:
-            below = (row + 4 * line_width(image.shape), column)
-            taken.append(put_label(result, names[index], below, colour_of, taken))
+        taken.append(put_label(result, name, around[index], colour_of, taken, worth))
+    for index, (_, row, column) in enumerate(peaks.tolist()):
+        draw_cross(result, row, column, tuple(colours[index].tolist()))
     return result
 
 
@@ -131,16 +132,16 @@ def line_width(shape: Sequence[int]) -> int:
     return max(2, round(max(shape[:2]) / 160))
 
 
-def resize_to_width(
-    image: Image, width: int, masks: NDArray[np.bool_] | None = None
-) -> tuple[Image, NDArray[np.bool_]]:
-    """Scale an image (smoothly) and its masks (nearest) to `width`, so that lines and text are legible.
+def fit(image: Image, side: int, masks: NDArray[np.bool_] | None = None) -> tuple[Image, NDArray[np.bool_]]:
+    """Scale an image (smoothly) and its masks (nearest) until the longer side has `side` pixels.
 
-    Returns uint8 [H', width, 3] and bool [N, H', width].
+    Lines and text drawn afterwards are legible whatever size the image came in.
+    Returns uint8 [H', W', 3] and bool [N, H', W'].
     """
-    height = max(1, round(image.shape[0] * width / image.shape[1]))
-    how = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
-    resized = cv2.resize(image, (width, height), interpolation=how)
+    scale = side / max(image.shape[:2])
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(image, (width, height), interpolation=how).astype(np.uint8)
     if masks is None:
         return resized, np.zeros((0, height, width), dtype=bool)
     rows = (2 * np.arange(height) + 1) * image.shape[0] // (2 * height)
@@ -148,8 +149,16 @@ def resize_to_width(
     return resized, masks[:, rows[:, None], columns[None]]
 
 
-def _label_anchor(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """Row and column for the middle of a label: just inside the top of the mask, centred on its columns."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    return int(rows[0] + 0.12 * (rows[-1] - rows[0])), int((columns[0] + columns[-1]) / 2)
+def _name_instances(
+    drawn: Image, masks: NDArray[np.bool_], colours: NDArray[np.uint8], names: Sequence[str]
+) -> None:
+    """Labels beside small instances and on large ones: hiding a pixel costs its share of its instance."""
+    worth = np.zeros(drawn.shape[:2])
+    for mask in masks:
+        worth[mask] = np.maximum(worth[mask], 1 / max(1, mask.sum()))
+    taken: list[Box] = []
+    for index, name in enumerate(names):
+        rows, columns = np.flatnonzero(masks[index].any(axis=1)), np.flatnonzero(masks[index].any(axis=0))
+        if len(rows):
+            box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+            taken.append(put_label(drawn, name, box, tuple(colours[index].tolist()), taken, worth))

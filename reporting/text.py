@@ -44,27 +44,60 @@ def put_text(
 def put_label(
     image: NDArray[np.uint8],
     text: str,
-    middle: tuple[int, int],
+    about: Box,
     colour: tuple[int, ...],
     taken: list[Box],
+    worth: NDArray[np.floating],
 ) -> Box:
-    """Write text on a plate of `colour` around `middle` (row, column), in place.
+    """Write text on a plate of `colour`, in place, where it hides least.
 
-    It moves down until it hides none of the plates in `taken`, and stays inside the image. Returns its own
-    plate, xyxy.
+    Args:
+        about: xyxy box of what the text names.
+        taken: plates that stand already. worth: float [H, W], what hiding a pixel costs.
+
+    Returns the plate, xyxy.
     """
     size = label_size(image.shape[1])
     text = shorten(text, image.shape[1] - 2 * _PADDING, size, bold=True)
     width, height = text_size(text, size, bold=True)
-    width, height = width + 2 * _PADDING, height + 1
-    left = int(np.clip(middle[1] - width // 2, 0, max(0, image.shape[1] - width)))
-    top = _free_row(middle[0] - height // 2, height, left, left + width, image.shape[0], taken)
-    plate = (left, top, left + width, top + height)
-    image[plate[1] : plate[3], plate[0] : plate[2]] = colour
+    width, height = min(width + 2 * _PADDING, image.shape[1]), min(height + 1, image.shape[0])
+    plates = _places(about, width, height, image.shape)
+    # The first place, on the thing itself, is kept for a little more than nothing hidden.
+    costs = [_cost(one, about, taken, worth) + 0.08 * (index > 0) for index, one in enumerate(plates)]
+    plate = plates[int(np.argmin(costs))]
+    left, top, right, bottom = plate
+    image[top:bottom, left:right] = colour
     luminance = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
     ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)
     put_text(image, text, left + _PADDING, top, size, ink, bold=True)
     return plate
+
+
+def _places(about: Box, width: int, height: int, shape: tuple[int, ...]) -> list[Box]:
+    """Plates inside the image: on the box, touching it on each side, and further above and below."""
+    x1, y1, x2, y2 = about
+    middle = (x1 + x2 - width) // 2
+    places = [(middle, y1 + (y2 - y1) // 8), (x1 - width, y1), (x2, y1), (x1 - width, y2 - height), (x2, y2)]
+    for step in range(1, 7):
+        for left in (middle, x1, x2 - width):
+            places += [(left, y1 - step * height), (left, y2 + (step - 1) * height)]
+    inside = [
+        (min(max(left, 0), shape[1] - width), min(max(top, 0), shape[0] - height)) for left, top in places
+    ]
+    return [(left, top, left + width, top + height) for left, top in inside]
+
+
+def _cost(plate: Box, about: Box, taken: list[Box], worth: NDArray[np.floating]) -> float:
+    left, top, right, bottom = plate
+    hidden = float(worth[top:bottom, left:right].sum())
+    area = (right - left) * (bottom - top)
+    shared = sum(
+        max(0, min(right, x2) - max(left, x1)) * max(0, min(bottom, y2) - max(top, y1))
+        for x1, y1, x2, y2 in taken
+    )
+    x1, y1, x2, y2 = about
+    apart = max(x1 - right, left - x2, 0) + max(y1 - bottom, top - y2, 0)
+    return hidden + 5 * shared / area + 0.1 * apart / (bottom - top)
 
 
 def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
@@ -78,17 +111,4 @@ def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
 
 def label_size(image_width: int) -> int:
     """Font size in pixels for labels on an image of this width."""
-    return int(np.clip(image_width / 26, 11, 28))
-
-
-def _free_row(start: int, height: int, left: int, right: int, limit: int, taken: list[Box]) -> int:
-    """The row at or below `start` (else above) nearest to it where no plate of `taken` is hidden."""
-    lowest = max(0, limit - height)
-    start = int(np.clip(start, 0, lowest))
-    rivals = [(t, b) for l, t, r, b in taken if l < right and left < r]
-    free = [
-        row
-        for row in range(lowest + 1)
-        if all(row + height <= above or row >= below for above, below in rivals)
-    ]
-    return min(free, key=lambda row: (abs(row - start), -row), default=start)
+    return int(np.clip(image_width / 30, 11, 28))

@@ -1,92 +1,41 @@
 """What a stage is, and how one is executed: reuse, lock, resume, run, check, commit."""
 
 import json
-import os
-import platform
-import resource
-import sys
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.atomic import full_disk_named, write_atomic
-from data_contracts.errors import ArtefactMissingError, CorruptArtefactError
+from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, SchemaError
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
 from data_contracts.manifest import Manifest, Parent
 from data_contracts.runs import now
 from data_contracts.store import Artefact, Store
+from stages.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
 from stages.progress import Bar, Progress
+from stages.settings import Execution, StageConfig, execution_only
 
 __all__ = [
     "Artefact",
     "Bar",
     "Execution",
+    "Outcome",
     "Stage",
     "StageConfig",
     "StageContext",
+    "environment",
     "execute",
     "execution_only",
 ]
 
 _TIMING = "timing.json"
-
-
-def execution_only(default: Any = ..., **kwargs: Any) -> Any:
-    """A config field that changes where or how fast a stage runs but not its result: not in the fingerprint."""
-    return Field(default, json_schema_extra={"execution_only": True}, **kwargs)
-
-
-class StageConfig(BaseModel):
-    """Base of all stage configurations: unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-    def identity(self) -> dict[str, Any]:
-        """The configuration as JSON without execution-only fields."""
-        return _identity(self)
-
-
-def _identity(model: BaseModel) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    dumped = model.model_dump(mode="json")
-    for name, info in type(model).model_fields.items():
-        extra = info.json_schema_extra
-        if isinstance(extra, dict) and extra.get("execution_only"):
-            continue
-        value = getattr(model, name)
-        result[name] = _identity(value) if isinstance(value, BaseModel) else dumped[name]
-    return result
-
-
-class Execution(BaseModel):
-    """Where and how to run; never part of a fingerprint."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
-    threads: int = Field(default=0, ge=0, le=256, description="torch threads; 0: one a core")
-    checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
-
-    def torch_device(self) -> torch.device:
-        """The device to use.
-
-        Raises:
-            ValueError: CUDA is asked for and there is none.
-        """
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                "execution.device: expected a CUDA device because it is 'cuda', but torch "
-                f"{torch.__version__} sees none; use --set execution.device=auto"
-            )
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
 
 
 @dataclass
@@ -96,7 +45,9 @@ class StageContext:
     Attributes:
         workdir: the folder to write into; the same one after a kill.
         seed: the run's seed; derive every random stream from it and from the step or image.
-        counts: numbers and lists for the manifest.
+        counts: numbers and lists for the manifest. Derive them from what is written, not while computing:
+            a resumed stage computes only what was missing.
+        worker_memory: process id of each worker -> its peak resident bytes.
     """
 
     workdir: Path
@@ -106,6 +57,7 @@ class StageContext:
     progress: Progress
     stage: str
     counts: dict[str, Any] = field(default_factory=dict)
+    worker_memory: dict[int, int] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -190,7 +142,8 @@ def execute(
     start = time.monotonic()
     execution, progress = execution or Execution(), progress or Progress()
     unknown = set(inputs) - set(stage.inputs) - set(stage.optional)
-    if unknown or (missing := set(stage.inputs) - set(inputs)):
+    missing = set(stage.inputs) - set(inputs)
+    if unknown or missing:
         raise ValueError(f"stage {stage.name}: unknown inputs {sorted(unknown)}, missing {sorted(missing)}")
     content = stage.content_digest(config) if stage.content_digest else None
     parents = {name: a.fingerprint for name, a in inputs.items()}
@@ -204,7 +157,7 @@ def execute(
         context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
         timing = _run(stage, config, inputs, context)
         began_commit = time.monotonic()
-        if store.has(stage.name, identity):
+        if force:
             store.discard(stage.name, identity)
         artefact = store.commit(
             stage.name,
@@ -239,11 +192,11 @@ def _run(
 ) -> dict[str, float]:
     if stage.check is not None:
         stage.check(config)
-    torch.set_num_threads(context.execution.threads or os.cpu_count() or 1)
-    _reset_peak_memory()
+    torch.set_num_threads(context.execution.torch_threads())
+    reset_peak_memory()
     timing_file = context.workdir / _TIMING
     before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
-    wall, cpu = time.monotonic(), _cpu_seconds()
+    wall, cpu = time.monotonic(), cpu_seconds()
     context.log("starts" if not timing_file.exists() else "goes on from what an earlier try left")
     try:
         with full_disk_named(context.workdir):
@@ -251,7 +204,7 @@ def _run(
     finally:
         spent = {
             "wall": before["wall"] + time.monotonic() - wall,
-            "cpu": before["cpu"] + _cpu_seconds() - cpu,
+            "cpu": before["cpu"] + cpu_seconds() - cpu,
         }
         write_atomic(timing_file, json.dumps(spent).encode())
     timing_file.unlink()
@@ -282,45 +235,29 @@ def _manifest(
         content=content,
         parents={n: Parent(stage=a.manifest.stage, fingerprint=a.fingerprint) for n, a in inputs.items()},
         supervision=sorted(lineage),
-        counts=context.counts,
+        counts={name: _count(name, value) for name, value in context.counts.items()},
         files={},
         wall_seconds=timing["wall"],
         cpu_seconds=timing["cpu"],
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_memory() + sum(context.worker_memory.values()),
         created=now(),
         code_version=metadata.version("wsis"),
         environment=environment(),
     )
 
 
-def environment() -> dict[str, str]:
-    """Versions and machine, for the record; not part of any fingerprint."""
-    names = ("torch", "mmdet", "mmengine", "numpy", "zarr", "opencv-python", "higra")
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        **{name: metadata.version(name) for name in names},
-    }
+def _count(name: str, value: Any) -> Any:
+    """A value of `context.counts` as plain JSON types.
 
-
-def _cpu_seconds() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def _reset_peak_memory() -> None:
-    if sys.platform == "linux":
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except PermissionError:
-            return  # some containers forbid it: the peak is then that of the process so far
-
-
-def _peak_memory() -> int:
-    """Peak resident bytes of this process since the stage began, plus that of its largest finished child."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if sys.platform == "linux":
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                peak = int(line.split()[1]) * 1024
-    return peak
+    Raises:
+        SchemaError: it holds NaN or infinity; names the count.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): _count(f"{name}.{k}", v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_count(name, v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SchemaError(f"count '{name}': expected a finite number, got {value}")
+    return value

@@ -1,8 +1,8 @@
 """One training loop for our own networks: stateless steps, atomic checkpoints, exact resume."""
 
+import hashlib
 import io
 import math
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +19,7 @@ from wsis.errors import NonFiniteError
 CHECKPOINT_NAME = "checkpoint.pt"
 CURVE_NAME = "curve.json"
 WEIGHTS_NAME = "weights.pt"
+_DIGEST_BYTES = 32
 
 
 class Stateful(Protocol):
@@ -105,19 +106,32 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict without running code from it.
 
     Raises:
-        CorruptArtefactError: not a file of tensors.
+        CorruptArtefactError: not a file of named tensors.
     """
+    value = _load(io.BytesIO(path.read_bytes()), path)
+    if not isinstance(value, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items()
+    ):
+        raise CorruptArtefactError(f"{path}: expected a state dict of tensors, got {type(value).__name__}")
+    return value
+
+
+def _load(stream: io.BytesIO, path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise CorruptArtefactError(f"{path} is not a file of weights: {error}", (str(path),)) from error
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's readers raise a dozen kinds of errors on a damaged file
+        raise CorruptArtefactError(
+            f"{path} is no file of tensors, or damaged: {type(error).__name__} {error}", (str(path),)
+        ) from error
 
 
 def _save(path: Path, state: Mapping[str, Stateful], next_step: int, curve: list[dict[str, float]]) -> None:
+    """Write a checkpoint: sha256 of the rest, then torch's file. torch itself does not notice a flipped bit."""
     buffer = io.BytesIO()
     states = {name: item.state_dict() for name, item in state.items()}
     torch.save({"step": next_step, "curve": curve, "state": states}, buffer)
-    write_atomic(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomic(path, hashlib.sha256(data).digest() + data)
 
 
 def _resume(
@@ -125,13 +139,14 @@ def _resume(
 ) -> tuple[int, list[dict[str, float]]]:
     if not path.exists():
         return 0, []
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    raw = path.read_bytes()
+    digest, data = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != digest:
         # Checkpoints are written atomically, so this is disk damage: the steps are lost, the run is not.
-        context.log(f"{path} cannot be read ({error}); this stage starts afresh")
+        context.log(f"{path} is damaged (its sha256 is another); this stage starts afresh")
         path.unlink()
         return 0, []
+    checkpoint = _load(io.BytesIO(data), path)
     for name, item in state.items():
         item.load_state_dict(checkpoint["state"][name])
     context.log(f"resumes at step {checkpoint['step']}")

@@ -64,7 +64,9 @@ def inside(root: Path, relative: str, where: str) -> Path:
         or windows.root
         or ".." in windows.parts
     ):
-        raise DataError(f"{where}: expected a relative path that stays inside the data root, got {relative!r}")
+        raise DataError(
+            f"{where}: expected a relative path that stays inside the data root, got {relative!r}"
+        )
     base = root.resolve()
     try:
         path = (base / relative).resolve()

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from data_contracts.errors import DataError
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 MAX_PIXELS = 64_000_000  # a photograph of 8000 x 8000; larger ones are refused before they are decoded
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -49,7 +49,9 @@ def decode_indices(data: bytes, where: str) -> NDArray[np.uint8]:
     """
     image = _load(data, where, formats=("PNG",), orient=False)
     if image.mode not in ("P", "L"):
-        raise DataError(f"{where}: expected a palette PNG of label indices (mode P or L), got mode {image.mode}")
+        raise DataError(
+            f"{where}: expected a palette PNG of label indices (mode P or L), got mode {image.mode}"
+        )
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -62,7 +64,11 @@ def image_size(data: bytes, where: str) -> tuple[int, int]:
     image = _open(data, where, FORMATS)
     width, height = image.size
     # orientations 5 to 8 swap the axes (EXIF tag 0x0112)
-    return (width, height) if _guard(lambda: image.getexif().get(0x0112, 1), where) in (5, 6, 7, 8) else (height, width)
+    return (
+        (width, height)
+        if _guard(lambda: image.getexif().get(0x0112, 1), where) in (5, 6, 7, 8)
+        else (height, width)
+    )
 
 
 def _open(data: bytes, where: str, formats: tuple[str, ...]) -> Image.Image:
@@ -88,13 +94,20 @@ def _guard(action: Callable[[], Any], where: str) -> Any:
     """Run a Pillow step; what a damaged file makes it raise becomes a DataError."""
     try:
         return action()
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+    ) as error:
         raise DataError(f"{where}: the image is cut short or damaged: {error}") from error
 
 
-def _load(
-    data: bytes, where: str, formats: tuple[str, ...] = FORMATS, orient: bool = True
-) -> Image.Image:
+def _load(data: bytes, where: str, formats: tuple[str, ...] = FORMATS, orient: bool = True) -> Image.Image:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise DataError(f"{where}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on; cut images could not be told")
     image = _open(data, where, formats)

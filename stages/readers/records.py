@@ -3,15 +3,21 @@
 Suffixes: M annotated classes, N instances, C classes, H W image.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Role = Literal["train", "val"]
+Track = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their number -> the items, progress shown
 ROLES: tuple[Role, ...] = ("train", "val")
+
+
+def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
+    """The items, no progress shown."""
+    return items
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +90,7 @@ class DatasetSource(Protocol):
         """sha256 over all that `truth` of these parts gives (evaluation only)."""
         ...
 
-    def validate(self) -> None:
+    def validate(self, track: Track = untracked) -> None:
         """Read and check everything `images` would give; one DataError lists all that is wrong."""
         ...
 
@@ -98,6 +104,10 @@ class DatasetSource(Protocol):
 
     def images(self, split: Role) -> Iterator[ImageRecord]:
         """The images of one part, in order."""
+        ...
+
+    def truth_ids(self, split: Role) -> tuple[str, ...]:
+        """Ids of the images of one part that have masks (evaluation only)."""
         ...
 
     def truth_of(self, image_id: str) -> TruthRecord:

@@ -14,6 +14,7 @@ from torch import Tensor
 from wsis.errors import InputError, NonFiniteError
 
 _IMPOSSIBLE = float("-inf")
+_NOTHING_LEFT = -1e4  # gain of a slot's second best when it has none
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def slot_gains(scores: Tensor, slots: Slots, *, last_resort: bool = True) -> Ten
         return gains
     if not last_resort:
         return gains.masked_fill(slots.box_iou < slots.box_threshold, _IMPOSSIBLE)
-    floor = gains.amin(dim=(1, 2), keepdim=True) - 1.0
+    low, high = gains.amin(dim=(1, 2), keepdim=True), gains.amax(dim=(1, 2), keepdim=True)
+    floor = low - (high - low) - 1.0  # so far down that a box with one candidate is served before one with two
     box_iou = slots.box_iou.to(gains.dtype)
     return torch.where(box_iou >= slots.box_threshold, gains, floor + box_iou - 1.0)
 
@@ -68,8 +70,8 @@ def slot_gains(scores: Tensor, slots: Slots, *, last_resort: bool = True) -> Ten
 def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: bool = True) -> list[Tensor]:
     """Run Algorithm 1 for all problems of several images at once.
 
-    Order of picks: first every slot's best proposal, whatever its score (the higher-order term; two slots that want
-    the same proposal are served in order of gain, so a proposal takes one class at most); then, for image-level
+    Order of picks: first every slot's best proposal, whatever its score (the higher-order term; as a proposal takes
+    one class at most, the slot that would lose most by its second best is served first); then, for image-level
     labels, further proposals whose class beats the background, in order of gain. A pick removes, for its own class,
     the proposals it contains (`Slots.suppress`). Boxes get exactly one proposal each. Ties go to the lower index.
     A slot stays empty only when there are fewer proposals than slots.
@@ -144,13 +146,17 @@ class _State:
         self.active = torch.arange(rows, device=device)
 
     def pick_required(self, threshold: float) -> bool:
-        """Serve one still empty slot of every row, its best (proposal, slot) above the threshold."""
+        """Give one still empty slot of every row its best proposal, if above the threshold; largest regret first."""
         if self.gains.numel() == 0:
             return False
-        best, where = self.gains.masked_fill(~self.open[:, None, :], _IMPOSSIBLE).flatten(1).max(1)
-        taken = best > threshold
-        self._take(torch.nonzero(taken)[:, 0], where[taken])
-        return bool(taken.any())
+        best, proposal = self.gains.max(1)  # [R, A]
+        second = self.gains.scatter(1, proposal[:, None], _IMPOSSIBLE).amax(1).clamp(min=_NOTHING_LEFT)
+        served = self.open & (best > threshold)
+        slot = torch.where(served, best - second, _IMPOSSIBLE).argmax(1)
+        rows = torch.nonzero(served.any(1))[:, 0]
+        slot = slot[rows]
+        self._take(rows, proposal[rows, slot], slot)
+        return len(rows) > 0
 
     def pick_optional(self) -> bool:
         """Take the best remaining (proposal, slot) of every row in which one beats the background."""
@@ -159,11 +165,10 @@ class _State:
         best, where = self.gains.flatten(1).max(1)
         self.keep(best > 0)
         where = where[best > 0]
-        self._take(torch.arange(len(where), device=where.device), where)
+        self._take(torch.arange(len(where), device=where.device), where // self.num_slots, where % self.num_slots)
         return len(where) > 0
 
-    def _take(self, rows: Tensor, where: Tensor) -> None:
-        proposal, slot = where // self.num_slots, where % self.num_slots
+    def _take(self, rows: Tensor, proposal: Tensor, slot: Tensor) -> None:
         self.labels[self.active[rows], proposal] = slot + 1
         self.open[rows, slot] = False
         self.gains[rows, proposal] = _IMPOSSIBLE

@@ -58,6 +58,18 @@ def one_hot_targets(classes: Tensor, masks: Tensor, num_classes: int) -> Targets
     return Targets(probabilities, masks.float())
 
 
+def join_targets(first: Targets, second: Targets) -> Targets:
+    """Both lists of targets as one."""
+    return Targets(
+        torch.cat([first.probabilities, second.probabilities]), torch.cat([first.masks, second.masks])
+    )
+
+
+def select_targets(targets: Targets, kept: Tensor) -> Targets:
+    """The targets at the given positions (int64 or bool)."""
+    return Targets(targets.probabilities[kept], targets.masks[kept])
+
+
 def maps_to_superpixels(maps: np.ndarray, superpixels: np.ndarray, areas: Tensor) -> Tensor:
     """Mean of low-resolution maps [N, h, w] inside each superpixel after bilinear upsampling: float32 [N, S]."""
     matrix = pool_matrix(superpixels, (int(maps.shape[1]), int(maps.shape[2])), len(areas))

@@ -39,6 +39,11 @@ class Detections:
             self.size, [self.counts[i] for i in keep.tolist()], self.labels[keep], self.scores[keep]
         )
 
+    def between(self, start: int, stop: int) -> "Detections":
+        """The detections at positions start..stop-1."""
+        part = slice(int(start), int(stop))
+        return Detections(self.size, list(self.counts[part]), self.labels[part], self.scores[part])
+
 
 @dataclass(frozen=True)
 class GroundTruth:

@@ -1,0 +1,44 @@
+"""Folders of a store, and names that must stay inside one."""
+
+from pathlib import Path
+
+from data_contracts.atomic import full_disk_named
+from data_contracts.errors import StoreError
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents.
+
+    Raises:
+        StoreFullError, StoreError: it cannot be created.
+    """
+    try:
+        with full_disk_named(path):
+            path.mkdir(parents=True, exist_ok=True)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot create {path}: {error.strerror}") from error
+
+
+def safe_relative(name: str) -> str:
+    """`name` if it stays below its root.
+
+    Raises:
+        StoreError: absolute, or climbs out with '..'.
+    """
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
+        raise StoreError(f"path {name!r} leaves its folder")
+    return name
+
+
+def plain_name(name: str) -> str:
+    """`name` if it is one component of a path.
+
+    Raises:
+        StoreError: it is empty, climbs or holds a separator.
+    """
+    if len(Path(safe_relative(name)).parts) != 1 or name in (".", ".."):
+        raise StoreError(f"expected a plain name, got {name!r}")
+    return name

@@ -1,0 +1,221 @@
+"""One self-contained HTML page a run: results, curves, pictures, where the time went, lineage."""
+
+import base64
+import html
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from data_contracts.atomic import write_atomic
+from data_contracts.errors import ContractError
+from data_contracts.manifest import Manifest
+from data_contracts.runs import RunRecord
+from data_contracts.store import Artefact, Store
+from reporting.pictures import encode, file_name, overlays
+from reporting.plots import loss_plot, map_plot, time_plot
+from reporting.results import results_of
+from reporting.tables import duration, format_table, results_table
+
+CURVE_NAME = "curve.json"
+QUALITY_NAME = "instance_quality.json"
+_QUALITY = ("mean_best_iou", "found", "merged", "split", "missed", "predicted", "spurious")
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;background:#fff;max-width:1180px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
+h3{font-size:1rem;margin:1.2rem 0 .3rem}p.note{color:#666}img{max-width:100%;display:block;margin:.5rem 0}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.88rem}th,td{padding:.25rem .7rem;text-align:left;
+border-bottom:1px solid #e4e4e4;vertical-align:top}th{background:#f5f5f5}.number{text-align:right;
+font-variant-numeric:tabular-nums}code,pre{font:.82rem ui-monospace,monospace}pre{background:#f7f7f7;padding:.7rem;
+overflow:auto;max-height:32rem}summary{cursor:pointer}
+"""
+
+
+def write_report(store: Store, record: RunRecord, out: Path, images: int = 6) -> Path:
+    """Write `report.html` and the overlays (`overlays/*.png`) of a run; returns the page.
+
+    Read-only over the store. What cannot be read (damaged, not computed yet) is said on the page instead.
+
+    Args:
+        images: overlays of each kind.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    page = out / "report.html"
+    write_atomic(page, report_html(store, record, images, out / "overlays").encode())
+    return page
+
+
+def report_html(store: Store, record: RunRecord, images: int, overlay_folder: Path | None = None) -> str:
+    """The page as text; overlays are also written to `overlay_folder` if it is given."""
+    artefacts = dict(_artefacts(store, record))
+    sections: list[tuple[str, Callable[[], str]]] = [
+        ("Results", lambda: _results(store, record)),
+        ("Pseudo labels, instance by instance", lambda: _quality(artefacts)),
+        ("Pictures", lambda: _pictures(store, record, images, overlay_folder)),
+        ("Training curves", lambda: _curves(artefacts)),
+        ("Where the time went", lambda: _times(record, artefacts)),
+        ("Lineage", lambda: _lineage(record, artefacts)),
+        ("Configuration", lambda: _config(record)),
+    ]
+    body = "\n".join(f"<section><h2>{title}</h2>\n{_guarded(make)}</section>" for title, make in sections)
+    status = record.status + (f": {record.error}" if record.error else "")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{html.escape(record.name)}</title><style>{_STYLE}</style></head><body>\n"
+        f"<h1>Run {html.escape(record.name)}</h1>\n"
+        f"<p>{html.escape(status)} · configuration {html.escape(record.config_name)} · created "
+        f"{html.escape(record.created)} · store <code>{html.escape(store.location)}</code></p>\n"
+        f"{body}\n</body></html>\n"
+    )
+
+
+def _guarded(make: Callable[[], str]) -> str:
+    """A section, or what kept it from being made: a damaged artefact must not hide the others."""
+    try:
+        return make()
+    except ContractError as error:
+        return _note(f"Not readable: {error}")
+
+
+def _artefacts(store: Store, record: RunRecord) -> Iterator[tuple[str, Artefact]]:
+    for key, entry in record.entries.items():
+        try:
+            yield key, store.open(entry.stage, entry.fingerprint, verify=False)
+        except ContractError:
+            continue  # the lineage table lists it as unreadable
+
+
+def _results(store: Store, record: RunRecord) -> str:
+    rows = results_of(store, record)
+    if not rows:
+        return _note("Nothing evaluated yet.")
+    parts = [_wide(results_table(rows, "html")), _picture(map_plot(rows), "image/png", "mAP by iteration")]
+    for threshold in ("0.50", "0.75"):
+        parts += [f"<h3>AP by class at IoU {threshold}</h3>", _wide(results_table(rows, "html", threshold))]
+    parts.append(
+        _note(
+            "mAP is VOC mAP^r in percent: area under the precision envelope, mean over the classes that have "
+            "ground truth in the split (others: –). Pseudo labels are scored on the images they were made for."
+        )
+    )
+    return "\n".join(parts)
+
+
+def _quality(artefacts: dict[str, Artefact]) -> str:
+    rows = []
+    for key, artefact in artefacts.items():
+        if QUALITY_NAME in artefact.manifest.files:
+            value = _json(artefact, QUALITY_NAME)
+            rows.append([key, f"{value['instances']:.0f}", *(_number(value[name]) for name in _QUALITY)])
+    if not rows:
+        return _note("None evaluated yet.")
+    header = ["evaluation", "true instances", *(name.replace("_", " ") for name in _QUALITY)]
+    explained = (
+        "Means over the K samples. found: IoU ≥ 0.5; merged: covered together with a neighbour of the class; "
+        "split: covered by several; spurious: labelled, but nowhere near an instance of the class."
+    )
+    return _wide(format_table(header, rows, "html")) + _note(explained)
+
+
+def _pictures(store: Store, record: RunRecord, images: int, folder: Path | None) -> str:
+    if images == 0:
+        return _note("None asked for.")
+    parts = []
+    for key in _pictured(record):
+        parts.append(f"<h3>{html.escape(key)}</h3>")
+        for image_id, picture in overlays(store, record, key, images):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_atomic(folder / file_name(key, image_id), encode(picture, "PNG"))
+            parts.append(_picture(encode(picture, "JPEG", quality=88), "image/jpeg", f"{key} {image_id}"))
+    return "\n".join(parts) or _note("Nothing to draw yet.")
+
+
+def _pictured(record: RunRecord) -> list[str]:
+    """The first and last pseudo labels and predictions; before there are any, the seeds."""
+    keys: list[str] = []
+    for name in ("pseudo_labels@", "predictions.val@"):
+        found = [key for key in record.entries if key.startswith(name)]
+        keys += list(dict.fromkeys([*found[:1], *found[-1:]]))
+    fallback: list[str] = [key for key in ("prm_seeds", "dataset") if key in record.entries]
+    return keys or fallback[:1]
+
+
+def _curves(artefacts: dict[str, Artefact]) -> str:
+    parts = []
+    for key, artefact in artefacts.items():
+        if CURVE_NAME in artefact.manifest.files:
+            curve = _json(artefact, CURVE_NAME)
+            if curve:
+                parts.append(_picture(loss_plot(curve, key), "image/png", f"training curves of {key}"))
+    return "\n".join(parts) or _note("No training yet.")
+
+
+def _times(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
+    manifests = {key: artefact.manifest for key, artefact in artefacts.items()}
+    if not manifests:
+        return _note("No stage has finished yet.")
+    total = sum(m.wall_seconds for m in manifests.values())
+    rows = [
+        [
+            key,
+            duration(m.wall_seconds),
+            f"{100 * m.wall_seconds / total:.1f} %" if total else "–",
+            duration(m.cpu_seconds),
+            f"{m.peak_memory_bytes / 1e6:.0f} MB",
+            f"{_bytes(m) / 1e6:.1f} MB",
+        ]
+        for key, m in manifests.items()
+    ]
+    rows.append(
+        ["all stages", duration(total), "", "", "", f"{sum(map(_bytes, manifests.values())) / 1e6:.1f} MB"]
+    )
+    rows.append(["orchestration, hashing, locking", duration(record.overhead_seconds), "", "", "", ""])
+    table = format_table(["stage", "wall", "share", "cpu", "peak memory", "size"], rows, "html")
+    picture = time_plot({key: m.wall_seconds for key, m in manifests.items()})
+    return _picture(picture, "image/png", "seconds by stage") + _wide(table)
+
+
+def _lineage(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
+    rows = []
+    for key, entry in record.entries.items():
+        if key not in artefacts:
+            rows.append([key, f"{entry.stage}/{entry.fingerprint}", "unreadable: wsis verify", "", ""])
+            continue
+        m = artefacts[key].manifest
+        parents = ", ".join(f"{name} {parent.fingerprint}" for name, parent in m.parents.items())
+        reused = "reused" if entry.reused else "computed"
+        rows.append([key, f"{m.stage}/{m.fingerprint}", reused, ", ".join(m.supervision), parents])
+    header = ["key", "artefact", "in this run", "supervision, parents' included", "parents"]
+    return _wide(format_table(header, rows, "html", left_columns=5))
+
+
+def _config(record: RunRecord) -> str:
+    text = html.escape(json.dumps(record.config, indent=1, sort_keys=True))
+    return f"<details><summary>as validated</summary><pre>{text}</pre></details>"
+
+
+def _json(artefact: Artefact, name: str) -> Any:
+    return json.loads(artefact.file(name).read_text())
+
+
+def _bytes(manifest: Manifest) -> int:
+    return sum(entry.bytes for entry in manifest.files.values())
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else (f"{value:.3f}" if value < 1 else f"{value:.1f}")
+
+
+def _picture(data: bytes, kind: str, description: str) -> str:
+    encoded = base64.b64encode(data).decode()
+    return f'<img alt="{html.escape(description, quote=True)}" src="data:{kind};base64,{encoded}">'
+
+
+def _wide(table: str) -> str:
+    return f'<div class="wide">{table}</div>'
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{html.escape(text)}</p>'

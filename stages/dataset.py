@@ -1,0 +1,87 @@
+"""Stage `dataset`: the user's images and weak labels, checked once and copied into the store.
+
+Later stages and remote workers read this artefact and never the data root. It holds image-level labels and,
+under box supervision, boxes; never masks. Class names are `manifest.counts["classes"]`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data_contracts.schemas import DATASET, text_to_array
+from stages.base import Artefact, Stage, StageContext
+from stages.readers.config import DataConfig, open_source
+from stages.readers.records import ROLES, DatasetSource, ImageRecord
+from stages.sharding import Record, write_records
+
+NAME = "dataset"
+ALGORITHM_VERSION = 1
+Config = DataConfig
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> records of the contract; boxes only if asked for."""
+
+    source: DatasetSource
+    with_boxes: bool
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in image_ids:
+            yield encode_record(self.source.image(image_id), self.with_boxes)
+
+
+def encode_record(image: ImageRecord, with_boxes: bool) -> dict[str, np.ndarray]:
+    """The arrays of one record, see `data_contracts.schemas.DATASET`."""
+    kept = len(image.boxes) if with_boxes else 0
+    return {
+        "split": text_to_array(image.split),
+        "file_name": text_to_array(image.file_name),
+        "encoded": np.frombuffer(image.encoded, dtype=np.uint8),
+        "size": np.array([image.height, image.width], dtype=np.int32),
+        "labels": image.labels,
+        "boxes": image.boxes[:kept],
+        "box_labels": image.box_labels[:kept],
+    }
+
+
+def content_digest(config: DataConfig) -> str:
+    """Digest of the files read: the artefact is computed anew when one of them changes, not when they move."""
+    return open_source(config).digest()
+
+
+def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContext) -> None:
+    """Check the whole data set, then store it.
+
+    Raises:
+        DataError: listing everything that is wrong with the data.
+    """
+    source = open_source(config)
+    source.validate(lambda items, total: context.track(items, total, "checks images", "img"))
+    image_ids = [image_id for role in ROLES for image_id in source.image_ids(role)]
+    writer = write_records(context, DATASET, image_ids, _Compute(source, config.supervision == "box"))
+    context.counts.update(_counts(source, len(writer.image_ids)))
+
+
+def _counts(source: DatasetSource, total: int) -> dict[str, Any]:
+    return {
+        "images": total,
+        "classes": list(source.classes),
+        **{role: len(source.image_ids(role)) for role in ROLES},
+    }
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=(),
+    contract=DATASET.name,
+    supervision=lambda config: (
+        ("image labels", "boxes") if config.supervision == "box" else ("image labels",)
+    ),
+    content_digest=content_digest,
+)

@@ -1,0 +1,253 @@
+"""Evaluation: the only stage that reads pixel labels. Scores one thing of a run by VOC mAP^r.
+
+What is scored is decided by the inputs beside `ground_truth`:
+
+| input                       | kind          | its detections                                                   |
+| --------------------------- | ------------- | ---------------------------------------------------------------- |
+| predictions                 | prediction    | the network's masks pasted into their boxes                      |
+| pseudo_labels, proposals    | pseudo_labels | each (proposal, class) of any sample, scored by its share of K   |
+| prm_baseline, proposals     | prm_baseline  | the proposals that the peak response maps retrieve               |
+| proposals                   | ceiling       | for every true instance its best proposal, scored by its IoU     |
+
+Writes metrics.json (one row of results: metrics only, no times), and for pseudo labels instance_quality.json.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from data_contracts.records import RecordReader
+from data_contracts.schemas import (
+    DETECTIONS,
+    GROUND_TRUTH,
+    PROPOSAL_DETECTIONS,
+    PROPOSALS,
+    PSEUDO_LABELS,
+    array_to_text,
+)
+from stages.base import Artefact, Stage, StageConfig, StageContext
+from wsis.errors import InputError
+from wsis.evaluation.instance_quality import InstanceQuality, instance_quality
+from wsis.evaluation.instances import Detections, GroundTruth
+from wsis.evaluation.sources import (
+    LabelledProposals,
+    best_proposals,
+    network_detections,
+    proposal_detections,
+    pseudo_label_marginals,
+)
+from wsis.evaluation.voc_map import VocMapEvaluator
+from wsis.masks.superpixels import unpack_membership
+
+NAME = "evaluation"
+ALGORITHM_VERSION = 1
+SUBJECTS = ("predictions", "pseudo_labels", "prm_baseline")
+
+Record = Mapping[str, np.ndarray]
+
+
+class Config(StageConfig):
+    """How to score."""
+
+    matching: Literal["voc", "sds"] = "voc"
+    void: Literal["truth", "ignore"] = "truth"
+    split: Literal["auto", "train", "val"] = "auto"
+    """auto: the split of the records; where they cover both, val."""
+
+
+class Subject(NamedTuple):
+    """What is scored: its kind, its artefact, its image ids, and detections of one image."""
+
+    kind: str
+    artefact: Artefact
+    image_ids: list[str]
+    detect: Callable[[str, GroundTruth], Detections]
+    samples: Callable[[str], list[tuple[float, Detections]]] | None = None
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Score the subject among `inputs` and write metrics.json.
+
+    Raises:
+        InputError: not exactly one subject, no image with ground truth, or a record that does not fit its
+            ground truth; names the image.
+    """
+    truth_artefact = inputs["ground_truth"]
+    truths = truth_artefact.records(GROUND_TRUTH)
+    subject = _subject(inputs)
+    splits = {image_id: array_to_text(truths.read(image_id, ("split",))["split"]) for image_id in truths.ids}
+    split = _choose_split(config.split, subject, splits)
+    image_ids = [image_id for image_id in truths.ids if splits[image_id] == split]
+    there = set(subject.image_ids)
+    evaluator = VocMapEvaluator(class_names(truth_artefact), matching=config.matching, void=config.void)
+    quality = InstanceQuality()
+    for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
+        truth = ground_truth_of(truths[image_id])
+        try:
+            # An image that the subject left out has no detections: leaving it out here would flatter.
+            found = subject.detect(image_id, truth) if image_id in there else _nothing(truth)
+            evaluator.add_image(image_id, found, truth)
+            if subject.samples is not None and image_id in there:
+                for weight, sample in subject.samples(image_id):
+                    quality = quality + instance_quality(sample, truth).weighted(weight)
+        except InputError as error:
+            raise InputError(f"{subject.kind} of image {image_id}: {error}") from error
+    result = evaluator.result()
+    supervision = ", ".join(subject.artefact.manifest.supervision)
+    context.write_json(
+        "metrics.json", result.as_row(subject.kind, context.outer_iteration, split, supervision)
+    )
+    if subject.samples is not None:
+        context.write_json("instance_quality.json", quality_row(quality))
+    context.counts.update(
+        images=result.images,
+        instances=int(result.ground_truth.sum()),
+        detections=int(result.detections.sum()),
+        images_without_records=len(set(image_ids) - there),
+        records_without_ground_truth=len(there - set(splits)),
+    )
+
+
+def class_names(artefact: Artefact) -> list[str]:
+    """Names of classes 1..C, from the counts of a data set or ground truth artefact.
+
+    Raises:
+        InputError: the manifest names no classes.
+    """
+    names = artefact.manifest.counts.get("classes")
+    if not isinstance(names, list) or not names:
+        raise InputError(
+            f"{artefact.path}: expected a list 'classes' in the manifest's counts, got {names!r}"
+        )
+    return [str(name) for name in names]
+
+
+def ground_truth_of(record: Record) -> GroundTruth:
+    """The ground truth of one record of the ground_truth contract."""
+    data, offsets = record["mask_bytes"].tobytes(), record["mask_offsets"].tolist()
+    counts = [data[start:stop] for start, stop in pairwise(offsets)]
+    void = record["void"].tobytes() or None
+    return GroundTruth(_size(record), counts, record["labels"], void=void)
+
+
+def quality_row(quality: InstanceQuality) -> dict[str, float | None]:
+    """Instance quality as JSON: the sums, and the mean best IoU (null without instances)."""
+    mean = quality.mean_best_iou
+    return {**asdict(quality), "mean_best_iou": None if math.isnan(mean) else mean}
+
+
+def _choose_split(wanted: str, subject: Subject, splits: Mapping[str, str]) -> str:
+    present = {splits[image_id] for image_id in subject.image_ids if image_id in splits}
+    if wanted == "auto" and present:
+        return next(iter(present)) if len(present) == 1 else "val"
+    if wanted not in present:
+        raise InputError(
+            f"{subject.kind}: expected records of images with ground truth in split {wanted!r}, "
+            f"got {len(subject.image_ids)} records in splits {sorted(present) or 'none'}"
+        )
+    return wanted
+
+
+def _subject(inputs: Mapping[str, Artefact]) -> Subject:
+    named = [name for name in SUBJECTS if name in inputs]
+    if len(named) > 1 or (not named and "proposals" not in inputs):
+        raise InputError(
+            f"evaluation: expected one of {', '.join(SUBJECTS)}, or proposals alone, got {sorted(inputs)}"
+        )
+    if named == ["predictions"]:
+        return _predictions(inputs["predictions"])
+    if "proposals" not in inputs:
+        raise InputError(f"evaluation of {named[0]}: expected proposals beside it, got {sorted(inputs)}")
+    proposals = inputs["proposals"].records(PROPOSALS)
+    if named == ["pseudo_labels"]:
+        return _pseudo_labels(inputs["pseudo_labels"], proposals)
+    if named == ["prm_baseline"]:
+        return _prm_baseline(inputs["prm_baseline"], proposals)
+    return _ceiling(inputs["proposals"], proposals)
+
+
+def _predictions(artefact: Artefact) -> Subject:
+    records = artefact.records(DETECTIONS)
+
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        one = records.read(image_id, ("masks", "boxes", "labels", "scores", "size"))
+        return network_detections(one["masks"], one["boxes"], one["labels"], one["scores"], _size(one))
+
+    return Subject("prediction", artefact, records.ids, detect)
+
+
+def _prm_baseline(artefact: Artefact, proposals: RecordReader) -> Subject:
+    records = artefact.records(PROPOSAL_DETECTIONS)
+
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        one = records[image_id]
+        return _from_proposals(
+            proposals, image_id, LabelledProposals(one["proposal_ids"], one["labels"], one["scores"])
+        )
+
+    return Subject("prm_baseline", artefact, records.ids, detect)
+
+
+def _pseudo_labels(artefact: Artefact, proposals: RecordReader) -> Subject:
+    records = artefact.records(PSEUDO_LABELS)
+
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        return _from_proposals(proposals, image_id, pseudo_label_marginals(**records[image_id]))
+
+    def samples(image_id: str) -> list[tuple[float, Detections]]:
+        one = records[image_id]
+        everything = _from_proposals(
+            proposals, image_id, LabelledProposals(one["proposal_ids"], one["classes"], one["scores"])
+        )
+        shares = one["multiplicities"] / one["multiplicities"].sum()
+        return [
+            (float(share), everything.between(start, stop))
+            for share, start, stop in zip(shares, one["offsets"][:-1], one["offsets"][1:], strict=True)
+        ]
+
+    return Subject("pseudo_labels", artefact, records.ids, detect, samples)
+
+
+def _ceiling(artefact: Artefact, proposals: RecordReader) -> Subject:
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        superpixels, membership, size = _proposals_of(proposals, image_id)
+        return proposal_detections(
+            superpixels, membership, best_proposals(superpixels, membership, truth), size
+        )
+
+    return Subject("ceiling", artefact, proposals.ids, detect)
+
+
+def _from_proposals(proposals: RecordReader, image_id: str, labelled: LabelledProposals) -> Detections:
+    superpixels, membership, size = _proposals_of(proposals, image_id)
+    return proposal_detections(superpixels, membership, labelled, size)
+
+
+def _proposals_of(proposals: RecordReader, image_id: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    one = proposals.read(image_id, ("superpixels", "num_superpixels", "membership_bits", "size"))
+    membership = unpack_membership(one["membership_bits"], int(one["num_superpixels"][0]))
+    return one["superpixels"], membership, _size(one)
+
+
+def _nothing(truth: GroundTruth) -> Detections:
+    return Detections(truth.size, [], np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def _size(record: Record) -> tuple[int, int]:
+    height, width = record["size"].tolist()
+    return height, width
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("ground_truth",),
+    optional=("predictions", "pseudo_labels", "prm_baseline", "proposals"),
+    contract="metrics",
+)

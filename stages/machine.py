@@ -1,0 +1,50 @@
+"""What a stage's execution cost and on what machine: for the manifest, never for a fingerprint."""
+
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from stages.settings import cores
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record; not part of any fingerprint."""
+    names = ("torch", "mmdet", "mmengine", "numpy", "zarr", "opencv-python", "higra")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {cores()} cores",
+        **{name: _version(name) for name in names},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and its finished children."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` count from here, where the system allows it."""
+    if sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except PermissionError:
+            return  # some containers forbid it: the peak is then that of the process so far
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process, since the stage began where the system lets it be reset."""
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

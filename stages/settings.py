@@ -1,0 +1,85 @@
+"""What every stage's configuration shares, and where and how a stage is executed."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts.errors import ConfigError
+
+
+def execution_only(default: Any = ..., **kwargs: Any) -> Any:
+    """A config field that changes where or how fast a stage runs but not its result: not in the fingerprint."""
+    return Field(default, json_schema_extra={"execution_only": True}, **kwargs)
+
+
+class StageConfig(BaseModel):
+    """Base of all stage configurations: unknown keys are refused, values are frozen."""
+
+    # NaN has no canonical JSON, and an infinite bound or rate is a mistake
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """The configuration as JSON without execution-only fields."""
+        return _identity(self)
+
+
+def _identity(model: BaseModel) -> dict[str, Any]:
+    dumped = model.model_dump(mode="json")
+    return {
+        name: _plain(getattr(model, name), dumped[name])
+        for name, info in type(model).model_fields.items()
+        if not (isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("execution_only"))
+    }
+
+
+def _plain(value: Any, dumped: Any) -> Any:
+    """`dumped`, the JSON of `value`, without the execution-only fields of models anywhere inside."""
+    if isinstance(value, BaseModel):
+        return _identity(value)
+    if isinstance(value, Mapping) and isinstance(dumped, dict):
+        return {k: _plain(v, d) for (k, d), v in zip(dumped.items(), value.values(), strict=True)}
+    if isinstance(value, list | tuple) and isinstance(dumped, list):
+        return [_plain(v, d) for v, d in zip(value, dumped, strict=True)]
+    return dumped
+
+
+class Execution(BaseModel):
+    """Where and how to run; never part of a fingerprint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
+    threads: int = Field(
+        default=0, ge=0, le=256, description="torch threads; 0: OMP_NUM_THREADS, else one a core"
+    )
+    checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
+
+    def torch_device(self) -> torch.device:
+        """The device to use.
+
+        Raises:
+            ConfigError: CUDA is asked for and there is none.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                "execution.device: expected a CUDA device because it is 'cuda', but torch "
+                f"{torch.__version__} sees none; use --set execution.device=auto"
+            )
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    def torch_threads(self) -> int:
+        """The number of torch threads to use."""
+        if self.threads:
+            return self.threads
+        asked = os.environ.get("OMP_NUM_THREADS", "")
+        return int(asked) if asked.isdecimal() and int(asked) > 0 else cores()
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

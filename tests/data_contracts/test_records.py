@@ -1,0 +1,405 @@
+"""Per-image records: what is written is read back bit by bit, and no damage is read as data."""
+
+import multiprocessing
+import shutil
+import statistics
+import threading
+import time
+
+import numpy as np
+import pytest
+import zarr
+from contract_cases import assert_same_record, random_record
+
+from data_contracts.errors import CorruptArtefactError, SchemaError
+from data_contracts.records import RecordReader, RecordWriter, shard_name
+from data_contracts.schemas import PROPOSALS, SCHEMAS, Field, Schema, array_to_text, text_to_array
+
+RAGGED = Schema(
+    "ragged",
+    3,
+    {
+        "maps": Field("float32", ("N", "h", 2), "some maps"),
+        "scores": Field("float32", ("N",), "one a map"),
+        "size": Field("int32", (2,), "fixed"),
+        "bytes": Field("uint8", ("L",), "any"),
+    },
+)
+
+
+def write(root, schema, records, shard_size=4):
+    root.mkdir(exist_ok=True)
+    writer = RecordWriter(root, schema, list(records), shard_size)
+    for shard in writer.missing():
+        writer.write(shard, [records[i] for i in writer.ids_of(shard)])
+    return RecordReader(root, schema)
+
+
+def some_records(schema, n, seed=0, largest=9):
+    rng = np.random.default_rng(seed)
+    return {f"image/{i} ü": random_record(schema, rng, largest) for i in range(n)}
+
+
+# -- round trip -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_round_trip_of_every_schema(name, tmp_path):
+    records = some_records(SCHEMAS[name], 11)
+    reader = write(tmp_path, SCHEMAS[name], records)
+    assert reader.ids == list(records)
+    assert len(reader) == 11
+    for image_id, record in records.items():
+        assert_same_record(reader[image_id], record)
+    for (image_id, got), (wanted_id, wanted) in zip(reader, records.items(), strict=True):
+        assert image_id == wanted_id
+        assert_same_record(got, wanted)
+
+
+def test_round_trip_of_empty_arrays_and_an_empty_shard_of_data(tmp_path):
+    def record(n, h):
+        return {
+            "maps": np.ones((n, h, 2), np.float32),
+            "scores": np.ones(n, np.float32),
+            "size": np.zeros(2, np.int32),
+            "bytes": np.zeros(0, np.uint8),
+        }
+
+    # shapes must survive although all of them hold no element
+    records = {"a": record(0, 5), "b": record(3, 0), "c": record(0, 0), "d": record(0, 7), "e": record(2, 2)}
+    reader = write(tmp_path, RAGGED, records, shard_size=2)
+    for image_id, expected in records.items():
+        assert_same_record(reader[image_id], expected)
+
+
+def test_round_trip_over_many_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_contracts.records._CHUNK_BYTES", 64)
+    records = some_records(RAGGED, 9, largest=20)
+    reader = write(tmp_path, RAGGED, records)
+    chunks = list((tmp_path / shard_name(0) / "maps" / "c").iterdir())
+    assert len(chunks) > 10
+    for image_id, expected in records.items():
+        assert_same_record(reader[image_id], expected)
+
+
+def test_zero_images(tmp_path):
+    reader = write(tmp_path, RAGGED, {})
+    assert len(reader) == 0
+    assert list(reader) == []
+
+
+def test_any_zarr_library_reads_the_same(tmp_path):
+    """Our reader decodes the chunks itself; zarr must agree on every element of every array."""
+    records = some_records(PROPOSALS, 6, largest=30)
+    write(tmp_path, PROPOSALS, records, shard_size=3)
+    for shard in range(2):
+        group = zarr.open_group(tmp_path / shard_name(shard), mode="r", zarr_format=3)
+        ids = group.attrs["image_ids"]
+        assert ids == list(records)[shard * 3 : shard * 3 + 3]
+        column = 0
+        for name in PROPOSALS.fields:
+            flat = np.concatenate([records[i][name].ravel() for i in ids])
+            np.testing.assert_array_equal(group[name][...], flat)
+            for row, image_id in zip(group["index"][:, column:], ids, strict=True):
+                value = records[image_id][name]
+                np.testing.assert_array_equal(flat[row[0] : row[1]], value.ravel())
+                assert tuple(row[2 : 2 + value.ndim]) == value.shape
+            column += 2 + value.ndim
+
+
+def test_arrays_belong_to_the_caller(tmp_path):
+    records = some_records(RAGGED, 2, seed=3)
+    reader = write(tmp_path, RAGGED, records)
+    for value in reader["image/0 ü"].values():
+        value[...] = 0
+    assert_same_record(reader["image/0 ü"], records["image/0 ü"])
+
+
+def test_some_fields(tmp_path):
+    records = some_records(RAGGED, 2)
+    reader = write(tmp_path, RAGGED, records)
+    got = reader.read("image/1 ü", ("size", "scores"))
+    assert_same_record(got, {k: records["image/1 ü"][k] for k in ("size", "scores")})
+
+
+def test_unknown_image_and_field(tmp_path):
+    reader = write(tmp_path, RAGGED, some_records(RAGGED, 2))
+    assert "image/0 ü" in reader
+    assert "nobody" not in reader
+    with pytest.raises(KeyError, match="no record of image 'nobody'"):
+        reader["nobody"]
+    with pytest.raises(KeyError, match="ragged has no field .*'masks'"):
+        reader.read("image/0 ü", ("masks",))
+
+
+def test_text():
+    assert array_to_text(text_to_array("grün/狗.jpg")) == "grün/狗.jpg"
+    assert text_to_array("ab").tolist() == [97, 98]
+
+
+# -- validation -----------------------------------------------------------------------------------------------
+def good():
+    return {
+        "maps": np.zeros((2, 3, 2), np.float32),
+        "scores": np.zeros(2, np.float32),
+        "size": np.zeros(2, np.int32),
+        "bytes": np.zeros(5, np.uint8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": None}, r"missing fields \['scores'\], unknown fields \[\]"),
+        ({"more": np.zeros(1)}, r"missing fields \[\], unknown fields \['more'\]"),
+        ({"scores": np.zeros(2)}, "field 'scores': expected dtype float32, got float64"),
+        ({"size": np.zeros(2, np.int64)}, "field 'size': expected dtype int32, got int64"),
+        ({"scores": np.zeros((2, 1), np.float32)}, r"field 'scores': expected shape \('N',\), got \(2, 1\)"),
+        ({"size": np.zeros(3, np.int32)}, r"field 'size': expected shape \(2,\) with 2 = 2 \(from the schema\)"),
+        ({"scores": np.zeros(3, np.float32)}, r"field 'scores': .* with N = 2 \(from maps\), got \(3,\)"),
+        ({"scores": np.array([1, np.nan], np.float32)}, "field 'scores': 1 values are NaN or infinite"),
+        ({"scores": np.array([np.inf, -np.inf], np.float32)}, "field 'scores': 2 values are NaN or infinite"),
+    ],
+)
+def test_a_record_that_breaks_the_schema(change, message, tmp_path):
+    record = {k: v for k, v in {**good(), **change}.items() if v is not None}
+    writer = RecordWriter(tmp_path, RAGGED, ["cat"])
+    with pytest.raises(SchemaError, match="ragged of image cat: " + message):
+        writer.write(0, [record])
+    assert writer.missing() == [0]
+
+
+@pytest.mark.parametrize(("number", "message"), [(1, "got 1: none for image b"), (3, "got more")])
+def test_another_number_of_records_than_images(number, message, tmp_path):
+    writer = RecordWriter(tmp_path, RAGGED, ["a", "b"])
+    with pytest.raises(SchemaError, match=f"expected 2 records in shard 0, {message}"):
+        writer.write(0, [good()] * number)
+    assert writer.missing() == [0]
+
+
+def test_repeated_ids(tmp_path):
+    with pytest.raises(SchemaError, match=r"image ids repeat: \['a', 'c'\]"):
+        RecordWriter(tmp_path, RAGGED, ["c", "a", "b", "a", "c"])
+
+
+def test_a_field_cannot_be_called_index(tmp_path):
+    with pytest.raises(SchemaError, match="bad: the field name 'index' is taken"):
+        RecordWriter(tmp_path, Schema("bad", 1, {"index": Field("int32", ("N",), "")}), ["a"])
+
+
+def test_folder_of_another_plan(tmp_path):
+    RecordWriter(tmp_path, RAGGED, ["a", "b"])
+    with pytest.raises(SchemaError, match="lists other images or another schema"):
+        RecordWriter(tmp_path, RAGGED, ["b", "a"])
+    with pytest.raises(SchemaError, match="lists other images or another schema"):
+        RecordWriter(tmp_path, RAGGED, ["a", "b"], shard_size=7)
+    assert RecordWriter(tmp_path, RAGGED, ["a", "b"]).missing() == [0]
+
+
+def test_reading_another_schema_or_version(tmp_path):
+    write(tmp_path, RAGGED, {"a": good()})
+    with pytest.raises(SchemaError, match="expected records proposals v1, got ragged v3"):
+        RecordReader(tmp_path, PROPOSALS)
+    with pytest.raises(SchemaError, match="expected records ragged v4, got ragged v3"):
+        RecordReader(tmp_path, Schema("ragged", 4, RAGGED.fields))
+
+
+# -- atomicity ------------------------------------------------------------------------------------------------
+def test_half_written_shard_is_not_there_and_is_replaced(tmp_path):
+    records = some_records(RAGGED, 6)
+    write(tmp_path / "whole", RAGGED, records, shard_size=3)
+    writer = RecordWriter(tmp_path, RAGGED, list(records), shard_size=3)
+    writer.write(0, [records[i] for i in writer.ids_of(0)])
+    # what a killed writer leaves: the temporary folder with some of the files, one of them cut short
+    half = tmp_path / f".{shard_name(1)}.tmp"
+    shutil.copytree(tmp_path / "whole" / shard_name(1), half)
+    shutil.rmtree(half / "size")
+    chunk = half / "scores" / "c" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-3])
+    (half / "left over").write_text("junk")
+
+    again = RecordWriter(tmp_path, RAGGED, list(records), shard_size=3)
+    assert again.missing() == [1]
+    again.write(1, [records[i] for i in again.ids_of(1)])
+    assert not half.exists()
+    assert not list(tmp_path.rglob("left over"))
+    reader = RecordReader(tmp_path, RAGGED)
+    for image_id, record in records.items():
+        assert_same_record(reader[image_id], record)
+
+
+def test_same_records_give_the_same_bytes(tmp_path):
+    records = some_records(RAGGED, 6)
+    write(tmp_path / "a", RAGGED, records)
+    write(tmp_path / "b", RAGGED, records)
+    first = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    second = {p.relative_to(tmp_path / "b"): p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()}
+    assert first == second
+
+
+# -- damage ---------------------------------------------------------------------------------------------------
+def read_all(root, schema):
+    for _ in RecordReader(root, schema):
+        pass
+
+
+def test_every_flipped_byte_of_every_chunk_is_found(tmp_path):
+    """By crc32c alone: no manifest is looked at here."""
+    write(tmp_path, RAGGED, some_records(RAGGED, 3, seed=1))
+    rng = np.random.default_rng(0)
+    chunks = [p for p in tmp_path.rglob("c/*") if p.is_file()] + list(tmp_path.rglob("c/*/0"))
+    assert len(chunks) == len(RAGGED.fields) + 1
+    for chunk in chunks:
+        whole = chunk.read_bytes()
+        for position in range(0, len(whole), max(1, len(whole) // 40)):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << int(rng.integers(8))
+            chunk.write_bytes(damaged)
+            with pytest.raises(CorruptArtefactError, match="expected crc32c") as caught:
+                read_all(tmp_path, RAGGED)
+            assert caught.value.files == (str(chunk),)
+            assert str(chunk) in str(caught.value)
+        chunk.write_bytes(whole)
+    read_all(tmp_path, RAGGED)
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 10])
+def test_cut_chunk(length, tmp_path):
+    write(tmp_path, RAGGED, some_records(RAGGED, 3, seed=1))
+    chunk = tmp_path / shard_name(0) / "maps" / "c" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:length])
+    with pytest.raises(CorruptArtefactError, match=r"maps/c/0 is damaged"):
+        read_all(tmp_path, RAGGED)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("part", ["scores/c/0", "index/c/0/0"])
+def test_missing_chunk_is_not_read_as_zeros(value, part, tmp_path):
+    """zarr leaves out chunks of zeros when it writes and gives zeros for missing ones when it reads."""
+    record = {**good(), "scores": np.full(2, value, np.float32)}
+    reader = write(tmp_path, RAGGED, {"a": record})
+    assert_same_record(reader["a"], record)
+    chunk = tmp_path / shard_name(0) / part
+    chunk.unlink()
+    with pytest.raises(CorruptArtefactError, match=rf"{part} is damaged: No such file"):
+        RecordReader(tmp_path, RAGGED)["a"]
+
+
+def test_missing_shard_and_field(tmp_path):
+    write(tmp_path, RAGGED, some_records(RAGGED, 3))
+    shutil.rmtree(tmp_path / shard_name(0) / "size")
+    with pytest.raises(CorruptArtefactError, match=r"size/zarr.json is damaged"):
+        read_all(tmp_path, RAGGED)
+    shutil.rmtree(tmp_path / shard_name(0))
+    with pytest.raises(CorruptArtefactError, match=r"shard-00000.zarr/.* is damaged"):
+        read_all(tmp_path, RAGGED)
+
+
+def test_damaged_array_metadata_never_gives_other_values(tmp_path):
+    """zarr.json has no checksum of its own (the manifest has): a flip is an error or changes nothing."""
+    records = some_records(RAGGED, 3, seed=1)
+    write(tmp_path, RAGGED, records)
+    metadata = tmp_path / shard_name(0) / "maps" / "zarr.json"
+    whole, found = metadata.read_bytes(), 0
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        metadata.write_bytes(damaged)
+        try:
+            reader = RecordReader(tmp_path, RAGGED)
+            for image_id, record in records.items():
+                assert_same_record(reader[image_id], record)
+        except CorruptArtefactError:
+            found += 1
+    assert found > len(whole) // 4
+
+
+@pytest.mark.parametrize("position", range(0, 120, 7))
+def test_damaged_list_of_records(position, tmp_path):
+    write(tmp_path, RAGGED, some_records(RAGGED, 3))
+    path = tmp_path / "records.json"
+    damaged = bytearray(path.read_bytes())
+    damaged[position] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(CorruptArtefactError, match=r"records.json is damaged"):
+        RecordReader(tmp_path, RAGGED)
+    with pytest.raises(CorruptArtefactError, match=r"records.json is damaged"):
+        RecordWriter(tmp_path, RAGGED, ["a"])
+
+
+def test_missing_list_of_records(tmp_path):
+    with pytest.raises(CorruptArtefactError, match=r"records.json cannot be read: No such file"):
+        RecordReader(tmp_path, RAGGED)
+
+
+# -- speed and processes --------------------------------------------------------------------------------------
+def proposals_like(rng):
+    """The size of a real record: 400 proposals over 500 superpixels of 300 x 400 pixels."""
+    p, s, e = 400, 500, 1300
+    cells = rng.integers(0, s, (38, 50))
+    return {
+        "superpixels": np.kron(cells, np.ones((8, 8))).astype(np.uint16),
+        "num_superpixels": np.array([s], np.int32),
+        "membership_bits": rng.integers(0, 256, (p, 63)).astype(np.uint8),
+        "scores": rng.random(p, np.float32),
+        "boxes": rng.random((p, 4), np.float32),
+        "areas": rng.random(p, np.float32),
+        "edges": rng.integers(0, s, (e, 2)).astype(np.int32),
+        "edge_contours": rng.random(e, np.float32),
+        "edge_lengths": rng.random(e, np.float32),
+        "size": np.array([375, 500], np.int32),
+    }
+
+
+def test_one_image_is_read_in_less_than_five_milliseconds(tmp_path):
+    rng = np.random.default_rng(0)
+    records = {f"{i}": proposals_like(rng) for i in range(64)}
+    reader = write(tmp_path, PROPOSALS, records, shard_size=64)
+    medians = []
+    for _ in range(3):  # CPU time, and the best of three medians: other tests may run on the same cores
+        times = []
+        for image_id in rng.permutation(list(records)):
+            start = time.thread_time()
+            reader[str(image_id)]
+            times.append(time.thread_time() - start)
+        medians.append(statistics.median(times))
+    assert min(medians) < 0.005
+
+
+def total(reader, ids):
+    return sum(float(np.abs(v).sum(dtype=np.float64)) for i in ids for v in reader[i].values())
+
+
+def total_in_child(reader, ids, results):
+    results.put(total(reader, ids))
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param("fork", marks=pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")), "spawn"]
+)
+def test_readers_in_two_processes(method, tmp_path):
+    """Forked after zarr's event loop runs and after the reader has opened arrays; or sent to a new process."""
+    records = some_records(RAGGED, 8)
+    reader = write(tmp_path, RAGGED, records)
+    expected = total(reader, reader.ids)
+    context = multiprocessing.get_context(method)
+    results = context.Queue()
+    children = [context.Process(target=total_in_child, args=(reader, reader.ids, results)) for _ in range(2)]
+    for child in children:
+        child.start()
+    got = [results.get(timeout=60) for _ in children]
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    assert got == [expected, expected]
+
+
+def test_one_reader_in_many_threads(tmp_path):
+    records = some_records(RAGGED, 16)
+    reader = write(tmp_path, RAGGED, records)
+    expected, got = total(reader, reader.ids), []
+    fresh = RecordReader(tmp_path, RAGGED)
+    threads = [threading.Thread(target=lambda: got.append(total(fresh, fresh.ids))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [expected] * 8

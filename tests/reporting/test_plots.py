@@ -1,0 +1,52 @@
+"""Plots are PNG images; equal data give equal bytes, other data others."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reporting.plots import loss_plot, map_plot, time_plot
+
+
+def result(kind: str, t: int | None, value: float | None) -> dict:
+    return {
+        "kind": kind,
+        "split": "val",
+        "outer_iteration": t,
+        "mAP": dict.fromkeys(("0.25", "0.50", "0.70", "0.75"), value),
+    }
+
+
+def pixels(png: bytes) -> np.ndarray:
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def test_map_plot_draws_its_lines():
+    rows = [result("prm_baseline", None, 0.1), result("prediction", 1, 0.3), result("prediction", 2, 0.4)]
+    drawn = pixels(map_plot(rows))
+    assert (drawn == (0x9A, 0x53, 0xC9)).all(axis=2).sum() > 100  # the last threshold's colour, on top
+    assert map_plot(rows) == map_plot(rows)
+    assert map_plot(rows) != map_plot(rows[:2])
+
+
+@pytest.mark.parametrize("rows", [[], [result("prediction", 1, None)], [result("prm_baseline", None, 0.2)]])
+def test_map_plot_of_little(rows):
+    assert pixels(map_plot(rows)).size
+
+
+@pytest.mark.parametrize("length", [1, 5, 300])
+def test_loss_plot(length):
+    curve = [{"step": 10.0 * i, "loss": 1.0 / (i + 1), "lr": 1e-4} for i in range(length)]
+    assert pixels(loss_plot(curve, "conditional@1")).shape[1] > 600
+
+
+def test_values_logged_from_some_step_on():
+    curve = [{"step": 1.0, "loss": 1.0}, {"step": 2.0, "loss": 0.5, "self_diversity": 0.1}]
+    assert pixels(loss_plot(curve)).size
+
+
+def test_time_plot_grows_with_its_bars():
+    few, many = time_plot({"a": 1.0}), time_plot({str(i): float(i) for i in range(12)})
+    assert pixels(many).shape[0] > pixels(few).shape[0]

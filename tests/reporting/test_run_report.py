@@ -1,0 +1,119 @@
+"""Overlays and the HTML page of a whole run in a store."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_contracts.errors import ConfigError, DataError
+from data_contracts.store import Store
+from reporting.pictures import decode, overlays, picture_of, sources_of, write_overlays
+from reporting.report import report_html, write_report
+
+
+class Page(HTMLParser):
+    """Checks that tags nest and collects images, tables' cells and outside links."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.images, self.cells, self.links = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.images.append(dict(attrs))
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells.append(data)
+
+
+def test_overlays_show_every_source(demo_run):
+    """Six panels: image, seeds, three unique samples, prediction; each 340 wide with gaps of 8."""
+    pictures = overlays(demo_run.store, demo_run.record, "pseudo_labels@1", 2)
+    assert [image_id for image_id, _ in pictures] == ["photo0", "photo2"]
+    assert pictures[0][1].shape[1] == 6 * 348 + 8
+
+
+def test_overlay_samples_come_most_frequent_first(demo_run):
+    """The most frequent sample has both squares, the next the first alone: its second square is untouched."""
+    sources = sources_of(demo_run.store, demo_run.record, 1)
+    picture = picture_of(sources, "photo0")
+    image, both, first = (picture[-263:-8, 8 + 348 * i : 348 * (i + 1)] for i in (0, 2, 3))
+    second_square = np.s_[170:230, 180:290]
+    assert (both[second_square] != image[second_square]).mean() > 0.9
+    np.testing.assert_array_equal(first[second_square], image[second_square])
+
+
+def test_overlays_are_written(demo_run, tmp_path):
+    paths = write_overlays(demo_run.store, demo_run.record, "predictions.val@2", 99, tmp_path / "out")
+    assert [p.name for p in paths] == [f"predictions.val@2_photo{i}.png" for i in range(3)]
+    assert np.asarray(Image.open(paths[0])).shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("pseudo_labels@9", "holds no 'pseudo_labels@9'; it holds dataset"),
+        ("prediction@1", "nothing to draw"),
+    ],
+)
+def test_what_cannot_be_drawn(demo_run, key, text):
+    with pytest.raises(ConfigError, match=text):
+        overlays(demo_run.store, demo_run.record, key, 1)
+
+
+def test_run_that_has_only_data(demo_run):
+    demo_run.record.entries = {"dataset": demo_run.record.entries["dataset"]}
+    ((_, picture),) = overlays(demo_run.store, demo_run.record, "dataset", 1)
+    assert picture.shape[1] == 348 + 8
+    page = Page(report_html(demo_run.store, demo_run.record, 1))
+    assert any("dataset photo0" in image["alt"] for image in page.images)
+
+
+def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
+    path = write_report(demo_run.store, demo_run.record, tmp_path / "report", images=2)
+    text = path.read_text()
+    page = Page(text)
+    assert all(link.startswith("data:image/") for link in page.links)
+    assert len(page.images) == 1 + 4 * 2 + 2 + 1  # mAP, pictures, curves, times
+    assert all(image["alt"] for image in page.images)
+    for cell in ("50.0", "pseudo labels", "prediction@2", "12 s", "0.610"):
+        assert cell in page.cells
+    for title in ("Results", "Pictures", "Training curves", "Where the time went", "Lineage"):
+        assert f"<h2>{title}</h2>" in text
+    assert len(list((tmp_path / "report" / "overlays").glob("*.png"))) == 8
+
+
+def test_report_says_what_is_damaged_and_shows_the_rest(demo_run, tmp_path):
+    shutil.copytree(demo_run.store.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    entry = demo_run.record.entries["evaluation.prediction@1"]
+    metrics = store.root / entry.stage / entry.fingerprint / "metrics.json"
+    metrics.write_text(json.dumps({}))
+    text = report_html(store, demo_run.record, 1)
+    assert re.search(r"Not readable: artefact evaluation/\w+ is damaged: .*metrics\.json", text)
+    assert "<h2>Lineage</h2>" in text and "data:image/jpeg" in text
+
+
+def test_report_escapes_what_it_shows(demo_run):
+    demo_run.record.error, demo_run.record.status = "<script>alert(1)</script>", "failed"
+    assert "<script>" not in report_html(demo_run.store, demo_run.record, 0)
+
+
+def test_decode_names_the_image():
+    with pytest.raises(DataError, match="image photo9: field 'encoded'"):
+        decode(b"no image", "photo9")

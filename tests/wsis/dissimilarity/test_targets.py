@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from conditional_cases import random_case
+
+from wsis.dissimilarity.seed_targets import SeedTargetConfig, response_fit, seed_targets
+from wsis.dissimilarity.targets import maps_to_superpixels, targets_from_detections, targets_from_seeds
+from wsis.errors import InputError
+
+
+def superpixel_means(dense, superpixels, count):
+    return np.stack([[d[superpixels == s].mean() for s in range(count)] for d in dense])
+
+
+def test_detections_paste_like_grid_sample():
+    superpixels, membership, _, graph = random_case(0)
+    rng = np.random.default_rng(0)
+    size = (48, 40)  # the original image is three times as high and twice as wide as the working size
+    boxes = np.array([[4, 6, 30, 40], [-6, 0, 20, 48], [10, 10, 11, 11]], dtype=np.float32)
+    masks = rng.integers(0, 256, (3, 28, 28)).astype(np.uint8)
+    probabilities = np.full((3, 4), 0.25, dtype=np.float32)
+    targets = targets_from_detections(probabilities, boxes, masks, superpixels, graph.superpixel_areas, size)
+    height, width = superpixels.shape
+    scaled = boxes * np.array([width / 40, height / 48] * 2, dtype=np.float32)
+    dense = []
+    for box, mask in zip(scaled, masks, strict=True):
+        ys = (np.arange(height) + 0.5 - box[1]) / (box[3] - box[1]) * 2 - 1
+        xs = (np.arange(width) + 0.5 - box[0]) / (box[2] - box[0]) * 2 - 1
+        grid = np.stack(np.meshgrid(xs, ys), -1).astype(np.float32)
+        sampled = torch.nn.functional.grid_sample(
+            torch.from_numpy(mask / np.float32(255))[None, None], torch.from_numpy(grid)[None], align_corners=False
+        )
+        dense.append(sampled[0, 0].numpy())
+    expected = superpixel_means(dense, superpixels, membership.shape[1])
+    np.testing.assert_allclose(targets.masks.numpy(), expected, atol=1e-5)
+    assert targets.probabilities.shape == (3, 4)
+
+
+def test_maps_to_superpixels_equals_upsampling_and_averaging():
+    superpixels, membership, _, graph = random_case(2)
+    maps = np.random.default_rng(0).random((2, 5, 7)).astype(np.float32)
+    dense = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[:, None], superpixels.shape, mode="bilinear", align_corners=False
+    )[:, 0].numpy()
+    expected = superpixel_means(dense, superpixels, membership.shape[1])
+    np.testing.assert_allclose(maps_to_superpixels(maps, superpixels, graph.superpixel_areas), expected, atol=1e-5)
+
+
+def test_peak_response_maps_become_soft_targets():
+    superpixels, _, _, graph = random_case(2)
+    maps = np.full((2, 3, 3), 255, dtype=np.uint8)
+    targets = targets_from_seeds(np.array([2, 1]), maps, superpixels, graph.superpixel_areas, 2)
+    torch.testing.assert_close(targets.masks, torch.ones(2, 20))
+    assert targets.probabilities.tolist() == [[0, 0, 1], [0, 1, 0]]
+
+
+def seeds_of(case, peaks, responses):
+    superpixels, _, _, graph = case
+    peaks = np.array(peaks, dtype=np.int32)
+    prm = np.full((len(peaks), 4, 4), 255, dtype=np.uint8)
+    classes = np.arange(1, len(responses) + 1, dtype=np.int32)
+    return graph, superpixels, peaks, np.linspace(1, 2, len(peaks)), prm, responses, classes, superpixels.shape, 2
+
+
+@pytest.mark.parametrize("top", [1, 3])
+def test_a_seed_points_at_the_best_fitting_proposals_that_contain_it(top):
+    case = random_case(5, proposals=15)
+    superpixels, membership, _, graph = case
+    responses = np.random.default_rng(0).integers(0, 256, (2, 6, 6)).astype(np.uint8)
+    targets = seed_targets(*seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig(top=top))
+    fit = response_fit(
+        graph, maps_to_superpixels(np.sqrt(responses / np.float32(255)), superpixels, graph.superpixel_areas)
+    )[:, 1]
+    inside = [u for u in range(15) if membership[u, superpixels[3, 4]]]
+    best = sorted(inside, key=lambda u: -float(fit[u]))[:top]
+    torch.testing.assert_close(targets.masks[0], torch.from_numpy(membership[best].mean(0)).float())
+    assert targets.probabilities.tolist() == [[0, 0, 1]]
+
+
+def test_two_seeds_of_a_class_on_one_proposal_are_one_target():
+    case = random_case(5, proposals=3)
+    responses = np.full((2, 6, 6), 255, dtype=np.uint8)
+    same = seed_targets(*seeds_of(case, [[1, 3, 4], [1, 3, 4]], responses), SeedTargetConfig())
+    other = seed_targets(*seeds_of(case, [[1, 3, 4], [2, 3, 4]], responses), SeedTargetConfig())
+    assert (len(same), len(other)) == (1, 2)
+
+
+def test_literal_seeds_no_seeds_and_bad_seeds():
+    case = random_case(5, proposals=3)
+    responses = np.full((1, 6, 6), 255, dtype=np.uint8)
+    literal = seed_targets(*seeds_of(case, [[1, 3, 4], [1, 3, 4]], responses), SeedTargetConfig(kind="prm"))
+    torch.testing.assert_close(literal.masks, torch.ones(2, 20))
+    assert len(seed_targets(*seeds_of(case, np.zeros((0, 3)), responses), SeedTargetConfig())) == 0
+    with pytest.raises(InputError, match=r"none for \[2\]"):
+        seed_targets(*seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig())

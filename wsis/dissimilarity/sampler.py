@@ -1,0 +1,109 @@
+"""From stored arrays and image bytes to network inputs: one description shared by training and sampling.
+
+Suffix legend: B images, K samples, P proposals, H W image, h w network input.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from wsis.conditional.architectures import NetworkConfig
+from wsis.conditional.energy import EnergyConfig
+from wsis.conditional.noise import noise_maps
+from wsis.dissimilarity.problems import ImageArrays, ProblemConfig, network_size
+from wsis.errors import InputError
+from wsis.masks.superpixels import unpack_membership
+
+Record = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """All that is needed beside the weights to draw samples as in training.
+
+    Attributes:
+        network: the architecture.
+        energy: terms of the score.
+        problem: neighbours, containment, box threshold.
+        image_size: longer side of the network's input, about.
+        noise_grid: cells a side of the noise grid, see `noise.noise_maps`.
+        max_proposals: proposals kept after the filter, by objectness.
+    """
+
+    network: NetworkConfig
+    energy: EnergyConfig = field(default_factory=EnergyConfig)
+    problem: ProblemConfig = field(default_factory=ProblemConfig)
+    image_size: int = 256
+    noise_grid: int = 4
+    max_proposals: int = 300
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for storing beside the weights."""
+        values: dict[str, Any] = TypeAdapter(SamplerConfig).dump_python(self, mode="json")
+        return values
+
+    @classmethod
+    def from_json(cls, values: Any) -> "SamplerConfig":
+        """Inverse of `to_json`.
+
+        Raises:
+            InputError: a value is missing or of the wrong type.
+        """
+        try:
+            return TypeAdapter(SamplerConfig).validate_python(values)
+        except ValidationError as error:
+            raise InputError(f"sampler description: {error}") from error
+
+
+def arrays_of_image(dataset: Record, proposals: Record, kept: np.ndarray) -> ImageArrays:
+    """Arrays of one image from its stored records and the rows of the proposals kept by the filter."""
+    membership = unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0]))
+    return ImageArrays(
+        superpixels=proposals["superpixels"].astype(np.int32),
+        membership=membership[kept],
+        proposal_boxes=proposals["boxes"][kept],
+        edges=proposals["edges"],
+        edge_contours=proposals["edge_contours"],
+        edge_lengths=proposals["edge_lengths"],
+        labels=dataset["labels"],
+        boxes=dataset["boxes"],
+        box_labels=dataset["box_labels"],
+    )
+
+
+def resized(image: np.ndarray, max_side: int) -> Tensor:
+    """RGB uint8 [H, W, 3] -> uint8 [3, h, w], longer side about `max_side`, both multiples of 32."""
+    height, width = network_size((image.shape[0], image.shape[1]), max_side)
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))
+
+
+def image_batch(images: Sequence[Tensor], flipped: Sequence[bool]) -> Tensor:
+    """Stack images uint8 [3, h, w], mirrored where asked, padded with zeros on the right and below: float [B, 3, H, W]."""
+    height, width = max(i.shape[1] for i in images), max(i.shape[2] for i in images)
+    batch = torch.zeros(len(images), 3, height, width)
+    for row, image, flip in zip(batch, images, flipped, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image.flip(-1) if flip else image
+    return batch
+
+
+def image_noise(
+    samples: int, size: tuple[int, int], config: SamplerConfig, key: Sequence[int], *, zero: bool = False
+) -> Tensor:
+    """Noise maps float [K, h, w] that are a function of `key` alone (seed, outer iteration, step or image, ...)."""
+    word = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]) & 0x7FFF_FFFF_FFFF_FFFF
+    generator = torch.Generator().manual_seed(word)
+    return noise_maps(samples, size, grid=config.noise_grid, zero=zero, generator=generator)
+
+
+def image_key(image_id: str) -> int:
+    """A stable integer of an image id, so that an image's samples do not depend on the order of images."""
+    return zlib.crc32(image_id.encode())

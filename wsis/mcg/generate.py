@@ -1,0 +1,119 @@
+"""Image -> proposals: contours, region graph, hierarchies, grouping, ranking, selection.
+
+Arbeláez et al., "Multiscale Combinatorial Grouping", CVPR 2014 (docs/method.md lists the departures).
+Suffix legend: H W original image, h w working size, P proposals, S superpixels, E edges, D scales.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsis.errors import InputError
+from wsis.masks.superpixels import superpixel_areas
+from wsis.mcg.config import MCGConfig
+from wsis.mcg.contours import ContourDetector, build_detector
+from wsis.mcg.grouping import Candidates, candidate_membership, group
+from wsis.mcg.hierarchies import Hierarchy, RegionGraph, build_hierarchies, build_region_graph
+from wsis.mcg.holes import build_topology, fill_holes
+from wsis.mcg.proposal_set import ProposalSet, make_proposal_set
+from wsis.mcg.ranking import interleave, select_loosening, select_mmr, unlearned_score
+from wsis.mcg.region_contrast import strengthen
+from wsis.mcg.region_tree import LeafTable, RegionTree, border_lengths, build_region_tree, leaf_hashes
+
+
+def working_image(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
+    """The image [H, W, 3] with its longer side at most ``max_side``, each side at least 1; never enlarged."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise InputError(f"image: expected uint8 RGB [H, W, 3], got {image.dtype} {image.shape}")
+    height, width = image.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return np.ascontiguousarray(image)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+
+
+def generate(
+    image: NDArray[np.uint8], config: MCGConfig | None = None, detector: ContourDetector | None = None
+) -> ProposalSet:
+    """Proposals of a photograph, best first; the same image and settings give the same bytes.
+
+    The whole image is always among them, so there is at least one. Scores are ranks, 1 - i / P.
+
+    Args:
+        image: uint8 RGB [H, W, 3], any size from 1x1.
+        detector: contour detector; by default the one the config names.
+    Raises:
+        InputError: the image is of another type or shape.
+    """
+    config = config or MCGConfig()
+    detector = detector or build_detector(config)
+    small = working_image(image, config.max_side)
+    contours = np.stack([detector(small, scale) for scale in config.scales])
+    graph = build_region_graph(contours, config.smoothing, config.max_regions)
+    strengths = graph.sums / np.maximum(graph.lengths, 1)
+    if config.region_contrast > 0 and not detector.learned:
+        strengths = strengthen(small, graph, strengths, config.region_contrast)
+    hierarchies = build_hierarchies(graph.num_superpixels, graph.edges, strengths, graph.lengths)
+    membership = _propose(graph, hierarchies, config)
+    total = (strengths.mean(axis=0) * graph.lengths).astype(np.float32)
+    return make_proposal_set(
+        graph.superpixels,
+        membership,
+        1 - np.arange(len(membership)) / len(membership),
+        (graph.edges, total, graph.lengths),
+        (image.shape[0], image.shape[1]),
+    )
+
+
+def _propose(graph: RegionGraph, hierarchies: list[Hierarchy], config: MCGConfig) -> NDArray[np.bool_]:
+    """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was."""
+    leaves = LeafTable(
+        areas=superpixel_areas(graph.superpixels),
+        border=border_lengths(graph.superpixels, graph.num_superpixels),
+        edges=graph.edges,
+        lengths=graph.lengths.astype(np.float64),
+        strengths=hierarchies[-1].saliency,
+        hashes=leaf_hashes(graph.num_superpixels),
+    )
+    trees = [build_region_tree(hierarchy, leaves, config.near_duplicate) for hierarchy in hierarchies]
+    pool: list[tuple[RegionTree, Candidates]] = [
+        (tree, candidates)
+        for tree in trees
+        for candidates in group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
+    ]
+    selected = _select(pool, graph, leaves.areas, config)
+    if not selected.all(axis=1).any():
+        selected = np.concatenate([selected[: config.num_proposals - 1], np.ones_like(selected[:1])])
+    return selected
+
+
+def _select(
+    pool: list[tuple[RegionTree, Candidates]],
+    graph: RegionGraph,
+    areas: NDArray[np.int64],
+    config: MCGConfig,
+) -> NDArray[np.bool_]:
+    image_area = graph.superpixels.size
+    scores = [unlearned_score(candidates, image_area) for _, candidates in pool]
+    which, row = interleave(scores)
+    hashes = np.concatenate([candidates.hashes for _, candidates in pool])
+    first_row = np.cumsum([0, *(len(candidates) for _, candidates in pool)])
+    distinct = np.sort(np.unique(hashes[first_row[which] + row], return_index=True)[1])
+    which, row = which[distinct], row[distinct]
+    topology = build_topology(graph.superpixels, graph.num_superpixels)
+
+    def membership_of(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        result = np.zeros((len(rows), graph.num_superpixels), np.bool_)
+        for index in np.unique(which[rows]):
+            tree, candidates = pool[index]
+            mine = which[rows] == index
+            result[mine] = candidate_membership(tree, candidates.nodes[row[rows[mine]]])
+        return fill_holes(result, topology)
+
+    if config.selection == "mmr":
+        considered = np.arange(min(len(which), 4 * config.num_proposals))
+        membership = membership_of(considered)
+        relevance = 1 - considered / len(considered)
+        return membership[select_mmr(membership, relevance, areas, config.mmr_theta, config.num_proposals)]
+    return select_loosening(len(which), membership_of, areas, config.overlap_limits, config.num_proposals)[1]

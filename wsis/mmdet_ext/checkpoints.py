@@ -1,0 +1,119 @@
+"""Reading and writing MMEngine checkpoints without running code from them."""
+
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mmengine.logging
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wsis.errors import InputError, MissingWeightsError
+
+# What MMEngine stores besides tensors and plain containers: loss histories, as numpy arrays.
+_SAFE = (
+    mmengine.logging.HistoryBuffer,
+    np.ndarray,
+    np.dtype,
+    np.float64,
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.int64)),
+    np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+)
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let `torch.load(weights_only=True)` read MMEngine's checkpoints; anything else is still refused."""
+    torch.serialization.add_safe_globals(list(_SAFE))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint with a `state_dict`.
+
+    Raises:
+        MissingWeightsError: absent, truncated, or holding objects that only code could rebuild.
+    """
+    allow_mmengine_checkpoints()
+    if not path.is_file():
+        raise MissingWeightsError(f"checkpoint {path}: no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise MissingWeightsError(
+            f"checkpoint {path}: expected tensors and plain values, but it asks to run code or is damaged "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise MissingWeightsError(
+            f"checkpoint {path}: truncated or no checkpoint ({str(error).splitlines()[0]})"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise MissingWeightsError(f"checkpoint {path}: expected a dict with 'state_dict'")
+    return checkpoint
+
+
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint: it is there whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(dict(checkpoint), buffer)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def weights_checkpoint(state: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, Any]:
+    """Weights as MMDetection reads them, with the class names."""
+    return {
+        "meta": {"dataset_meta": {"classes": tuple(classes)}},
+        "state_dict": {name: value.detach().cpu().contiguous() for name, value in state.items()},
+    }
+
+
+def classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The class names a checkpoint was trained on, if it tells."""
+    meta = checkpoint.get("meta", {})
+    known = (meta.get("dataset_meta") or {}).get("classes")
+    return None if known is None else tuple(known)
+
+
+def check_classes(checkpoint: Mapping[str, Any], classes: Sequence[str], path: Path) -> None:
+    """InputError naming both lists unless the checkpoint is of these classes in this order."""
+    known = classes_of(checkpoint)
+    if known != tuple(classes):
+        raise InputError(
+            f"checkpoint {path}: expected the run's classes {list(classes)}, "
+            f"got {'no class list' if known is None else list(known)}"
+        )
+
+
+def load_weights(model: nn.Module, path: Path, classes: Sequence[str]) -> None:
+    """Copy a checkpoint's weights into a detector; every tensor must be there, none too many.
+
+    Raises:
+        MissingWeightsError: unreadable, or weights of another network, naming the first that differs.
+        InputError: another class list.
+    """
+    checkpoint = read_checkpoint(path)
+    check_classes(checkpoint, classes, path)
+    state, own = checkpoint["state_dict"], model.state_dict()
+    for name, tensor in own.items():
+        if name not in state:
+            raise MissingWeightsError(f"checkpoint {path}: no tensor '{name}'")
+        if state[name].shape != tensor.shape:
+            raise MissingWeightsError(
+                f"checkpoint {path}: '{name}' expected shape {tuple(tensor.shape)}, "
+                f"got {tuple(state[name].shape)}"
+            )
+    if extra := sorted(set(state) - set(own)):
+        raise MissingWeightsError(f"checkpoint {path}: '{extra[0]}' is no tensor of {type(model).__name__}")
+    model.load_state_dict(state)

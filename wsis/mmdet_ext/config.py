@@ -1,0 +1,154 @@
+"""From a plain MMDetection config of a two-stage mask model to the prediction network, and back for export."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from wsis.errors import InputError
+
+Scale = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PredictionSpec:
+    """What the run decides about the model.
+
+    Attributes:
+        classes: class names; class j of the labels is classes[j - 1].
+        image_scale: (longest, shortest) side that images are resized to fit, keeping the aspect.
+        train_scales: several such pairs to draw from while training; empty: `image_scale`.
+        gamma: dissimilarity coefficient's gamma (eq. 21), 0..1.
+        pointwise: PW_p of Table 3, no self-diversity.
+        self_diversity_scale: factor on the self-diversity; 1 is eq. 21.
+    """
+
+    classes: tuple[str, ...]
+    image_scale: Scale
+    train_scales: tuple[Scale, ...] = ()
+    gamma: float = 0.5
+    pointwise: bool = False
+    self_diversity_scale: float = 1.0
+
+
+def plain_config(path: Path, spec: PredictionSpec) -> Config:
+    """The MMDetection config at `path` with the run's classes and image size: what is exported.
+
+    Args:
+        path: a config whose `model` is a two-stage detector with box and mask head.
+
+    Raises:
+        InputError: no such file, not readable, or another kind of model.
+    """
+    if not path.is_file():
+        raise InputError(f"MMDetection config: no file {path}")
+    if not spec.classes:
+        raise InputError("classes: expected at least one class name, got none")
+    try:
+        loaded = Config.fromfile(str(path))
+    except (SyntaxError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
+        raise InputError(f"MMDetection config {path}: {type(error).__name__}: {error}") from error
+    model = copy.deepcopy(loaded.get("model"))
+    _require_two_stage(model, path)
+    for head in _heads(model):
+        head.num_classes = len(spec.classes)
+    if "init_cfg" in model.backbone:
+        model.backbone.init_cfg = None  # weights are loaded and checked by wsis, never fetched on the way
+    result: dict[str, Any] = {
+        "default_scope": "mmdet",
+        "model": model,
+        "metainfo": {"classes": list(spec.classes)},
+        "test_pipeline": test_pipeline(spec.image_scale),
+    }
+    result["test_dataloader"] = {
+        "dataset": {
+            "type": "CocoDataset",
+            "metainfo": result["metainfo"],
+            "pipeline": result["test_pipeline"],
+        }
+    }
+    if "custom_imports" in loaded:
+        result["custom_imports"] = loaded.custom_imports
+    return Config(result)
+
+
+def training_config(plain: Config, spec: PredictionSpec) -> Config:
+    """`plain` with the K pseudo-label sets and the dissimilarity objective (paper B.1) built in.
+
+    Raises:
+        InputError: self-diversity is asked for and the RoI head is not MMDetection's StandardRoIHead.
+    """
+    config = copy.deepcopy(plain)
+    model = config.model
+    for part in _train_cfgs(model.train_cfg):
+        part.assigner = ConfigDict(type="PseudoLabelAssigner", assigner=part.assigner)
+        part.sampler = ConfigDict(type="PseudoLabelSampler", sampler=part.sampler)
+    if model.roi_head.type == "StandardRoIHead":
+        model.roi_head.update(
+            type="DissimilarityRoIHead",
+            gamma=spec.gamma,
+            pointwise=spec.pointwise,
+            self_diversity_scale=spec.self_diversity_scale,
+        )
+    elif not spec.pointwise and spec.gamma < 1:
+        raise InputError(
+            f"roi_head {model.roi_head.type}: self-diversity is built for StandardRoIHead; "
+            "use pointwise=True or gamma=1 with this head"
+        )
+    config.train_pipeline = train_pipeline(spec.train_scales or (spec.image_scale,))
+    return config
+
+
+def train_pipeline(scales: Sequence[Scale]) -> list[dict[str, Any]]:
+    """Transforms of a training sample, applied once to the image and all its sets."""
+    resize = (
+        {"type": "Resize", "scale": tuple(scales[0]), "keep_ratio": True}
+        if len(scales) == 1
+        else {
+            "type": "RandomChoiceResize",
+            "scales": [tuple(s) for s in scales],
+            "resize_type": "Resize",
+            "keep_ratio": True,
+        }
+    )
+    return [
+        resize,
+        {"type": "RandomFlip", "prob": 0.5},
+        {"type": "KeepSmallInstances"},
+        {"type": "PackPseudoLabels"},
+    ]
+
+
+def test_pipeline(scale: Scale) -> list[dict[str, Any]]:
+    """MMDetection's transforms of an image to predict."""
+    return [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "scale": tuple(scale), "keep_ratio": True},
+        {
+            "type": "PackDetInputs",
+            "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+        },
+    ]
+
+
+def _require_two_stage(model: Any, path: Path) -> None:
+    needed = ("backbone", "rpn_head", "roi_head", "train_cfg", "test_cfg")
+    if not isinstance(model, dict) or (missing := [name for name in needed if name not in model]):
+        got = type(model).__name__ if not isinstance(model, dict) else f"a model without {', '.join(missing)}"
+        raise InputError(f"MMDetection config {path}: expected a two-stage detector, got {got}")
+    if "bbox_head" not in model.roi_head or "mask_head" not in model.roi_head:
+        raise InputError(f"MMDetection config {path}: expected a RoI head with bbox_head and mask_head")
+
+
+def _heads(model: ConfigDict) -> Iterator[ConfigDict]:
+    for name in ("bbox_head", "mask_head"):
+        head = model.roi_head[name]
+        yield from head if isinstance(head, list | tuple) else (head,)
+
+
+def _train_cfgs(train_cfg: ConfigDict) -> Iterator[ConfigDict]:
+    yield train_cfg.rpn
+    yield from train_cfg.rcnn if isinstance(train_cfg.rcnn, list | tuple) else (train_cfg.rcnn,)

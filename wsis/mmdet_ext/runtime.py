@@ -1,0 +1,238 @@
+"""The training loop, hooks and runner registered with MMEngine: stateless steps, exact resume."""
+
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.registry import HOOKS, LOOPS, RUNNERS, init_default_scope
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader
+
+from wsis.errors import InputError, NonFiniteError
+from wsis.mmdet_ext.batches import StatelessBatchSampler, derived_seed
+from wsis.mmdet_ext.checkpoints import allow_mmengine_checkpoints
+
+ProgressCallback = Callable[[int, int, Mapping[str, float]], None]
+"""Called after every step with (steps done, total steps, losses of the step)."""
+
+LOG_LEVEL = "ERROR"  # MMEngine warns of its own deprecations and of every frozen parameter
+
+
+def quiet_mmengine() -> None:
+    """MMDetection's registries as the current scope, and a logger that only reports errors."""
+    if not MMLogger.check_instance_created("wsis"):
+        MMLogger.get_instance("wsis", log_level=LOG_LEVEL)
+    init_default_scope("mmdet")
+
+
+@LOOPS.register_module()
+class StatelessTrainLoop(BaseLoop):
+    """Steps whose batch, augmentation and random numbers are functions of (seed, step).
+
+    A run that was killed and resumed from any checkpoint is equal to one that was not, bit by bit on CPU.
+
+    Args:
+        dataloader: over a :class:`StatelessBatchSampler`.
+        max_iters: number of steps.
+    """
+
+    def __init__(self, runner: Runner, dataloader: DataLoader[Any], max_iters: int, seed: int) -> None:
+        super().__init__(runner, dataloader)
+        self._max_iters, self._seed = max_iters, seed
+        self._iter = self._epoch = 0
+        self.stop_training = False
+
+    @property
+    def iter(self) -> int:
+        return self._iter
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def max_iters(self) -> int:
+        return self._max_iters
+
+    @property
+    def max_epochs(self) -> int:
+        return 1
+
+    def run(self) -> torch.nn.Module:
+        """Train from the runner's current step to the last."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        sampler = self.dataloader.batch_sampler
+        if not isinstance(sampler, StatelessBatchSampler):
+            raise InputError(f"StatelessTrainLoop: expected a StatelessBatchSampler, got {type(sampler)}")
+        sampler.start = self._iter
+        self.runner.model.train()
+        waiting_since = time.monotonic()
+        self.data_seconds = 0.0
+        for data_batch in self.dataloader:
+            self.data_seconds += time.monotonic() - waiting_since
+            self.run_step(data_batch)
+            waiting_since = time.monotonic()
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def run_step(self, data_batch: dict[str, Any]) -> None:
+        """One optimisation step.
+
+        Raises:
+            NonFiniteError: a loss is NaN or infinite, naming the images of the batch.
+        """
+        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
+        torch.manual_seed(derived_seed(self._seed, self._iter))
+        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        losses = {name: torch.as_tensor(value).item() for name, value in outputs.items()}
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                ids = [sample.img_id for sample in data_batch["data_samples"]]
+                raise NonFiniteError(f"'{name}' became {value} at step {self._iter}, images {', '.join(ids)}")
+        self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=losses)
+        self._iter += 1
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Calls `callback(steps done, total, losses)` after every step."""
+
+    def __init__(self, callback: ProgressCallback) -> None:
+        self.callback = callback
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.callback(batch_idx + 1, runner.max_iters, outputs)
+
+
+@HOOKS.register_module()
+class LossCurveHook(Hook):
+    """Keeps the mean of every loss over windows of steps; the curve goes into the checkpoints."""
+
+    priority = "ABOVE_NORMAL"
+
+    def __init__(self, window: int = 10) -> None:
+        self.window = window
+        self.curve: list[dict[str, float]] = []
+        self._open: list[dict[str, float]] = []
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._open.append(dict(outputs))
+        if (batch_idx + 1) % self.window == 0 or batch_idx + 1 == runner.max_iters:
+            names = sorted({name for step in self._open for name in step})
+            means = {n: float(np.mean([step[n] for step in self._open if n in step])) for n in names}
+            self.curve.append({"step": batch_idx + 1, **means})
+            self._open = []
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["loss_curve"] = {"curve": self.curve, "open": self._open}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint.get("loss_curve", {"curve": [], "open": []})
+        self.curve, self._open = list(kept["curve"]), list(kept["open"])
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(Hook):
+    """Writes a resumable checkpoint to `path` every so many seconds or steps; it is there whole or not at all.
+
+    Args:
+        identity: what the run is; compared when resuming.
+        every_steps: in place of `every_seconds`.
+    """
+
+    priority = "VERY_LOW"  # after the schedule and everything else has advanced
+
+    def __init__(
+        self, path: str, identity: str, every_seconds: float = 60.0, every_steps: int | None = None
+    ) -> None:
+        self.path, self.identity = Path(path), identity
+        self.every_seconds, self.every_steps = every_seconds, every_steps
+        self._last = time.monotonic()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        done = batch_idx + 1
+        due = (
+            done % self.every_steps == 0
+            if self.every_steps is not None
+            else time.monotonic() - self._last >= self.every_seconds
+        )
+        if due and done < runner.max_iters:
+            runner.save_checkpoint(str(self.path.parent), self.path.name, by_epoch=False)
+            self._last = time.monotonic()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["identity"] = self.identity
+
+
+@RUNNERS.register_module()
+class PredictionRunner(Runner):
+    """MMEngine's Runner on a given device, with weights already in the model and atomic checkpoints.
+
+    Args:
+        device: where to train.
+        resume_from: checkpoint to go on from.
+    """
+
+    def __init__(
+        self, *args: Any, device: torch.device, resume_from: Path | None = None, **kwargs: Any
+    ) -> None:
+        self._device, self._resume_path = device, resume_from
+        # The library must not change these for the whole process.
+        keep = dict(
+            mp_start_method=multiprocessing.get_start_method(), opencv_num_threads=cv2.getNumThreads()
+        )
+        super().__init__(
+            *args,
+            env_cfg=dict(mp_cfg=keep, dist_cfg=dict(backend="nccl" if device.type == "cuda" else "gloo")),
+            log_level=LOG_LEVEL,
+            default_scope="mmdet",
+            **kwargs,
+        )
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: torch.nn.Module) -> torch.nn.Module:
+        """The model on the device; distributed runs as MMEngine wraps them."""
+        if self.distributed:
+            return super().wrap_model(model_wrapper_cfg, model)
+        return model.to(self._device)
+
+    def load_or_resume(self) -> None:
+        """Resume if there is a checkpoint; otherwise keep the weights the model came with."""
+        if self._resume_path is not None:
+            allow_mmengine_checkpoints()
+            self.resume(str(self._resume_path), map_location=self._device)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """As MMEngine's, through a temporary file in the same folder."""
+        partial = f".{filename}.partial"
+        super().save_checkpoint(out_dir, partial, *args, **kwargs)
+        written = Path(out_dir, partial)
+        _fsync(written)
+        written.replace(Path(out_dir, filename))
+
+    def _init_model_weights(self) -> None:
+        """Nothing: weights are initialised, loaded and checked before the runner is built."""
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Nothing: the artefact's manifest records the environment, and asking compilers takes seconds."""
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,229 @@
+"""Assignment and sampling for K pseudo-label sets at once: how one step averages the loss over all of them.
+
+Per image, `gt_instances` holds every distinct instance of all sets once, and `set_weights` [N, U] says which
+set has it: column u is w_u = multiplicity / K at the members of set u and 0 elsewhere; weight missing from
+the sum belongs to empty sets. With one column of ones this is MMDetection's ordinary ground truth.
+
+Each set is assigned and sampled by the configured MMDetection assigner and sampler, from the same random
+state. Then every candidate region (a proposal, an anchor, or an added ground-truth box) is given to one set
+at random, set u with probability w_u, and stays only in that set's sample. So
+
+- a sampled region of set u stays with probability w_u: the ordinary loss over what stays is an unbiased
+  estimate of sum_u w_u * loss(set u), the first term of eq. 21, without a weight on any region;
+- the number of regions, and with it the cost of the heads, stays that of one set (the budget is divided);
+- equal sets take disjoint parts of the same sample, whose union is that sample: K equal sets give exactly
+  MMDetection's loss and gradient on one of them.
+
+Any two-stage head that uses MMDetection's assigner and sampler interfaces works with these unchanged.
+
+Suffix legend: N instances, U unique sets, A candidate regions.
+"""
+
+from typing import Any
+
+import torch
+from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner, MaxIoUAssigner
+from mmdet.models.task_modules.samplers import BaseSampler, SamplingResult
+from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from wsis.errors import InputError
+
+
+class InstanceSets:
+    """The unique sets of one image, read from its `gt_instances`.
+
+    Attributes:
+        members: per set, int64 rows of `gt_instances`.
+        weights: float64, one a set, sum 1.
+    """
+
+    def __init__(self, gt_instances: InstanceData) -> None:
+        self.instances = gt_instances
+        device = gt_instances.bboxes.device
+        count = len(gt_instances.bboxes)
+        everything = torch.arange(count, device=device)
+        if "set_weights" not in gt_instances or count == 0:
+            self.members, self.weights = [everything], torch.ones(1, dtype=torch.float64)
+            return
+        table = gt_instances.set_weights.double().cpu()
+        columns = table.max(dim=0).values
+        used = (columns > 0).nonzero()[:, 0].tolist()
+        self.members = [everything[(table[:, u] > 0).to(device)] for u in used]
+        weights = columns[used]
+        # float32 columns sum to one up to rounding; what is missing beyond that are empty sets
+        if (empty := 1.0 - float(weights.sum())) > 1e-4:
+            self.members.append(everything[:0])
+            weights = torch.cat([weights, torch.tensor([empty], dtype=torch.float64)])
+        self.weights = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def subset(self, index: int) -> InstanceData:
+        """Boxes and labels of one set (masks are not needed to assign and sample)."""
+        rows = self.members[index]
+        return InstanceData(bboxes=self.instances.bboxes[rows], labels=self.instances.labels[rows])
+
+
+class SetAssignResult:
+    """One AssignResult a set, and the sets they belong to."""
+
+    def __init__(self, sets: InstanceSets, results: list[AssignResult]) -> None:
+        self.sets, self.results = sets, results
+
+
+@TASK_UTILS.register_module()
+class PseudoLabelAssigner(BaseAssigner):
+    """Runs `assigner` (a config) on each pseudo-label set of an image.
+
+    Its result goes to :class:`PseudoLabelSampler`; configure both together.
+    """
+
+    def __init__(self, assigner: dict[str, Any]) -> None:
+        self.inner: BaseAssigner = TASK_UTILS.build(assigner)
+
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+        **kwargs: Any,
+    ) -> SetAssignResult:
+        """Candidates in `pred_instances.priors` [A, 4] against every set of `gt_instances`."""
+        sets = InstanceSets(gt_instances)
+        if self._overlaps_are_shared(gt_instances_ignore):
+            overlaps = self.inner.iou_calculator(gt_instances.bboxes, pred_instances.priors)
+            results = [
+                self.inner.assign_wrt_overlaps(overlaps[rows], gt_instances.labels[rows])
+                for rows in sets.members
+            ]
+        else:
+            results = [
+                self.inner.assign(pred_instances, sets.subset(u), gt_instances_ignore, **kwargs)
+                for u in range(len(sets))
+            ]
+        return SetAssignResult(sets, results)
+
+    def _overlaps_are_shared(self, ignored: InstanceData | None) -> bool:
+        """MaxIoUAssigner needs the overlaps alone: computed once for all sets."""
+        return (
+            type(self.inner) is MaxIoUAssigner
+            and self.inner.gpu_assign_thr <= 0
+            and self.inner.perm_repeat_gt_cfg is None
+            and (ignored is None or len(ignored) == 0)
+        )
+
+
+@TASK_UTILS.register_module()
+class PseudoLabelSampler(BaseSampler):
+    """Runs `sampler` (a config) on each set and keeps of each set's sample the share w_u (module docstring)."""
+
+    def __init__(self, sampler: dict[str, Any], context: Any = None, **kwargs: Any) -> None:
+        self.inner: BaseSampler = TASK_UTILS.build(sampler, default_args=dict(context=context))
+        super().__init__(
+            self.inner.num,
+            self.inner.pos_fraction,
+            self.inner.neg_pos_ub,
+            self.inner.add_gt_as_proposals,
+        )
+
+    def _sample_pos(self, *args: Any, **kwargs: Any) -> Tensor:
+        raise NotImplementedError("PseudoLabelSampler samples by its inner sampler")
+
+    def _sample_neg(self, *args: Any, **kwargs: Any) -> Tensor:
+        raise NotImplementedError("PseudoLabelSampler samples by its inner sampler")
+
+    def sample(
+        self,
+        assign_result: SetAssignResult,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        **kwargs: Any,
+    ) -> SamplingResult:
+        """The regions to train on, with their targets as rows of `gt_instances`.
+
+        Raises:
+            InputError: the assigner beside this sampler is not a PseudoLabelAssigner.
+        """
+        if not isinstance(assign_result, SetAssignResult):
+            raise InputError(
+                "PseudoLabelSampler: expected a PseudoLabelAssigner beside it in the config, "
+                f"got a {type(assign_result).__name__}"
+            )
+        sets = assign_result.sets
+        state = torch.get_rng_state()
+        samples = []
+        for index, result in enumerate(assign_result.results):
+            torch.set_rng_state(state)
+            samples.append(self.inner.sample(result, pred_instances, sets.subset(index), **kwargs))
+        if len(samples) == 1 and len(sets.members[0]) == len(gt_instances.bboxes):
+            return samples[0]
+        return self._merge(samples, sets, len(pred_instances.priors), gt_instances)
+
+    def _merge(
+        self, samples: list[SamplingResult], sets: InstanceSets, candidates: int, gt_instances: InstanceData
+    ) -> SamplingResult:
+        """Give each candidate to one set; unite what stays in the order of `gt_instances` and candidates."""
+        device = gt_instances.bboxes.device
+        added = len(gt_instances.bboxes) if self.inner.add_gt_as_proposals else 0
+        uniform = _uniform(added + candidates).to(device)
+        upper = sets.weights.cumsum(0)
+        upper[-1] = 1.0
+        owner = torch.bucketize(uniform, upper.to(device), right=True)
+        parts = [_Part(sample, sets.members[u], added).owned_by(owner, u) for u, sample in enumerate(samples)]
+        factor = float(sum(w * s.avg_factor for w, s in zip(sets.weights.tolist(), samples, strict=True)))
+        return _united(parts, gt_instances, factor, samples[0].avg_factor_with_neg)
+
+
+def _uniform(count: int) -> Tensor:
+    """Uniform float64 [count] from torch's random state without advancing it.
+
+    The state then advances as if there were one set: what is drawn later does not depend on their number.
+    """
+    state = torch.get_rng_state()
+    seed = int(torch.randint(2**62, (1,)))
+    torch.set_rng_state(state)
+    return torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+class _Part:
+    """One set's sample, its indices in the frame of all sets: added instances first, then candidates [A]."""
+
+    def __init__(self, sample: SamplingResult, members: Tensor, added: int) -> None:
+        shift = added - (len(members) if added else 0)
+        is_gt = sample.pos_is_gt.bool()
+        assigned = sample.pos_assigned_gt_inds.long()
+        self.assigned = members[assigned] if len(members) else assigned
+        self.positive = torch.where(is_gt, self.assigned, sample.pos_inds + shift)
+        self.negative = sample.neg_inds + shift
+        self.boxes, self.negative_boxes = sample.pos_priors, sample.neg_priors
+        self.is_gt, self.labels = sample.pos_is_gt, sample.pos_gt_labels
+
+    def owned_by(self, owner: Tensor, index: int) -> "_Part":
+        """Keep the regions whose owner is set `index`."""
+        kept, kept_negative = owner[self.positive] == index, owner[self.negative] == index
+        self.assigned, self.positive, self.boxes = self.assigned[kept], self.positive[kept], self.boxes[kept]
+        self.is_gt, self.labels = self.is_gt[kept], self.labels[kept]
+        self.negative, self.negative_boxes = self.negative[kept_negative], self.negative_boxes[kept_negative]
+        return self
+
+
+def _united(
+    parts: list[_Part], gt_instances: InstanceData, avg_factor: float, avg_factor_with_neg: bool
+) -> SamplingResult:
+    united = SamplingResult.__new__(SamplingResult)
+    assigned = torch.cat([p.assigned for p in parts])
+    united.pos_inds = torch.cat([p.positive for p in parts])
+    united.neg_inds = torch.cat([p.negative for p in parts])
+    united.pos_priors = torch.cat([p.boxes for p in parts])
+    united.neg_priors = torch.cat([p.negative_boxes for p in parts])
+    united.pos_is_gt = torch.cat([p.is_gt for p in parts])
+    united.pos_gt_labels = torch.cat([p.labels for p in parts])
+    united.pos_assigned_gt_inds = assigned
+    united.pos_gt_bboxes = gt_instances.bboxes[assigned].view(-1, 4)
+    united.num_gts = len(gt_instances.bboxes)
+    united.num_pos, united.num_neg = max(len(united.pos_inds), 1), max(len(united.neg_inds), 1)
+    united.avg_factor, united.avg_factor_with_neg = avg_factor, avg_factor_with_neg
+    return united

@@ -1,0 +1,336 @@
+"""Training the prediction network (paper B.1): MMDetection's model, MMEngine's Runner, exact resume."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import EMAHook
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from wsis.backbones import PretrainedSpec, load_pretrained
+from wsis.errors import InputError, MissingWeightsError
+from wsis.mmdet_ext import registrations  # noqa: F401  (registers what the configs name)
+from wsis.mmdet_ext.batches import StatelessBatchSampler
+from wsis.mmdet_ext.checkpoints import (
+    check_classes,
+    load_weights,
+    read_checkpoint,
+    weights_checkpoint,
+    write_checkpoint,
+)
+from wsis.mmdet_ext.dataset import PseudoLabelDataset
+from wsis.mmdet_ext.runtime import LossCurveHook, PredictionRunner, ProgressCallback, quiet_mmengine
+from wsis.mmdet_ext.source import PseudoLabelSource
+
+WEIGHTS_NAME = "weights.pth"
+CHECKPOINT_NAME = "checkpoint.pth"
+CURVE_NAME = "curve.json"
+_RUNNER_FOLDER = "mmengine"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train. The second group changes where and how fast, not the result.
+
+    Attributes:
+        total_steps: optimisation steps.
+        batch_size: images a step and process.
+        optimizer: "adamw", or "sgd" with momentum 0.9 (Mask R-CNN's own).
+        learning_rate: after the warm-up.
+        backbone_rate: factor on the backbone's learning rate.
+        schedule: "cosine" to zero, or "step": x 0.1 at 2/3 and 8/9 of the steps (Mask R-CNN's own).
+        clip_norm: largest gradient norm; None does not clip.
+        ema_momentum: weight of the newest weights in a moving average that becomes the result; None: off.
+        precision: "bf16" / "fp16" run the network in mixed precision.
+        pretrained: backbone weights (wsis.backbones.weights); not read when initial weights are given.
+    """
+
+    total_steps: int
+    batch_size: int = 4
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 5e-4
+    backbone_rate: float = 0.3
+    weight_decay: float = 0.05
+    warmup_steps: int = 60
+    schedule: Literal["cosine", "step"] = "cosine"
+    clip_norm: float | None = 10.0
+    ema_momentum: float | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    pretrained: PretrainedSpec = "imagenet"
+    seed: int = 0
+
+    device: str = "cpu"
+    workers: int = 0
+    channels_last: bool = True
+    checkpoint_seconds: float = 60.0
+    checkpoint_steps: int | None = None
+
+
+_EXECUTION_ONLY = ("device", "workers", "channels_last", "checkpoint_seconds", "checkpoint_steps")
+
+
+def train(
+    model_config: Config,
+    source: PseudoLabelSource,
+    settings: TrainSettings,
+    workdir: Path,
+    init_weights: Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> Path:
+    """Train from the last checkpoint in `workdir`, if there is one, to the end.
+
+    Args:
+        model_config: of :func:`wsis.mmdet_ext.config.training_config`.
+        init_weights: weights of the same network to fine-tune (the previous outer iteration's).
+        progress: called after every step with (steps done, total, losses).
+
+    Returns:
+        `workdir/weights.pth`, a checkpoint for MMDetection; `workdir/curve.json` holds the losses.
+
+    Raises:
+        InputError: no such device, another class list, a checkpoint of other settings, bad pseudo labels.
+        MissingWeightsError: initial or backbone weights absent, damaged or of another network.
+        NonFiniteError: a loss became NaN or infinite; names the images. The checkpoint before it is kept.
+    """
+    final = workdir / WEIGHTS_NAME
+    if final.exists():
+        return final
+    device = checked_device(settings.device)
+    _check_precision(settings, device)
+    workdir.mkdir(parents=True, exist_ok=True)
+    identity = run_identity(model_config, source, settings, init_weights)
+    resume_from = _resumable(workdir / CHECKPOINT_NAME, identity, source)
+    model = build_model(
+        model_config, settings, source.classes, None if resume_from else init_weights, resume_from
+    )
+    runner = _build_runner(model, model_config, source, settings, workdir, identity, resume_from, progress)
+    runner.train()
+    curve = next(hook for hook in runner.hooks if isinstance(hook, LossCurveHook)).curve
+    _write_text(workdir / CURVE_NAME, json.dumps(curve, indent=1, allow_nan=False))
+    write_checkpoint(final, weights_checkpoint(_final_state(runner), source.classes))
+    (workdir / CHECKPOINT_NAME).unlink(missing_ok=True)
+    shutil.rmtree(workdir / _RUNNER_FOLDER, ignore_errors=True)
+    return final
+
+
+def checked_device(name: str) -> torch.device:
+    """The device of that name; InputError if torch does not have it."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {name!r}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: the run asks for {name!r}, but torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices on this machine"
+        )
+    return device
+
+
+def _check_precision(settings: TrainSettings, device: torch.device) -> None:
+    if settings.precision == "fp16" and device.type != "cuda":
+        raise InputError(f"precision: 'fp16' needs a CUDA device, got {device}; use 'bf16' or 'fp32'")
+
+
+def build_model(
+    model_config: Config,
+    settings: TrainSettings,
+    classes: tuple[str, ...],
+    init_weights: Path | None = None,
+    resume_from: Path | None = None,
+) -> nn.Module:
+    """The detector with its starting weights: `init_weights`, or a seeded start with the pretrained backbone.
+
+    Raises:
+        InputError, MissingWeightsError: as :func:`train`.
+    """
+    quiet_mmengine()
+    torch.manual_seed(settings.seed)
+    model: nn.Module = MODELS.build(model_config.model)
+    if resume_from is None:
+        model.init_weights()  # type: ignore[operator]
+        if init_weights is not None:
+            load_weights(model, init_weights, classes)
+        else:
+            _load_backbone(model.backbone, model_config.model.backbone, settings.pretrained)
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def _load_backbone(backbone: Any, config: Mapping[str, Any], pretrained: PretrainedSpec) -> None:
+    if pretrained is None:
+        return
+    names = {"EfficientNetLite0": "efficientnet_lite0", "ResNet": f"resnet{config.get('depth')}"}
+    kind = config["type"]
+    if kind not in names:
+        raise MissingWeightsError(
+            f"pretrained: expected a backbone out of {', '.join(names)}, got {kind}; use pretrained=null and give "
+            "a whole checkpoint of the detector as initial weights"
+        )
+    load_pretrained(backbone, names[kind], pretrained)
+
+
+def run_identity(
+    model_config: Config, source: PseudoLabelSource, settings: TrainSettings, init_weights: Path | None
+) -> str:
+    """Digest of all that decides the result but the contents of the images."""
+    decisive = {k: v for k, v in asdict(settings).items() if k not in _EXECUTION_ONLY}
+    described = [
+        model_config.pretty_text,
+        decisive,
+        list(source.classes),
+        len(source),
+        init_weights is not None,
+    ]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _resumable(path: Path, identity: str, source: PseudoLabelSource) -> Path | None:
+    if not path.exists():
+        return None
+    checkpoint = read_checkpoint(path)
+    check_classes(checkpoint, source.classes, path)
+    if checkpoint.get("identity") != identity:
+        raise InputError(
+            f"{path} belongs to a training with another configuration; remove the folder to start afresh"
+        )
+    return path
+
+
+def _build_runner(
+    model: nn.Module,
+    model_config: Config,
+    source: PseudoLabelSource,
+    settings: TrainSettings,
+    workdir: Path,
+    identity: str,
+    resume_from: Path | None,
+    progress: ProgressCallback | None,
+) -> PredictionRunner:
+    hooks: list[dict[str, Any]] = [
+        {"type": "LossCurveHook"},
+        {
+            "type": "AtomicCheckpointHook",
+            "path": str(workdir / CHECKPOINT_NAME),
+            "identity": identity,
+            "every_seconds": settings.checkpoint_seconds,
+            "every_steps": settings.checkpoint_steps,
+        },
+    ]
+    if settings.ema_momentum is not None:
+        hooks.append(
+            {"type": "EMAHook", "ema_type": "ExponentialMovingAverage", "momentum": settings.ema_momentum}
+        )
+    if progress is not None:
+        hooks.append({"type": "ProgressHook", "callback": progress})
+    return PredictionRunner(
+        model,
+        work_dir=str(workdir / _RUNNER_FOLDER),
+        device=checked_device(settings.device),
+        resume_from=resume_from,
+        train_dataloader=data_loader(model_config, source, settings),
+        train_cfg={"type": "StatelessTrainLoop", "max_iters": settings.total_steps, "seed": settings.seed},
+        optim_wrapper=_optimizer(settings),
+        param_scheduler=_schedule(settings),
+        default_hooks={"logger": None, "checkpoint": None, "sampler_seed": None, "timer": None},
+        custom_hooks=hooks,
+        randomness={"seed": settings.seed},
+        experiment_name=f"wsis-{identity[:12]}-{workdir.name}",
+    )
+
+
+def data_loader(
+    model_config: Config, source: PseudoLabelSource, settings: TrainSettings
+) -> DataLoader[dict[str, Any]]:
+    """Batches of (seed, step); with workers > 0 they are prepared ahead by other processes."""
+    quiet_mmengine()
+    dataset = PseudoLabelDataset(source, [TRANSFORMS.build(t) for t in model_config.train_pipeline])
+    sizes = np.array([source.image_size(i) for i in range(len(source))])
+    sampler = StatelessBatchSampler(
+        sizes[:, 1] >= sizes[:, 0],
+        settings.batch_size,
+        settings.total_steps,
+        settings.seed,
+        get_rank(),
+        get_world_size(),
+    )
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=pseudo_collate,
+        num_workers=settings.workers,
+        persistent_workers=False,
+        pin_memory=settings.device.startswith("cuda"),
+    )
+
+
+def _optimizer(settings: TrainSettings) -> dict[str, Any]:
+    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    optimizer = (
+        {"type": "AdamW", **common}
+        if settings.optimizer == "adamw"
+        else {"type": "SGD", "momentum": 0.9, **common}
+    )
+    wrapper: dict[str, Any] = {
+        "type": "OptimWrapper",
+        "optimizer": optimizer,
+        "paramwise_cfg": {
+            "custom_keys": {"backbone": {"lr_mult": settings.backbone_rate}},
+            "norm_decay_mult": 0.0,
+        },
+    }
+    if settings.clip_norm is not None:
+        wrapper["clip_grad"] = {"max_norm": settings.clip_norm}
+    if settings.precision != "fp32":
+        dtype = "bfloat16" if settings.precision == "bf16" else "float16"
+        wrapper.update(type="AmpOptimWrapper", dtype=dtype)
+    return wrapper
+
+
+def _schedule(settings: TrainSettings) -> list[dict[str, Any]]:
+    total, warmup = settings.total_steps, min(settings.warmup_steps, settings.total_steps // 2)
+    steps: list[dict[str, Any]] = []
+    if warmup:
+        steps.append({"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": warmup})
+    if settings.schedule == "cosine":
+        steps.append(
+            {
+                "type": "CosineAnnealingLR",
+                "by_epoch": False,
+                "begin": warmup,
+                "end": total,
+                "T_max": total - warmup,
+                "eta_min": 0.0,
+            }
+        )
+    else:
+        milestones = sorted({max(1, total * 2 // 3), max(1, total * 8 // 9)})
+        steps.append({"type": "MultiStepLR", "by_epoch": False, "milestones": milestones, "gamma": 0.1})
+    return steps
+
+
+def _final_state(runner: PredictionRunner) -> Mapping[str, Tensor]:
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            state: Mapping[str, Tensor] = hook.ema_model.module.state_dict()
+            return state
+    model = runner.model.module if hasattr(runner.model, "module") else runner.model
+    return model.state_dict()
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,82 @@
+"""Images of any size to training and inference tensors of the classifier.
+
+Suffix legend: H W original pixels, h w network input pixels.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsis.errors import InputError
+
+Image = NDArray[np.uint8]
+
+
+def _check(image: Image) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InputError(f"image: expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
+
+
+def random_crop_resized(
+    image: Image,
+    size: int,
+    rng: np.random.Generator,
+    scale: tuple[float, float] = (0.4, 1.0),
+    max_aspect: float = 4 / 3,
+) -> Image:
+    """A random part of the image, covering ``scale`` of its area, resized to [size, size, 3]."""
+    _check(image)
+    height, width = image.shape[:2]
+    area = height * width * rng.uniform(*scale)
+    aspect = math.exp(rng.uniform(-math.log(max_aspect), math.log(max_aspect)))
+    crop_w = min(width, max(1, round(math.sqrt(area * aspect))))
+    crop_h = min(height, max(1, round(math.sqrt(area / aspect))))
+    top, left = int(rng.integers(height - crop_h + 1)), int(rng.integers(width - crop_w + 1))
+    return _resize(image[top : top + crop_h, left : left + crop_w], (size, size))
+
+
+def jitter_colour(image: Image, rng: np.random.Generator, strength: float = 0.2) -> Image:
+    """Random brightness, contrast and saturation, each by a factor in 1 ± ``strength``."""
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
+    pixels = image.astype(np.float32) * brightness
+    pixels += (contrast - 1) * (pixels - pixels.mean())
+    grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    pixels += (saturation - 1) * (pixels - grey[..., None])
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def augment(image: Image, size: int, rng: np.random.Generator) -> Image:
+    """Training view [size, size, 3]: random crop, horizontal flip, colour."""
+    view = random_crop_resized(image, size, rng)
+    if rng.random() < 0.5:
+        view = view[:, ::-1]
+    return np.ascontiguousarray(jitter_colour(view, rng))
+
+
+def inference_size(size: tuple[int, int], longer_side: int, multiple: int = 32) -> tuple[int, int]:
+    """Network input size (h, w) for an image of (H, W): longer side ``longer_side``, aspect kept up to rounding.
+
+    Both are multiples of ``multiple``, so that every cell of the class response maps covers real pixels.
+    """
+    if longer_side < multiple or min(size) < 1:
+        raise InputError(
+            f"longer_side: expected at least {multiple} and a non-empty image, got {longer_side}, {size}"
+        )
+    factor = longer_side / max(size)
+    height, width = (max(multiple, round(length * factor / multiple) * multiple) for length in size)
+    return height, width
+
+
+def resize_for_inference(image: Image, longer_side: int, multiple: int = 32) -> Image:
+    """The whole image [H, W, 3] at :func:`inference_size`."""
+    _check(image)
+    return _resize(image, inference_size((image.shape[0], image.shape[1]), longer_side, multiple))
+
+
+def _resize(image: Image, size: tuple[int, int]) -> Image:
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    # averaging over areas keeps fine texture from aliasing when the image gets smaller
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size[1], size[0]), interpolation=method).reshape(*size, 3)
