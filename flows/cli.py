@@ -42,14 +42,15 @@ def run(
     """Run all stages through the outer iterations; what is intact in the store is reused."""
     from flows.config import load_config
     from flows.runner import Runner
-    from reporting.results import results_of, results_text
+    from reporting.results import results_of
+    from reporting.tables import results_table
 
     loaded = load_config(config, overrides or ())
     opened = Store(store)
     run_name = name or Path(config).stem
     runner = Runner(opened, run_name, loaded, config_name=config)
     runner.run()
-    print(results_text(results_of(opened, runner.record)))
+    print(results_table(results_of(opened, runner.record)))
     print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")
 
 
@@ -135,11 +136,17 @@ def results(
     import json
 
     from data_contracts.runs import load_run
-    from reporting.results import results_of, results_text
+    from reporting.results import results_of
+    from reporting.tables import THRESHOLDS, results_table
 
     opened = Store(store)
     rows = results_of(opened, load_run(opened, run_name))
-    print(json.dumps(rows, indent=1) if as_json else results_text(rows, per_class))
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print(results_table(rows))
+        for threshold in THRESHOLDS if per_class else ():
+            print("\n" + results_table(rows, per_class=threshold))
 
 
 @app.command()
@@ -156,10 +163,13 @@ def evaluate(
     import json
 
     from flows.external import evaluate_external
-    from reporting.results import results_text
+    from reporting.tables import results_table
 
     row = evaluate_external(Store(store), run_name, data, data_format, split, iteration)
-    print(json.dumps([row], indent=1) if as_json else results_text([row], per_class=True))
+    if as_json:
+        print(json.dumps([row], indent=1))
+    else:
+        print(results_table([row]) + "\n\n" + results_table([row], per_class="0.50"))
 
 
 @app.command()

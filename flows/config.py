@@ -40,6 +40,7 @@ class RunConfig(BaseModel):
     predictions: predictions.Config
     evaluation: evaluation.Config
     outer_iterations: int = Field(4, ge=1, le=20, description="T of the alternation (paper: 4)")
+    evaluate: bool = Field(True, description="false for data without masks: no mAP, the same training")
     seed: int = Field(0, ge=0, lt=2**31)
     execution: Execution = Execution()
 

@@ -47,6 +47,12 @@ def plan(config: RunConfig) -> list[Node]:
     nodes = list(_before_the_loop(config))
     for t in range(1, config.outer_iterations + 1):
         nodes += _iteration(config, t)
+    measured = ("ground_truth", "prm_baseline", "evaluation")
+    without_val = ("predictions.val", "prm_baseline", "evaluation.prm_baseline", "evaluation.prediction")
+    if not config.evaluate:
+        nodes = [n for n in nodes if n.stage.name not in measured]
+    if config.data.val_split is None:
+        nodes = [n for n in nodes if n.name not in without_val]
     return nodes
 
 

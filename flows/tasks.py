@@ -13,7 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from data_contracts.runs import RunRecord
 from data_contracts.store import Store
 from flows.plan import Node
-from reporting.results import THRESHOLDS, results_of
+from reporting.results import results_of
+from reporting.tables import THRESHOLDS
 from stages.base import Outcome
 from stages.progress import Progress
 

@@ -94,7 +94,9 @@ def test_seal_round_trip_keeps_values_and_order():
     back = unseal(seal(SEALED), "here")
     assert back == SEALED
     assert list(back["nested"]) == ["10", "9"]
-    assert json.loads(seal(SEALED))["checksum"] == json.loads(seal(dict(reversed(SEALED.items()))))["checksum"]
+    assert (
+        json.loads(seal(SEALED))["checksum"] == json.loads(seal(dict(reversed(SEALED.items()))))["checksum"]
+    )
 
 
 def test_seal_of_number_keys_reads_back_as_text():
@@ -122,7 +124,7 @@ def test_every_flipped_bit_is_found():
         for bit in range(8):
             damaged = bytearray(sealed)
             damaged[position] ^= 1 << bit
-            with pytest.raises(CorruptArtefactError, match="run.json is damaged"):
+            with pytest.raises(CorruptArtefactError, match=r"run.json is damaged"):
                 unseal(bytes(damaged), "run.json")
 
 
@@ -132,10 +134,10 @@ def test_every_replaced_cut_or_added_byte_is_found():
         damaged = bytearray(sealed)
         position = rng.randrange(len(sealed))
         damaged[position] = (damaged[position] + rng.randrange(1, 256)) % 256
-        with pytest.raises(CorruptArtefactError, match="run.json is damaged"):
+        with pytest.raises(CorruptArtefactError, match=r"run.json is damaged"):
             unseal(bytes(damaged), "run.json")
     for length in range(len(sealed)):
-        with pytest.raises(CorruptArtefactError, match="run.json is damaged"):
+        with pytest.raises(CorruptArtefactError, match=r"run.json is damaged"):
             unseal(sealed[:length], "run.json")
     with pytest.raises(CorruptArtefactError, match="not those that were written"):
         unseal(sealed + b"\n", "run.json")

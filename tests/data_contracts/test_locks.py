@@ -137,8 +137,9 @@ def test_timeout_between_threads(tmp_path):
     caught = []
 
     def work():
-        with pytest.raises(LockTimeoutError, match="another thread") as error, exclusive(
-            tmp_path / "a.lock", timeout=0.1, poll=0.02
+        with (
+            pytest.raises(LockTimeoutError, match="another thread") as error,
+            exclusive(tmp_path / "a.lock", timeout=0.1, poll=0.02),
         ):
             pytest.fail("two threads hold one lock")
         caught.append(error)
@@ -171,5 +172,5 @@ def test_a_damaged_lock_file_is_no_obstacle(tmp_path, hold):
 
 def test_lock_that_cannot_be_opened(tmp_path):
     (tmp_path / "a.lock").mkdir()
-    with pytest.raises(StoreError, match="cannot lock .*a.lock"), exclusive(tmp_path / "a.lock"):
+    with pytest.raises(StoreError, match=r"cannot lock .*a.lock"), exclusive(tmp_path / "a.lock"):
         pytest.fail("a folder is no lock")

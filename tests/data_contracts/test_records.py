@@ -126,7 +126,7 @@ def test_unknown_image_and_field(tmp_path):
     assert "nobody" not in reader
     with pytest.raises(KeyError, match="no record of image 'nobody'"):
         reader["nobody"]
-    with pytest.raises(KeyError, match="ragged has no field .*'masks'"):
+    with pytest.raises(KeyError, match=r"ragged has no field .*'masks'"):
         reader.read("image/0 ü", ("masks",))
 
 
@@ -153,7 +153,10 @@ def good():
         ({"scores": np.zeros(2)}, "field 'scores': expected dtype float32, got float64"),
         ({"size": np.zeros(2, np.int64)}, "field 'size': expected dtype int32, got int64"),
         ({"scores": np.zeros((2, 1), np.float32)}, r"field 'scores': expected shape \('N',\), got \(2, 1\)"),
-        ({"size": np.zeros(3, np.int32)}, r"field 'size': expected shape \(2,\) with 2 = 2 \(from the schema\)"),
+        (
+            {"size": np.zeros(3, np.int32)},
+            r"field 'size': expected shape \(2,\) with 2 = 2 \(from the schema\)",
+        ),
         ({"scores": np.zeros(3, np.float32)}, r"field 'scores': .* with N = 2 \(from maps\), got \(3,\)"),
         ({"scores": np.array([1, np.nan], np.float32)}, "field 'scores': 1 values are NaN or infinite"),
         ({"scores": np.array([np.inf, -np.inf], np.float32)}, "field 'scores': 2 values are NaN or infinite"),
@@ -230,8 +233,12 @@ def test_same_records_give_the_same_bytes(tmp_path):
     records = some_records(RAGGED, 6)
     write(tmp_path / "a", RAGGED, records)
     write(tmp_path / "b", RAGGED, records)
-    first = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
-    second = {p.relative_to(tmp_path / "b"): p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()}
+    first = {
+        p.relative_to(tmp_path / "a"): p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()
+    }
+    second = {
+        p.relative_to(tmp_path / "b"): p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()
+    }
     assert first == second
 
 
@@ -373,7 +380,8 @@ def total_in_child(reader, ids, results):
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param("fork", marks=pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")), "spawn"]
+    "method",
+    [pytest.param("fork", marks=pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")), "spawn"],
 )
 def test_readers_in_two_processes(method, tmp_path):
     """Forked after zarr's event loop runs and after the reader has opened arrays; or sent to a new process."""

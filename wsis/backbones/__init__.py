@@ -12,6 +12,7 @@ from wsis.backbones.weights import (
     lite0_file,
     load_strictly,
     read_state,
+    weights_digest,
 )
 from wsis.errors import InputError
 
@@ -25,6 +26,8 @@ __all__ = [
     "ResNet",
     "build_backbone",
     "load_pretrained",
+    "load_strictly",
+    "weights_digest",
 ]
 
 

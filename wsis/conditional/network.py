@@ -23,16 +23,20 @@ class HeadConfig:
     Attributes:
         num_classes: C.
         pooling: see `pooling.pool_proposals`.
-        background_margin: a learned constant per class is added to the class map inside the proposal, so that an
-            image-normalised score is sum(c - b) / (H*W): without it, adding ground to a proposal costs nothing at
-            the start of training.
-        temperature: initial value of the learned scale of the scores.
+        background_margin: initial value of a learned constant of the background's map inside the proposal, so that an
+            image-normalised score is sum(c - b) / (H*W): ground inside a proposal costs. 0 leaves it out.
+        background_bias: initial value of the background's constant score (the bias of the paper's 1x1 convolution after
+            global average pooling). An image-normalised score is proportional to area, so small proposals sit at this
+            constant; near 0 they win by dozens and stay inside the reach eps * clamp of loss-augmented inference, and
+            learning drowns in them. Above eps * clamp (3.0) they stay out.
+        temperature: initial value of the learned scale of the pooled maps.
         noise_scale: initial standard deviation of the noise channel's weights.
     """
 
     num_classes: int
     pooling: Pooling = "image"
-    background_margin: bool = True
+    background_margin: float = 1.0
+    background_bias: float = 4.0
     temperature: float = 10.0
     noise_scale: float = 1.0
 
@@ -103,10 +107,11 @@ class ConditionalNetwork(nn.Module):
         sums = torch.sparse.mm(matrix, maps.flatten(0, 1).flatten(1).T)
         pixels = graph.size[0] * graph.size[1]
         pooled = pool_proposals(sums, graph.membership, graph.areas, pixels, self.config.pooling)
-        scores = pooled.reshape(-1, samples, len(columns)).transpose(0, 1) + self.classify.bias[columns]
+        pooled = pooled.reshape(-1, samples, len(columns)).transpose(0, 1)
+        scores = pooled * self.log_temperature.exp() + self.classify.bias[columns]
         if not torch.isfinite(scores).all():
             raise NonFiniteError("conditional network: a proposal score is NaN or infinite")
-        return scores * self.log_temperature.exp()
+        return scores
 
     def parameter_groups(self, learning_rate: float, backbone_factor: float) -> list[dict[str, object]]:
         """Parameter groups for an optimizer: the pretrained part learns `backbone_factor` times slower."""

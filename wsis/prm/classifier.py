@@ -3,9 +3,12 @@
 Suffix legend: B images, C classes, H W pixels, h w class-response-map cells.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
-from wsis.backbones import Backbone, PretrainedSpec, build_backbone
+from wsis.backbones import Backbone, PretrainedSpec, build_backbone, load_strictly
 from wsis.backbones.structure import BatchNormMode
 from wsis.errors import InputError
 from wsis.prm.peak_stimulation import peak_stimulation
@@ -53,27 +56,43 @@ class PeakResponseClassifier(nn.Module):
         ]
 
 
-def build_classifier(
-    backbone: str,
-    num_classes: int,
-    pretrained: PretrainedSpec,
-    batch_norm: BatchNormMode = "frozen_statistics",
-    frozen_blocks: int = 0,
-    output_stride: int = 32,
-    window: int = 3,
-) -> PeakResponseClassifier:
-    """The classifier on a named backbone; arguments as in :func:`wsis.backbones.build_backbone`.
+@dataclass(frozen=True)
+class ClassifierSpec:
+    """What it takes to build a classifier again and load its weights; goes into the artefact as JSON.
 
-    Raises:
-        InputError, MissingWeightsError: as build_backbone does.
+    Attributes: as in :func:`wsis.backbones.build_backbone` and PeakResponseClassifier.
     """
-    net = build_backbone(
-        backbone,
-        pretrained,
-        out_indices=(4,),
-        batch_norm=batch_norm,
-        frozen_blocks=frozen_blocks,
-        output_stride=output_stride,
-        with_head=True,
-    )
-    return PeakResponseClassifier(net, num_classes, window)
+
+    backbone: str
+    num_classes: int
+    batch_norm: BatchNormMode = "frozen_statistics"
+    frozen_blocks: int = 0
+    output_stride: int = 32
+    window: int = 3
+
+    def build(self, pretrained: PretrainedSpec) -> PeakResponseClassifier:
+        """The classifier, its backbone with the ``pretrained`` weights (None: random, to be loaded over).
+
+        Raises:
+            InputError, MissingWeightsError: as build_backbone does.
+        """
+        backbone = build_backbone(
+            self.backbone,
+            pretrained,
+            out_indices=(4,),
+            batch_norm=self.batch_norm,
+            frozen_blocks=self.frozen_blocks,
+            output_stride=self.output_stride,
+            with_head=True,
+        )
+        return PeakResponseClassifier(backbone, self.num_classes, self.window)
+
+    def restore(self, weights: Mapping[str, Tensor], source: str) -> PeakResponseClassifier:
+        """The trained classifier, in evaluation mode.
+
+        Raises:
+            MissingWeightsError: the weights are of another network; names ``source`` and the first tensor.
+        """
+        model = self.build(None)
+        load_strictly(model, weights, source, lambda name: False)
+        return model.eval()

@@ -88,6 +88,10 @@ class PeakBackpropagation:
         x = forward(self._below, x, None)
         return ForwardPass(forward(self._above, x, tape), tape, (x.shape[2], x.shape[3]))
 
+    def scores(self, passed: "ForwardPass") -> Tensor:
+        """Class logits [B, C] of a forward pass, by the model's peak stimulation."""
+        return self._model.scores(passed.class_response_maps)
+
     @torch.no_grad()
     def backward(self, passed: "ForwardPass", peaks: Tensor) -> Tensor:
         """Peak response maps float32 [N, H / stop_stride, W / stop_stride]; each sums to 1.

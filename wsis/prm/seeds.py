@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from wsis.errors import InputError, NonFiniteError
-from wsis.prm.peak_backprop import PeakBackpropagation
+from wsis.prm.peak_backprop import ForwardPass, PeakBackpropagation
 from wsis.prm.peak_stimulation import local_maxima
 
 NO_BOX = -1
@@ -86,6 +86,7 @@ def generate_seeds(
     sizes: Sequence[tuple[int, int]],
     config: SeedConfig,
     boxes: Sequence[tuple[NDArray[np.floating], NDArray[np.integer]]] | None = None,
+    passed: ForwardPass | None = None,
 ) -> list[Seeds]:
     """Seeds of a batch of images of one input size; all peaks go down in one batched backward.
 
@@ -95,12 +96,13 @@ def generate_seeds(
         sizes: original (H, W) of each image.
         boxes: under box supervision, boxes float [G, 4] xyxy in original pixels and their classes [G] of each
             image.
+        passed: the network's forward pass of ``images``, if the caller has it already.
 
     Raises:
         InputError: a label out of range or an image without any; NonFiniteError: a NaN in a response map.
     """
     _check_labels(labels, sizes, len(images), network.num_classes)
-    passed = network.forward(images)
+    passed = network.forward(images) if passed is None else passed
     maps = passed.class_response_maps
     if not bool(torch.isfinite(maps).all()):
         raise NonFiniteError(

@@ -222,7 +222,7 @@ def test_link_out_of_the_root(coco: Any, tmp_path: Path) -> None:
     outside = tmp_path / "outside.jpg"
     shutil.move(coco.root / "train/1.jpg", outside)
     os.symlink(outside, coco.root / "train/1.jpg")
-    with pytest.raises(DataError, match=r"leads? the data root|leaves the data root through a link"):
+    with pytest.raises(DataError, match=r"leaves the data root through a link"):
         source(coco).validate()
 
 

@@ -218,7 +218,7 @@ def test_missing_image_and_annotation(devkit: Any) -> None:
 
 def test_truncated_and_foreign_images(devkit: Any) -> None:
     data = (devkit.root / "JPEGImages/a.jpg").read_bytes()
-    devkit.image_bytes("a", data[: len(data) * 2 // 3])
+    devkit.image_bytes("a", data[:-20])
     devkit.image_bytes("b", b"<html>404</html>")
     devkit.image_bytes("c", b"")
     with pytest.raises(DataError) as caught:

@@ -5,7 +5,7 @@ import torch
 
 from wsis.backbones import ResNet, build_backbone
 from wsis.backbones import weights as weights_module
-from wsis.backbones.weights import LITE0_SHA256, RESNET_URLS, lite0_file, sha256_of
+from wsis.backbones.weights import LITE0_SHA256, RESNET_URLS, lite0_file, sha256_of, weights_digest
 from wsis.errors import MissingWeightsError
 
 
@@ -139,3 +139,20 @@ def test_unreachable_url_names_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     with pytest.raises(MissingWeightsError, match=r"cannot fetch file:.*give a local file by path"):
         build_backbone("resnet18", (tmp_path / "nothing-01234567.pth").as_uri())
+
+
+def test_digest_follows_the_content_of_a_path(saved, tmp_path):
+    path, state = saved
+    before = weights_digest(str(path))
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(path.read_bytes())
+    assert before == sha256_of(path) == weights_digest(str(copy))
+    torch.save(state | {"bn1.bias": torch.ones(64)}, path)
+    assert weights_digest(str(path)) != before
+    assert [weights_digest(s) for s in (None, "imagenet", "https://x/y-01234567.pth")] == [
+        "None",
+        "imagenet",
+        "https://x/y-01234567.pth",
+    ]
+    with pytest.raises(MissingWeightsError, match="no file"):
+        weights_digest(str(tmp_path / "absent.pth"))

@@ -37,7 +37,7 @@ def paper_scores(network, features, noise, superpixels, membership, classes, poo
         maps = maps + masks[:, None] * margin[None, :, None, None]
         share = {"image": 1.0, "area": masks.mean((1, 2)), "root": masks.mean((1, 2)).sqrt()}[pooling]
         pooled = maps.mean((2, 3)) / (share if pooling == "image" else share[:, None])
-        result.append((pooled + network.classify.bias[columns]) * network.log_temperature.exp())
+        result.append(pooled * network.log_temperature.exp() + network.classify.bias[columns])
     return torch.stack(result)
 
 

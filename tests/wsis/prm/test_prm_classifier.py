@@ -13,50 +13,45 @@ from wsis.prm.augmentation import (
     random_crop_resized,
     resize_for_inference,
 )
-from wsis.prm.classifier import PeakResponseClassifier, build_classifier
+from wsis.prm.classifier import ClassifierSpec, PeakResponseClassifier
 from wsis.prm.multilabel import average_precisions
 from wsis.prm.peak_stimulation import classification_loss
 from wsis.prm.schedule import set_learning_rates, warmup_cosine
 
 
-def test_learns_where_a_coloured_square_is():
-    """Class 1 shows a red square, class 2 a blue one; after a few steps its peak lies on the square."""
+def test_learns_which_of_two_colours_is_there():
+    """Class 1 shows a red square, class 2 a blue one, or both; new pictures are told apart after 20 steps."""
     torch.manual_seed(0)
     model = PeakResponseClassifier(ResNet(18, (4,), batch_norm="frozen_statistics"), 2)
-    optimizer = torch.optim.Adam(model.parameter_groups(1e-3, 1e-2))
+    optimizer = torch.optim.Adam(model.parameter_groups(3e-4, 3e-3))
     rng = np.random.default_rng(0)
 
-    def batch(count: int):
-        images, labels, places = np.full((count, 3, 64, 64), 90, np.uint8), np.zeros((count, 2)), []
-        for i in range(count):
-            label, row, column = rng.integers(2), *(rng.integers(2, size=2) * 32)
-            images[i, 2 * label, row : row + 32, column : column + 32] = 250
-            labels[i, label] = 1
-            places.append((label, row // 32, column // 32))
-        return torch.from_numpy(images), torch.from_numpy(labels).float(), places
+    def batch(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = np.full((count, 3, 64, 64), 90, np.uint8), np.zeros((count, 2), np.float32)
+        for image, hot in zip(images, labels, strict=True):
+            for label in {int(rng.integers(2)), int(rng.integers(2))}:
+                row, column = rng.integers(2, size=2) * 32
+                image[2 * label, row : row + 32, column : column + 32] = 250
+                hot[label] = 1
+        return torch.from_numpy(images), torch.from_numpy(labels)
 
     losses = []
-    for _ in range(18):
-        images, labels, _ = batch(8)
+    for _ in range(20):
+        images, labels = batch(8)
         loss = classification_loss(model.scores(model(images)), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
-    model.eval()
-    images, labels, places = batch(8)
+    images, labels = batch(16)
     with torch.no_grad():
-        maps = model(images)
-    assert torch.equal(model.scores(maps).argmax(1), labels.argmax(1))
-    right = sum(
-        divmod(int(maps[i, c].argmax()), 2) == (row, column) for i, (c, row, column) in enumerate(places)
-    )
-    assert right >= 7
+        scores = model.eval().scores(model(images))
+    assert float(((scores > 0) == (labels > 0)).float().mean()) > 0.9
 
 
 def test_maps_are_the_heads_through_the_new_layer():
-    model = build_classifier("efficientnet_lite0", 5, None, output_stride=16).eval()
+    model = ClassifierSpec("efficientnet_lite0", 5, output_stride=16).build(None).eval()
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     with torch.no_grad():
         maps = model(images)
@@ -67,7 +62,7 @@ def test_maps_are_the_heads_through_the_new_layer():
 
 
 def test_parameter_groups_cover_what_learns():
-    model = build_classifier("efficientnet_lite0", 2, None, batch_norm="frozen", frozen_blocks=3)
+    model = ClassifierSpec("efficientnet_lite0", 2, "frozen", frozen_blocks=3).build(None)
     groups = model.parameter_groups(2e-4, 2e-3)
     grouped = {id(p) for group in groups for p in group["params"]}
     assert grouped == {id(p) for p in model.parameters() if p.requires_grad}
@@ -78,7 +73,19 @@ def test_bad_classifiers():
     with pytest.raises(InputError, match="num_classes: expected at least 1, got 0"):
         PeakResponseClassifier(EfficientNetLite0(with_head=True), 0)
     with pytest.raises(MissingWeightsError, match=r"no file nowhere\.pth"):
-        build_classifier("resnet50", 3, "nowhere.pth")
+        ClassifierSpec("resnet50", 3).build("nowhere.pth")
+
+
+def test_restore_is_the_same_network_or_an_error():
+    spec = ClassifierSpec("resnet18", 3)
+    model = spec.build(None).eval()
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(spec.restore(model.state_dict(), "here")(images), model(images))
+    with pytest.raises(
+        MissingWeightsError, match=r"here: 'classifier.weight' expected shape \(4, 512, 1, 1\)"
+    ):
+        ClassifierSpec("resnet18", 4).restore(model.state_dict(), "here")
 
 
 def photo(height: int = 50, width: int = 80) -> np.ndarray:

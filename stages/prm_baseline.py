@@ -1,0 +1,150 @@
+"""The "PRM" baseline of Table 1: classes by the classifier, one proposal a peak by Zhou's metric, NMS 0.3.
+
+Labels of these images are never read: the classes are those that the classifier predicts.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET, PROPOSAL_DETECTIONS, PROPOSALS, array_to_text
+from stages.base import Artefact, Stage, StageConfig, StageContext
+from stages.readers.images import decode_image
+from stages.sharding import Record, write_records
+from stages.training import WEIGHTS_NAME, load_weights
+from wsis.masks.superpixels import unpack_membership
+from wsis.prm.augmentation import resize_for_inference
+from wsis.prm.classifier import ClassifierSpec
+from wsis.prm.peak_backprop import PeakBackpropagation
+from wsis.prm.retrieval import RetrievalConfig, retrieve
+from wsis.prm.seeds import SeedConfig, generate_seeds
+
+NAME = "prm_baseline"
+ALGORITHM_VERSION = 1
+
+
+class Config(StageConfig):
+    """How classes are predicted, peaks found and proposals retrieved."""
+
+    split: Literal["val", "train"] = "val"
+    image_size: int = Field(320, ge=32, le=2048, description="longer side of the classifier's input")
+    class_threshold: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="probability from which a class is predicted; the likeliest one always is",
+    )
+    threshold: float = Field(0.0, description="class response (logit) that a peak must exceed")
+    stop_stride: Literal[1, 2, 4, 8] = Field(
+        4, description="grid of the backward; 1: down to the image (the paper)"
+    )
+    map_stride: int = Field(4, ge=1, le=64)
+    alpha: float = Field(0.8, ge=0, description="weight of the response inside against that on the contour")
+    beta: float = Field(2.0, ge=0, description="weight of the background's share of the image")
+    background: float = Field(0.95, ge=0, description="background: response below this factor times its mean")
+    contour_width: int = Field(5, ge=1, le=51, description="odd, working pixels")
+    min_area: float = Field(2e-5, ge=0, le=1)
+    max_area: float = Field(0.85, gt=0, le=1)
+    max_proposals: int | None = Field(100, ge=1, description="best-ranked proposals considered; null: all")
+    nms: float = Field(0.3, ge=0, le=1, description="IoU from which the weaker of two retrieved masks goes")
+    chunk_size: int = Field(16, ge=1, le=1024, json_schema_extra={"execution_only": True})
+
+    def retrieval(self) -> RetrievalConfig:
+        """The metric's parameters."""
+        return RetrievalConfig(
+            self.alpha,
+            self.beta,
+            self.background,
+            self.contour_width,
+            self.min_area,
+            self.max_area,
+            self.max_proposals,
+            self.nms,
+        )
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> labelled proposals. The network is built once in each process."""
+
+    dataset: RecordReader
+    proposals: RecordReader
+    spec: ClassifierSpec
+    weights: Path
+    config: Config
+    device: str
+
+    @cached_property
+    def network(self) -> PeakBackpropagation:
+        model = self.spec.restore(load_weights(self.weights), str(self.weights)).to(self.device)
+        return PeakBackpropagation(model, self.config.stop_stride, self.config.chunk_size)
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in image_ids:
+            yield self.detections_of(image_id)
+
+    def detections_of(self, image_id: str) -> dict[str, np.ndarray]:
+        one = self.dataset.read(image_id, ("encoded", "size"))
+        image = resize_for_inference(decode_image(one["encoded"].tobytes(), image_id), self.config.image_size)
+        batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
+        passed = self.network.forward(batch)
+        probabilities = self.network.scores(passed)[0].sigmoid()
+        predicted = (probabilities >= self.config.class_threshold).nonzero()[:, 0] + 1
+        labels = np.union1d(predicted.cpu().numpy(), [int(probabilities.argmax()) + 1])
+        settings = SeedConfig(self.config.threshold, self.spec.window, self.config.map_stride)
+        size = (int(one["size"][0]), int(one["size"][1]))
+        (seeds,) = generate_seeds(self.network, batch, [labels], [size], settings, passed=passed)
+        fields = ("superpixels", "num_superpixels", "membership_bits")
+        proposals = self.proposals.read(image_id, fields)
+        found = retrieve(
+            seeds.peaks,
+            seeds.peak_response_maps,
+            seeds.class_response_maps,
+            seeds.response_classes,
+            proposals["superpixels"].astype(np.int32),
+            unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0])),
+            self.config.retrieval(),
+        )
+        # The metric compares proposals of one peak; between peaks the class response is the confidence.
+        scores = 1 / (1 + np.exp(-seeds.scores[found.peak_ids].astype(np.float64)))
+        return {
+            "proposal_ids": found.proposal_ids,
+            "labels": found.labels,
+            "scores": scores.astype(np.float32),
+        }
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Write the retrieved proposals of every image of the split."""
+    dataset = inputs["dataset"].records(DATASET)
+    proposals = inputs["proposals"].records(PROPOSALS)
+    classifier = inputs["prm_classifier"]
+    image_ids = [
+        i for i in dataset.ids if array_to_text(dataset.read(i, ("split",))["split"]) == config.split
+    ]
+    spec = ClassifierSpec(**json.loads(classifier.file("classifier.json").read_text()))
+    weights = classifier.file(WEIGHTS_NAME)
+    compute = _Compute(dataset, proposals, spec, weights, config, str(context.device))
+    workers = context.execution.workers if context.device.type == "cpu" else 1
+    write_records(context, PROPOSAL_DETECTIONS, image_ids, compute, workers)
+    written = RecordReader(context.workdir, PROPOSAL_DETECTIONS)
+    found = [len(written.read(image_id, ("labels",))["labels"]) for image_id in written.ids]
+    context.counts.update(images=len(found), detections=sum(found), images_without_detections=found.count(0))
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("dataset", "prm_classifier", "proposals"),
+    contract=PROPOSAL_DETECTIONS.name,
+)
