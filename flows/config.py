@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import configs
 from data_contracts.errors import ConfigError
 from stages import (
     conditional,
@@ -47,7 +47,7 @@ class RunConfig(BaseModel):
 
 def configs_folder() -> Path:
     """Folder of the configurations that ship with wsis."""
-    return Path(str(resources.files("configs")._paths[0]))  # type: ignore[attr-defined]
+    return Path(configs.__path__[0])
 
 
 def shipped_configs() -> dict[str, Path]:

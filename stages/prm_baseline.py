@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSAL_DETECTIONS, PROPOSALS, array_to_text
@@ -29,6 +29,12 @@ from wsis.prm.seeds import SeedConfig, generate_seeds
 
 NAME = "prm_baseline"
 ALGORITHM_VERSION = 1
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"expected an odd number, got {value}")
+    return value
 
 
 class Config(StageConfig):
@@ -50,7 +56,9 @@ class Config(StageConfig):
     alpha: float = Field(0.8, ge=0, description="weight of the response inside against that on the contour")
     beta: float = Field(2.0, ge=0, description="weight of the background's share of the image")
     background: float = Field(0.95, ge=0, description="background: response below this factor times its mean")
-    contour_width: int = Field(5, ge=1, le=51, description="odd, working pixels")
+    contour_width: Annotated[int, AfterValidator(_odd)] = Field(
+        5, ge=1, le=51, description="odd, working pixels"
+    )
     min_area: float = Field(2e-5, ge=0, le=1)
     max_area: float = Field(0.85, gt=0, le=1)
     max_proposals: int | None = Field(100, ge=1, description="best-ranked proposals considered; null: all")
@@ -113,13 +121,7 @@ class _Compute:
             unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0])),
             self.config.retrieval(),
         )
-        # The metric compares proposals of one peak; between peaks the class response is the confidence.
-        scores = 1 / (1 + np.exp(-seeds.scores[found.peak_ids].astype(np.float64)))
-        return {
-            "proposal_ids": found.proposal_ids,
-            "labels": found.labels,
-            "scores": scores.astype(np.float32),
-        }
+        return {"proposal_ids": found.proposal_ids, "labels": found.labels, "scores": found.values}
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

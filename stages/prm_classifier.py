@@ -7,11 +7,11 @@ held_back.json (multi-label average precision on training images that were not t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
@@ -33,6 +33,12 @@ HELD_BACK_NAME = "held_back.json"
 _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random streams of one seed
 
 
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"expected an odd number, got {value}")
+    return value
+
+
 class Config(StageConfig):
     """How the classifier is made and trained."""
 
@@ -45,7 +51,9 @@ class Config(StageConfig):
     )
     frozen_blocks: int = Field(0, ge=0, le=64, description="0: none; n: the stem and the first n blocks")
     batch_norm: Literal["train", "frozen_statistics", "frozen"] = "frozen_statistics"
-    window: int = Field(3, ge=1, le=15, description="window of the local maxima, odd, in cells")
+    window: Annotated[int, AfterValidator(_odd)] = Field(
+        3, ge=1, le=15, description="window of the local maxima, odd, in cells"
+    )
     image_size: int = Field(224, ge=32, le=2048, description="side of the training views")
     test_size: int = Field(
         320, ge=32, le=2048, description="longer side where the held-back images are scored"

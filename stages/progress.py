@@ -1,5 +1,6 @@
 """Progress of long work: a bar in a terminal, plain lines in a log, callbacks for an orchestrator."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ class Bar:
         self._listeners, self._notes = listeners, ""
         self._start = self._last_line = time.monotonic()
         self._last_call = 0.0
-        self._terminal = sys.stderr.isatty()
+        self._terminal = _is_terminal()
         self._tqdm = (
             tqdm(total=total, desc=description, unit=unit, initial=initial, dynamic_ncols=True)
             if self._terminal
@@ -61,6 +62,7 @@ class Bar:
             bar_format="{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f}%) in {elapsed}, {remaining} left,"
             " {rate_fmt}",
         )
+        meter = meter.replace(",  ", ", ")  # tqdm pads the rate
         print(meter + (f" | {self._notes}" if self._notes else ""), file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -71,6 +73,16 @@ class Bar:
             self._print(time.monotonic())
         for listener in self._listeners:
             listener(self.description, self.done / max(1, self.total))
+
+
+def _is_terminal() -> bool:
+    """Whether a bar can be drawn. Some pseudo-terminals have no width: on those tqdm draws nothing at all."""
+    if not sys.stderr.isatty():
+        return False
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 class Progress:

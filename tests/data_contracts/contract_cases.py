@@ -1,12 +1,25 @@
-"""Shared by the tests of data_contracts: random records of every schema, a manifest to commit with."""
+"""Shared by the tests of data_contracts: a schema, random records of any, a manifest to commit with."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from data_contracts.fingerprint import SCHEMA_VERSION
 from data_contracts.manifest import Manifest
-from data_contracts.schemas import Schema
+from data_contracts.records import RecordReader, RecordWriter
+from data_contracts.schemas import Field, Schema
+
+RAGGED = Schema(
+    "ragged",
+    3,
+    {
+        "maps": Field("float32", ("N", "h", 2), "some maps"),
+        "scores": Field("float32", ("N",), "one a map"),
+        "size": Field("int32", (2,), "fixed"),
+        "bytes": Field("uint8", ("L",), "any"),
+    },
+)
 
 
 def random_record(schema: Schema, rng: np.random.Generator, largest: int = 9) -> dict[str, np.ndarray]:
@@ -62,3 +75,30 @@ def manifest_of(stage: str, fingerprint: str, **changes: object) -> Manifest:
         "environment": {},
     }
     return Manifest(**{**values, **changes})
+
+
+def some_records(schema: Schema, n: int, seed: int = 0, largest: int = 9) -> dict[str, dict[str, np.ndarray]]:
+    """Image id -> random record."""
+    rng = np.random.default_rng(seed)
+    return {f"image/{i} ü": random_record(schema, rng, largest) for i in range(n)}
+
+
+def write(
+    root: Path, schema: Schema, records: Mapping[str, Mapping[str, np.ndarray]], shard_size: int = 4
+) -> RecordReader:
+    """Write records below `root` and open them."""
+    root.mkdir(exist_ok=True)
+    writer = RecordWriter(root, schema, list(records), shard_size)
+    for shard in writer.missing():
+        writer.write(shard, [records[i] for i in writer.ids_of(shard)])
+    return RecordReader(root, schema)
+
+
+def good() -> dict[str, np.ndarray]:
+    """A valid record of RAGGED, all zeros."""
+    return {
+        "maps": np.zeros((2, 3, 2), np.float32),
+        "scores": np.zeros(2, np.float32),
+        "size": np.zeros(2, np.int32),
+        "bytes": np.zeros(5, np.uint8),
+    }

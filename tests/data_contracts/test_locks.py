@@ -13,25 +13,24 @@ from data_contracts.errors import LockTimeoutError, StoreError
 from data_contracts.locks import exclusive
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from data_contracts.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.readline()
 print("released", flush=True)
 """
 
 
 @pytest.fixture
 def hold():
-    """Start a process that holds a lock; returns once it has it."""
+    """Start a process that holds a lock until it is given a line; returns once it has the lock."""
     started = []
 
-    def start(path, seconds=60.0):
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(path), str(seconds)], stdout=subprocess.PIPE, text=True
-        )
+    def start(path):
+        command = [sys.executable, "-c", HOLDER, str(path)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout.readline() == "held\n"
         return process
@@ -43,11 +42,14 @@ def hold():
 
 
 def test_second_process_waits_and_names_the_holder(tmp_path, hold):
-    holder = hold(tmp_path / "a.lock", 1.0)
-    said, began = [], time.monotonic()
-    with exclusive(tmp_path / "a.lock", on_wait=said.append, poll=0.05):
+    holder, said = hold(tmp_path / "a.lock"), []
+
+    def release_later(message):
+        said.append(message)
+        threading.Timer(0.3, lambda: (holder.stdin.write("go\n"), holder.stdin.flush())).start()
+
+    with exclusive(tmp_path / "a.lock", on_wait=release_later, poll=0.05):
         assert holder.stdout.readline() == "released\n"
-        assert time.monotonic() - began > 0.3
     assert len(said) == 1
     assert f"a.lock is being written by pid {holder.pid} on {os.uname().nodename} since 2" in said[0]
 

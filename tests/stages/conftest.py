@@ -1,32 +1,15 @@
-"""Real processes to kill."""
+"""Toy stages in processes of their own."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-TOY_STAGES = Path(__file__).with_name("toy_stages.py")
-
-
-def wait_for(
-    condition: Callable[[], Any], process: subprocess.Popen | None = None, seconds: float = 60.0
-) -> Any:
-    """What `condition` gives once it is true; fails when the process ends before, or after `seconds`."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        if process is not None and process.poll() is not None:
-            pytest.fail(f"the process ended with {process.returncode} too early:\n{process.communicate()[1]}")
-        if time.monotonic() > end:
-            pytest.fail(f"waited {seconds} s in vain")
-        time.sleep(0.01)
-    return value
+from stage_processes import TOY_STAGES
 
 
 @pytest.fixture
@@ -48,9 +31,3 @@ def toy() -> Iterator[Callable[..., subprocess.Popen]]:
     for process in started:
         process.kill()
         process.communicate()
-
-
-def kill(process: subprocess.Popen) -> None:
-    """SIGKILL, and wait for the end."""
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL

@@ -7,7 +7,7 @@ from contextlib import redirect_stderr
 import numpy as np
 import pytest
 import torch
-from conftest import kill, wait_for
+from stage_processes import kill, wait_for
 from toy_stages import TRAINING, TrainingConfig
 
 from data_contracts.errors import CorruptArtefactError
@@ -73,11 +73,11 @@ def checkpoint_of(store, uninterrupted):
 def test_killed_training_goes_on_bit_by_bit(toy, uninterrupted, tmp_path):
     """A real process, SIGKILL, twice; Adam's moments, batch statistics, schedule and dropout come back."""
     path = checkpoint_of(tmp_path, uninterrupted)
-    process = toy(tmp_path, "training", delay=0.01, execution={"checkpoint_seconds": 1e-6})
+    process = toy(tmp_path, "training", delay=0.03, execution={"checkpoint_seconds": 1e-6})
     wait_for(path.exists, process)
     first = path.read_bytes()
     kill(process)
-    process = toy(tmp_path, "training", delay=0.01, execution={"checkpoint_seconds": 1e-6})
+    process = toy(tmp_path, "training", delay=0.03, execution={"checkpoint_seconds": 1e-6})
     wait_for(lambda: path.read_bytes() != first, process)
     kill(process)
     text = io.StringIO()

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from wsis.errors import InputError
 
-# Pairs x edges looked at in one go while summing separations: about 64 MB of uint8.
-_PAIR_EDGE_BUDGET = 1 << 26
+# Entries of the largest temporary matrix while summing separations: 64 MB of float32.
+_ENTRY_BUDGET = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,17 @@ class ProposalGraph:
 
     def to(self, device: torch.device | str) -> "ProposalGraph":
         """Copy to a device."""
-        moved = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in vars(self).items()
-        }
-        return ProposalGraph(**moved)
+        return ProposalGraph(
+            self.membership.to(device),
+            self.superpixel_areas.to(device),
+            self.areas.to(device),
+            self.intersections.to(device),
+            self.neighbours.to(device),
+            self.neighbour_mask.to(device),
+            self.separations.to(device),
+            self.perimeter_strengths.to(device),
+            self.size,
+        )
 
 
 def build_graph(
@@ -166,21 +172,6 @@ def touching(membership: np.ndarray, edges: np.ndarray) -> Tensor:
     return (reach.clamp(max=1.0) @ rows.T) > 0
 
 
-# Code of an edge for a proposal: bit 0 = first end inside, bit 1 = second end inside. The table is indexed
-# by 4 * code_u + code_v and is True where both ends lie in u ∪ v and the ends differ in (in u, in v).
-def _separating_table() -> np.ndarray:
-    table = np.zeros(16, dtype=np.uint8)
-    for code_u in range(4):
-        for code_v in range(4):
-            first = (code_u & 1, code_v & 1)
-            second = (code_u >> 1, code_v >> 1)
-            table[4 * code_u + code_v] = any(first) and any(second) and first != second
-    return table
-
-
-_SEPARATING = _separating_table()
-
-
 def separation_of_pairs(
     membership: np.ndarray,
     edges: np.ndarray,
@@ -199,26 +190,40 @@ def separation_of_pairs(
     divided by the length of those edges.
     """
     count, width = neighbours.shape
-    sums = np.zeros((count, width), dtype=np.float32)
+    sums = torch.zeros(count, width)
     if width and len(edges):
-        first, second = membership[:, edges[:, 0]], membership[:, edges[:, 1]]
-        codes = first.astype(np.uint8) + 2 * second.astype(np.uint8)
-        weights = np.stack([edge_contours, edge_lengths], 1).astype(np.float32)
-        listed = neighbours.numpy()
-        step = max(1, _PAIR_EDGE_BUDGET // (width * len(edges)))
+        ends = _EdgeEnds(membership, edges)
+        step = max(1, _ENTRY_BUDGET // max(len(edges), count))
         for start in range(0, count, step):
             rows = slice(start, min(start + step, count))
-            pair_codes = 4 * codes[rows, None, :] + codes[listed[rows]]
-            totals = _SEPARATING[pair_codes].astype(np.float32) @ weights
-            sums[rows] = _reduce_separation(totals, config)
-    result = torch.from_numpy(sums) * config.separation_weight
-    return torch.where(mask, result, torch.zeros(()))
+            sums[rows] = ends.separating(rows, edge_contours).gather(1, neighbours[rows])
+            if config.separation == "mean":
+                sums[rows] /= ends.separating(rows, edge_lengths).gather(1, neighbours[rows]).clamp(min=1.0)
+    return torch.where(mask, sums * config.separation_weight, torch.zeros(()))
 
 
-def _reduce_separation(totals: np.ndarray, config: GraphConfig) -> np.ndarray:
-    if config.separation == "sum":
-        return totals[..., 0]
-    return totals[..., 0] / np.maximum(totals[..., 1], 1.0)
+class _EdgeEnds:
+    """For every proposal and edge: both ends inside, only the first, only the second; float32 [P, E] each."""
+
+    def __init__(self, membership: np.ndarray, edges: np.ndarray) -> None:
+        first = torch.from_numpy(membership[:, edges[:, 0]])
+        second = torch.from_numpy(membership[:, edges[:, 1]])
+        self.both, self.first = (first & second).float(), (first & ~second).float()
+        self.second = (second & ~first).float()
+
+    def separating(self, rows: slice, values: np.ndarray) -> Tensor:
+        """Sum of `values` float [E] over the edges separating each proposal of `rows` from every other, [n, P].
+
+        An edge separates u from v in one of three ways: both ends in u and one in v, the reverse, or one end in u
+        alone and the other in v alone. Each is a product of indicators, hence three matrix products.
+        """
+        weights = torch.from_numpy(np.asarray(values, dtype=np.float32))
+        both, first, second = (part[rows] * weights for part in (self.both, self.first, self.second))
+        total = both @ (self.first + self.second).T
+        total += (first + second) @ self.both.T
+        total += first @ self.second.T
+        total += second @ self.first.T
+        return total
 
 
 def perimeter_strength(

@@ -6,7 +6,7 @@ J = 1 + number of annotated classes (score columns, 0 = background).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,13 @@ class Slots:
     suppress: Tensor
     box_iou: Tensor | None = None
     box_threshold: float = 0.5
+
+    def to(self, device: torch.device | str) -> "Slots":
+        """Copy to a device."""
+        overlap = None if self.box_iou is None else self.box_iou.to(device)
+        return replace(
+            self, columns=self.columns.to(device), suppress=self.suppress.to(device), box_iou=overlap
+        )
 
     def __post_init__(self) -> None:
         if self.columns.ndim != 1 or (len(self.columns) and int(self.columns.min()) < 1):
@@ -62,7 +69,9 @@ def slot_gains(scores: Tensor, slots: Slots, *, last_resort: bool = True) -> Ten
     if not last_resort:
         return gains.masked_fill(slots.box_iou < slots.box_threshold, _IMPOSSIBLE)
     low, high = gains.amin(dim=(1, 2), keepdim=True), gains.amax(dim=(1, 2), keepdim=True)
-    floor = low - (high - low) - 1.0  # so far down that a box with one candidate is served before one with two
+    floor = (
+        low - (high - low) - 1.0
+    )  # so far down that a box with one candidate is served before one with two
     box_iou = slots.box_iou.to(gains.dtype)
     return torch.where(box_iou >= slots.box_threshold, gains, floor + box_iou - 1.0)
 
@@ -165,7 +174,9 @@ class _State:
         best, where = self.gains.flatten(1).max(1)
         self.keep(best > 0)
         where = where[best > 0]
-        self._take(torch.arange(len(where), device=where.device), where // self.num_slots, where % self.num_slots)
+        self._take(
+            torch.arange(len(where), device=where.device), where // self.num_slots, where % self.num_slots
+        )
         return len(where) > 0
 
     def _take(self, rows: Tensor, proposal: Tensor, slot: Tensor) -> None:

@@ -58,9 +58,13 @@ class ConditionalNetwork(nn.Module):
         self.mix = nn.Conv2d(channels, channels, 1)
         self.noise_weight = nn.Parameter(torch.randn(channels) * config.noise_scale)
         self.classify = nn.Linear(channels, config.num_classes + 1)
-        self.margin = nn.Parameter(
-            torch.zeros(config.num_classes + 1), requires_grad=config.background_margin
-        )
+        nn.init.normal_(self.classify.weight, std=0.03)
+        nn.init.zeros_(self.classify.bias)
+        margin = torch.zeros(config.num_classes + 1)
+        margin[0] = config.background_margin
+        self.margin = nn.Parameter(margin, requires_grad=config.background_margin != 0)
+        with torch.no_grad():
+            self.classify.bias[0] = config.background_bias
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
 
     def features(self, images: Tensor) -> Tensor:

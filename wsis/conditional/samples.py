@@ -32,7 +32,11 @@ class SampleSet:
 
     def __post_init__(self) -> None:
         unique = len(self.multiplicities)
-        if len(self.offsets) != unique + 1 or self.offsets[0] != 0 or self.offsets[-1] != len(self.proposal_ids):
+        if (
+            len(self.offsets) != unique + 1
+            or self.offsets[0] != 0
+            or self.offsets[-1] != len(self.proposal_ids)
+        ):
             raise InputError(
                 f"offsets: expected {unique + 1} from 0 to {len(self.proposal_ids)}, got {self.offsets.tolist()}"
             )

@@ -23,7 +23,7 @@ class DiversityStatistics:
 
 
 def label_maps(labels: Tensor, membership: Tensor) -> Tensor:
-    """Paint label sets onto superpixels, smaller instances over larger ones are irrelevant here: classes overlap.
+    """Paint label sets onto superpixels, one layer a class: instances of different classes may overlap.
 
     Returns float32 [K, J, S] with 1 where an instance of class column j covers the superpixel (column 0 unused).
     """

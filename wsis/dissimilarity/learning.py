@@ -4,7 +4,7 @@ Suffix legend: B images, K samples, P proposals, J score columns (0 = background
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,19 @@ class ImageProblem:
     slots: Slots
     target_table: Tensor | None = None
     miss: float = 0.0
+
+    def to(self, device: torch.device | str) -> "ImageProblem":
+        """Copy to a device; itself where it is there already."""
+        if self.classes.device == torch.device(device):
+            return self
+        return replace(
+            self,
+            graph=self.graph.to(device),
+            matrix=self.matrix.to(device),
+            classes=self.classes.to(device),
+            slots=self.slots.to(device),
+            target_table=None if self.target_table is None else self.target_table.to(device),
+        )
 
 
 @dataclass(frozen=True)

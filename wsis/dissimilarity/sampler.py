@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wsis.conditional.architectures import NetworkConfig
 from wsis.conditional.energy import EnergyConfig
+from wsis.conditional.filtering import boxed_rows, overlapping_rows, seed_superpixels
 from wsis.conditional.noise import noise_maps
 from wsis.dissimilarity.problems import ImageArrays, ProblemConfig, network_size
 from wsis.errors import InputError
@@ -35,6 +36,7 @@ class SamplerConfig:
         image_size: longer side of the network's input, about.
         noise_grid: cells a side of the noise grid, see `noise.noise_maps`.
         max_proposals: proposals kept after the filter, by objectness.
+        seed_threshold: share of a peak response map's maximum from which on a pixel belongs to the seed.
     """
 
     network: NetworkConfig
@@ -43,6 +45,7 @@ class SamplerConfig:
     image_size: int = 256
     noise_grid: int = 4
     max_proposals: int = 300
+    seed_threshold: float = 0.3
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for storing beside the weights."""
@@ -60,6 +63,23 @@ class SamplerConfig:
             return TypeAdapter(SamplerConfig).validate_python(values)
         except ValidationError as error:
             raise InputError(f"sampler description: {error}") from error
+
+
+def filtered_rows(dataset: Record, proposals: Record, seeds: Record, config: SamplerConfig) -> np.ndarray:
+    """Rows of the proposals that take part (paper 6.2), int64 [n] ascending, n >= 1 if there is any proposal.
+
+    Under box supervision (the data set's record holds boxes) those that fit a box, else those that overlap a seed.
+    """
+    if len(dataset["boxes"]):
+        threshold = config.problem.box_threshold
+        return boxed_rows(proposals["boxes"], dataset["boxes"], threshold, config.max_proposals)
+    count = int(proposals["num_superpixels"][0])
+    size = (int(proposals["size"][0]), int(proposals["size"][1]))
+    superpixels = proposals["superpixels"].astype(np.int32)
+    hit = seed_superpixels(
+        superpixels, seeds["peaks"], seeds["peak_response_maps"], size, count, config.seed_threshold
+    )
+    return overlapping_rows(unpack_membership(proposals["membership_bits"], count), hit, config.max_proposals)
 
 
 def arrays_of_image(dataset: Record, proposals: Record, kept: np.ndarray) -> ImageArrays:
@@ -87,7 +107,7 @@ def resized(image: np.ndarray, max_side: int) -> Tensor:
 
 
 def image_batch(images: Sequence[Tensor], flipped: Sequence[bool]) -> Tensor:
-    """Stack images uint8 [3, h, w], mirrored where asked, padded with zeros on the right and below: float [B, 3, H, W]."""
+    """Stack images uint8 [3, h, w] to float [B, 3, H, W]: mirrored where asked, zeros on the right and below."""
     height, width = max(i.shape[1] for i in images), max(i.shape[2] for i in images)
     batch = torch.zeros(len(images), 3, height, width)
     for row, image, flip in zip(batch, images, flipped, strict=True):

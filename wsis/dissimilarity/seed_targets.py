@@ -47,6 +47,7 @@ def seed_targets(
     image_size: tuple[int, int],
     num_classes: int,
     config: SeedTargetConfig,
+    boxes_iou: Tensor | None = None,
 ) -> Targets:
     """Targets of one image's seeds.
 
@@ -61,9 +62,11 @@ def seed_targets(
         image_size: (H, W) of the original image.
         num_classes: C.
         config: kind of target.
+        boxes_iou: None for image-level labels; under box supervision, where seed n belongs to box n, float [P, N], the
+            IoU of each proposal's box with each box: `crm_proposal` then weighs the fit by it and merges nothing.
 
     Raises:
-        InputError: a peak's class has no class response map.
+        InputError: a peak's class has no class response map, or there is not one seed a box.
     """
     areas = graph.superpixel_areas
     if len(peaks) == 0 or graph.num_proposals == 0:
@@ -80,9 +83,17 @@ def seed_targets(
     fit = response_fit(graph, maps_to_superpixels(responses, superpixels, areas))
     at_peak = _superpixel_at(superpixels, peaks, image_size)
     columns = torch.tensor([positions[int(c)] for c in peaks[:, 0]], dtype=torch.int64)
+    classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
+    if boxes_iou is not None:
+        if boxes_iou.shape[1] != len(peaks):
+            raise InputError(
+                f"boxes_iou: expected one seed a box, got {len(peaks)} for {boxes_iou.shape[1]} boxes"
+            )
+        ranked = (fit[:, columns] + 1e-6) * boxes_iou
+        top = torch.topk(ranked, min(config.top, len(ranked)), dim=0).indices
+        return one_hot_targets(classes, graph.membership[top].float().mean(0), num_classes)
     chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
     masks = torch.stack([graph.membership[c].float().mean(0) for c in chosen])
-    classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
     kept = _merge(masks, classes, torch.from_numpy(np.asarray(scores, np.float32)), areas, config.merge_iou)
     return one_hot_targets(classes[kept], masks[kept], num_classes)
 

@@ -124,7 +124,7 @@ def sample_loss_tables(labels: Tensor, overlaps: Tensor, columns: int, config: T
 
 
 def net_gains(table: Tensor) -> Tensor:
-    """Delta_{u,j} - Delta_{u,0}: what Delta changes by when u leaves the background. float [..., P, J], column 0 is 0."""
+    """Delta_{u,j} - Delta_{u,0}, float [..., P, J]: what Delta changes by when u leaves the background."""
     return table - table[..., :1]
 
 

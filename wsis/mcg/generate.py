@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from wsis.errors import InputError
 from wsis.masks.superpixels import superpixel_areas
 from wsis.mcg.config import MCGConfig
-from wsis.mcg.contours import ContourDetector, build_detector
+from wsis.mcg.contours import ContourDetector, build_detector, rgb_to_lab
 from wsis.mcg.grouping import Candidates, candidate_membership, group
 from wsis.mcg.hierarchies import Hierarchy, RegionGraph, build_hierarchies, build_region_graph
-from wsis.mcg.holes import build_topology, fill_holes
+from wsis.mcg.holes import fill_holes, on_border, touching_pairs
 from wsis.mcg.proposal_set import ProposalSet, make_proposal_set
 from wsis.mcg.ranking import interleave, select_loosening, select_mmr, unlearned_score
 from wsis.mcg.region_contrast import strengthen
@@ -50,7 +50,8 @@ def generate(
     detector = detector or build_detector(config)
     small = working_image(image, config.max_side)
     contours = np.stack([detector(small, scale) for scale in config.scales])
-    graph = build_region_graph(contours, config.smoothing, config.max_regions)
+    colours = None if detector.learned else rgb_to_lab(small)
+    graph = build_region_graph(contours, config.smoothing, config.max_regions, colours)
     strengths = graph.sums / np.maximum(graph.lengths, 1)
     if config.region_contrast > 0 and not detector.learned:
         strengths = strengthen(small, graph, strengths, config.region_contrast)
@@ -94,26 +95,21 @@ def _select(
     areas: NDArray[np.int64],
     config: MCGConfig,
 ) -> NDArray[np.bool_]:
-    image_area = graph.superpixels.size
-    scores = [unlearned_score(candidates, image_area) for _, candidates in pool]
-    which, row = interleave(scores)
-    hashes = np.concatenate([candidates.hashes for _, candidates in pool])
+    """Rank inside each list, interleave, drop equal sets, fill holes, select."""
+    which, row = interleave([unlearned_score(found, graph.superpixels.size) for _, found in pool])
     first_row = np.cumsum([0, *(len(candidates) for _, candidates in pool)])
-    distinct = np.sort(np.unique(hashes[first_row[which] + row], return_index=True)[1])
+    hashes = np.concatenate([candidates.hashes for _, candidates in pool])[first_row[which] + row]
+    distinct = np.sort(np.unique(hashes, return_index=True)[1])
     which, row = which[distinct], row[distinct]
-    topology = build_topology(graph.superpixels, graph.num_superpixels)
-
-    def membership_of(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        result = np.zeros((len(rows), graph.num_superpixels), np.bool_)
-        for index in np.unique(which[rows]):
-            tree, candidates = pool[index]
-            mine = which[rows] == index
-            result[mine] = candidate_membership(tree, candidates.nodes[row[rows[mine]]])
-        return fill_holes(result, topology)
-
+    membership = np.empty((len(which), graph.num_superpixels), np.bool_)
+    for index, (tree, candidates) in enumerate(pool):
+        mine = np.flatnonzero(which == index)
+        membership[mine] = candidate_membership(tree, candidates.nodes[row[mine]])
+    membership = fill_holes(membership, touching_pairs(graph.superpixels), on_border(graph.superpixels))
     if config.selection == "mmr":
-        considered = np.arange(min(len(which), 4 * config.num_proposals))
-        membership = membership_of(considered)
-        relevance = 1 - considered / len(considered)
-        return membership[select_mmr(membership, relevance, areas, config.mmr_theta, config.num_proposals)]
-    return select_loosening(len(which), membership_of, areas, config.overlap_limits, config.num_proposals)[1]
+        considered = membership[: 4 * config.num_proposals]
+        relevance = 1 - np.arange(len(considered)) / len(considered)
+        chosen = select_mmr(considered, relevance, areas, config.mmr_theta, config.num_proposals)
+    else:
+        chosen = select_loosening(membership, areas, config.overlap_limits, config.num_proposals)
+    return membership[chosen]

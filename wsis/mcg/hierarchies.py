@@ -15,7 +15,7 @@ import higra as hg
 import numpy as np
 from numpy.typing import NDArray
 
-from wsis.masks.superpixels import adjacency
+from wsis.masks.superpixels import adjacency, segment_sums, superpixel_areas
 
 
 @dataclass(frozen=True)
@@ -106,19 +106,42 @@ def cut_to(hierarchy: Hierarchy, num_regions: int) -> NDArray[np.int64]:
     return region[: hierarchy.num_leaves]
 
 
+def ward_linkage(superpixels: NDArray[np.int32], edges: NDArray[np.int32], image: np.ndarray) -> Hierarchy:
+    """Merge the neighbours whose union raises the variance of colour least (altitudes and saliency 0).
+
+    Args: image float [h, w, channels], e.g. Lab.
+    """
+    areas = superpixel_areas(superpixels)
+    colours = segment_sums(image, superpixels) / areas[:, None]
+    graph = hg.UndirectedGraph(len(areas))
+    graph.add_edges(edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64))
+    tree, _ = hg.binary_partition_tree_ward_linkage(graph, colours, areas.astype(np.float64))
+    parents = np.asarray(tree.parents(), np.int64)
+    return Hierarchy(parents, np.zeros(len(parents)), np.zeros(len(edges)))
+
+
 def build_region_graph(
-    contours: NDArray[np.float32], smoothing: float, max_regions: int
+    contours: NDArray[np.float32],
+    smoothing: float,
+    max_regions: int,
+    colours: NDArray[np.floating] | None = None,
 ) -> RegionGraph:
     """Superpixels of the averaged contour, at most ``max_regions``, with every scale's contour on their edges.
 
-    Args: contours float32 [D, h, w] in [0, 1].
+    Args:
+        contours: float32 [D, h, w] in [0, 1].
+        colours: float [h, w, channels]; if given, surplus basins merge by Ward's criterion on them (a contour
+            that was not learned says too little about which basins belong together), else by mean contour.
     """
     mean = contours.mean(axis=0)
     superpixels = watershed(mean, smoothing)
     count = int(superpixels.max()) + 1
     if count > max_regions:
         edges, sums, lengths = adjacency(superpixels, mean)
-        fine = average_linkage(count, edges, sums / lengths, lengths)
+        if colours is None:
+            fine = average_linkage(count, edges, sums / lengths, lengths)
+        else:
+            fine = ward_linkage(superpixels, edges, colours)
         superpixels = contiguous(cut_to(fine, max_regions)[superpixels])
     edges, sums, lengths = adjacency(superpixels, contours)
     return RegionGraph(superpixels, edges, sums, lengths)

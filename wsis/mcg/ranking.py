@@ -3,7 +3,7 @@
 Suffix legend: n candidates, P selected, S superpixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,65 +40,58 @@ def interleave(scores: Sequence[NDArray[np.floating]]) -> tuple[NDArray[np.int64
 
 
 def select_loosening(
-    total: int,
-    membership_of: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
-    areas: NDArray[np.int64],
-    limits: Sequence[tuple[int, float]],
-    count: int,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    membership: NDArray[np.bool_], areas: NDArray[np.int64], limits: Sequence[tuple[int, float]], count: int
+) -> NDArray[np.int64]:
     """Greedy selection in the given order; two proposals may overlap more the later the second comes.
 
     The r-th accepted proposal has IoU at most the limit of r with each one before it. What a limit turns away
     is looked at again under the next: the list is passed once a limit.
 
     Args:
-        total: candidates 0..total-1, best first.
-        membership_of: rows -> bool [n, S], asked for in blocks; each row at most once a limit.
-        areas: int64 [S].
+        membership: bool [n, S], best first; areas: int64 [S].
         limits: (rank, IoU), ranks rising; the limit holds for accepted ranks below its own.
         count: stop at this many.
-    Returns: accepted candidates int64 [P] in order of acceptance, their membership [P, S].
+    Returns: accepted candidates int64 [P] in order of acceptance.
     """
-    chosen: list[int] = []
-    chosen_rows = np.zeros((0, len(areas)), np.bool_)
-    waiting = np.arange(total)
+    chosen = np.zeros(0, np.int64)
+    closest = np.zeros(len(membership), np.float32)  # largest IoU with the chosen ones compared so far
+    compared = np.zeros(len(membership), np.int64)  # how many of the chosen those are
+    waiting = np.arange(len(membership))
     for rank, limit in limits:
         end = min(rank, count)
         refused: list[NDArray[np.int64]] = []
-        start = 0
-        while start < len(waiting) and len(chosen) < end:
-            block = waiting[start : start + _BLOCK]
-            rows = membership_of(block)
-            accepted = _accept(chosen_rows, rows, areas, limit, end - len(chosen))
-            seen = len(block) if len(chosen) + len(accepted) < end else int(accepted[-1]) + 1
-            chosen.extend(block[accepted].tolist())
-            chosen_rows = np.concatenate([chosen_rows, rows[accepted]])
-            refused.append(np.delete(block[:seen], accepted))
-            start += seen
-        waiting = np.concatenate([*refused, waiting[start:]])
-        if len(chosen) >= count:
+        while len(waiting) and len(chosen) < end:
+            block, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
+            rows = block[closest[block] <= limit]
+            if len(rows):
+                recent = chosen[compared[rows].min() :]
+                overlap = iou_matrix(membership[rows], membership[recent], areas)
+                closest[rows] = np.maximum(closest[rows], overlap.max(axis=1, initial=0))
+                compared[rows] = len(chosen)
+                rows = rows[closest[rows] <= limit]
+            accepted = _accept(membership[rows], areas, limit, end - len(chosen))
+            chosen = np.concatenate([chosen, rows[accepted]])
+            refused.append(np.setdiff1d(block, rows[accepted], assume_unique=True))
+        waiting = np.concatenate([*refused, waiting])
+        if len(chosen) == count:
             break
-    return np.array(chosen, np.int64), chosen_rows
+    return chosen
 
 
 def _accept(
-    before: NDArray[np.bool_], block: NDArray[np.bool_], areas: NDArray[np.int64], limit: float, room: int
+    membership: NDArray[np.bool_], areas: NDArray[np.int64], limit: float, room: int
 ) -> NDArray[np.int64]:
-    """Rows of ``block``, in order, whose IoU with all accepted ones is at most ``limit``; at most ``room``."""
-    free = np.ones(len(block), np.bool_)
-    if len(before):
-        free = iou_matrix(block, before, areas).max(axis=1) <= limit
-    rows = np.flatnonzero(free)
-    overlap = iou_matrix(block[rows], block[rows], areas) > limit
+    """Rows, in order, whose IoU with the accepted ones before is at most ``limit``; at most ``room``."""
+    overlap = iou_matrix(membership, membership, areas) > limit
     accepted: list[int] = []
-    blocked = np.zeros(len(rows), np.bool_)
-    for index in range(len(rows)):
+    blocked = np.zeros(len(membership), np.bool_)
+    for index in range(len(membership)):
         if not blocked[index]:
             accepted.append(index)
             blocked |= overlap[index]
             if len(accepted) == room:
                 break
-    return rows[accepted]
+    return np.array(accepted, np.int64)
 
 
 def select_mmr(

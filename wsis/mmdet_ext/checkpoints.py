@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mmengine.logging
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 from wsis.errors import InputError, MissingWeightsError
 
 # What MMEngine stores besides tensors and plain containers: loss histories, as numpy arrays.
+_HISTORY_METHODS = ("mean", "max", "min", "current", "statistics")
 _SAFE = (
-    mmengine.logging.HistoryBuffer,
+    HistoryBuffer,
     np.ndarray,
     np.dtype,
     np.float64,
@@ -29,9 +30,16 @@ _SAFE = (
 )
 
 
+def _history_method(owner: object, name: str) -> Any:
+    """What stands for `getattr` while unpickling: a HistoryBuffer names its own statistics by it."""
+    if owner is not HistoryBuffer or name not in _HISTORY_METHODS:
+        raise pickle.UnpicklingError(f"attribute {name!r} of {owner!r} is not allowed in a checkpoint")
+    return getattr(HistoryBuffer, name)
+
+
 def allow_mmengine_checkpoints() -> None:
     """Let `torch.load(weights_only=True)` read MMEngine's checkpoints; anything else is still refused."""
-    torch.serialization.add_safe_globals(list(_SAFE))
+    torch.serialization.add_safe_globals([*_SAFE, (_history_method, "builtins.getattr")])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise MissingWeightsError(
             f"checkpoint {path}: expected tensors and plain values, but it asks to run code or is damaged "
-            f"({str(error).splitlines()[0]})"
+            f"({_reason(error)})"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise MissingWeightsError(
@@ -57,6 +65,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise MissingWeightsError(f"checkpoint {path}: expected a dict with 'state_dict'")
     return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """What torch's long message says was refused."""
+    text = " ".join(str(error).split())
+    return text.partition("WeightsUnpickler error: ")[2][:160] or text[:160]
 
 
 def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:

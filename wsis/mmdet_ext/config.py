@@ -1,6 +1,8 @@
 """From a plain MMDetection config of a two-stage mask model to the prediction network, and back for export."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from wsis.errors import InputError
 
 Scale = tuple[int, int]
+_TUPLE = "__tuple__"
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,36 @@ def training_config(plain: Config, spec: PredictionSpec) -> Config:
     return config
 
 
+def config_digest(path: Path) -> str:
+    """sha256 over an MMDetection config with its bases; InputError if there is no such file."""
+    if not path.is_file():
+        raise InputError(f"MMDetection config: no file {path}")
+    values = Config.fromfile(str(path), import_custom_modules=False).to_dict()
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def to_json(plain: Config) -> str:
+    """A config as JSON text, for reading it again without running Python; tuples are kept."""
+
+    def encoded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: encoded(v) for k, v in value.items()}
+        if isinstance(value, tuple):
+            return {_TUPLE: [encoded(v) for v in value]}
+        return [encoded(v) for v in value] if isinstance(value, list) else value
+
+    return json.dumps(encoded(plain.to_dict()), indent=1, allow_nan=False)
+
+
+def from_json(text: str) -> Config:
+    """Inverse of :func:`to_json`."""
+
+    def decoded(value: dict[str, Any]) -> Any:
+        return tuple(value[_TUPLE]) if set(value) == {_TUPLE} else value
+
+    return Config(json.loads(text, object_hook=decoded))
+
+
 def train_pipeline(scales: Sequence[Scale]) -> list[dict[str, Any]]:
     """Transforms of a training sample, applied once to the image and all its sets."""
     resize = (
@@ -136,8 +169,9 @@ def test_pipeline(scale: Scale) -> list[dict[str, Any]]:
 
 def _require_two_stage(model: Any, path: Path) -> None:
     needed = ("backbone", "rpn_head", "roi_head", "train_cfg", "test_cfg")
-    if not isinstance(model, dict) or (missing := [name for name in needed if name not in model]):
-        got = type(model).__name__ if not isinstance(model, dict) else f"a model without {', '.join(missing)}"
+    missing = [name for name in needed if not isinstance(model, dict) or name not in model]
+    if missing:
+        got = f"a model without {', '.join(missing)}" if isinstance(model, dict) else type(model).__name__
         raise InputError(f"MMDetection config {path}: expected a two-stage detector, got {got}")
     if "bbox_head" not in model.roi_head or "mask_head" not in model.roi_head:
         raise InputError(f"MMDetection config {path}: expected a RoI head with bbox_head and mask_head")

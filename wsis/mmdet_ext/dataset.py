@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform, Compose
 from mmdet.datasets.transforms import PackDetInputs
@@ -25,7 +26,7 @@ from wsis.mmdet_ext.source import ImageInstances, PseudoLabelSource
 class SampleKey(NamedTuple):
     """What determines one training sample: the image, and the seed of its augmentation."""
 
-    index: int
+    image: int
     seed: int
 
 
@@ -56,8 +57,8 @@ class PseudoLabelDataset(Dataset[dict[str, Any]]):
         Raises:
             InputError: naming the image and what is wrong with its pseudo labels.
         """
-        sample = self.unaugmented(key.index)
-        with seeded(key.seed):
+        sample = self.unaugmented(key.image)
+        with seeded(key.seed), too_thin_named(f"image {sample['img_id']}", sample["img_shape"]):
             packed = self.pipeline(sample)
         if packed is None:
             raise InputError(f"image {sample['img_id']}: a transform dropped it; training needs every sample")
@@ -127,6 +128,17 @@ def seeded(seed: int) -> Iterator[None]:
     finally:
         np.random.set_state(states[0])
         random.setstate(states[1])
+
+
+@contextmanager
+def too_thin_named(where: str, size: tuple[int, int]) -> Iterator[None]:
+    """OpenCV's failure to resize to zero rows or columns as an InputError."""
+    try:
+        yield
+    except cv2.error as error:
+        raise InputError(
+            f"{where}: {size[0]} x {size[1]} pixels cannot be resized with its aspect ({error.err})"
+        ) from error
 
 
 @TRANSFORMS.register_module()

@@ -13,7 +13,7 @@ import torch
 from mmcv.transforms import Compose
 from mmdet.models.layers import multiclass_nms
 from mmdet.models.roi_heads import StandardRoIHead
-from mmdet.registry import MODELS, TRANSFORMS
+from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsis.errors import InputError, NonFiniteError
-from wsis.mmdet_ext import registrations  # noqa: F401  (registers what the configs name)
 from wsis.mmdet_ext.checkpoints import classes_of, load_weights, read_checkpoint
-from wsis.mmdet_ext.runtime import quiet_mmengine
-from wsis.mmdet_ext.training import checked_device
+from wsis.mmdet_ext.dataset import too_thin_named
+from wsis.mmdet_ext.models import build_model, checked_device
 
 MASK_SIZE = 28
 
@@ -103,27 +102,26 @@ class Detector:
             raise InputError(f"image {index}: expected RGB uint8 [H, W, 3], got {image.dtype} {image.shape}")
         size = image.shape[:2]
         # The pipeline after loading; MMDetection's loaders give BGR.
-        packed: dict[str, Any] = self.pipeline(
-            {
-                "img": np.ascontiguousarray(image[..., ::-1]),
-                "img_id": index,
-                "img_path": "",
-                "img_shape": size,
-                "ori_shape": size,
-            }
-        )
+        loaded = {
+            "img": np.ascontiguousarray(image[..., ::-1]),
+            "img_id": index,
+            "img_path": "",
+            "img_shape": size,
+            "ori_shape": size,
+        }
+        with too_thin_named(f"image {index}", size):
+            packed: dict[str, Any] = self.pipeline(loaded)
         return packed
 
     def _forward(self, batch: list[dict[str, Any]], settings: PredictSettings) -> Iterator[Detections]:
         data = self.model.data_preprocessor(pseudo_collate(batch), False)  # type: ignore[operator]
         samples = data["data_samples"]
         features = self.model.extract_feat(data["inputs"])  # type: ignore[operator]
-        regions = self.model.rpn_head.predict(features, samples, rescale=False)  # type: ignore[operator]
+        rpn_head: Any = self.model.rpn_head
+        regions = rpn_head.predict(features, samples, rescale=False)
         found = _detect_boxes(self.model.roi_head, features, regions, samples, settings)
         masks = _detect_masks(self.model.roi_head, features, found)
         for (boxes, scores, labels, probabilities), soft, sample in zip(found, masks, samples, strict=True):
-            if not torch.isfinite(probabilities).all():
-                raise NonFiniteError(f"image {sample.img_id}: the network gives values that are not finite")
             yield _detections(boxes, scores, labels, probabilities, soft, sample.metainfo)
 
 
@@ -135,23 +133,19 @@ def load_detector(config: Config, weights: Path, device: str = "cpu", channels_l
             than MMDetection's StandardRoIHead, or masks of another size than 28 x 28.
         MissingWeightsError: absent, truncated, or of another network.
     """
-    quiet_mmengine()
     place = checked_device(device)
     classes = (
         tuple(config.metainfo["classes"]) if "metainfo" in config else classes_of(read_checkpoint(weights))
     )
     if not classes:
         raise InputError(f"{weights}: neither config nor checkpoint tells the classes")
-    model: nn.Module = MODELS.build(config.model)
+    model = build_model(config, channels_last)
     if not isinstance(model.roi_head, StandardRoIHead):
         raise InputError(f"roi_head: expected a StandardRoIHead, got {type(model.roi_head).__name__}")
     load_weights(model, weights, classes)
-    model = model.to(place)
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     after_loading = [t for t in config.test_pipeline if not t["type"].startswith("Load")]
     pipeline = Compose([TRANSFORMS.build(t) for t in after_loading])
-    return Detector(model.eval(), pipeline, classes, place)
+    return Detector(model.to(place).eval(), pipeline, classes, place)
 
 
 def _same_size_batches(packed: Sequence[dict[str, Any]], batch_size: int) -> Iterator[list[int]]:
@@ -192,7 +186,9 @@ def _detect_boxes(
     threshold = test.score_thr if settings.score_threshold is None else settings.score_threshold
     limit = test.max_per_img if settings.max_detections is None else settings.max_detections
     found = []
-    for image in raw:
+    for image, sample in zip(raw, samples, strict=True):
+        if not torch.isfinite(image.scores).all():
+            raise NonFiniteError(f"image {sample.img_id}: the network gives class scores that are not finite")
         boxes, labels, kept = multiclass_nms(
             image.bboxes, image.scores, threshold, nms, limit, return_inds=True
         )

@@ -94,12 +94,15 @@ class StatelessTrainLoop(BaseLoop):
         """
         self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
         torch.manual_seed(derived_seed(self._seed, self._iter))
-        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        where = f"at step {self._iter}, images {', '.join(s.img_id for s in data_batch['data_samples'])}"
+        try:
+            outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}, {where}") from error
         losses = {name: torch.as_tensor(value).item() for name, value in outputs.items()}
         for name, value in losses.items():
             if not math.isfinite(value):
-                ids = [sample.img_id for sample in data_batch["data_samples"]]
-                raise NonFiniteError(f"'{name}' became {value} at step {self._iter}, images {', '.join(ids)}")
+                raise NonFiniteError(f"'{name}' became {value} {where}")
         self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=losses)
         self._iter += 1
 
@@ -216,6 +219,7 @@ class PredictionRunner(Runner):
         """Resume if there is a checkpoint; otherwise keep the weights the model came with."""
         if self._resume_path is not None:
             allow_mmengine_checkpoints()
+            self._resume = True  # EMAHook asks for it
             self.resume(str(self._resume_path), map_location=self._device)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS, TRANSFORMS
+from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import get_rank, get_world_size
@@ -18,18 +19,17 @@ from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from wsis.backbones import PretrainedSpec, load_pretrained
+from wsis.backbones import PretrainedSpec
 from wsis.errors import InputError, MissingWeightsError
-from wsis.mmdet_ext import registrations  # noqa: F401  (registers what the configs name)
 from wsis.mmdet_ext.batches import StatelessBatchSampler
 from wsis.mmdet_ext.checkpoints import (
     check_classes,
-    load_weights,
     read_checkpoint,
     weights_checkpoint,
     write_checkpoint,
 )
 from wsis.mmdet_ext.dataset import PseudoLabelDataset
+from wsis.mmdet_ext.models import build_model, checked_device, starting_model
 from wsis.mmdet_ext.runtime import LossCurveHook, PredictionRunner, ProgressCallback, quiet_mmengine
 from wsis.mmdet_ext.source import PseudoLabelSource
 
@@ -37,6 +37,7 @@ WEIGHTS_NAME = "weights.pth"
 CHECKPOINT_NAME = "checkpoint.pth"
 CURVE_NAME = "curve.json"
 _RUNNER_FOLDER = "mmengine"
+_log = logging.getLogger("wsis.mmdet_ext")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class TrainSettings:
         schedule: "cosine" to zero, or "step": x 0.1 at 2/3 and 8/9 of the steps (Mask R-CNN's own).
         clip_norm: largest gradient norm; None does not clip.
         ema_momentum: weight of the newest weights in a moving average that becomes the result; None: off.
-        precision: "bf16" / "fp16" run the network in mixed precision.
+        precision: "bf16" / "fp16" run the network in mixed precision (CUDA only).
         pretrained: backbone weights (wsis.backbones.weights); not read when initial weights are given.
     """
 
@@ -100,6 +101,7 @@ def train(
 
     Raises:
         InputError: no such device, another class list, a checkpoint of other settings, bad pseudo labels.
+            (A damaged checkpoint of this training is removed with a warning: it starts afresh.)
         MissingWeightsError: initial or backbone weights absent, damaged or of another network.
         NonFiniteError: a loss became NaN or infinite; names the images. The checkpoint before it is kept.
     """
@@ -111,9 +113,7 @@ def train(
     workdir.mkdir(parents=True, exist_ok=True)
     identity = run_identity(model_config, source, settings, init_weights)
     resume_from = _resumable(workdir / CHECKPOINT_NAME, identity, source)
-    model = build_model(
-        model_config, settings, source.classes, None if resume_from else init_weights, resume_from
-    )
+    model = _model(model_config, source, settings, init_weights, resume_from)
     runner = _build_runner(model, model_config, source, settings, workdir, identity, resume_from, progress)
     runner.train()
     curve = next(hook for hook in runner.hooks if isinstance(hook, LossCurveHook)).curve
@@ -124,62 +124,29 @@ def train(
     return final
 
 
-def checked_device(name: str) -> torch.device:
-    """The device of that name; InputError if torch does not have it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {name!r}") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device: the run asks for {name!r}, but torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices on this machine"
-        )
-    return device
-
-
 def _check_precision(settings: TrainSettings, device: torch.device) -> None:
-    if settings.precision == "fp16" and device.type != "cuda":
-        raise InputError(f"precision: 'fp16' needs a CUDA device, got {device}; use 'bf16' or 'fp32'")
+    if settings.precision != "fp32" and device.type != "cuda":
+        raise InputError(f"precision: '{settings.precision}' needs a CUDA device, got {device}; use 'fp32'")
 
 
-def build_model(
+def _model(
     model_config: Config,
+    source: PseudoLabelSource,
     settings: TrainSettings,
-    classes: tuple[str, ...],
-    init_weights: Path | None = None,
-    resume_from: Path | None = None,
+    init_weights: Path | None,
+    resume_from: Path | None,
 ) -> nn.Module:
-    """The detector with its starting weights: `init_weights`, or a seeded start with the pretrained backbone.
-
-    Raises:
-        InputError, MissingWeightsError: as :func:`train`.
-    """
-    quiet_mmengine()
-    torch.manual_seed(settings.seed)
-    model: nn.Module = MODELS.build(model_config.model)
-    if resume_from is None:
-        model.init_weights()  # type: ignore[operator]
-        if init_weights is not None:
-            load_weights(model, init_weights, classes)
-        else:
-            _load_backbone(model.backbone, model_config.model.backbone, settings.pretrained)
-    if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
-
-
-def _load_backbone(backbone: Any, config: Mapping[str, Any], pretrained: PretrainedSpec) -> None:
-    if pretrained is None:
-        return
-    names = {"EfficientNetLite0": "efficientnet_lite0", "ResNet": f"resnet{config.get('depth')}"}
-    kind = config["type"]
-    if kind not in names:
-        raise MissingWeightsError(
-            f"pretrained: expected a backbone out of {', '.join(names)}, got {kind}; use pretrained=null and give "
-            "a whole checkpoint of the detector as initial weights"
-        )
-    load_pretrained(backbone, names[kind], pretrained)
+    """The detector, with starting weights unless a checkpoint brings them."""
+    if resume_from is not None:
+        return build_model(model_config, settings.channels_last)
+    return starting_model(
+        model_config,
+        source.classes,
+        settings.pretrained,
+        settings.seed,
+        settings.channels_last,
+        init_weights,
+    )
 
 
 def run_identity(
@@ -197,10 +164,29 @@ def run_identity(
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def _resumable(path: Path, identity: str, source: PseudoLabelSource) -> Path | None:
+def steps_done(workdir: Path) -> int:
+    """Steps that a call of :func:`train` would find done in `workdir`."""
+    checkpoint = _readable(workdir / CHECKPOINT_NAME)
+    return 0 if checkpoint is None else int(checkpoint["meta"]["iter"])
+
+
+def _readable(path: Path) -> dict[str, Any] | None:
+    """The run's own checkpoint. It was written atomically, so a damaged one is the disk's doing: it is removed
+    and the steps are lost, the run is not."""
     if not path.exists():
         return None
-    checkpoint = read_checkpoint(path)
+    try:
+        return read_checkpoint(path)
+    except MissingWeightsError as error:
+        _log.warning("%s; training starts afresh", error)
+        path.unlink()
+        return None
+
+
+def _resumable(path: Path, identity: str, source: PseudoLabelSource) -> Path | None:
+    checkpoint = _readable(path)
+    if checkpoint is None:
+        return None
     check_classes(checkpoint, source.classes, path)
     if checkpoint.get("identity") != identity:
         raise InputError(

@@ -23,7 +23,10 @@ def plain_update(scores, graph, delta, kind):
                     spread = sum((own - scores[k, v, j]) ** 2 for v, _ in listed)
                     result[k, u, j] = own + sum(weight / (spread + delta) for _, weight in listed)
                 elif listed:
-                    step = sum(w * (scores[k, v, j] - own) / ((scores[k, v, j] - own) ** 2 + delta) for v, w in listed)
+                    step = sum(
+                        w * (scores[k, v, j] - own) / ((scores[k, v, j] - own) ** 2 + delta)
+                        for v, w in listed
+                    )
                     result[k, u, j] = own + step / len(listed) * (delta if kind == "diffuse" else 1.0)
     return result
 

@@ -13,7 +13,9 @@ from wsis.errors import InputError
 def test_pooling_equals_the_dense_product(size, pooling):
     superpixels, membership, _, graph = random_case(3)
     features = torch.randn(6, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    dense = torch.nn.functional.interpolate(features[None], superpixels.shape, mode="bilinear", align_corners=False)
+    dense = torch.nn.functional.interpolate(
+        features[None], superpixels.shape, mode="bilinear", align_corners=False
+    )
     masks = dense_masks(superpixels, membership).double()
     masked = (masks[:, None] * dense).sum((2, 3))
     pixels = superpixels.size

@@ -51,7 +51,8 @@ def test_neighbours_overlap_or_touch_nearest_first(seed):
         related = []
         for v in range(10):
             touches = any(
-                (membership[u, a] and membership[v, b]) or (membership[u, b] and membership[v, a]) for a, b in edges
+                (membership[u, a] and membership[v, b]) or (membership[u, b] and membership[v, a])
+                for a, b in edges
             )
             if v != u and (float(iou[u, v]) > 0 or touches):
                 related.append(v)
@@ -90,7 +91,7 @@ def test_one_or_no_proposal_has_no_neighbour():
 
 def test_bad_inputs_are_named():
     superpixels, membership, (edges, contours, lengths), _ = random_case(0)
-    with pytest.raises(InputError, match="superpixels: expected ids 0..9"):
+    with pytest.raises(InputError, match=r"superpixels: expected ids 0\.\.9"):
         build_graph(superpixels, membership[:, :10], edges, contours, lengths)
     with pytest.raises(InputError, match="edge_contours"):
         build_graph(superpixels, membership, edges, contours[:-1], lengths)

@@ -5,6 +5,7 @@ from conditional_cases import random_case
 from wsis.conditional.energy import labelling_score
 from wsis.conditional.inference import Slots, infer
 from wsis.dissimilarity.surrogate import SurrogateConfig, augmented_scores, sample_pairs, surrogate_weights
+from wsis.dissimilarity.targets import targets_from_labels
 from wsis.dissimilarity.task_loss import (
     TaskLossConfig,
     labelling_loss,
@@ -12,7 +13,6 @@ from wsis.dissimilarity.task_loss import (
     miss_cost,
     sample_loss_tables,
 )
-from wsis.dissimilarity.targets import targets_from_labels
 from wsis.errors import InputError
 
 LOSS = TaskLossConfig()
@@ -85,7 +85,9 @@ def expected_dissimilarity(theta, noise, gamma, graph, slots, table, misses):
     value = labelling_loss(table, labels, misses).mean()
     if gamma == 0:
         return float(value)
-    tables = sample_loss_tables(labels, graph.iou(), theta.shape[1], LOSS).reshape(groups, samples, *theta.shape)
+    tables = sample_loss_tables(labels, graph.iou(), theta.shape[1], LOSS).reshape(
+        groups, samples, *theta.shape
+    )
     labels = labels.reshape(groups, samples, -1)
     first, second = sample_pairs(samples)
     costs = (labels > 0).sum(2) * LOSS.clamp
@@ -145,4 +147,9 @@ def test_bad_settings_are_named():
     with pytest.raises(InputError, match="gamma in"):
         SurrogateConfig(gamma=1.5)
     with pytest.raises(InputError, match="augmented: expected 1 solutions"):
-        surrogate_weights(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64), 2, SurrogateConfig(direction="away"))
+        surrogate_weights(
+            torch.zeros(1, 3, dtype=torch.int64),
+            torch.zeros(2, 3, dtype=torch.int64),
+            2,
+            SurrogateConfig(direction="away"),
+        )

@@ -28,7 +28,9 @@ def test_detections_paste_like_grid_sample():
         xs = (np.arange(width) + 0.5 - box[0]) / (box[2] - box[0]) * 2 - 1
         grid = np.stack(np.meshgrid(xs, ys), -1).astype(np.float32)
         sampled = torch.nn.functional.grid_sample(
-            torch.from_numpy(mask / np.float32(255))[None, None], torch.from_numpy(grid)[None], align_corners=False
+            torch.from_numpy(mask / np.float32(255))[None, None],
+            torch.from_numpy(grid)[None],
+            align_corners=False,
         )
         dense.append(sampled[0, 0].numpy())
     expected = superpixel_means(dense, superpixels, membership.shape[1])
@@ -43,7 +45,9 @@ def test_maps_to_superpixels_equals_upsampling_and_averaging():
         torch.from_numpy(maps)[:, None], superpixels.shape, mode="bilinear", align_corners=False
     )[:, 0].numpy()
     expected = superpixel_means(dense, superpixels, membership.shape[1])
-    np.testing.assert_allclose(maps_to_superpixels(maps, superpixels, graph.superpixel_areas), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        maps_to_superpixels(maps, superpixels, graph.superpixel_areas), expected, atol=1e-5
+    )
 
 
 def test_peak_response_maps_become_soft_targets():
@@ -59,7 +63,17 @@ def seeds_of(case, peaks, responses):
     peaks = np.array(peaks, dtype=np.int32)
     prm = np.full((len(peaks), 4, 4), 255, dtype=np.uint8)
     classes = np.arange(1, len(responses) + 1, dtype=np.int32)
-    return graph, superpixels, peaks, np.linspace(1, 2, len(peaks)), prm, responses, classes, superpixels.shape, 2
+    return (
+        graph,
+        superpixels,
+        peaks,
+        np.linspace(1, 2, len(peaks)),
+        prm,
+        responses,
+        classes,
+        superpixels.shape,
+        2,
+    )
 
 
 @pytest.mark.parametrize("top", [1, 3])

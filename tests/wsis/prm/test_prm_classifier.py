@@ -22,7 +22,7 @@ from wsis.prm.schedule import set_learning_rates, warmup_cosine
 def test_learns_which_of_two_colours_is_there():
     """Class 1 shows a red square, class 2 a blue one, or both; new pictures are told apart after 20 steps."""
     torch.manual_seed(0)
-    model = PeakResponseClassifier(ResNet(18, (4,), batch_norm="frozen_statistics"), 2)
+    model = PeakResponseClassifier(ResNet(18, (4,), batch_norm="train"), 2)
     optimizer = torch.optim.Adam(model.parameter_groups(3e-4, 3e-3))
     rng = np.random.default_rng(0)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from wsis.errors import InputError
+from wsis.errors import InputError, NonFiniteError
 
 _MAX_POINTS = 4_000_000  # sample points of one chunk of regions
 _BLOCK = 512  # boxes of one block of NMS
@@ -32,7 +32,8 @@ def roi_align_forward(
     """Average RoIAlign: [B, C, H, W] and rois [R, 5] (image, x1, y1, x2, y2) -> [R, C, P_y, P_x].
 
     Raises:
-        InputError: an image index outside 0..B-1, or a coordinate that is not finite.
+        InputError: an image index outside 0..B-1.
+        NonFiniteError: a coordinate is NaN or infinite: the network has diverged.
     """
     channels, width = features.shape[1], features.shape[3]
     pooled = torch.empty(len(rois), *output_size, channels, dtype=torch.float32, device=features.device)
@@ -109,9 +110,8 @@ def _check_rois(rois: Tensor, images: int) -> None:
     if rois.ndim != 2 or rois.shape[1] != 5:
         raise InputError(f"rois: expected [R, 5] (image, x1, y1, x2, y2), got {tuple(rois.shape)}")
     if not torch.isfinite(rois).all():
-        raise InputError(
-            f"rois: expected finite values, got {rois[~torch.isfinite(rois).all(1)][0].tolist()}"
-        )
+        broken = rois[~torch.isfinite(rois).all(1)][0].tolist()
+        raise NonFiniteError(f"regions of interest became non-finite: {broken}")
     if len(rois) and not (rois[:, 0].min() >= 0 and rois[:, 0].max() < images):
         raise InputError(f"rois: expected image indices 0..{images - 1}, got {rois[:, 0].unique().tolist()}")
 

@@ -1,0 +1,1 @@
+"""Configurations: data, not code. One YAML a run; MMDetection configs in mmdet/."""

@@ -1,0 +1,164 @@
+"""K samples of the conditional distribution for every training image, as proposal ids and classes (eq. 5)."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, SEEDS
+from stages.base import Artefact, Stage, StageConfig, StageContext
+from stages.readers.images import decode_image
+from stages.sharding import Record, write_records
+from stages.training import WEIGHTS_NAME, load_weights
+from wsis.conditional.architectures import build_network
+from wsis.conditional.network import ConditionalNetwork
+from wsis.conditional.samples import SampleSet, deduplicate
+from wsis.dissimilarity.diversity import DiversityStatistics, diversity_statistics
+from wsis.dissimilarity.learning import sample_labels
+from wsis.dissimilarity.problems import build_problem
+from wsis.dissimilarity.sampler import (
+    SamplerConfig,
+    arrays_of_image,
+    filtered_rows,
+    image_batch,
+    image_key,
+    image_noise,
+    resized,
+)
+from wsis.errors import WsisError
+from wsis.masks.superpixels import unpack_membership
+
+NAME = "pseudo_labels"
+ALGORITHM_VERSION = 1
+_NOISE_STREAM = 4
+
+
+class Config(StageConfig):
+    """How samples are drawn; everything else is as the network was trained."""
+
+    k: int = Field(10, ge=1, le=256, description="samples of an image (paper: 10)")
+    zero_noise: bool = Field(False, description="pointwise PW_c: with k = 1")
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> samples. The network is built once in each process."""
+
+    dataset: RecordReader
+    proposals: RecordReader
+    seeds: RecordReader
+    sampler: SamplerConfig
+    weights: Path
+    config: Config
+    key: tuple[int, ...]
+    device: str
+
+    @cached_property
+    def network(self) -> ConditionalNetwork:
+        network = build_network(self.sampler.network, load_pretrained=False)
+        network.load_state_dict(load_weights(self.weights))
+        return network.to(self.device).eval()
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in image_ids:
+            try:
+                yield self._samples_of(image_id)
+            except WsisError as error:
+                raise type(error)(f"{NAME}: image {image_id}: {error}") from error
+
+    def _samples_of(self, image_id: str) -> dict[str, np.ndarray]:
+        record, proposals = self.dataset[image_id], self.proposals[image_id]
+        kept = filtered_rows(record, proposals, self.seeds[image_id], self.sampler)
+        image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
+        stride = self.network.extractor.stride
+        size = (image.shape[1] // stride, image.shape[2] // stride)
+        problem = build_problem(arrays_of_image(record, proposals, kept), size, self.sampler.problem)
+        # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
+        noise = image_noise(
+            self.config.k, size, self.sampler, (*self.key, image_key(image_id)), zero=self.config.zero_noise
+        )
+        labels, scores = sample_labels(
+            self.network,
+            image_batch([image], [False]).to(self.device),
+            [problem.to(self.device)],
+            [noise.to(self.device)],
+            self.sampler.energy,
+        )
+        samples = deduplicate(labels[0].cpu(), scores[0].cpu(), problem.classes, kept)
+        return {name: getattr(samples, name) for name in PSEUDO_LABELS.fields}
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Write K samples of every training image."""
+    seeds = inputs["prm_seeds"].records(SEEDS)
+    trained = inputs["conditional"]
+    sampler = SamplerConfig.from_json(json.loads(trained.file("sampler.json").read_text()))
+    compute = _Compute(
+        inputs["dataset"].records(DATASET),
+        inputs["proposals"].records(PROPOSALS),
+        seeds,
+        sampler,
+        trained.file(WEIGHTS_NAME),
+        config,
+        (context.seed, context.outer_iteration or 0, _NOISE_STREAM),
+        str(context.device),
+    )
+    workers = context.execution.workers if context.device.type == "cpu" else 1
+    write_records(context, PSEUDO_LABELS, list(seeds.ids), compute, workers)
+    context.counts.update(_statistics(RecordReader(context.workdir, PSEUDO_LABELS), compute))
+
+
+def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
+    """Diversity of what was written, so that a resumed stage counts the same."""
+    distances, distinct, instances, empty = [], [], [], 0
+    for image_id, record in records:
+        samples = SampleSet(**{name: record[name] for name in PSEUDO_LABELS.fields})
+        proposals = compute.proposals.read(image_id, ("superpixels", "num_superpixels", "membership_bits"))
+        statistics = _diversity(samples, proposals)
+        distances.append(statistics.mean_distance)
+        distinct.append(statistics.distinct)
+        sizes = np.diff(samples.offsets)
+        instances.append(float((sizes * samples.multiplicities).sum() / samples.num_samples))
+        missing = set(compute.dataset.read(image_id, ("labels",))["labels"].tolist())
+        empty += any(missing - set(samples.unique(u)[1].tolist()) for u in range(len(sizes)))
+    return {
+        "images": len(distances),
+        "samples_per_image": compute.config.k,
+        "mean_distance": float(np.mean(distances)) if distances else 0.0,
+        "mean_distinct": float(np.mean(distinct)) if distinct else 0.0,
+        "images_with_one_distinct_sample": int(sum(d == 1 for d in distinct)),
+        "mean_instances": float(np.mean(instances)) if instances else 0.0,
+        "images_with_an_unlabelled_class": int(empty),
+    }
+
+
+def _diversity(samples: SampleSet, proposals: Record) -> DiversityStatistics:
+    count = int(proposals["num_superpixels"][0])
+    used = np.unique(samples.proposal_ids)
+    membership = unpack_membership(proposals["membership_bits"][used], count)
+    areas = np.bincount(proposals["superpixels"].ravel(), minlength=count).astype(np.float32)
+    labels = torch.zeros(len(samples.multiplicities), len(used), dtype=torch.int64)
+    for index in range(len(samples.multiplicities)):
+        ids, classes, _ = samples.unique(index)
+        labels[index, torch.from_numpy(np.searchsorted(used, ids))] = torch.from_numpy(
+            classes.astype(np.int64)
+        )
+    every = labels.repeat_interleave(torch.from_numpy(samples.multiplicities.astype(np.int64)), 0)
+    return diversity_statistics(every, torch.from_numpy(membership), torch.from_numpy(areas))
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("dataset", "proposals", "prm_seeds", "conditional"),
+    contract="pseudo_labels",
+)

@@ -1,0 +1,64 @@
+"""prefect.yaml: every entrypoint is importable, takes its parameters, and there is one deployment a stage."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
+DEPLOYMENTS = {d["name"]: d for d in PROJECT["deployments"]}
+FLAT = (str, int, float, bool, type(None))
+
+
+def flow_of(deployment):
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_names_are_unique_and_the_pool_is_one():
+    assert len(DEPLOYMENTS) == len(PROJECT["deployments"])
+    assert {d["work_pool"]["name"] for d in DEPLOYMENTS.values()} == {"wsis"}
+    assert "full-training" in DEPLOYMENTS
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_entrypoint_is_a_module_path_of_the_flow(name):
+    from prefect import Flow
+
+    deployment = DEPLOYMENTS[name]
+    assert re.fullmatch(r"flows(\.\w+)+", deployment["entrypoint"])
+    flow = flow_of(deployment)
+    assert isinstance(flow, Flow)
+    assert flow.name == "wsis"
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_parameters_are_flat_and_fit(name):
+    deployment = DEPLOYMENTS[name]
+    flow = flow_of(deployment)
+    inspect.signature(flow.fn).bind(**deployment["parameters"])  # TypeError: unknown or missing parameter
+    flow.validate_parameters(deployment["parameters"])
+    assert all(isinstance(v, FLAT) for v in deployment["parameters"].values())
+
+
+def test_one_deployment_a_stage():
+    from flows.config import load_config
+    from flows.plan import plan, select
+
+    nodes = plan(load_config("demo"))
+    stages = {d["parameters"]["stage"] for n, d in DEPLOYMENTS.items() if n != "full-training"}
+    assert stages == {node.stage.name for node in nodes}
+    for name, deployment in DEPLOYMENTS.items():
+        if name != "full-training":
+            assert name == deployment["parameters"]["stage"].replace("_", "-")
+            assert select(nodes, deployment["parameters"]["stage"], None)
+
+
+def test_config_of_the_default_run_ships():
+    from flows.config import shipped_configs
+
+    assert DEPLOYMENTS["full-training"]["parameters"]["config"] in shipped_configs()

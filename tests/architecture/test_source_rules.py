@@ -1,0 +1,220 @@
+"""House rules that no linter of ours knows: read from the syntax trees of the packages."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = ("wsis", "data_contracts", "stages", "flows", "reporting")
+MAX_LINES = 400
+FILES = sorted(p for package in PACKAGES for p in (REPOSITORY / package).rglob("*.py"))
+PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "joblib", "shelve"}
+STAGE_NEIGHBOURS = {"base", "settings", "machine", "progress", "sharding", "training", "readers"}
+
+
+def name_of(node: ast.expr) -> str:
+    """Dotted name of a called thing, `torch.load`; unknown parts are left out."""
+    if isinstance(node, ast.Attribute):
+        return f"{name_of(node.value)}.{node.attr}".lstrip(".")
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str, dict[str, ast.expr]]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node, name_of(node.func), {k.arg: k.value for k in node.keywords if k.arg}
+
+
+def is_constant(node: ast.expr | None, value: object) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def asserts(tree: ast.AST) -> Iterator[int]:
+    """`python -O` drops them, and they name nothing."""
+    yield from (node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert))
+
+
+def pickled_data(tree: ast.AST) -> Iterator[int]:
+    """Anything that can run code from a file. Exceptions of the pickle module may be named."""
+    for node, name, keywords in calls(tree):
+        last = name.rsplit(".", 1)[-1]
+        pickler = name.split(".")[0] in PICKLERS and "load" in last.lower()
+        if pickler or last in {"Unpickler", "unsafe_load", "read_pickle"}:
+            yield node.lineno
+        if name == "torch.load" and not is_constant(keywords.get("weights_only"), True):
+            yield node.lineno
+        if last == "load_state_dict_from_url" and not is_constant(keywords.get("weights_only"), True):
+            yield node.lineno
+        if "allow_pickle" in keywords and not is_constant(keywords["allow_pickle"], False):
+            yield node.lineno
+        if is_constant(keywords.get("weights_only"), False):
+            yield node.lineno
+        if name in {"yaml.load", "yaml.load_all"} and "Safe" not in ast.dump(node):
+            yield node.lineno
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in PICKLERS:
+            yield from (node.lineno for a in node.names if "load" in a.name.lower() or a.name == "Unpickler")
+
+
+def code_from_text(tree: ast.AST) -> Iterator[int]:
+    for node, name, keywords in calls(tree):
+        built_in = isinstance(node.func, ast.Name) and name in {"eval", "exec"}  # not module.eval()
+        if built_in or name in {"os.system", "os.popen"} or is_constant(keywords.get("shell"), True):
+            yield node.lineno
+
+
+def swallowed_exceptions(tree: ast.AST) -> Iterator[int]:
+    """A bare except, or a broad one that neither raises nor says anything."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or name_of(node.type) in {"Exception", "BaseException"}
+            if node.type is None or (broad and not any(isinstance(n, ast.Raise) for n in ast.walk(node))):
+                yield node.lineno
+
+
+def undocumented(tree: ast.Module) -> Iterator[int]:
+    """Modules, and public classes and functions at their top, say what they are."""
+    if ast.get_docstring(tree) is None:
+        yield 1
+    for node in tree.body:
+        public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        if public and ast.get_docstring(node) is None and node.name not in {"run", "Config", "main"}:
+            yield node.lineno
+
+
+RULES: dict[str, Callable[..., Iterator[int]]] = {
+    "no assert as validation": asserts,
+    "no pickle from data": pickled_data,
+    "no code from text": code_from_text,
+    "no swallowed exception": swallowed_exceptions,
+    "public names are documented": undocumented,
+}
+
+BAD = {
+    "no assert as validation": ["assert x", "def f():\n    assert x, 'y'"],
+    "no pickle from data": [
+        "import pickle\npickle.load(f)",
+        "pickle.loads(b)",
+        "from pickle import loads",
+        "pickle.Unpickler(f)",
+        "pd.read_pickle(p)",
+        "torch.load(p)",
+        "torch.load(p, weights_only=False)",
+        "torch.load(p, map_location='cpu', weights_only=flag)",
+        "torch.hub.load_state_dict_from_url(u)",
+        "load_checkpoint(p, weights_only=False)",
+        "np.load(p, allow_pickle=True)",
+        "np.load(p, allow_pickle=flag)",
+        "yaml.load(t)",
+        "yaml.load(t, Loader=yaml.Loader)",
+        "yaml.unsafe_load(t)",
+    ],
+    "no code from text": [
+        "eval(t)",
+        "exec(t)",
+        "os.system(c)",
+        "subprocess.run(c, shell=True)",
+        "x = [exec(t) for t in ts]",
+    ],
+    "no swallowed exception": [
+        "try:\n    f()\nexcept:\n    raise",
+        "try:\n    f()\nexcept Exception:\n    pass",
+        "try:\n    f()\nexcept BaseException as e:\n    log(e)",
+    ],
+    "public names are documented": [
+        "x = 1",
+        "'''m'''\ndef f(): ...",
+        "'''m'''\nclass A:\n    '''a'''\ndef f(): ...",
+    ],
+}
+GOOD = '''"""Module."""
+import pickle
+import numpy as np
+
+
+def f(path):
+    """Doc."""
+    try:
+        np.load(path, allow_pickle=False)
+        torch.load(path, weights_only=True)
+        yaml.load(path, Loader=yaml.SafeLoader)
+        network(path).eval()
+    except (pickle.UnpicklingError, OSError) as error:
+        raise ValueError("x") from error
+    except Exception as error:
+        raise ValueError("y") from error
+
+
+def _private(): ...
+'''
+
+
+def test_there_is_something_to_check():
+    assert {p.relative_to(REPOSITORY).parts[0] for p in FILES} == set(PACKAGES)
+    assert len(FILES) > 40
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule_finds_what_it_forbids(rule):
+    for source in BAD[rule]:
+        assert list(RULES[rule](ast.parse(source))), source
+    assert not list(RULES[rule](ast.parse(GOOD)))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_packages_keep_the_rule(rule):
+    broken = [
+        f"{path.relative_to(REPOSITORY)}:{line}"
+        for path in FILES
+        for line in RULES[rule](ast.parse(path.read_text(), str(path)))
+    ]
+    assert not broken, f"{rule}: {broken}"
+
+
+def test_files_are_short():
+    files = [*FILES, *(REPOSITORY / "tests").rglob("*.py"), *(REPOSITORY / "benchmarks").rglob("*.py")]
+    long = {
+        str(p.relative_to(REPOSITORY)): n for p in files if (n := len(p.read_text().splitlines())) > MAX_LINES
+    }
+    assert not long, f"more than {MAX_LINES} lines: {long}"
+
+
+def stage_imports(path: Path) -> set[str]:
+    """Names directly below `stages` that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "stages":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("stages.")}
+    return found
+
+
+def test_stages_never_import_one_another():
+    crossing = {
+        str(path.relative_to(REPOSITORY)): others
+        for path in (REPOSITORY / "stages").rglob("*.py")
+        if (others := stage_imports(path) - STAGE_NEIGHBOURS)
+    }
+    assert not crossing
+
+
+def test_stage_imports_are_seen(tmp_path):
+    module = tmp_path / "m.py"
+    module.write_text(
+        "from stages.base import Stage\nfrom stages import dataset\nimport stages.proposals as p\n"
+    )
+    assert stage_imports(module) == {"base", "dataset", "proposals"}
+
+
+def test_test_modules_have_unique_names():
+    """Without __init__.py pytest imports them by their bare names."""
+    names: dict[str, list[str]] = {}
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        if path.name != "conftest.py":
+            names.setdefault(path.name, []).append(str(path.relative_to(REPOSITORY)))
+    assert not {name: paths for name, paths in names.items() if len(paths) > 1}

@@ -1,0 +1,92 @@
+"""Configurations: overrides, and errors that name file, key, expected and got."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data_contracts.errors import ConfigError
+from flows.config import RunConfig, apply_override, find_config, load_config, shipped_configs
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_every_shipped_config_loads_and_says_what_it_is(name: str) -> None:
+    config = load_config(name)
+    assert config.outer_iterations >= 1
+    first = shipped_configs()[name].read_text().splitlines()[0]
+    assert first.startswith("# ") and len(first) > 20
+
+
+def test_the_papers_settings_are_in_the_papers_configs() -> None:
+    image, box = load_config("voc2012_image"), load_config("voc2012_box")
+    for config in (image, box):
+        assert config.outer_iterations == 4
+        assert (config.conditional.k, config.conditional.gamma) == (10, 0.5)
+        assert (config.conditional.delta, config.conditional.epsilon) == (0.1, 1.0)
+        assert config.conditional.architecture == "unet"
+        assert config.data.train_split == "trainaug"
+    assert (image.data.supervision, box.data.supervision) == ("image", "box")
+
+
+def test_an_override_reaches_its_field_with_its_type() -> None:
+    config = load_config("demo", ["conditional.k=3", "data.limit=null", "prm_classifier.learning_rate=1e-3"])
+    assert config.conditional.k == 3
+    assert config.data.limit is None
+    assert config.prm_classifier.learning_rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("conditional.kk=5", r"conditional\.kk: unknown key; did you mean 'k'\?"),
+        ("condtional.k=5", r"condtional: unknown key; did you mean 'conditional'\?"),
+        ("conditional.k=0", r"conditional\.k: .*greater than or equal to 1, got 0"),
+        ("conditional.gamma=two", r"conditional\.gamma: .*number.*, got 'two'"),
+        ("conditional.k", r"expected dotted\.key=value"),
+        ("conditional..k=1", r"expected dotted\.key=value"),
+        ("seed.x=1", r"'seed' is no section but"),
+        ("data.root=[", r"the value is not YAML"),
+        ("outer_iterations=0", r"outer_iterations: .*got 0"),
+        ("conditional.learning_rate=.nan", r"conditional\.learning_rate: .*got nan"),
+    ],
+)
+def test_a_wrong_override_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("demo", [override])
+
+
+def test_errors_name_the_file_and_every_problem(tmp_path: Path) -> None:
+    tree = yaml.safe_load(find_config("demo").read_text())
+    tree["conditional"]["k"] = -1
+    tree["nonsense"] = 1
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: 2 problem\(s\)") as caught:
+        load_config(str(path))
+    assert "conditional.k" in str(caught.value) and "nonsense: unknown key" in str(caught.value)
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'voc_lite'"):
+        load_config("voc_lit")
+
+
+def test_a_file_that_is_no_mapping_or_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("- 1\n")
+    with pytest.raises(ConfigError, match="expected a mapping of sections, got list"):
+        load_config(str(path))
+    path.write_text("a: [\n")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(str(path))
+
+
+def test_overrides_do_not_touch_the_tree_they_come_from() -> None:
+    tree: dict[str, object] = {"a": {"b": 1}}
+    apply_override(tree, "a.c.d=2")
+    assert tree == {"a": {"b": 1, "c": {"d": 2}}}
+
+
+def test_a_dumped_config_validates_to_itself() -> None:
+    config = load_config("demo")
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
