@@ -63,11 +63,13 @@ class RecordWriter:
             "image_ids": self.image_ids,
         }
         path = self.root / INDEX_NAME
-        if path.exists() and _read_plan(path) != plan:
+        before = _read_plan(path) if path.exists() else plan
+        if before != {**plan, "shard_size": before.get("shard_size")}:
             raise SchemaError(
                 f"{path} lists other images or another schema than this stage writes; "
                 "a fingerprint must decide them. Remove the folder to start afresh"
             )
+        self.shard_size = int(before["shard_size"])  # how a resumed stage began, it goes on
         if not path.exists():
             write_atomic(path, seal(plan))
 

@@ -47,8 +47,12 @@ class Config(StageConfig):
     )
     gamma: float = Field(0.5, ge=0, le=1)
     pointwise: bool = Field(False, description="PW_p of Table 3: no self-diversity")
+    # By the letter (1.0) the entropy's reward keeps every score low: no class probability above about
+    # 0.6 (20 classes) to 0.75 (5) is worth its loss. 300 steps on voc-animals with true masks, AP50 / AP75 /
+    # median best score / detections an image: 1.0: .585 / .207 / .43 / 40; 0.2: .606 / .256 / .64 / 10;
+    # no self-diversity: .638 / .253 / .72 / 9.
     self_diversity_scale: float = Field(
-        1.0, ge=0, le=1, description="factor on the self-diversity; 1: eq. 21 by the letter"
+        0.2, ge=0, le=1, description="factor on the self-diversity; 1: eq. 21 by the letter"
     )
     steps: int = Field(1200, ge=1, description="of outer iteration 1")
     later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")

@@ -55,6 +55,7 @@ class Execution(BaseModel):
     threads: int = Field(
         default=0, ge=0, le=256, description="torch threads; 0: OMP_NUM_THREADS, else one a core"
     )
+    shard_images: int = Field(default=64, ge=1, le=4096, description="images a shard: what a kill can cost")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
 
     def torch_device(self) -> torch.device:

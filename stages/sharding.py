@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from data_contracts.errors import WorkerDiedError
-from data_contracts.records import SHARD_SIZE, RecordWriter
+from data_contracts.records import RecordWriter
 from data_contracts.schemas import Schema
 from stages.base import StageContext
 from stages.machine import peak_memory
@@ -31,7 +31,7 @@ def write_records(
     image_ids: Sequence[str],
     compute: ComputeShard,
     workers: int = 1,
-    shard_size: int = SHARD_SIZE,
+    shard_size: int | None = None,
 ) -> RecordWriter:
     """Write one record for each image id, shard by shard; shards already committed are kept.
 
@@ -39,13 +39,13 @@ def write_records(
         compute: image ids -> their records, in order. With `workers` > 1 it is pickled to worker processes
             (spawned, one torch thread each), so it must be a top-level callable object; a worker then gets
             small batches of ids, and the parent alone writes. It is sent to each worker once.
-        shard_size: images a shard.
+        shard_size: images a shard; default execution.shard_images. A stage that is resumed keeps its own.
 
     Raises:
         SchemaError: a record breaks the schema, or there are not as many as ids.
         WorkerDiedError: a worker process was killed.
     """
-    writer = RecordWriter(context.workdir, schema, image_ids, shard_size)
+    writer = RecordWriter(context.workdir, schema, image_ids, shard_size or context.execution.shard_images)
     missing = writer.missing()
     done = len(image_ids) - sum(len(writer.ids_of(s)) for s in missing)
     if done:

@@ -159,9 +159,14 @@ def test_folder_of_another_plan(tmp_path):
     RecordWriter(tmp_path, RAGGED, ["a", "b"])
     with pytest.raises(SchemaError, match="lists other images or another schema"):
         RecordWriter(tmp_path, RAGGED, ["b", "a"])
-    with pytest.raises(SchemaError, match="lists other images or another schema"):
-        RecordWriter(tmp_path, RAGGED, ["a", "b"], shard_size=7)
     assert RecordWriter(tmp_path, RAGGED, ["a", "b"]).missing() == [0]
+
+
+def test_a_resumed_writer_keeps_the_shard_size_it_began_with(tmp_path):
+    RecordWriter(tmp_path, RAGGED, ["a", "b", "c"], shard_size=1)
+    resumed = RecordWriter(tmp_path, RAGGED, ["a", "b", "c"], shard_size=2)
+    assert resumed.shard_size == 1
+    assert resumed.missing() == [0, 1, 2]
 
 
 def test_reading_another_schema_or_version(tmp_path):

@@ -44,7 +44,7 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
         ("conditional.gamma=two", r"conditional\.gamma: .*number.*, got 'two'"),
         ("conditional.k", r"expected dotted\.key=value"),
         ("conditional..k=1", r"expected dotted\.key=value"),
-        ("seed.x=1", r"'seed' is no section but"),
+        ("conditional.k.x=1", r"'conditional\.k' is no section but 5"),
         ("data.root=[", r"the value is not YAML"),
         ("outer_iterations=0", r"outer_iterations: .*got 0"),
         ("conditional.learning_rate=.nan", r"conditional\.learning_rate: .*got nan"),

@@ -263,6 +263,6 @@ def test_a_missing_backbone_is_an_error_before_training(
     settings = replace(SETTINGS, pretrained=str(tmp_path / "nowhere.pth"))
     with pytest.raises(MissingWeightsError, match=r"no file .*nowhere\.pth"):
         train(tiny_training, synthetic_source, settings, tmp_path / "run")
-    tiny_training.model.backbone = dict(type="DetectoRS_ResNet", depth=18)
+    tiny_training.model.backbone = dict(type="MobileNetV2", out_indices=(2, 4, 6))
     with pytest.raises(MissingWeightsError, match="expected a backbone out of EfficientNetLite0, ResNet"):
         starting_model(tiny_training, ("a",), "imagenet")
