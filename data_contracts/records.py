@@ -56,7 +56,7 @@ class RecordWriter:
         self._remember_plan()
 
     def _remember_plan(self) -> None:
-        plan = {
+        plan: dict[str, Any] = {
             "schema": self.schema.name,
             "schema_version": self.schema.version,
             "shard_size": self.shard_size,

@@ -32,7 +32,7 @@ def evaluate_external(
     t = trained.manifest.outer_iteration
     classes = class_names(runner.artefact("dataset"))
     data = DataConfig(
-        format=data_format,
+        format=data_format,  # type: ignore[arg-type]  # checked above
         root=Path(root),
         train_split=None,
         val_split=split,
