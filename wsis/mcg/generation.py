@@ -17,7 +17,7 @@ from wsis.mcg.hierarchies import Hierarchy, RegionGraph, build_hierarchies, buil
 from wsis.mcg.holes import fill_holes, on_border, touching_pairs
 from wsis.mcg.proposal_set import ProposalSet, make_proposal_set
 from wsis.mcg.ranking import interleave, select_loosening, select_mmr, unlearned_score
-from wsis.mcg.region_contrast import strengthen
+from wsis.mcg.region_contrast import appearance_hierarchy, appearance_histograms, strengthen
 from wsis.mcg.region_tree import LeafTable, RegionTree, border_lengths, build_region_tree, leaf_hashes
 
 
@@ -53,10 +53,15 @@ def generate(
     colours = None if detector.learned else rgb_to_lab(small)
     graph = build_region_graph(contours, config.smoothing, config.max_regions, colours)
     strengths = graph.sums / np.maximum(graph.lengths, 1)
+    histograms = None
     if config.region_contrast > 0 and not detector.learned:
-        strengths = strengthen(small, graph, strengths, config.region_contrast)
+        histograms = appearance_histograms(small, graph.superpixels)
+        strengths = strengthen(graph, strengths, histograms, config.region_contrast)
     hierarchies = build_hierarchies(graph.num_superpixels, graph.edges, strengths, graph.lengths)
-    membership = _propose(graph, hierarchies, config)
+    ucm = hierarchies[-1].saliency
+    if histograms is not None:
+        hierarchies.append(appearance_hierarchy(histograms, graph.edges))
+    membership = _propose(graph, hierarchies, ucm, config)
     total = (strengths.mean(axis=0) * graph.lengths).astype(np.float32)
     return make_proposal_set(
         graph.superpixels,
@@ -67,14 +72,19 @@ def generate(
     )
 
 
-def _propose(graph: RegionGraph, hierarchies: list[Hierarchy], config: MCGConfig) -> NDArray[np.bool_]:
-    """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was."""
+def _propose(
+    graph: RegionGraph, hierarchies: list[Hierarchy], ucm: NDArray[np.float64], config: MCGConfig
+) -> NDArray[np.bool_]:
+    """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was.
+
+    Args: ucm float64 [E], the multiscale contour strength that ranks the candidates of every hierarchy.
+    """
     leaves = LeafTable(
         areas=superpixel_areas(graph.superpixels),
         border=border_lengths(graph.superpixels, graph.num_superpixels),
         edges=graph.edges,
         lengths=graph.lengths.astype(np.float64),
-        strengths=hierarchies[-1].saliency,
+        strengths=ucm,
         hashes=leaf_hashes(graph.num_superpixels),
     )
     trees = [build_region_tree(hierarchy, leaves, config.near_duplicate) for hierarchy in hierarchies]

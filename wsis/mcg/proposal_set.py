@@ -69,7 +69,9 @@ def make_proposal_set(
     if membership.ndim != 2 or membership.shape[1] != count or not len(membership):
         raise InputError(f"membership: expected bool [P >= 1, {count}], got {membership.shape}")
     if scores.shape != (len(membership),) or not ((scores > 0) & (scores <= 1)).all():
-        raise InputError(f"scores: expected [{len(membership)}] in (0, 1], got {scores.shape} {scores[:3]}...")
+        raise InputError(
+            f"scores: expected [{len(membership)}] in (0, 1], got {scores.shape} {scores[:3]}..."
+        )
     empty = ~membership.any(axis=1)
     if empty.any():
         raise InputError(f"membership: expected no empty proposal, got row {int(np.argmax(empty))} empty")

@@ -95,7 +95,11 @@ def _accept(
 
 
 def select_mmr(
-    membership: NDArray[np.bool_], scores: NDArray[np.floating], areas: NDArray[np.int64], theta: float, count: int
+    membership: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    areas: NDArray[np.int64],
+    theta: float,
+    count: int,
 ) -> NDArray[np.int64]:
     """Maximal marginal relevance: next is the largest theta * score - (1 - theta) * (max IoU with chosen).
 

@@ -193,7 +193,9 @@ def _boundary_sums(
     low, high = keys // nodes, keys % nodes
     siblings = parents[low] == parents[high]
     results = []
-    for leaf_values, pair_values in zip((leaves.lengths, leaves.lengths * leaves.strengths), values, strict=True):
+    for leaf_values, pair_values in zip(
+        (leaves.lengths, leaves.lengths * leaves.strengths), values, strict=True
+    ):
         total = np.zeros(nodes)
         for side in (0, 1):
             total[:count] += np.bincount(leaves.edges[:, side], weights=leaf_values, minlength=count)
