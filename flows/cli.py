@@ -19,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
+
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="folder or fsspec URL [default: $WSIS_STORE, else ./runs]")
 ]
@@ -31,23 +33,37 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 @app.command()
 def run(
     config: Annotated[
-        str, typer.Argument(help="a shipped configuration (see `wsis configs`) or a YAML file")
-    ],
+        str | None,
+        typer.Argument(
+            help="a shipped configuration (see `wsis configs`) or a YAML file [default: the run's]"
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="name of the run [default: the configuration's]")
     ] = None,
     overrides: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Run all stages through the outer iterations; what is intact in the store is reused."""
-    from flows.config import load_config
+    """Run all stages through the outer iterations; what is intact in the store is reused.
+
+    Without CONFIG the run --name goes on as it was configured, `wsis stage --set` included.
+    """
+    from data_contracts.runs import load_run
+    from flows.config import build_config, load_config
     from flows.runner import Runner
     from reporting.results import results_of
     from reporting.tables import results_table
 
-    loaded = load_config(config, overrides or ())
     opened = Store(store)
-    run_name = name or Path(config).stem
+    if config is not None:
+        loaded = load_config(config, overrides or ())
+        run_name = name or Path(config).stem
+    elif name is not None:
+        record = load_run(opened, name)
+        loaded = build_config(record.config, f"run {name}", overrides or ())
+        run_name, config = name, record.config_name
+    else:
+        raise ConfigError("wsis run: expected CONFIG, or --name of a run that is to go on, got neither")
     runner = Runner(opened, run_name, loaded, config_name=config)
     runner.run()
     print(results_table(results_of(opened, runner.record)))
@@ -203,14 +219,17 @@ def main() -> None:
     # A scheduler's SIGTERM ends a run like Ctrl-C: the run record says so and work folders stay.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without standalone mode typer gives back the code of an Exit, and 130 for Ctrl-C, instead of leaving.
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            sys.exit(code)
     except (KeyboardInterrupt, typer.Abort):
         print(
             "\ninterrupted; what is committed is kept: the same command goes on from there", file=sys.stderr
         )
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -220,7 +239,8 @@ def main() -> None:
     except Exception as error:
         if getattr(error, "format_message", None) is None:
             raise
-        print(f"error: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
+        if message := error.format_message():  # type: ignore[attr-defined]
+            print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 

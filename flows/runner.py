@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from data_contracts.errors import ConfigError, ContractError
-from data_contracts.runs import RunEntry, RunRecord, check_run_name, list_runs, load_run, now, save_run
+from data_contracts.errors import ArtefactMissingError, ConfigError, ContractError, CorruptArtefactError
+from data_contracts.runs import RunEntry, RunRecord, check_run_name, load_run, now, save_run
 from data_contracts.store import Artefact, Store
 from flows.config import RunConfig, build_config
 from flows.plan import Node, missing_inputs, plan, select
@@ -42,19 +42,24 @@ class Runner:
     ) -> None:
         self.store, self.progress = store, progress or Progress()
         check_run_name(name)
-        if name in list_runs(store):
-            self.record = load_run(store, name)
-            if config is not None:
-                self.record.config = config.model_dump(mode="json")
-                self.record.config_name = config_name or self.record.config_name
-        elif config is None:
-            self.record = load_run(store, name)
-        else:
-            self.record = RunRecord(
-                name=name, config_name=config_name, config=config.model_dump(mode="json"), created=now()
-            )
+        self.record = self._record(name, config, config_name)
         self.config = config or build_config(self.record.config, f"run {name}")
         self._opened: dict[str, Artefact] = {}
+
+    def _record(self, name: str, config: RunConfig | None, config_name: str) -> RunRecord:
+        """The run's record, of `config` if there is one. A damaged record is then made anew: it is an index."""
+        try:
+            record = load_run(self.store, name)
+        except (ArtefactMissingError, CorruptArtefactError) as error:
+            if config is None:
+                raise
+            if isinstance(error, CorruptArtefactError):
+                self.progress.log(f"{error}; it is written anew, the artefacts are found again")
+            record = RunRecord(name=name, config_name=config_name, config={}, created=now())
+        if config is not None:
+            record.config = config.model_dump(mode="json")
+            record.config_name = config_name or record.config_name
+        return record
 
     def run(
         self, wrap: Execute = _plainly, after: Callable[[Node, Outcome], None] | None = None

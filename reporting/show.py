@@ -17,11 +17,15 @@ def runs_text(store: Store) -> str:
     """One line a run."""
     lines = []
     for name in list_runs(store):
-        record = load_run(store, name)
-        error = f"  ({record.error})" if record.error and record.status == "failed" else ""
+        try:
+            record = load_run(store, name)
+        except ContractError as error:
+            lines.append(f"{name:24s} damaged: {error}")
+            continue
+        why = f"  ({record.error})" if record.error and record.status == "failed" else ""
         lines.append(
             f"{name:24s} {record.status:10s} {len(record.entries):3d} artefacts  {record.created}  "
-            f"{record.config_name}{error}"
+            f"{record.config_name}{why}"
         )
     return "\n".join(lines) or f"no runs in {store.location}"
 

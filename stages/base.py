@@ -197,7 +197,8 @@ def _run(
     timing_file = context.workdir / _TIMING
     before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
     wall, cpu = time.monotonic(), cpu_seconds()
-    context.log("starts" if not timing_file.exists() else "goes on from what an earlier try left")
+    left = any(context.workdir.iterdir())  # a killed process had no time to write its timing
+    context.log("goes on from what an earlier try left" if left else "starts")
     try:
         with full_disk_named(context.workdir):
             stage.run(inputs, config, context)

@@ -3,5 +3,6 @@
 from wsis.mcg.config import MCGConfig
 from wsis.mcg.generation import generate
 from wsis.mcg.proposal_set import ProposalSet
+from wsis.mcg.published import import_cob, import_mcg
 
-__all__ = ["MCGConfig", "ProposalSet", "generate"]
+__all__ = ["MCGConfig", "ProposalSet", "generate", "import_cob", "import_mcg"]

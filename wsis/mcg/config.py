@@ -40,7 +40,7 @@ class MCGConfig:
     smoothing: float = 0.8
     max_regions: int = 600
     num_proposals: int = 1000
-    tuples_per_list: int = 600
+    tuples_per_list: int = 300
     max_tuple: int = 4
     near_duplicate: float = 0.05
     selection: Literal["loosening", "mmr"] = "loosening"

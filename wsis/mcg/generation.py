@@ -52,7 +52,7 @@ def generate(
     contours = np.stack([detector(small, scale) for scale in config.scales])
     colours = None if detector.learned else rgb_to_lab(small)
     graph = build_region_graph(contours, config.smoothing, config.max_regions, colours)
-    strengths = graph.sums / np.maximum(graph.lengths, 1)
+    strengths: NDArray[np.floating] = graph.sums / np.maximum(graph.lengths, 1)
     histograms = None
     if config.region_contrast > 0 and not detector.learned:
         histograms = appearance_histograms(small, graph.superpixels)

@@ -14,16 +14,50 @@ from wsis.mcg.grouping import Candidates
 _BLOCK = 128
 
 
-def unlearned_score(candidates: Candidates, image_area: int) -> NDArray[np.float64]:
+def objectness(
+    area_share: NDArray[np.floating],
+    boundary_length: NDArray[np.floating],
+    boundary_strength: NDArray[np.floating],
+    border: NDArray[np.floating] | NDArray[np.integer],
+) -> NDArray[np.float64]:
     """sqrt(a) (1 - a) * mean contour strength along the boundary * (1 - share of it on the image border).
 
-    a is the area as a share of the image. Nothing is trained; the whole image scores 0.
+    Nothing is trained; the whole image scores 0.
+
+    Args (all [n]): area_share a in (0, 1]; boundary_length without the image border; boundary_strength, the
+    contour sum along it; border, the length on the image border.
     """
-    share = candidates.area / image_area
-    inner = np.maximum(candidates.boundary_length, 1)
-    outside = candidates.border / np.maximum(candidates.boundary_length + candidates.border, 1)
-    mean_strength = candidates.boundary_strength / inner
-    return np.sqrt(share) * (1 - share) * mean_strength * (1 - outside)
+    mean_strength = boundary_strength / np.maximum(boundary_length, 1)
+    outside = border / np.maximum(boundary_length + border, 1)
+    return np.sqrt(area_share) * (1 - area_share) * mean_strength * (1 - outside)
+
+
+def unlearned_score(candidates: Candidates, image_area: int) -> NDArray[np.float64]:
+    """:func:`objectness` of the candidates of one list."""
+    return objectness(
+        candidates.area / image_area,
+        candidates.boundary_length,
+        candidates.boundary_strength,
+        candidates.border,
+    )
+
+
+def unlearned_score_of_sets(
+    membership: NDArray[np.bool_],
+    areas: NDArray[np.int64],
+    border: NDArray[np.int64],
+    graph: tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.floating]],
+) -> NDArray[np.float64]:
+    """:func:`objectness` of any sets of superpixels [P, S], e.g. imported ones.
+
+    Args: areas int64 [S] pixels; border int64 [S] sides on the image border; graph: edges [E, 2], contour sums
+    and lengths [E], see :func:`wsis.masks.superpixels.adjacency`.
+    """
+    edges, sums, lengths = graph
+    cut = membership[:, edges[:, 0]] ^ membership[:, edges[:, 1]]
+    along = areas_of(cut, np.stack([lengths, sums], axis=1).astype(np.float64))
+    share = areas_of(membership, areas) / areas.sum()
+    return objectness(share, along[:, 0], along[:, 1], areas_of(membership, border))
 
 
 def interleave(scores: Sequence[NDArray[np.floating]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -37,7 +37,7 @@ def _soft_histogram(
     cell = superpixels.ravel().astype(np.int64) * _BINS + bin_
     size = count * _BINS
     both = np.bincount(cell, 1 - upper, size) + np.bincount(cell + 1, upper, size)
-    return both.reshape(count, _BINS)
+    return both.astype(np.float64).reshape(count, _BINS)
 
 
 def appearance_histograms(image: NDArray[np.uint8], superpixels: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -107,6 +107,7 @@ def train(
     """
     final = workdir / WEIGHTS_NAME
     if final.exists():
+        _remove_scratch(workdir)  # it was killed after its last file
         return final
     device = checked_device(settings.device)
     _check_precision(settings, device)
@@ -119,9 +120,13 @@ def train(
     curve = next(hook for hook in runner.hooks if isinstance(hook, LossCurveHook)).curve
     _write_text(workdir / CURVE_NAME, json.dumps(curve, indent=1, allow_nan=False))
     write_checkpoint(final, weights_checkpoint(_final_state(runner), source.classes))
+    _remove_scratch(workdir)
+    return final
+
+
+def _remove_scratch(workdir: Path) -> None:
     (workdir / CHECKPOINT_NAME).unlink(missing_ok=True)
     shutil.rmtree(workdir / _RUNNER_FOLDER, ignore_errors=True)
-    return final
 
 
 def _check_precision(settings: TrainSettings, device: torch.device) -> None:

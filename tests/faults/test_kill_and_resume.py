@@ -1,0 +1,176 @@
+"""`wsis run` killed in the middle of its stages, one after the other: the end is that of a run never killed."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.tiny_run import RUN, TINY, Process, done, fingerprints, record_of, wsis
+
+pytestmark = pytest.mark.timeout(600)
+
+# Node, what lies in its work folder when it is half done, how the process is ended, and settings that change
+# where and not what is computed.
+CHECKPOINT, MMDET, SHARD = "checkpoint.pt", "checkpoint.pth", "shard-00000.zarr"
+KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+INTERRUPTIONS = [
+    ("prm_classifier", CHECKPOINT, KILL, ()),
+    ("proposals", SHARD, KILL, ("execution.workers=2",)),
+    ("prm_seeds", SHARD, KILL, ()),
+    ("prm_baseline", SHARD, TERM, ()),
+    ("conditional@1", CHECKPOINT, KILL, ()),
+    ("pseudo_labels@1", SHARD, KILL, ()),
+    ("prediction@1", MMDET, KILL, ("prediction.data_workers=1",)),
+    ("predictions.train@1", SHARD, KILL, ()),
+    ("conditional@2", CHECKPOINT, INT, ()),
+]
+RESUMED = {SHARD: "images are there already", CHECKPOINT: "resumes at step", MMDET: ""}
+
+
+class Interrupted:
+    """A run that is ended again and again, each time in the middle of a later stage."""
+
+    def __init__(self, store: Path, logs: Path, expected: dict[str, str]) -> None:
+        self.store, self.logs, self.expected = store, logs, expected
+        self.codes: dict[str, int] = {}
+        self.texts: dict[str, str] = {}
+        self.statuses: dict[str, str] = {}
+        self.left: dict[str, set[str]] = {}
+
+    def start(self, name: str, *settings: str) -> Process:
+        overrides = [x for s in settings for x in ("--set", s)]
+        return Process(self.logs / f"{name}.log", "run", TINY, "--store", self.store, *overrides)
+
+    def interrupt(self, key: str, sign: str, number: int, settings: tuple[str, ...]) -> None:
+        stage, fingerprint = self.expected[key].split("/")
+        work = self.store / stage / ".work" / fingerprint
+        for _ in range(5):
+            process = self.start(key, *settings)
+            try:
+                process.wait_for((work / sign).exists)
+                code = process.end(number)
+            finally:
+                process.close()
+            self.texts[key] = self.texts.get(key, "") + process.text
+            if (work / sign).exists():
+                break
+            # The machine was so busy that the signal came after the commit: once more.
+            assert code in (0, 130, -signal.SIGKILL), f"{key}: code {code}:\n{process.text[-3000:]}"
+            shutil.rmtree(self.store / stage / fingerprint)
+        self.codes[key] = code
+        self.statuses[key] = record_of(self.store).status
+        self.left[key] = {p.name for p in work.iterdir()}
+
+    def finish(self) -> None:
+        process = self.start("end")
+        try:
+            done(process.result())
+        finally:
+            process.close()
+        self.texts["end"] = process.text
+
+
+@pytest.fixture(scope="module")
+def interrupted(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupted]:
+    folder = tmp_path_factory.mktemp("interrupted")
+    it = Interrupted(folder / "store", folder, fingerprints(tiny_store))
+    for key, sign, number, settings in INTERRUPTIONS:
+        it.interrupt(key, sign, number, settings)
+    it.finish()
+    yield it
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("key", "sign", "number", "settings"), INTERRUPTIONS, ids=lambda x: str(x))
+def test_it_was_ended_in_the_middle(interrupted: Interrupted, key, sign, number, settings) -> None:
+    """With what was half done left in place, and the next process going on from there."""
+    assert sign in interrupted.left[key]
+    assert "manifest.json" not in interrupted.left[key]
+    keys = [k for k, *_ in INTERRUPTIONS]
+    following = [*keys, "end"][keys.index(key) + 1]
+    title = key.split(".")[0] + ("@" + key.split("@")[1] if "@" in key else "")
+    lines = [x for x in interrupted.texts[following].splitlines() if f" {title}: " in x]
+    assert any("goes on from what an earlier try left" in x for x in lines), lines
+    assert any(RESUMED[sign] in x for x in lines), lines
+
+
+@pytest.mark.parametrize("key", [k for k, _, number, _ in INTERRUPTIONS if number == KILL])
+def test_a_killed_process_says_nothing_more(interrupted: Interrupted, key: str) -> None:
+    assert interrupted.codes[key] == -signal.SIGKILL
+    assert "interrupted" not in interrupted.texts[key]
+
+
+@pytest.mark.parametrize("key", [k for k, _, number, _ in INTERRUPTIONS if number != KILL])
+def test_sigterm_and_ctrl_c_end_with_130_and_a_message(interrupted: Interrupted, key: str) -> None:
+    assert interrupted.codes[key] == 130
+    text = interrupted.texts[key]
+    assert "interrupted; what is committed is kept: the same command goes on from there" in text
+    assert "Traceback" not in text
+    assert interrupted.statuses[key] == "failed"
+
+
+def test_the_last_process_completes_and_reuses(interrupted: Interrupted) -> None:
+    record = record_of(interrupted.store)
+    assert (record.status, record.error) == ("completed", None)
+    reused = [key for key, entry in record.entries.items() if entry.reused]
+    last = INTERRUPTIONS[-1][0]
+    assert reused == list(record.entries)[: list(record.entries).index(last)]
+
+
+def test_same_fingerprints_and_results(interrupted: Interrupted, tiny_store: Path) -> None:
+    assert fingerprints(interrupted.store) == fingerprints(tiny_store)
+    rows = [
+        json.loads(done(wsis("results", RUN, "--json", "--store", s)).out)
+        for s in (interrupted.store, tiny_store)
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 5
+
+
+def files_of(store: Path, artefact: str) -> dict[str, bytes]:
+    folder = store / artefact
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != "manifest.json"
+    }
+
+
+def test_same_bytes(interrupted: Interrupted, tiny_store: Path) -> None:
+    """Weights, curves, records, metrics: every file of every artefact."""
+    for key, artefact in fingerprints(tiny_store).items():
+        got, expected = files_of(interrupted.store, artefact), files_of(tiny_store, artefact)
+        assert set(got) == set(expected), key
+        assert [n for n in got if got[n] != expected[n]] == [], key
+
+
+def times_apart(store: Path, artefact: str) -> dict[str, object]:
+    tree = json.loads((store / artefact / "manifest.json").read_text())
+    costs = ("wall_seconds", "cpu_seconds", "peak_memory_bytes", "created", "checksum")
+    return {k: v for k, v in tree.items() if k not in costs}
+
+
+def test_same_manifests_but_for_what_it_cost(interrupted: Interrupted, tiny_store: Path) -> None:
+    for key, artefact in fingerprints(tiny_store).items():
+        assert times_apart(interrupted.store, artefact) == times_apart(tiny_store, artefact), key
+
+
+def test_nothing_is_left_over(interrupted: Interrupted, tiny_store: Path) -> None:
+    """No artefact that no run names, no half-done work."""
+    named = set(fingerprints(tiny_store).values())
+    store = interrupted.store
+    found = {f"{p.parent.parent.name}/{p.parent.name}" for p in store.glob("*/*/manifest.json")}
+    assert found == named
+    assert [p for p in store.glob("*/.work/*") if p.suffix != ".lock"] == []
+    assert done(wsis("verify", "--store", store)).out.startswith(f"{len(named)} artefacts checked, 0 problem")
+
+
+def test_wait_sees_a_process_that_ends_too_early(tmp_path: Path) -> None:
+    """The harness itself: no endless wait when the command cannot start."""
+    process = Process(tmp_path / "log", "run", tmp_path / "absent.yaml")
+    never: Callable[[], bool] = lambda: False  # noqa: E731
+    process.wait_for(never)
+    assert process.result().code == 2

@@ -1,0 +1,178 @@
+"""The stage `proposals` on a small data set: generated, imported, several processes, what it refuses."""
+
+import io
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from data_contracts.errors import DataError
+from data_contracts.records import RecordReader, RecordWriter
+from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
+from stages import proposals
+from stages.base import Execution, StageContext
+from stages.progress import Progress
+from wsis.errors import UnsupportedOpError
+from wsis.masks.superpixels import proposal_masks, unpack_membership
+
+SIZES = {"a": (40, 60), "b": (1, 1), "c": (64, 48), "d": (8, 200), "e": (30, 30), "f": (50, 50)}
+SMALL = {"max_side": 64, "max_regions": 60, "num_proposals": 40}
+
+
+def picture(name):
+    height, width = SIZES[name]
+    rng = np.random.default_rng(height)
+    pixels = rng.integers(60, 90, (height, width, 3), dtype=np.uint8)
+    pixels[height // 4 : height // 2 + 1, width // 4 : width // 2 + 1] += 100
+    return pixels
+
+
+class Dataset:
+    """What a stage sees of an artefact."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def records(self, schema):
+        return RecordReader(self.root, schema)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    root = tmp_path / "dataset"
+    root.mkdir()
+    records = []
+    for index, (name, size) in enumerate(SIZES.items()):
+        stream = io.BytesIO()
+        Image.fromarray(picture(name)).save(stream, "PNG")
+        records.append(
+            {
+                "split": text_to_array("train" if index < 4 else "val"),
+                "file_name": text_to_array(f"{name}.png"),
+                "encoded": np.frombuffer(stream.getvalue(), np.uint8),
+                "size": np.array(size, np.int32),
+                "labels": np.array([1], np.int32),
+                "boxes": np.zeros((0, 4), np.float32),
+                "box_labels": np.zeros(0, np.int32),
+            }
+        )
+    RecordWriter(root, DATASET, list(SIZES)).write(0, records)
+    return Dataset(root)
+
+
+def run(dataset, workdir, workers=1, **settings):
+    workdir.mkdir()
+    config = proposals.Config(**settings)
+    context = StageContext(workdir, 0, None, Execution(workers=workers), Progress(quiet=True), "proposals")
+    proposals.run({"dataset": dataset}, config, context)
+    return RecordReader(workdir, PROPOSALS), context.counts
+
+
+def test_every_image_of_both_splits_gets_proposals(dataset, tmp_path):
+    records, counts = run(dataset, tmp_path / "one", **SMALL)
+    assert records.ids == list(SIZES)
+    for name, one in records:
+        assert tuple(one["size"]) == SIZES[name]
+        count = int(one["num_superpixels"][0])
+        membership = unpack_membership(one["membership_bits"], count)
+        masks = proposal_masks(one["superpixels"], membership, SIZES[name])
+        assert masks.any((1, 2)).all() and masks.all((1, 2)).any()
+        assert len(masks) == len(one["scores"]) == len(one["boxes"]) == len(one["areas"]) <= 40
+        assert count == one["superpixels"].max() + 1 <= 60
+    assert counts["images"] == 6 and counts["images_with_one_proposal"] == 1  # the image of one pixel
+    assert counts["proposals"] == sum(len(one["scores"]) for _, one in records)
+
+    other, other_counts = run(dataset, tmp_path / "two", workers=2, **SMALL)
+    assert other_counts == counts
+    for name, one in records:
+        for field, value in other[name].items():
+            np.testing.assert_array_equal(value, one[field], err_msg=f"{name} {field}")
+
+
+def write_mat(folder, name, **changes):
+    height, width = SIZES[name]
+    superpixels = np.arange(1, height * width + 1, dtype=np.uint16).reshape(height, width)
+    if superpixels.size > 4:
+        superpixels = (np.arange(width)[None] * 4 // width + np.ones((height, 1))).astype(np.uint16)
+    labels = np.empty((2, 1), object)
+    labels[0, 0], labels[1, 0] = (
+        np.array([[1]], np.uint16),
+        np.arange(1, superpixels.max() + 1, dtype=np.uint16),
+    )
+    variables = {"superpixels": superpixels, "labels": labels, "scores": np.array([0.2, 0.7])} | changes
+    scipy.io.savemat(folder / f"{name}.mat", variables)
+
+
+def test_imported_files_by_image_id(dataset, tmp_path):
+    folder = tmp_path / "mat"
+    folder.mkdir()
+    for name in SIZES:
+        write_mat(folder, name)
+    records, counts = run(dataset, tmp_path / "out", source="mcg_mat", folder=folder, ranking="file")
+    assert counts["proposals"] == 12
+    one = records["a"]
+    assert unpack_membership(one["membership_bits"], 4).tolist() == [[True] * 4, [True, False, False, False]]
+    assert one["boxes"].tolist() == [[0, 0, 60, 40], [0, 0, 15, 40]]
+
+    (folder / "c.mat").unlink()
+    (folder / "e.mat").unlink()
+    with pytest.raises(DataError, match=r"2 problems(.|\n)*image c: the file .*c\.mat is missing"):
+        run(dataset, tmp_path / "missing", source="mcg_mat", folder=folder)
+    write_mat(folder, "c")
+    write_mat(folder, "e", superpixels=np.ones((3, 3)))
+    with pytest.raises(
+        DataError, match=r"image e: .*e\.mat: superpixels: expected the image's size \(30, 30\)"
+    ):
+        run(dataset, tmp_path / "wrong", source="mcg_mat", folder=folder)
+
+
+def test_content_of_imported_files_decides_the_digest(tmp_path):
+    for folder in (tmp_path / "x", tmp_path / "y"):
+        folder.mkdir()
+        write_mat(folder, "a")
+    one, other = (
+        proposals.Config(source="mcg_mat", folder=tmp_path / "x"),
+        proposals.Config(source="mcg_mat", folder=tmp_path / "y"),
+    )
+    (tmp_path / "y" / "a.mat").write_bytes((tmp_path / "x" / "a.mat").read_bytes())
+    assert proposals.content_digest(one) == proposals.content_digest(other)
+    assert one.identity() == other.identity()  # where the files lie changes no result
+    write_mat(tmp_path / "y", "a", scores=np.array([0.3, 0.7]))
+    assert proposals.content_digest(one) != proposals.content_digest(other)
+    with pytest.raises(DataError, match="expected a folder"):
+        proposals.content_digest(proposals.Config(source="cob_mat", folder=tmp_path / "none"))
+
+
+def test_lineage_says_what_supervised_it(tmp_path):
+    lineage = proposals.STAGE.supervision
+    assert lineage(proposals.Config()) == ("contours: none: Lab gradient",)
+    imported = lineage(proposals.Config(source="mcg_mat", folder=tmp_path, ranking="file"))
+    assert any("VOC masks" in source for source in imported)
+    unlearned = lineage(proposals.Config(source="mcg_mat", folder=tmp_path))
+    assert not any("VOC" in source for source in unlearned) and "BSDS500" in unlearned[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"source": "mcg_mat"}, "folder: expected the folder"),
+        ({"folder": "somewhere"}, "folder: expected None for source generate"),
+        ({"contour": "structured_forests"}, "contour_model: expected a model file"),
+        ({"max_side": 8}, "greater than or equal to 16"),
+        ({"source": "sam"}, "mcg_mat"),
+        ({"sides": 8}, "Extra inputs"),
+    ],
+)
+def test_bad_settings_are_named(settings, match):
+    with pytest.raises(ValueError, match=match):
+        proposals.Config(**settings)
+
+
+def test_absent_detector_is_found_before_the_run(tmp_path, monkeypatch):
+    import cv2
+
+    monkeypatch.delattr(cv2, "ximgproc", raising=False)
+    config = proposals.Config(contour="structured_forests", contour_model=tmp_path / "m")
+    with pytest.raises(UnsupportedOpError, match="ximgproc"):
+        proposals.STAGE.check(config)
