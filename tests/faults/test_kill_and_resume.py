@@ -1,6 +1,7 @@
 """`wsis run` killed in the middle of its stages, one after the other: the end is that of a run never killed."""
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -91,7 +92,7 @@ def test_it_was_ended_in_the_middle(interrupted: Interrupted, key, sign, number,
     assert "manifest.json" not in interrupted.left[key]
     keys = [k for k, *_ in INTERRUPTIONS]
     following = [*keys, "end"][keys.index(key) + 1]
-    title = key.split(".")[0] + ("@" + key.split("@")[1] if "@" in key else "")
+    title = re.sub(r"\.\w+", "", key)  # predictions.train@1 logs as predictions@1
     lines = [x for x in interrupted.texts[following].splitlines() if f" {title}: " in x]
     assert any("goes on from what an earlier try left" in x for x in lines), lines
     assert any(RESUMED[sign] in x for x in lines), lines
