@@ -66,7 +66,7 @@ class Config(StageConfig):
     frozen_blocks: int = Field(3, ge=0, le=64)
     batch_norm: BatchNormMode = "frozen"
     image_size: int = Field(256, ge=32, le=2048, description="longer side of the network input")
-    pooling: Pooling = "root"
+    pooling: Pooling = "image"
     background_margin: float = Field(
         1.0, ge=0, description="initial cost of ground inside a proposal; 0 leaves it out"
     )
@@ -74,7 +74,7 @@ class Config(StageConfig):
         4.0,
         description="initial constant score of the background; above 3 epsilon for U+P+H, about 2 without H",
     )
-    temperature: float = Field(5.0, gt=0, description="initial scale of the scores, then learned")
+    temperature: float = Field(30.0, gt=0, description="initial scale of the scores, then learned")
     noise_grid: int = Field(4, ge=0, le=256, description="cells a side; 0: independent noise at every pixel")
     noise_scale: float = Field(1.0, ge=0)
     max_proposals: int = Field(

@@ -160,9 +160,16 @@ class VocSource(FolderSource):
     ) -> TruthRecord:
         numbers = {name: i for i, name in enumerate(self.classes, start=1)}
         names = self._palette()
+        declared = {item.name for item in entry.declared.objects}
         kept = {}
         for instance, category in categories.items():
             name = names.get(category, f"index {category}")
+            if category in names and name not in declared and name not in VOC_CLASSES:
+                raise DataError(
+                    f"{where}: instance {instance} of image {entry.declared.image_id}: class index {category} "
+                    f"means {name!r} here, but the annotation has {', '.join(sorted(declared)) or 'no object'}. "
+                    "Class indices are VOC's own 1..20 or, for other classes, numbers in the order of data.classes"
+                )
             if name in numbers:
                 kept[instance] = numbers[name]
             elif self.options.on_unknown_class == "error":

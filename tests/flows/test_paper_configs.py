@@ -64,7 +64,8 @@ def test_smoke_pass(name: str, voc_root: Path, tmp_path: Path) -> None:
 
 
 def test_without_sbd_trainaug_is_refused_at_once(voc_root: Path, tmp_path: Path) -> None:
-    config = load_config("voc2012_image", [f"data.root={voc_root}", "prm_classifier.pretrained=null"])
+    no_weights = ["prm_classifier.pretrained=null", "prediction.pretrained=null"]
+    config = load_config("voc2012_image", [f"data.root={voc_root}", *no_weights])
     with pytest.raises(DataError, match="sbd"):
         Runner(Store(tmp_path), "paper", config, progress=Progress(quiet=True)).run()
 
@@ -73,6 +74,6 @@ def test_missing_backbone_weights_stop_a_run_before_any_stage(voc_root: Path, tm
     missing = tmp_path / "resnet50.pth"
     overrides = [*SMALL, f"data.root={voc_root}", f"prm_classifier.pretrained={missing}"]
     runner = Runner(Store(tmp_path / "store"), "paper", load_config("voc2012_image", overrides))
-    with pytest.raises(MissingWeightsError, match="resnet50.pth"):
+    with pytest.raises(MissingWeightsError, match=r"resnet50\.pth"):
         runner.run()
     assert not (tmp_path / "store" / "dataset").exists()

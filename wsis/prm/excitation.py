@@ -101,6 +101,8 @@ class FoldedConvolution:
 
 @dataclass
 class Residual:
+    """A residual block: the signal passes down both sides and is summed."""
+
     branch: "list[Layer]"
     shortcut: "list[Layer]"
 

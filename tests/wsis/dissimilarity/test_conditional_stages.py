@@ -27,6 +27,7 @@ CONFIG = conditional.Config(
     pretrain_epochs=30,
     epochs=2,
     learning_rate=1e-3,
+    temperature=10.0,
     warmup_steps=2,
 )
 
