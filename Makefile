@@ -5,9 +5,10 @@ STAMP := $(VENV)/.installed-dev
 WSIS := $(VENV)/bin/wsis
 STORE ?= runs
 
-.PHONY: demo test lint install clean-demo
+.PHONY: demo test lint install
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo 'installing into $(VENV): some minutes'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt torch
 	$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

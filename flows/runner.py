@@ -83,6 +83,9 @@ class Runner:
                 outcome = self._execute(node, wrap)
                 if after is not None:
                     after(node, outcome)
+        except KeyboardInterrupt:
+            self._status("failed", "interrupted")
+            raise
         except BaseException as error:
             self._status("failed", f"{type(error).__name__}: {error}")
             raise

@@ -38,7 +38,7 @@ class Interrupted:
         self.store, self.logs, self.expected = store, logs, expected
         self.codes: dict[str, int] = {}
         self.texts: dict[str, str] = {}
-        self.statuses: dict[str, str] = {}
+        self.statuses: dict[str, tuple[str, str | None]] = {}
         self.left: dict[str, set[str]] = {}
 
     def start(self, name: str, *settings: str) -> Process:
@@ -62,7 +62,8 @@ class Interrupted:
             assert code in (0, 130, -signal.SIGKILL), f"{key}: code {code}:\n{process.text[-3000:]}"
             shutil.rmtree(self.store / stage / fingerprint)
         self.codes[key] = code
-        self.statuses[key] = record_of(self.store).status
+        record = record_of(self.store)
+        self.statuses[key] = record.status, record.error
         self.left[key] = {p.name for p in work.iterdir()}
 
     def finish(self) -> None:
@@ -110,7 +111,7 @@ def test_sigterm_and_ctrl_c_end_with_130_and_a_message(interrupted: Interrupted,
     text = interrupted.texts[key]
     assert "interrupted; what is committed is kept: the same command goes on from there" in text
     assert "Traceback" not in text
-    assert interrupted.statuses[key] == "failed"
+    assert interrupted.statuses[key] == ("failed", "interrupted")
 
 
 def test_the_last_process_completes_and_reuses(interrupted: Interrupted) -> None:
@@ -171,7 +172,7 @@ def test_nothing_is_left_over(interrupted: Interrupted, tiny_store: Path) -> Non
 
 def test_wait_sees_a_process_that_ends_too_early(tmp_path: Path) -> None:
     """The harness itself: no endless wait when the command cannot start."""
-    process = Process(tmp_path / "log", "run", tmp_path / "absent.yaml")
+    process = Process(tmp_path / "log", "bogus")
     never: Callable[[], bool] = lambda: False  # noqa: E731
     process.wait_for(never)
     assert process.result().code == 2

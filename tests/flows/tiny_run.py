@@ -24,7 +24,7 @@ from flows.cli import main
 
 TINY = Path(__file__).with_name("tiny.yaml")
 RUN = "tiny"
-COMMAND = [sys.executable, "-W", "error::ResourceWarning", "-m", "flows.cli"]
+COMMAND = [sys.executable, "-m", "flows.cli"]
 
 
 @dataclass(frozen=True)
