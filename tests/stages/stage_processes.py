@@ -15,7 +15,7 @@ TOY_STAGES = Path(__file__).with_name("toy_stages.py")
 
 
 def wait_for(
-    condition: Callable[[], Any], process: subprocess.Popen | None = None, seconds: float = 60.0
+    condition: Callable[[], Any], process: subprocess.Popen | None = None, seconds: float = 240.0
 ) -> Any:
     """What `condition` gives once it is true; fails when the process ends before, or after `seconds`."""
     end = time.monotonic() + seconds
