@@ -37,7 +37,13 @@ from wsis.dissimilarity.sampler import (
 )
 from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.dissimilarity.surrogate import Direction, SurrogateConfig
-from wsis.dissimilarity.targets import Targets, join_targets, select_targets, targets_from_detections
+from wsis.dissimilarity.targets import (
+    Targets,
+    confident_detections,
+    join_targets,
+    select_targets,
+    targets_from_detections,
+)
 from wsis.dissimilarity.task_loss import TaskLossConfig
 from wsis.errors import InputError, WsisError
 from wsis.masks.boxes import box_iou
@@ -106,6 +112,10 @@ class Config(StageConfig):
     seed_target: Literal["prm", "crm_proposal"] = "crm_proposal"
     seed_top: int = Field(1, ge=1, le=100)
     min_detection_score: float = Field(0.05, ge=0, le=1)
+    detection_target: Literal["soft", "confident"] = Field(
+        "confident", description="y_p: class probabilities as they are, or confident detections as one-hot"
+    )
+    confident_score: float = Field(0.5, ge=0, le=1, description="from which a detection is confident")
     undetected: Literal["seeds", "none"] = Field(
         "seeds", description="what stands for an annotated class that the prediction network did not find"
     )
@@ -199,9 +209,14 @@ class _Examples:
             return from_seeds
         found = self.detections[image_id]
         sure = found["scores"] >= self.config.min_detection_score
-        kept = np.isin(found["labels"], record["labels"]) & sure
+        kept = np.flatnonzero(np.isin(found["labels"], record["labels"]) & sure)
+        probabilities = found["class_probabilities"]
+        if self.config.detection_target == "confident":
+            sure_of = (found["labels"][kept], found["scores"][kept], self.config.confident_score)
+            kept = kept[confident_detections(*sure_of)]
+            probabilities = np.eye(probabilities.shape[1], dtype=np.float32)[found["labels"]]
         detected = targets_from_detections(
-            found["class_probabilities"][kept],
+            probabilities[kept],
             found["boxes"][kept],
             found["masks"][kept],
             arrays.superpixels,

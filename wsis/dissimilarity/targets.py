@@ -137,6 +137,27 @@ def targets_from_detections(
     return Targets(probabilities, (means / areas.clamp(min=1)).clamp(0, 1))
 
 
+def confident_detections(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Detections to take at their word: those at `threshold` or above, and the best one of every class.
+
+    A detection's probabilities are spread by its training (self-diversity), so that as soft targets they pull less than
+    the self-diversity of the conditional samples pushes; as one-hot targets they pull like a seed.
+
+    Args:
+        labels: int [N], classes.
+        scores: float [N].
+        threshold: least score.
+
+    Returns:
+        bool [N].
+    """
+    kept = scores >= threshold
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        kept[of_class[np.argmax(scores[of_class])]] = True
+    return kept
+
+
 def _paste_weights(start: Tensor, stop: Tensor, pixels: int, cells: int) -> Tensor:
     """Bilinear weights [N, pixels, cells] that stretch a mask axis over [start, stop), zero outside it.
 

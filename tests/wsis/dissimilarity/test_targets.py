@@ -4,7 +4,12 @@ import torch
 from conditional_cases import random_case
 
 from wsis.dissimilarity.seed_targets import SeedTargetConfig, response_fit, seed_targets
-from wsis.dissimilarity.targets import maps_to_superpixels, targets_from_detections, targets_from_seeds
+from wsis.dissimilarity.targets import (
+    confident_detections,
+    maps_to_superpixels,
+    targets_from_detections,
+    targets_from_seeds,
+)
 from wsis.errors import InputError
 
 
@@ -107,3 +112,11 @@ def test_literal_seeds_no_seeds_and_bad_seeds():
     assert len(seed_targets(*seeds_of(case, np.zeros((0, 3)), responses), SeedTargetConfig())) == 0
     with pytest.raises(InputError, match=r"none for \[2\]"):
         seed_targets(*seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig())
+
+
+def test_confident_detections_are_those_above_the_threshold_and_the_best_of_each_class():
+    labels = np.array([1, 1, 2, 2, 3])
+    scores = np.array([0.9, 0.6, 0.3, 0.4, 0.1], dtype=np.float32)
+    kept = confident_detections(labels, scores, 0.5)
+    assert kept.tolist() == [True, True, False, True, True]
+    assert confident_detections(labels[:0], scores[:0], 0.5).tolist() == []
