@@ -111,7 +111,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The artefact of an executed stage and whether it was there already."""
+    """The artefact of an executed stage, whether it was there already, and what this call spent on it."""
 
     artefact: Artefact
     reused: bool
@@ -155,7 +155,9 @@ def execute(
             _remove_empty(work)
             return Outcome(found, True, 0.0, time.monotonic() - start)
         context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
+        began = time.monotonic()
         timing = _run(stage, config, inputs, context)
+        spent = time.monotonic() - began
         began_commit = time.monotonic()
         if force:
             store.discard(stage.name, identity)
@@ -167,7 +169,7 @@ def execute(
         )
         store.sweep(stage.name, identity)
         overhead = time.monotonic() - began_commit
-    return Outcome(artefact, False, timing["wall"], overhead)
+    return Outcome(artefact, False, spent, overhead)
 
 
 def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Artefact | None:
