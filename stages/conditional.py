@@ -113,7 +113,7 @@ class Config(StageConfig):
     seed_top: int = Field(1, ge=1, le=100)
     min_detection_score: float = Field(0.05, ge=0, le=1)
     detection_target: Literal["soft", "confident"] = Field(
-        "confident", description="y_p: class probabilities as they are, or confident detections as one-hot"
+        "soft", description="y_p: class probabilities as they are, or confident detections as one-hot"
     )
     confident_score: float = Field(0.5, ge=0, le=1, description="from which a detection is confident")
     undetected: Literal["seeds", "none"] = Field(
