@@ -48,7 +48,7 @@ class Interrupted:
     def interrupt(self, key: str, sign: str, number: int, settings: tuple[str, ...]) -> None:
         stage, fingerprint = self.expected[key].split("/")
         work = self.store / stage / ".work" / fingerprint
-        for _ in range(5):
+        for _ in range(12):
             process = self.start(key, *settings)
             try:
                 process.wait_for((work / sign).exists)
