@@ -209,6 +209,12 @@ class PredictionRunner(Runner):
             **kwargs,
         )
 
+    def build_logger(self, log_level: int | str = LOG_LEVEL, *args: Any, **kwargs: Any) -> MMLogger:
+        """A logger without a file: a later `logging` set-up (Prefect's, a worker's) would close the file under
+        it, and the next model built in this process would then fail to write its initialisation to it."""
+        logger: MMLogger = MMLogger.get_instance(self.experiment_name, log_level=log_level)
+        return logger
+
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: torch.nn.Module) -> torch.nn.Module:
         """The model on the device; distributed runs as MMEngine wraps them."""
         if self.distributed:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -238,7 +239,7 @@ def _build_runner(
         default_hooks={"logger": None, "checkpoint": None, "sampler_seed": None, "timer": None},
         custom_hooks=hooks,
         randomness={"seed": settings.seed},
-        experiment_name=f"wsis-{identity[:12]}-{workdir.name}",
+        experiment_name=f"wsis-{uuid.uuid4().hex}",  # MMEngine's registries are by name and by the second
     )
 
 

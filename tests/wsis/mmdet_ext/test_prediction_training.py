@@ -1,6 +1,7 @@
 """Training: exact resume after a stop and after SIGKILL, fine-tuning, and everything it refuses."""
 
 import json
+import logging.config
 import os
 import pickle
 import signal
@@ -88,7 +89,7 @@ train(config, SyntheticSource(), settings, Path(sys.argv[3]), progress=lambda i,
 """
 
 
-def test_a_killed_process_resumes_to_the_same_weights(
+def test_a_killed_process_resumes_to_the_equal(
     tiny_training: Config, synthetic_source: Any, tmp_path: Path
 ) -> None:
     config = tmp_path / "training.py"
@@ -266,3 +267,13 @@ def test_a_missing_backbone_is_an_error_before_training(
     tiny_training.model.backbone = dict(type="MobileNetV2", out_indices=(2, 4, 6))
     with pytest.raises(MissingWeightsError, match="expected a backbone out of EfficientNetLite0, ResNet"):
         starting_model(tiny_training, ("a",), "imagenet")
+
+
+def test_a_second_training_in_one_process_survives_a_logging_setup(
+    tiny_training: Config, synthetic_source: Any, tmp_path: Path
+) -> None:
+    train(tiny_training, synthetic_source, SETTINGS, tmp_path / "first")
+    # What Prefect does when a flow starts: it closes every handler that `logging` knows of.
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    second = train(tiny_training, synthetic_source, SETTINGS, tmp_path / "second")
+    assert _equal(second, tmp_path / "first" / second.name)
