@@ -19,8 +19,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsis.masks.superpixels import iou_with_masks, resize_nearest
+from reporting.proposals import proposal_sheet
+from wsis.masks.superpixels import iou_with_masks
 from wsis.mcg import MCGConfig, ProposalSet, generate
+from wsis.mcg.maps import contour_map
 
 COUNTS = (100, 500, 1000)
 AREAS = (("under 5 %", 0.0, 0.05), ("5-15 %", 0.05, 0.15), ("over 15 %", 0.15, 1.01))
@@ -59,33 +61,6 @@ def report(name: str, best: np.ndarray, share: np.ndarray, seconds: list[float],
         )
 
 
-def preview(image: np.ndarray, proposals: ProposalSet, path: Path) -> None:
-    """Image with superpixels, contour strength on their boundaries, the first eight proposals."""
-    size = (image.shape[0], image.shape[1])
-    labels = resize_nearest(proposals.superpixels, size)
-    strength = np.zeros(int(labels.max() + 1) ** 2, np.float32)
-    a, b = proposals.edges.T.astype(np.int64)
-    count = int(labels.max()) + 1
-    strength[a * count + b] = strength[b * count + a] = proposals.edge_contours / proposals.edge_lengths
-    drawn = np.zeros(size, np.float32)
-    for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        differ = strength[labels[one].astype(np.int64) * count + labels[other]]
-        drawn[one] = np.maximum(drawn[one], differ)
-    grey = np.repeat(
-        (255 * np.clip(drawn / max(float(drawn.max()), 1e-6), 0, 1)).astype(np.uint8)[..., None], 3, 2
-    )
-    edged = image.copy()
-    edged[drawn > 0] = (255, 255, 0)
-    tiles = [edged, grey]
-    for mask in proposals.masks(np.arange(min(8, len(proposals)))):
-        tile = image // 3
-        tile[mask] = image[mask]
-        tiles.append(tile)
-    tiles += [np.zeros_like(image)] * (10 - len(tiles))
-    sheet = np.concatenate([np.concatenate(tiles[:5], axis=1), np.concatenate(tiles[5:], axis=1)])
-    Image.fromarray(cv2.resize(sheet, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)).save(path)
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -118,7 +93,8 @@ def main() -> None:
             share.append(areas)
             if config is ours and index < options.preview:
                 options.out.mkdir(parents=True, exist_ok=True)
-                preview(image, proposals, options.out / f"{image_id}.png")
+                sheet = proposal_sheet(image, contour_map(image, config), proposals, image_id)
+                Image.fromarray(sheet).save(options.out / f"{image_id}.png")
         report(name, np.concatenate(best, axis=1), np.concatenate(share), seconds, sizes)
 
 

@@ -22,7 +22,7 @@ app = typer.Typer(
 _INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", help="folder or fsspec URL [default: $WSIS_STORE, else ./runs]")
+    str | None, typer.Option("--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)")
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="override, dotted.key=value; may be given many times")
@@ -35,11 +35,11 @@ def run(
     config: Annotated[
         str | None,
         typer.Argument(
-            help="a shipped configuration (see `wsis configs`) or a YAML file [default: the run's]"
+            help="a shipped configuration (see `wsis configs`) or a YAML file (default: the run's)"
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="name of the run [default: the configuration's]")
+        str | None, typer.Option("--name", help="name of the run (default: the configuration's)")
     ] = None,
     overrides: SetOption = None,
     store: StoreOption = None,
@@ -127,7 +127,7 @@ def show(
 
 @app.command()
 def verify(
-    run_name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="[default: every artefact]")] = None,
+    run_name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="(default: every artefact)")] = None,
     store: StoreOption = None,
 ) -> None:
     """Hash every file again and name each damaged one; exit 1 if there is any."""
@@ -171,7 +171,7 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="root of the labelled data set")],
     split: Annotated[str, typer.Option("--split", help="name of the split")],
     data_format: Annotated[str, typer.Option("--format", help="voc or coco")] = "voc",
-    iteration: Annotated[int | None, typer.Option("--iteration", help="[default: the last]")] = None,
+    iteration: Annotated[int | None, typer.Option("--iteration", help="(default: the last)")] = None,
     as_json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -191,7 +191,7 @@ def evaluate(
 @app.command()
 def report(
     run_name: Annotated[str, typer.Argument(metavar="RUN")],
-    out: Annotated[Path | None, typer.Option("--out", help="folder [default: STORE/reports/RUN]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder (default: STORE/reports/RUN)")] = None,
     images: Annotated[int, typer.Option("--images", help="overlays of each kind", min=0)] = 6,
     store: StoreOption = None,
 ) -> None:
@@ -202,6 +202,99 @@ def report(
     opened = Store(store)
     page = write_report(opened, load_run(opened, run_name), out or opened.root / "reports" / run_name, images)
     print(f"artefacts: {opened.location}\nreport and pictures: {page}")
+
+
+ImagesArgument = Annotated[
+    Path, typer.Argument(help="folder of photographs, sub-folders included, or one file")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="processes (default: 2)", min=1)]
+
+
+@app.command()
+def proposals(
+    images: ImagesArgument,
+    store: Annotated[
+        str | None,
+        typer.Option("--out", "--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)"),
+    ] = None,
+    coco: Annotated[
+        Path | None, typer.Option("--coco", help="also write all of them, ranked, as COCO results (JSON)")
+    ] = None,
+    preview: Annotated[
+        list[str] | None,
+        typer.Option("--preview", help="draw this photograph, or this many of them; may be given many times"),
+    ] = None,
+    preview_folder: Annotated[
+        Path | None, typer.Option("--preview-out", help="(default: STORE/previews/FINGERPRINT)")
+    ] = None,
+    overrides: SetOption = None,
+    workers: WorkersOption = None,
+) -> None:
+    """Segmentation proposals of your own photographs: no labels, no training.
+
+    A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
+    The same command again computes what is missing.
+    """
+    from flows import own_images
+    from stages.progress import Progress
+
+    opened, progress = Store(store), Progress()
+    settings = own_images.build_settings(overrides or (), workers)
+    own_images.outside(opened.root, images, "--out")
+    if preview_folder is not None:
+        own_images.outside(preview_folder, images, "--preview-out")
+    found = own_images.find_photographs(images, progress)
+    number, named = own_images.chosen_for_preview(preview or (), found)
+    if coco is not None:
+        own_images.check_file(coco, "--coco")
+    made = own_images.make_proposals(opened, images, settings, progress)
+    counts = made.proposals.manifest.counts
+    state = " (was there already)" if made.reused else ""
+    print(f"{counts['proposals']} proposals of {counts['images']} photographs{state}: {made.proposals.path}")
+    if coco is not None:
+        print(f"{own_images.write_coco(made, coco, settings, progress)} COCO results: {coco}")
+    folder = preview_folder or opened.root / "previews" / made.proposals.fingerprint
+    for path in own_images.write_previews(made, number, named, settings, folder, progress):
+        print(f"preview: {path}")
+    _end_with_failures(list(made.failed.values()), len(found))
+
+
+@app.command()
+def contours(
+    images: ImagesArgument,
+    out: Annotated[
+        Path, typer.Option("--out", help="folder for the maps: name.png, sub-folders as in IMAGES")
+    ],
+    overrides: SetOption = None,
+    workers: WorkersOption = None,
+) -> None:
+    """An 8-bit contour map of each of your own photographs, at its size (255: strength 1).
+
+    Maps that are there already, of the same photograph and settings, are kept. Files that this command has not
+    written are never overwritten. Photographs that fail are listed at the end; the exit code is then 1.
+    Settings: proposals.contour, proposals.contour_model, proposals.max_side, execution.workers.
+    """
+    from flows import own_images
+    from flows.contour_maps import write_contours
+    from stages.progress import Progress
+
+    progress = Progress()
+    settings = own_images.build_settings(overrides or (), workers)
+    own_images.outside(out, images, "--out")
+    found = own_images.find_photographs(images, progress)
+    drawn = write_contours(found, out, settings, progress)
+    kept = f", {drawn.kept} were there already" if drawn.kept else ""
+    print(f"{drawn.written} contour maps written{kept}: {out}")
+    _end_with_failures(drawn.failed, len(found))
+
+
+def _end_with_failures(failed: list[str], total: int) -> None:
+    """List the photographs that failed, if any, and end with code 1."""
+    if not failed:
+        return
+    lines = "".join(f"\n  - {message}" for message in failed)
+    print(f"error: {len(failed)} of {total} photographs failed, the others are done{lines}", file=sys.stderr)
+    raise typer.Exit(1)
 
 
 @app.command()

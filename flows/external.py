@@ -8,8 +8,8 @@ from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Artefact, Store
 from flows.runner import Runner
 from stages import dataset, evaluation, ground_truth, predictions
+from stages.access import class_names
 from stages.base import execute
-from stages.evaluation import class_names
 from stages.readers.config import DataConfig
 
 
@@ -36,7 +36,7 @@ def evaluate_external(
         root=Path(root),
         train_split=None,
         val_split=split,
-        classes=tuple(classes),
+        classes=classes,
         on_unknown_class="ignore",
     )
     images = _execute(runner, dataset.STAGE, data, {})

@@ -18,12 +18,13 @@ from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, SEEDS
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from stages.readers.images import decode_image
 from stages.training import WEIGHTS_NAME, Stateful, finish, load_weights, run_steps, seed_everything
+from wsis.backbones.structure import BatchNormMode
 from wsis.conditional.architectures import Architecture, NetworkConfig, build_network
 from wsis.conditional.energy import EnergyConfig, Pairwise, Terms
 from wsis.conditional.graph import GraphConfig, ProposalGraph
 from wsis.conditional.network import ConditionalNetwork
 from wsis.conditional.pooling import Pooling
-from wsis.conditional.unet import KOHL_WIDTHS, BatchNormMode
+from wsis.conditional.unet import KOHL_WIDTHS
 from wsis.dissimilarity.learning import ImageProblem, LearningConfig, dissimilarity_loss
 from wsis.dissimilarity.problems import ImageArrays, ProblemConfig, build_problem
 from wsis.dissimilarity.sampler import (

@@ -27,8 +27,8 @@ from data_contracts.schemas import (
     PROPOSAL_DETECTIONS,
     PROPOSALS,
     PSEUDO_LABELS,
-    array_to_text,
 )
+from stages.access import class_names, splits
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import InputError
 from wsis.evaluation.instance_quality import InstanceQuality, instance_quality
@@ -75,13 +75,14 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     Raises:
         InputError: not exactly one subject, no image with ground truth, or a record that does not fit its
             ground truth; names the image.
+        DataError: the ground truth names no classes.
     """
     truth_artefact = inputs["ground_truth"]
     truths = truth_artefact.records(GROUND_TRUTH)
     subject = _subject(inputs)
-    splits = {image_id: array_to_text(truths.read(image_id, ("split",))["split"]) for image_id in truths.ids}
-    split = _choose_split(config.split, subject, splits)
-    image_ids = [image_id for image_id in truths.ids if splits[image_id] == split]
+    split_of = splits(truths)
+    split = _choose_split(config.split, subject, split_of)
+    image_ids = [image_id for image_id in truths.ids if split_of[image_id] == split]
     there = set(subject.image_ids)
     evaluator = VocMapEvaluator(class_names(truth_artefact), matching=config.matching, void=config.void)
     quality = InstanceQuality()
@@ -108,22 +109,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         instances=int(result.ground_truth.sum()),
         detections=int(result.detections.sum()),
         images_without_records=len(set(image_ids) - there),
-        records_without_ground_truth=len(there - set(splits)),
+        records_without_ground_truth=len(there - set(split_of)),
     )
-
-
-def class_names(artefact: Artefact) -> list[str]:
-    """Names of classes 1..C, from the counts of a data set or ground truth artefact.
-
-    Raises:
-        InputError: the manifest names no classes.
-    """
-    names = artefact.manifest.counts.get("classes")
-    if not isinstance(names, list) or not names:
-        raise InputError(
-            f"{artefact.path}: expected a list 'classes' in the manifest's counts, got {names!r}"
-        )
-    return [str(name) for name in names]
 
 
 def ground_truth_of(record: Record) -> GroundTruth:
@@ -140,8 +127,8 @@ def quality_row(quality: InstanceQuality) -> dict[str, float | None]:
     return {**asdict(quality), "mean_best_iou": None if math.isnan(mean) else mean}
 
 
-def _choose_split(wanted: str, subject: Subject, splits: Mapping[str, str]) -> str:
-    present = {splits[image_id] for image_id in subject.image_ids if image_id in splits}
+def _choose_split(wanted: str, subject: Subject, split_of: Mapping[str, str]) -> str:
+    present = {split_of[image_id] for image_id in subject.image_ids if image_id in split_of}
     if wanted == "auto" and present:
         return next(iter(present)) if len(present) == 1 else "val"
     if wanted not in present:

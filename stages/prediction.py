@@ -19,8 +19,8 @@ from pydantic import Field
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
+from stages.access import class_names, read_image
 from stages.base import Artefact, Stage, StageConfig, StageContext, execution_only
-from stages.readers.images import decode_image
 from wsis.backbones import weights_digest
 from wsis.masks.superpixels import proposal_masks, unpack_membership
 from wsis.mmdet_ext.source import ImageInstances, InstanceSet, unite_sets
@@ -105,8 +105,7 @@ class StoredSource:
         return height, width
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        image_id = self.ids[index]
-        return decode_image(self.dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)
+        return read_image(self.dataset, self.ids[index])
 
     def instances(self, index: int) -> ImageInstances:
         """The distinct labelled proposals of all samples. One that has no pixel at the image's size (it fell
@@ -145,14 +144,6 @@ class StoredSource:
     def _read_proposals(self, image_id: str) -> tuple[NDArray[np.uint16], NDArray[np.uint8], int]:
         record = self.proposals.read(image_id, ("superpixels", "membership_bits", "num_superpixels"))
         return record["superpixels"], record["membership_bits"], int(record["num_superpixels"][0])
-
-
-def class_names(dataset: Artefact) -> tuple[str, ...]:
-    """The classes of a data set artefact; DataError if its manifest has none."""
-    names = dataset.manifest.counts.get("classes")
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{dataset.path}: expected class names in the manifest's counts, got {names!r}")
-    return tuple(str(name) for name in names)
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

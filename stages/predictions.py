@@ -12,9 +12,9 @@ from pydantic import Field
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, DETECTIONS, array_to_text
+from data_contracts.schemas import DATASET, DETECTIONS
+from stages.access import image_ids, read_image
 from stages.base import Artefact, Stage, StageConfig, StageContext
-from stages.readers.images import decode_image
 from stages.sharding import Record, write_records
 from wsis.errors import WsisError
 
@@ -50,13 +50,13 @@ class _Compute:
 
         return load_detector(from_json(self.model), self.weights, self.device)
 
-    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+    def __call__(self, ids: Sequence[str]) -> Iterator[Record]:
         from wsis.mmdet_ext.inference import PredictSettings
 
         config = self.config
         settings = PredictSettings(config.score_threshold, config.nms_iou, config.max_detections)
-        for image_id in image_ids:
-            image = decode_image(self.dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)
+        for image_id in ids:
+            image = read_image(self.dataset, image_id)
             try:
                 # One image at a time: no record depends on how images are grouped.
                 found = self.detector.predict([image], settings)[0]
@@ -79,7 +79,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         DataError: the data set has no image of that split.
     """
     records = inputs["dataset"].records(DATASET)
-    ids = [i for i in records.ids if array_to_text(records.read(i, ("split",))["split"]) == config.split]
+    ids = image_ids(records, config.split)
     if not ids:
         raise DataError(f"{NAME}: expected images of split '{config.split}' in the data set, got none")
     trained = inputs["prediction"]

@@ -3,27 +3,20 @@
 Labels of these images are never read: the classes are those that the classifier predicts.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from pydantic import AfterValidator, Field
 
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, PROPOSAL_DETECTIONS, PROPOSALS, array_to_text
+from data_contracts.schemas import PROPOSAL_DETECTIONS, PROPOSALS
+from stages.access import image_ids
 from stages.base import Artefact, Stage, StageConfig, StageContext
-from stages.readers.images import decode_image
+from stages.peak_network import PeakNetwork, open_peak_network, workers
 from stages.sharding import Record, write_records
-from stages.training import WEIGHTS_NAME, load_weights
 from wsis.masks.superpixels import unpack_membership
-from wsis.prm.augmentation import resize_for_inference
-from wsis.prm.classifier import ClassifierSpec
-from wsis.prm.peak_backprop import PeakBackpropagation
 from wsis.prm.retrieval import RetrievalConfig, retrieve
 from wsis.prm.seeds import SeedConfig, generate_seeds
 
@@ -81,35 +74,26 @@ class Config(StageConfig):
 
 @dataclass(frozen=True)
 class _Compute:
-    """Image ids -> labelled proposals. The network is built once in each process."""
+    """Image ids -> labelled proposals."""
 
-    dataset: RecordReader
+    peaks: PeakNetwork
     proposals: RecordReader
-    spec: ClassifierSpec
-    weights: Path
     config: Config
-    device: str
 
-    @cached_property
-    def network(self) -> PeakBackpropagation:
-        model = self.spec.restore(load_weights(self.weights), str(self.weights)).to(self.device)
-        return PeakBackpropagation(model, self.config.stop_stride, self.config.chunk_size)
-
-    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
-        for image_id in image_ids:
+    def __call__(self, ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in ids:
             yield self.detections_of(image_id)
 
     def detections_of(self, image_id: str) -> dict[str, np.ndarray]:
-        one = self.dataset.read(image_id, ("encoded", "size"))
-        image = resize_for_inference(decode_image(one["encoded"].tobytes(), image_id), self.config.image_size)
-        batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
-        passed = self.network.forward(batch)
-        probabilities = self.network.scores(passed)[0].sigmoid()
+        network, batch = self.peaks.network, self.peaks.batch(image_id)
+        passed = network.forward(batch)
+        probabilities = network.scores(passed)[0].sigmoid()
         predicted = (probabilities >= self.config.class_threshold).nonzero()[:, 0] + 1
         labels = np.union1d(predicted.cpu().numpy(), [int(probabilities.argmax()) + 1])
-        settings = SeedConfig(self.config.threshold, self.spec.window, self.config.map_stride)
-        size = (int(one["size"][0]), int(one["size"][1]))
-        (seeds,) = generate_seeds(self.network, batch, [labels], [size], settings, passed=passed)
+        settings = SeedConfig(self.config.threshold, self.peaks.spec.window, self.config.map_stride)
+        height, width = self.peaks.dataset.read(image_id, ("size",))["size"].tolist()
+        size = (height, width)
+        (seeds,) = generate_seeds(network, batch, [labels], [size], settings, passed=passed)
         fields = ("superpixels", "num_superpixels", "membership_bits")
         proposals = self.proposals.read(image_id, fields)
         found = retrieve(
@@ -126,17 +110,10 @@ class _Compute:
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Write the retrieved proposals of every image of the split."""
-    dataset = inputs["dataset"].records(DATASET)
-    proposals = inputs["proposals"].records(PROPOSALS)
-    classifier = inputs["prm_classifier"]
-    image_ids = [
-        i for i in dataset.ids if array_to_text(dataset.read(i, ("split",))["split"]) == config.split
-    ]
-    spec = ClassifierSpec(**json.loads(classifier.file("classifier.json").read_text()))
-    weights = classifier.file(WEIGHTS_NAME)
-    compute = _Compute(dataset, proposals, spec, weights, config, str(context.device))
-    workers = context.execution.workers if context.device.type == "cpu" else 1
-    write_records(context, PROPOSAL_DETECTIONS, image_ids, compute, workers)
+    peaks = open_peak_network(inputs, config, context)
+    compute = _Compute(peaks, inputs["proposals"].records(PROPOSALS), config)
+    ids = image_ids(peaks.dataset, config.split)
+    write_records(context, PROPOSAL_DETECTIONS, ids, compute, workers(context))
     written = RecordReader(context.workdir, PROPOSAL_DETECTIONS)
     found = [len(written.read(image_id, ("labels",))["labels"]) for image_id in written.ids]
     context.counts.update(images=len(found), detections=sum(found), images_without_detections=found.count(0))

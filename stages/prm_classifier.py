@@ -15,9 +15,10 @@ from pydantic import AfterValidator, Field
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, array_to_text
+from data_contracts.schemas import DATASET
+from stages.access import class_names, image_ids, read_image
 from stages.base import Artefact, Stage, StageConfig, StageContext
-from stages.readers.images import decode_image
+from stages.peak_network import SPEC_NAME
 from stages.training import finish, run_steps
 from wsis.backbones import weights_digest
 from wsis.prm.augmentation import augment, resize_for_inference
@@ -28,7 +29,6 @@ from wsis.prm.schedule import set_learning_rates, warmup_cosine
 
 NAME = "prm_classifier"
 ALGORITHM_VERSION = 1
-SPEC_NAME = "classifier.json"
 HELD_BACK_NAME = "held_back.json"
 _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random streams of one seed
 
@@ -80,7 +80,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         DataError: the data set has no training images.
         MissingWeightsError: the pretrained weights are absent or of another network.
     """
-    classes = _class_names(inputs["dataset"])
+    classes = class_names(inputs["dataset"])
     examples = _Examples(inputs["dataset"].records(DATASET), len(classes), config, context.seed)
     spec = config.spec(len(classes))
     torch.manual_seed(context.seed)  # the new layer's initial weights
@@ -108,20 +108,13 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     finish(context, model.state_dict())
 
 
-def _class_names(dataset: Artefact) -> list[str]:
-    names = dataset.manifest.counts.get("classes")
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{dataset.path}: expected class names in the manifest's counts, got {names!r}")
-    return [str(name) for name in names]
-
-
 class _Examples:
     """Training images and labels; batch i is a function of (seed, i)."""
 
     def __init__(self, records: RecordReader, num_classes: int, config: Config, seed: int) -> None:
         self.records, self.config, self.seed = records, config, seed
         self.num_classes = num_classes
-        ids = [i for i in records.ids if array_to_text(records.read(i, ("split",))["split"]) == "train"]
+        ids = image_ids(records, "train")
         if not ids:
             raise DataError(f"{NAME}: expected training images in the data set, got none")
         order = np.random.default_rng((seed, _SPLIT_STREAM)).permutation(len(ids))
@@ -130,7 +123,7 @@ class _Examples:
         self.train = sorted(ids[i] for i in order[count:])
 
     def image(self, image_id: str) -> np.ndarray:
-        return decode_image(self.records.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)
+        return read_image(self.records, image_id)
 
     def labels(self, image_ids: Sequence[str]) -> np.ndarray:
         """Multi-hot bool [B, C]."""

@@ -3,27 +3,20 @@
 Under box supervision (the data set's artefact holds boxes) every box gets one seed, and maps are cut to it.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, SEEDS, array_to_text
+from data_contracts.schemas import SEEDS
+from stages.access import image_ids
 from stages.base import Artefact, Stage, StageConfig, StageContext
-from stages.readers.images import decode_image
+from stages.peak_network import PeakNetwork, open_peak_network, workers
 from stages.sharding import Record, write_records
-from stages.training import WEIGHTS_NAME, load_weights
 from wsis.errors import NonFiniteError
-from wsis.prm.augmentation import resize_for_inference
-from wsis.prm.classifier import ClassifierSpec
-from wsis.prm.peak_backprop import PeakBackpropagation
 from wsis.prm.seeds import SeedConfig, generate_seeds
 
 NAME = "prm_seeds"
@@ -47,35 +40,25 @@ class Config(StageConfig):
 
 @dataclass(frozen=True)
 class _Compute:
-    """Image ids -> seeds. The network is built once in each process."""
+    """Image ids -> seeds."""
 
-    dataset: RecordReader
-    spec: ClassifierSpec
-    weights: Path
+    peaks: PeakNetwork
     config: Config
-    device: str
 
-    @cached_property
-    def network(self) -> PeakBackpropagation:
-        model = self.spec.restore(load_weights(self.weights), str(self.weights)).to(self.device)
-        return PeakBackpropagation(model, self.config.stop_stride, self.config.chunk_size)
-
-    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
-        for image_id in image_ids:
+    def __call__(self, ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in ids:
             yield self.seeds_of(image_id)
 
     def seeds_of(self, image_id: str) -> dict[str, np.ndarray]:
-        one = self.dataset[image_id]
-        image = resize_for_inference(decode_image(one["encoded"].tobytes(), image_id), self.config.image_size)
-        batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
-        settings = SeedConfig(
-            self.config.threshold, self.spec.window, self.config.map_stride, self.config.position
-        )
+        one = self.peaks.dataset.read(image_id, ("size", "labels", "boxes", "box_labels"))
+        batch = self.peaks.batch(image_id)
+        config = self.config
+        settings = SeedConfig(config.threshold, self.peaks.spec.window, config.map_stride, config.position)
         size = (int(one["size"][0]), int(one["size"][1]))
         # One image at a time: its peaks go down together, and no record depends on how images are grouped.
         boxes = [(one["boxes"], one["box_labels"])] if len(one["boxes"]) else None
         try:
-            (seeds,) = generate_seeds(self.network, batch, [one["labels"]], [size], settings, boxes)
+            (seeds,) = generate_seeds(self.peaks.network, batch, [one["labels"]], [size], settings, boxes)
         except NonFiniteError as error:
             raise NonFiniteError(f"{NAME} of image {image_id}: {error}") from error
         return {name: getattr(seeds, name) for name in SEEDS.fields}
@@ -83,13 +66,9 @@ class _Compute:
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Write the seeds of every training image."""
-    dataset = inputs["dataset"].records(DATASET)
-    classifier = inputs["prm_classifier"]
-    image_ids = [i for i in dataset.ids if array_to_text(dataset.read(i, ("split",))["split"]) == "train"]
-    spec = ClassifierSpec(**json.loads(classifier.file("classifier.json").read_text()))
-    compute = _Compute(dataset, spec, classifier.file(WEIGHTS_NAME), config, str(context.device))
-    workers = context.execution.workers if context.device.type == "cpu" else 1
-    write_records(context, SEEDS, image_ids, compute, workers)
+    peaks = open_peak_network(inputs, config, context)
+    ids = image_ids(peaks.dataset, "train")
+    write_records(context, SEEDS, ids, _Compute(peaks, config), workers(context))
     context.counts.update(_counts(RecordReader(context.workdir, SEEDS), config.threshold))
 
 

@@ -1,7 +1,8 @@
 """Stage `proposals`: the proposals of every image, train and val, generated or imported.
 
-Imported files lie in one folder and are named by image id. Nothing here reads pixel labels; what has
-supervised the contours, and the ranking of imported files, is in the artefact's lineage.
+Imported `.mat` files lie in one folder and are named by image id; COCO results are one file for all images.
+Nothing here reads pixel labels; what has supervised the contours, and the ranking of imported files, is in the
+artefact's lineage.
 """
 
 import hashlib
@@ -14,36 +15,66 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from data_contracts.errors import DataError
+from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, PROPOSALS
+from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from stages.base import Artefact, Stage, StageConfig, StageContext, execution_only
+from stages.readers.coco_results import ResultsIndex, Target, index_results
 from stages.readers.files import Problems, plain_name, read_bytes
 from stages.readers.images import decode_image
-from stages.sharding import Record, write_records
+from stages.sharding import Record, read_failures, write_records
 from wsis.errors import InputError
 from wsis.masks.superpixels import pack_membership
-from wsis.mcg import MCGConfig, ProposalSet, generate, import_cob, import_mcg
+from wsis.mcg import (
+    ImportSettings,
+    MCGConfig,
+    ProposalSet,
+    generate,
+    import_cob,
+    import_coco_results,
+    import_mcg,
+)
 from wsis.mcg.contours import ContourDetector, LabGradient, StructuredForests, build_detector
 
 NAME = "proposals"
 ALGORITHM_VERSION = 2
 _SUFFIX = ".mat"
+_PLACES = {"generate": None, "mcg_mat": "folder", "cob_mat": "folder", "coco_results": "file"}
+_PUBLISHED = ("BSDS500 boundaries, or what their author names", "published ones learned it from VOC masks")
+_ANY_SOURCE = "whatever trained their source, masks not excluded"
+_SUPERVISED_BY = {  # imported sets, their order
+    "mcg_mat": _PUBLISHED,
+    "cob_mat": _PUBLISHED,
+    "coco_results": (_ANY_SOURCE, _ANY_SOURCE),
+}
 
 
 class Config(StageConfig):
     """Where proposals come from, and how many."""
 
-    source: Literal["generate", "mcg_mat", "cob_mat"] = "generate"
-    folder: Path | None = execution_only(None, description="folder of <image id>.mat, for an imported source")
+    source: Literal["generate", "mcg_mat", "cob_mat", "coco_results"] = "generate"
+    folder: Path | None = execution_only(
+        None, description="folder of <image id>.mat, for mcg_mat and cob_mat"
+    )
+    file: Path | None = execution_only(
+        None, description="COCO results JSON with the masks of all images, for coco_results"
+    )
     ranking: Literal["unlearned", "file"] = Field(
         "unlearned",
         description="imported proposals: score anew, or keep the file's scores (published MCG and COB have "
         "learned theirs from pixel labels of VOC)",
     )
     num_proposals: int = Field(1000, ge=1, le=100_000, description="most proposals of an image")
-    max_side: int = Field(384, ge=16, le=4096, description="longer side of the generator's working image")
+    max_side: int = Field(
+        384, ge=16, le=4096, description="longer side of the working image (generate, coco_results)"
+    )
     max_regions: int = Field(600, ge=1, le=65_535, description="most superpixels of a generated image")
+    max_cells: int = Field(
+        4096,
+        ge=1,
+        le=65_535,
+        description="most superpixels of imported masks; beyond, masks lose their slivers",
+    )
     tuples_per_list: int = Field(
         300, ge=1, le=100_000, description="regions, pairs, triplets or 4-tuples from one hierarchy"
     )
@@ -51,13 +82,21 @@ class Config(StageConfig):
     contour_model: Path | None = execution_only(None, description="model file of structured_forests")
     region_contrast: float = Field(0.5, ge=0, le=1, description="weight of appearance beside the contour")
     selection: Literal["loosening", "mmr"] = "loosening"
+    # Part of the fingerprint: what was made with it may have holes, and is never reused where every image counts.
+    tolerate_failures: bool = Field(
+        False, description="list an image that fails in the manifest and go on; for data without labels alone"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.source != "generate" and self.folder is None:
-            raise ValueError(f"folder: expected the folder of the files for source {self.source}, got None")
-        if self.source == "generate" and self.folder is not None:
-            raise ValueError(f"folder: expected None for source generate, got {self.folder}")
+        for name, place in (("folder", self.folder), ("file", self.file)):
+            wanted = _PLACES[self.source] == name
+            if wanted and place is None:
+                raise ValueError(
+                    f"{name}: expected the {name} of proposals for source {self.source}, got None"
+                )
+            if place is not None and not wanted:
+                raise ValueError(f"{name}: expected None for source {self.source}, got {place}")
         if self.contour == "structured_forests" and self.contour_model is None:
             raise ValueError("contour_model: expected a model file for contour structured_forests, got None")
         return self
@@ -75,6 +114,10 @@ class Config(StageConfig):
             "selection",
         )
         return MCGConfig(**{name: getattr(self, name) for name in names})
+
+    def imports(self, detector: ContourDetector) -> ImportSettings:
+        """The importers' settings."""
+        return ImportSettings(self.ranking, self.num_proposals, detector, self.max_side, self.max_cells)
 
 
 def proposals_record(proposals: ProposalSet) -> dict[str, np.ndarray]:
@@ -106,6 +149,8 @@ class _Compute:
 
     dataset: RecordReader
     config: Config
+    failed: Mapping[str, str]  # already in the data set, and why
+    results: ResultsIndex | None = None
 
     @cached_property
     def detector(self) -> ContourDetector:
@@ -113,8 +158,11 @@ class _Compute:
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
-            encoded = self.dataset.read(image_id, ("encoded",))["encoded"].tobytes()
-            yield proposals_record(self.proposals_of(image_id, decode_image(encoded, image_id)))
+            if image_id in self.failed:
+                raise DataError(self.failed[image_id])
+            one = self.dataset.read(image_id, ("encoded", "file_name"))
+            image = decode_image(one["encoded"].tobytes(), array_to_text(one["file_name"]))
+            yield proposals_record(self.proposals_of(image_id, image))
 
     def proposals_of(self, image_id: str, image: np.ndarray) -> ProposalSet:
         """Generate or import the proposals of one image uint8 [H, W, 3].
@@ -125,11 +173,15 @@ class _Compute:
         config = self.config
         if config.source == "generate":
             return generate(image, config.mcg(), self.detector)
-        path = _file_of(config, image_id)
-        data = read_bytes(path, f"proposals of image {image_id}")
-        read = import_mcg if config.source == "mcg_mat" else import_cob
+        settings = config.imports(self.detector)
         try:
-            return read(data, image, str(path), config.ranking, config.num_proposals, self.detector)
+            if self.results is not None:
+                masks = self.results.masks(image_id)
+                return import_coco_results(masks, image, str(self.results.path), settings)
+            path = _file_of(config, image_id)
+            data = read_bytes(path, f"proposals of image {image_id}")
+            read = import_mcg if config.source == "mcg_mat" else import_cob
+            return read(data, image, str(path), settings)
         except InputError as error:
             raise DataError(f"proposals of image {image_id}: {error}") from error
 
@@ -139,15 +191,17 @@ def _file_of(config: Config, image_id: str) -> Path:
 
 
 def check(config: Config) -> None:
-    """Fail early where the contour detector or the folder is not there.
+    """Fail early where the contour detector, the folder or the file is not there.
 
     Raises:
-        DataError: the folder of imported files is missing.
+        DataError: the folder or file of imported proposals is missing.
         UnsupportedOpError, MissingWeightsError: see `wsis.mcg.contours.StructuredForests`.
     """
     build_detector(config.mcg())
     if config.folder is not None and not config.folder.is_dir():
         raise DataError(f"proposals.folder: expected a folder of <image id>{_SUFFIX}, got {config.folder}")
+    if config.file is not None and not config.file.is_file():
+        raise DataError(f"proposals.file: expected a COCO results JSON, got {config.file}")
 
 
 def content_digest(config: Config) -> str:
@@ -159,7 +213,10 @@ def content_digest(config: Config) -> str:
         files.append(config.contour_model)
     for path in files:
         digest.update(path.name.encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_bytes(path, "proposals")).digest())
+    if config.file is not None:
+        with config.file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -168,13 +225,10 @@ def supervision(config: Config) -> tuple[str, ...]:
     detector = StructuredForests if config.contour == "structured_forests" else LabGradient
     lineage = [f"contours: {detector.supervision}"]
     if config.source != "generate":
-        lineage.append(
-            f"proposals: imported {config.source} (BSDS500 boundaries, or what their author names)"
-        )
+        sets, ranking = _SUPERVISED_BY[config.source]
+        lineage.append(f"proposals: imported {config.source} ({sets})")
         if config.ranking == "file":
-            lineage.append(
-                "proposal ranking: of the imported files (published ones learned it from VOC masks)"
-            )
+            lineage.append(f"proposal ranking: of the imported files ({ranking})")
     return tuple(lineage)
 
 
@@ -182,25 +236,62 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     """Write the proposals of every image of the data set.
 
     Raises:
-        DataError: naming each image without a file, before anything is computed; then the file that is wrong.
+        ConfigError: failures are to be tolerated in a data set with labels: a run needs all of its images.
+        DataError: naming each image without a file or entries, before anything is computed; then the file or
+            entry that is wrong.
     """
+    if config.tolerate_failures and (labels := inputs["dataset"].manifest.supervision):
+        raise ConfigError(
+            "proposals.tolerate_failures: expected false for a data set with labels, because a run needs the "
+            f"proposals of all its images; got true for one with {', '.join(labels)}"
+        )
     dataset = inputs["dataset"].records(DATASET)
-    if config.source != "generate":
+    failed = read_failures(dataset.root)
+    if config.folder is not None and not config.tolerate_failures:
         problems = Problems()
         for image_id in dataset.ids:
             path = _file_of(config, image_id)
             if not path.is_file():
                 problems.add(f"image {image_id}: the file {path} is missing")
         problems.raise_if_any(f"proposals.folder {config.folder}")
-    compute = _Compute(dataset, config)
-    write_records(context, PROPOSALS, dataset.ids, compute, workers=context.execution.workers)
+    results = None if config.file is None else _index(inputs["dataset"], config.file, failed, context)
+    compute = _Compute(dataset, config, failed, results)
+    write_records(
+        context,
+        PROPOSALS,
+        dataset.ids,
+        compute,
+        workers=context.execution.workers,
+        tolerate=config.tolerate_failures,
+    )
     context.counts.update(_counts(RecordReader(context.workdir, PROPOSALS)))
+    if results is not None:
+        context.counts["entries_of_unknown_images"] = sum(results.unknown.values())
+
+
+def _index(artefact: Artefact, path: Path, failed: Mapping[str, str], context: StageContext) -> ResultsIndex:
+    """The entries of every image; what the file has beyond the data set is said and left out."""
+    dataset = artefact.records(DATASET)
+    targets = []
+    for image_id in (i for i in dataset.ids if i not in failed):
+        one = dataset.read(image_id, ("file_name", "size"))
+        height, width = one["size"].tolist()
+        targets.append(Target(image_id, array_to_text(one["file_name"]), (height, width)))
+    # Only COCO files number their images: elsewhere a whole number may be anything.
+    found = index_results(path, targets, by_number=artefact.manifest.config.get("format") == "coco")
+    if found.unknown:
+        context.log(
+            f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "
+            f"lacks, and left out: {', '.join(list(found.unknown)[:5])}"
+        )
+    return found
 
 
 def _counts(records: RecordReader) -> dict[str, Any]:
     """From what was written, so that a resumed stage counts the same."""
     sizes, superpixels = [], []
-    for image_id in records.ids:
+    failed = read_failures(records.root)
+    for image_id in (i for i in records.ids if i not in failed):
         one = records.read(image_id, ("scores", "num_superpixels"))
         sizes.append(len(one["scores"]))
         superpixels.append(int(one["num_superpixels"][0]))
@@ -210,6 +301,7 @@ def _counts(records: RecordReader) -> dict[str, Any]:
         "fewest_proposals": min(sizes, default=0),
         "superpixels": sum(superpixels),
         "images_with_one_proposal": sum(size == 1 for size in sizes),  # nothing but the whole image
+        "failed": list(failed.values()),
     }
 
 

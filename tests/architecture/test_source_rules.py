@@ -11,7 +11,17 @@ PACKAGES = ("wsis", "data_contracts", "stages", "flows", "reporting")
 MAX_LINES = 400
 FILES = sorted(p for package in PACKAGES for p in (REPOSITORY / package).rglob("*.py"))
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "joblib", "shelve"}
-STAGE_NEIGHBOURS = {"base", "settings", "machine", "progress", "sharding", "training", "readers"}
+STAGE_NEIGHBOURS = {
+    "access",
+    "base",
+    "machine",
+    "peak_network",
+    "progress",
+    "readers",
+    "settings",
+    "sharding",
+    "training",
+}
 
 
 def name_of(node: ast.expr) -> str:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import SCHEMAS, text_to_array
 from stages.base import Execution, StageContext
@@ -183,7 +184,7 @@ def test_bad_inputs(tmp_path, truth, proposals):
     with pytest.raises(InputError, match="splits none"):
         evaluate(tmp_path, {"ground_truth": truth, "predictions": other})
     truth.manifest.counts = {}
-    with pytest.raises(InputError, match="'classes' in the manifest"):
+    with pytest.raises(DataError, match="class names in the manifest's counts, got None"):
         evaluate(tmp_path, {"ground_truth": truth, "predictions": predictions})
 
 

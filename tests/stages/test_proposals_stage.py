@@ -125,6 +125,12 @@ def test_imported_files_by_image_id(dataset, tmp_path):
         DataError, match=r"image e: .*e\.mat: superpixels: expected the image's size \(30, 30\)"
     ):
         run(dataset, tmp_path / "wrong", source="mcg_mat", folder=folder)
+    hdf5 = b"MATLAB 7.3 MAT-file, Platform: GLNXA64 HDF5 schema 1.00 .".ljust(512) + b"\x89HDF\r\n\x1a\n"
+    (folder / "e.mat").write_bytes(hdf5)
+    with pytest.raises(
+        DataError, match=r"image e: .*e\.mat: .* got version 7\.3 \(HDF5\); write it again in MATLAB"
+    ):
+        run(dataset, tmp_path / "hdf5", source="mcg_mat", folder=folder)
 
 
 def test_content_of_imported_files_decides_the_digest(tmp_path):

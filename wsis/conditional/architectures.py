@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from wsis.backbones.lite_unet import FeatureExtractor, LiteUNet
+from wsis.backbones.structure import BatchNormMode
 from wsis.conditional.network import ConditionalNetwork, HeadConfig
 from wsis.conditional.pooling import Pooling
-from wsis.conditional.unet import KOHL_WIDTHS, BatchNormMode, FeatureExtractor, LiteUNet, ResNetFeatures, UNet
+from wsis.conditional.unet import KOHL_WIDTHS, ResNetFeatures, UNet
 from wsis.errors import InputError
 
 Architecture = Literal["unet", "lite_unet", "resnet18", "resnet50", "resnet101"]

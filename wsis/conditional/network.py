@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from wsis.backbones.lite_unet import FeatureExtractor
 from wsis.conditional.graph import ProposalGraph
 from wsis.conditional.pooling import Pooling, pool_proposals
-from wsis.conditional.unet import FeatureExtractor
 from wsis.errors import InputError, NonFiniteError
 
 

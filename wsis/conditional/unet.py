@@ -1,33 +1,21 @@
-"""Feature extractors of the conditional network: U-Net, EfficientNet-Lite0 U-Net, ResNet (paper 3.2, C.1, C.2).
+"""Feature extractors of the conditional network: U-Net and ResNet (paper 3.2, C.1, C.2); the third is LiteUNet.
 
 Each maps RGB images to one feature map and says its `channels` and `stride`.
 Suffix legend: B images, C channels, H W image size.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsis.backbones import Backbone, build_backbone
-from wsis.backbones.weights import PretrainedSpec
+from wsis.backbones import PretrainedSpec, build_backbone
+from wsis.backbones.lite_unet import FeatureExtractor, resize_as
+from wsis.backbones.structure import BatchNormMode
 from wsis.errors import InputError
 
 KOHL_WIDTHS = (32, 64, 128, 192, 192, 192)
-BatchNormMode = Literal["frozen", "frozen_statistics", "train"]
-
-
-class FeatureExtractor(nn.Module):
-    """Images float or uint8 [B, 3, H, W] in 0..255 -> features [B, channels, ceil(H/stride), ceil(W/stride)]."""
-
-    channels: int
-    stride: int
-
-    def backbone_parameters(self) -> list[nn.Parameter]:
-        """Pretrained parameters, which take a smaller learning rate."""
-        return []
 
 
 class ConvBlock(nn.Sequential):
@@ -74,73 +62,8 @@ class UNet(FeatureExtractor):
             x = block(x)
             skips.append(x)
         for block, skip in zip(self.decoder, reversed(skips[:-1]), strict=True):
-            x = block(torch.cat([_resize(x, skip), skip], 1))
+            x = block(torch.cat([resize_as(x, skip), skip], 1))
         return x
-
-
-class NormBlock(nn.Module):
-    """3x3 convolution, GroupNorm, ReLU: independent of the batch, so any batch size gives the same features."""
-
-    def __init__(self, channels_in: int, channels: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
-        self.norm = nn.GroupNorm(_groups(channels), channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.convolution(x)))
-
-
-class LiteUNet(FeatureExtractor):
-    """U-Net with an EfficientNet-Lite0 encoder for small machines.
-
-    Args:
-        pretrained: see `wsis.backbones.build_backbone`.
-        stride: resolution of the output, 2 or 4; finer proposals are pooled from it by bilinear upsampling.
-        channels: output channels (32).
-        widths: decoder channels at strides 32, 16, 8, 4, 2 (as many as are used).
-        frozen_blocks: blocks of the encoder that are not trained.
-        batch_norm: BatchNorm mode of the encoder.
-    """
-
-    def __init__(
-        self,
-        pretrained: PretrainedSpec,
-        stride: int = 4,
-        channels: int = 32,
-        widths: Sequence[int] = (96, 64, 48, 40, 32),
-        frozen_blocks: int = 3,
-        batch_norm: BatchNormMode = "frozen",
-    ) -> None:
-        super().__init__()
-        if stride not in (2, 4):
-            raise InputError(f"stride: expected 2 or 4, got {stride}")
-        levels = (1, 2, 3, 4) if stride == 4 else (0, 1, 2, 3, 4)
-        self.channels, self.stride = channels, stride
-        self.encoder: Backbone = build_backbone(
-            "efficientnet_lite0",
-            pretrained,
-            out_indices=levels,
-            batch_norm=batch_norm,
-            frozen_blocks=frozen_blocks,
-            unit_rms=True,
-        )
-        skips = list(reversed(self.encoder.out_channels))
-        used = [*widths[: len(skips) - 1], channels]
-        self.bottom = NormBlock(skips[0], used[0])
-        self.decoder = nn.ModuleList(
-            NormBlock(used[i] + skips[i + 1], used[i + 1]) for i in range(len(skips) - 1)
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = list(reversed(self.encoder(self.encoder.normalise(images))))
-        x = self.bottom(features[0])
-        for block, skip in zip(self.decoder, features[1:], strict=True):
-            x = block(torch.cat([_resize(x, skip), skip], 1))
-        return x
-
-    def backbone_parameters(self) -> list[nn.Parameter]:
-        return [p for p in self.encoder.parameters() if p.requires_grad]
 
 
 class ResNetFeatures(FeatureExtractor):
@@ -184,11 +107,3 @@ class ResNetFeatures(FeatureExtractor):
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         return [p for p in self.encoder.parameters() if p.requires_grad]
-
-
-def _resize(x: Tensor, like: Tensor) -> Tensor:
-    return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _groups(channels: int) -> int:
-    return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from wsis.errors import InputError
 
-ContourName = Literal["lab_gradient", "structured_forests"]
+ContourName = Literal["learned", "lab_gradient", "structured_forests"]
 
 
 @dataclass(frozen=True)

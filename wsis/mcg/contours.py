@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
 from wsis.mcg.config import MCGConfig
+from wsis.mcg.contour_weights import load_network
 
 
 class ContourDetector(Protocol):
@@ -98,8 +100,42 @@ class StructuredForests:
         return np.clip(cv2.resize(edges, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
 
 
+class LearnedContours:
+    """The contour network (see :mod:`wsis.mcg.contour_network`), on one image at a time.
+
+    Args: model_path: a file of the stage `train_contours`; by default the weights that ship with wsis.
+
+    Raises:
+        MissingWeightsError: the file is absent, damaged or of another network.
+    """
+
+    learned = True
+
+    def __init__(self, model_path: Path | None = None) -> None:
+        self._network = load_network(model_path)
+        named = "BSDS500 train+val" if model_path is None else f"those behind {model_path.name}"
+        self.supervision = f"human boundaries ({named}), ImageNet labels: contour network"
+
+    def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+        """See :class:`ContourDetector`."""
+        height, width = image.shape[:2]
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if scale != 1:
+            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            image = cv2.resize(image, size, interpolation=way)
+        with torch.inference_mode():
+            # a view of [h, w, 3] in this order is channels_last already
+            batch = torch.from_numpy(image.astype(np.float32))[None].permute(0, 3, 1, 2)
+            strength = self._network(batch)[0].sigmoid().numpy().clip(0, 1)
+        return (
+            strength if scale == 1 else cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
+        )
+
+
 def build_detector(config: MCGConfig) -> ContourDetector:
     """The detector that ``config`` names. Raises what the detector's constructor raises."""
     if config.contour == "structured_forests" and config.contour_model is not None:
         return StructuredForests(config.contour_model)
+    if config.contour == "learned":
+        return LearnedContours(config.contour_model)
     return LabGradient()

@@ -2,11 +2,12 @@ import pytest
 import torch
 from conditional_cases import dense_masks, random_case
 
+from wsis.backbones.lite_unet import FeatureExtractor, LiteUNet
 from wsis.conditional.architectures import NetworkConfig, build_network
 from wsis.conditional.network import ConditionalNetwork, HeadConfig
 from wsis.conditional.noise import noise_maps
 from wsis.conditional.pooling import pool_matrix
-from wsis.conditional.unet import FeatureExtractor, LiteUNet, UNet
+from wsis.conditional.unet import UNet
 from wsis.errors import InputError, NonFiniteError
 
 

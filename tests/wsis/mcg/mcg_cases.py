@@ -16,10 +16,10 @@ def scene(height=60, width=90, seed=0):
 
 def voronoi(height, width, cells, seed):
     """Superpixel map [h, w] of connected cells (4-connected parts of a Voronoi diagram)."""
-    from wsis.mcg.published import superpixels_of_masks
+    from wsis.mcg.overlay import connected_cells
 
     rng = np.random.default_rng(seed)
     at = np.stack([rng.integers(0, height, cells), rng.integers(0, width, cells)], 1)
     y, x = np.mgrid[:height, :width]
     nearest = ((y[..., None] - at[:, 0]) ** 2 + (x[..., None] - at[:, 1]) ** 2).argmin(-1)
-    return superpixels_of_masks(np.stack([nearest == k for k in range(cells)]), "voronoi")[0]
+    return connected_cells(nearest)

@@ -1,0 +1,41 @@
+"""What several stages read of the artefacts before them: class names, splits, images."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_contracts.errors import DataError
+from data_contracts.records import RecordReader
+from data_contracts.schemas import array_to_text
+from stages.base import Artefact
+from stages.readers.images import decode_image
+
+
+def class_names(artefact: Artefact) -> tuple[str, ...]:
+    """Names of the classes 1..C, from the manifest of a dataset or ground_truth artefact.
+
+    Raises:
+        DataError: the manifest names no classes.
+    """
+    names = artefact.manifest.counts.get("classes")
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{artefact.path}: expected class names in the manifest's counts, got {names!r}")
+    return tuple(str(name) for name in names)
+
+
+def splits(records: RecordReader) -> dict[str, str]:
+    """Image id -> split, of records that have the field `split`; in the order of the records."""
+    return {i: array_to_text(records.read(i, ("split",))["split"]) for i in records.ids}
+
+
+def image_ids(records: RecordReader, split: str) -> list[str]:
+    """The images of one split, in the order of the records."""
+    return [image_id for image_id, its_split in splits(records).items() if its_split == split]
+
+
+def read_image(dataset: RecordReader, image_id: str) -> NDArray[np.uint8]:
+    """An image of the dataset artefact, uint8 RGB [H, W, 3], EXIF applied.
+
+    Raises:
+        DataError: it does not decode.
+    """
+    return decode_image(dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)

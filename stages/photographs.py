@@ -1,0 +1,81 @@
+"""Stage `photographs`: a folder of the user's own photographs as a data set without labels.
+
+For what needs no training: proposals, contours. A file that is no image fails alone: its record is empty and
+`counts["failed"]` says why. One that is cut short in its pixels is found by the first stage that decodes it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_contracts.schemas import DATASET, text_to_array
+from stages.base import Artefact, Stage, StageConfig, StageContext, execution_only
+from stages.readers.files import read_bytes
+from stages.readers.images import image_size
+from stages.readers.photographs import Photograph, digest, list_photographs
+from stages.sharding import Record, read_failures, write_records
+
+NAME = "photographs"
+ALGORITHM_VERSION = 1
+
+
+class Config(StageConfig):
+    """Where the photographs lie: not part of any fingerprint, their names and bytes are."""
+
+    root: Path = execution_only(description="folder of photographs, sub-folders included, or one file")
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> records of the contract."""
+
+    photographs: Mapping[str, Photograph]
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in image_ids:
+            one = self.photographs[image_id]
+            encoded = read_bytes(one.path, one.file_name)
+            yield {
+                "split": text_to_array("val"),  # nothing learns from them
+                "file_name": text_to_array(one.file_name),
+                "encoded": np.frombuffer(encoded, np.uint8),
+                "size": np.array(image_size(encoded, one.file_name), np.int32),
+                "labels": np.zeros(0, np.int32),
+                "boxes": np.zeros((0, 4), np.float32),
+                "box_labels": np.zeros(0, np.int32),
+            }
+
+
+def content_digest(config: Config) -> str:
+    """Digest of names and bytes of the photographs."""
+    return digest(list_photographs(config.root)[0])
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Copy the photographs into the store.
+
+    Raises:
+        DataError: no such folder, or no photograph in it.
+    """
+    photographs, _ = list_photographs(config.root)
+    compute = _Compute({one.image_id: one for one in photographs})
+    # one process: this reads files and decodes nothing
+    writer = write_records(context, DATASET, list(compute.photographs), compute, tolerate=True)
+    failed = read_failures(context.workdir)
+    readable = len(writer.image_ids) - len(failed)
+    context.counts.update(
+        {"images": readable, "classes": [], "train": 0, "val": readable, "failed": list(failed.values())}
+    )
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=(),
+    contract=DATASET.name,
+    content_digest=content_digest,
+)

@@ -1,0 +1,142 @@
+"""A folder of photographs without labels: which files count, their ids, and their bytes."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from data_contracts.errors import DataError
+from stages.readers.files import read_bytes, sha256
+
+DIGEST_VERSION = 1  # raised when the same files are read into other records
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+)
+# Photographs too, but of formats that we do not decode: they must not be passed over in silence.
+UNREADABLE = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".jxl",
+    ".psd",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".raf",
+    ".orf",
+    ".rw2",
+)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A file of the folder.
+
+    Attributes:
+        image_id: `file_name` without its ending; with it where several files differ by nothing else.
+        file_name: path below the folder, with "/".
+        path: where it lies.
+    """
+
+    image_id: str
+    file_name: str
+    path: Path
+
+
+def list_photographs(root: Path) -> tuple[list[Photograph], int]:
+    """Every photograph in a folder and the folders below it, in the order of the names.
+
+    What counts is decided by the ending (`SUFFIXES`, and `UNREADABLE` formats unless a readable file of the same
+    name lies beside); what a file holds, by its content. Hidden files and folders are passed over, links to
+    folders not followed.
+
+    Args:
+        root: a folder, or one file.
+
+    Returns:
+        The photographs, and the number of other files.
+
+    Raises:
+        DataError: no such folder, or no photograph in it.
+    """
+    if root.is_file():
+        return [Photograph(_text(root.stem), _text(root.name), root)], 0
+    if not root.is_dir():
+        raise DataError(f"photographs: expected a folder or an image file, got {root} (which is neither)")
+    names = _files_below(root)
+    readable = [name for name in names if name.suffix.lower() in SUFFIXES]
+    beside = {_stem(name) for name in readable}
+    lost = [name for name in names if name.suffix.lower() in UNREADABLE and _stem(name) not in beside]
+    kept = sorted([*readable, *lost], key=lambda name: name.parts)
+    others = sum(name.suffix.lower() not in SUFFIXES + UNREADABLE for name in names)
+    if not kept:
+        raise DataError(
+            f"photographs: expected files that end in {' '.join(SUFFIXES)} in {root}, "
+            f"got {others} other files"
+        )
+    ids = _unique_ids(kept)
+    return [
+        Photograph(image_id, _text(str(name)), root / name) for image_id, name in zip(ids, kept, strict=True)
+    ], others
+
+
+def _files_below(root: Path) -> list[PurePosixPath]:
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        found += [relative / name for name in files if not name.startswith(".")]
+    return found
+
+
+def _stem(name: PurePosixPath) -> str:
+    """Without the ending; equal for names that a file system may not tell apart."""
+    return str(name.with_suffix("")).casefold()
+
+
+def _unique_ids(names: Sequence[PurePosixPath]) -> list[str]:
+    """Names without ending; the whole name where that would not be unique."""
+    stems = Counter(_stem(name) for name in names)
+    whole = {name for name in names if stems[_stem(name)] > 1}
+    while True:
+        ids = [_text(str(name if name in whole else name.with_suffix(""))) for name in names]
+        counts = Counter(image_id.casefold() for image_id in ids)
+        # `a.jpg` and `a.png` keep their endings, so `a.jpg.tif` must too: its stem is the first one's name
+        more = {n for n, i in zip(names, ids, strict=True) if counts[i.casefold()] > 1} - whole
+        if not more:
+            return ids
+        whole |= more
+
+
+def _text(name: str) -> str:
+    """A name that is not UTF-8 with its odd bytes as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def digest(photographs: Sequence[Photograph]) -> str:
+    """sha256 over names and bytes; the same wherever the folder lies. A file that cannot be read has no bytes."""
+    whole = hashlib.sha256(repr(DIGEST_VERSION).encode())
+    for one in photographs:
+        try:
+            content = sha256(read_bytes(one.path, one.image_id))
+        except DataError:
+            content = "unreadable"
+        whole.update(repr((one.image_id, one.file_name, content)).encode())
+    return whole.hexdigest()

@@ -1,0 +1,226 @@
+"""The stage `proposals` on a COCO results file: a real store, several processes, what it refuses."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_contracts.errors import DataError
+from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
+from data_contracts.store import Store
+from stages import proposals
+from stages.base import Execution, Stage, StageConfig, execute
+from stages.progress import Progress
+from stages.sharding import write_records
+from wsis.masks import rle
+from wsis.masks.superpixels import proposal_masks, unpack_membership
+from wsis.mcg import MCGConfig, generate
+from wsis.mcg.coco_results import coco_results
+
+SIZES = {"t_1": (40, 60), "t_2": (30, 30), "t_10": (100, 48), "v_3": (8, 90), "v_4": (64, 64)}
+
+
+class GivenConfig(StageConfig):
+    format: str = "voc"
+
+
+def picture(name):
+    height, width = SIZES[name]
+    pixels = np.random.default_rng(height).integers(60, 90, (height, width, 3), dtype=np.uint8)
+    pixels[height // 4 : height // 2 + 1, width // 4 : width // 2 + 1] += 100
+    return pixels
+
+
+def dataset_record(name):
+    stream = io.BytesIO()
+    Image.fromarray(picture(name)).save(stream, "PNG")
+    return {
+        "split": text_to_array("train" if name[0] == "t" else "val"),
+        "file_name": text_to_array(f"JPEGImages/{name}.png"),
+        "encoded": np.frombuffer(stream.getvalue(), np.uint8),
+        "size": np.array(SIZES[name], np.int32),
+        "labels": np.array([1], np.int32),
+        "boxes": np.zeros((0, 4), np.float32),
+        "box_labels": np.zeros(0, np.int32),
+    }
+
+
+def _write_dataset(inputs, config, context):
+    write_records(context, DATASET, list(SIZES), lambda some: (dataset_record(name) for name in some))
+
+
+DATASET_STAGE = Stage("dataset", 1, GivenConfig, _write_dataset, (), "dataset")
+
+
+class Log(Progress):
+    """Quiet, and remembers what was said."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.said = []
+
+    def log(self, message):
+        self.said.append(message)
+
+
+def do(store, file, workers=1, data_format="voc", progress=None, **settings):
+    execution = Execution(device="cpu", workers=workers, threads=1)
+    data = execute(
+        DATASET_STAGE, GivenConfig(format=data_format), {}, store, execution=execution, progress=Log()
+    )
+    config = proposals.Config(source="coco_results", file=file, **settings)
+    return execute(
+        proposals.STAGE,
+        config,
+        {"dataset": data.artefact},
+        store,
+        execution=execution,
+        progress=progress or Log(),
+    ).artefact
+
+
+def halves(name):
+    """The left half and everything, the latter with the higher score."""
+    height, width = SIZES[name]
+    left = np.zeros((height, width), bool)
+    left[:, : width // 2] = True
+    return [(left, 0.25), (np.ones_like(left), 0.75)]
+
+
+def entries_of(name, **named):
+    return [
+        {
+            **(named or {"file_name": f"{name}.png"}),
+            "segmentation": {"size": list(mask.shape), "counts": rle.encode(mask).decode()},
+            "score": score,
+        }
+        for mask, score in halves(name)
+    ]
+
+
+def write(folder, entries, name="results.json"):
+    path = folder / name
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def masks_of(one):
+    membership = unpack_membership(one["membership_bits"], int(one["num_superpixels"][0]))
+    return proposal_masks(one["superpixels"], membership, tuple(one["size"]))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def test_masks_scores_and_counts(store, tmp_path):
+    unknown = [{**entry, "file_name": "other.png"} for entry in entries_of("t_1")]
+    mixed = [*entries_of("t_1"), *unknown, *entries_of("v_4", image_id="v_4")]
+    rest = [entry for name in ("t_2", "t_10", "v_3") for entry in entries_of(name)]
+    log = Log()
+    artefact = do(store, write(tmp_path, mixed + rest), ranking="file", progress=log)
+    records = artefact.records(PROPOSALS)
+    assert records.ids == list(SIZES)
+    for name, one in records:
+        np.testing.assert_array_equal(masks_of(one), [halves(name)[1][0], halves(name)[0][0]])
+        assert one["scores"].tolist() == [1.0, 0.5] and int(one["num_superpixels"][0]) == 2
+    counts = artefact.manifest.counts
+    assert (counts["images"], counts["proposals"], counts["entries_of_unknown_images"]) == (5, 10, 2)
+    assert any(
+        "2 entries are of 1 images that the data set lacks, and left out: other.png" in s for s in log.said
+    )
+
+
+def test_several_processes_give_the_same_and_best_ones_are_kept(store, tmp_path):
+    found = {name: generate(picture(name), MCGConfig(num_proposals=30)) for name in SIZES}
+    entries = [entry for name, one in found.items() for entry in coco_results(one, name, f"{name}.png")]
+    file = write(tmp_path, entries)
+    one = do(store, file, ranking="file", num_proposals=12)
+    two = do(Store(tmp_path / "other"), file, workers=2, ranking="file", num_proposals=12)
+    assert one.fingerprint == two.fingerprint
+    for name, record in one.records(PROPOSALS):
+        np.testing.assert_array_equal(masks_of(record), found[name].masks(np.s_[:12]))
+        other = two.records(PROPOSALS)[name]
+        for field, value in record.items():
+            np.testing.assert_array_equal(value, other[field], err_msg=f"{name} {field}")
+
+
+def test_whole_numbers_are_images_of_coco_files_alone(store, tmp_path):
+    entries = [entry for name in SIZES for entry in entries_of(name, image_id=int(name.split("_")[1]))]
+    file = write(tmp_path, entries)
+    assert do(store, file, data_format="coco").manifest.counts["proposals"] == 10
+    with pytest.raises(DataError, match=r"images that the data set lacks, e\.g\. '1'\): 5 problems"):
+        do(store, file)
+
+
+def test_every_image_without_entries_is_named_before_anything_is_computed(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(proposals, "import_coco_results", lambda *_: pytest.fail("computed"))
+    wrong = entries_of("v_4")
+    wrong[1]["segmentation"]["size"] = [64, 63]
+    entries = [*entries_of("t_1"), *entries_of("v_3"), *wrong]
+    with pytest.raises(DataError) as caught:
+        do(store, write(tmp_path, entries))
+    lines = str(caught.value).split("\n")
+    assert lines[0].endswith("results.json: 3 problems")
+    assert lines[1].startswith(
+        "  - image v_4: entry 5: segmentation.size: expected the image's size [64, 64]"
+    )
+    assert lines[2:] == [
+        f"  - image {name} (JPEGImages/{name}.png): expected entries, got none" for name in ("t_2", "t_10")
+    ]
+
+
+def test_damaged_runs_are_named_with_image_and_entry(store, tmp_path):
+    entries = [entry for name in SIZES for entry in entries_of(name)]
+    entries[5]["segmentation"]["counts"] = "04"
+    with pytest.raises(
+        DataError, match=r"image t_10: .*results\.json: entry 5: segmentation\.counts: expected runs"
+    ):
+        do(store, write(tmp_path, entries))
+
+
+def test_content_decides_and_not_the_place(store, tmp_path):
+    entries = [entry for name in SIZES for entry in entries_of(name)]
+    one, other = write(tmp_path, entries), write(tmp_path, entries, "moved.json")
+    fingerprint = do(store, one).fingerprint
+    assert do(store, other).fingerprint == fingerprint
+    assert do(store, write(tmp_path, entries[::-1])).fingerprint != fingerprint
+    assert do(store, other, ranking="file").fingerprint != fingerprint
+    with pytest.raises(DataError, match=r"proposals\.file: expected a COCO results JSON, got .*none\.json"):
+        do(store, tmp_path / "none.json")
+
+
+def test_lineage_says_imported(tmp_path):
+    lineage = proposals.STAGE.supervision
+    settings = {"source": "coco_results", "file": tmp_path / "x.json"}
+    unlearned = lineage(proposals.Config(**settings))
+    assert any(line.startswith("proposals: imported coco_results (whatever trained") for line in unlearned)
+    assert not any("ranking" in line or "BSDS500" in line for line in unlearned[1:])
+    ranked = lineage(proposals.Config(**settings, ranking="file"))
+    assert any(
+        line.startswith("proposal ranking: of the imported files (whatever trained") for line in ranked
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (
+            {"source": "coco_results"},
+            "file: expected the file of proposals for source coco_results, got None",
+        ),
+        ({"file": "x.json"}, "file: expected None for source generate, got x.json"),
+        ({"source": "mcg_mat", "folder": "x", "file": "x.json"}, "file: expected None for source mcg_mat"),
+        (
+            {"source": "coco_results", "file": "x", "folder": "y"},
+            "folder: expected None for source coco_results",
+        ),
+        ({"max_cells": 70_000}, "max_cells"),
+    ],
+)
+def test_bad_settings_are_named(settings, match):
+    with pytest.raises(ValueError, match=match):
+        proposals.Config(**settings)
