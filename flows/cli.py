@@ -288,6 +288,26 @@ def contours(
     _end_with_failures(drawn.failed, len(found))
 
 
+@app.command("train-contours")
+def train_contours(
+    data: Annotated[
+        Path, typer.Argument(help="folder with images/SPLIT/ID.jpg and boundaries/SPLIT/ID.png (BSDS500)")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="also write the model file here")] = None,
+    overrides: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Train the contour network of the proposals on your own boundaries (the shipped one comes from BSDS500).
+
+    Bit i of a pixel of a boundary map is annotator i's. Settings: train_contours.*, execution.*, seed.
+    """
+    from flows.contour_training import train
+    from stages.progress import Progress
+
+    artefact, model = train(data, Store(store), overrides or (), out, Progress())
+    print(f"{artefact.path}\nuse it: --set proposals.contour=learned --set proposals.contour_model={model}")
+
+
 def _end_with_failures(failed: list[str], total: int) -> None:
     """List the photographs that failed, if any, and end with code 1."""
     if not failed:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 import configs
 from data_contracts.errors import ConfigError
@@ -43,6 +43,13 @@ class RunConfig(BaseModel):
     evaluate: bool = Field(True, description="false for data without masks: no mAP, the same training")
     seed: int = Field(0, ge=0, lt=2**31)
     execution: Execution = Execution()
+
+    @field_validator("proposals")
+    @classmethod
+    def _of_all_images(cls, value: proposals.Config) -> proposals.Config:
+        if value.tolerate_failures:
+            raise ValueError("tolerate_failures: expected false, because a run needs all images, got true")
+        return value
 
 
 def configs_folder() -> Path:
@@ -100,7 +107,7 @@ def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunCon
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in _problems(error))
+        problems = "\n".join(f"  {line}" for line in describe_problems(error))
         raise ConfigError(f"{where}: {error.error_count()} problem(s)\n{problems}") from error
 
 
@@ -133,7 +140,8 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
 
 
-def _problems(error: ValidationError) -> list[str]:
+def describe_problems(error: ValidationError) -> list[str]:
+    """A line for each problem: dotted key, expected, got; the nearest names beside an unknown key."""
     lines = []
     for problem in error.errors():
         key = ".".join(str(p) for p in problem["loc"])
@@ -144,6 +152,8 @@ def _problems(error: ValidationError) -> list[str]:
             lines.append(f"{key}: unknown key{hint} (known: {', '.join(names)})")
         elif problem["type"] == "missing":
             lines.append(f"{key}: required, but absent")
+        elif problem["type"] == "value_error":  # of our own validators: they say what came
+            lines.append(f"{key}: {problem['ctx']['error']}")
         else:
             lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
     return lines

@@ -18,7 +18,7 @@ from data_contracts.paths import make_folder
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
-from flows.config import _problems, apply_override
+from flows.config import apply_override, describe_problems
 from reporting.pictures import encode
 from reporting.proposals import proposal_sheet
 from stages import photographs, proposals
@@ -60,7 +60,7 @@ def build_settings(overrides: Iterable[str], workers: int | None = None) -> Sett
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        lines = "\n".join(f"  {line}" for line in _problems(error))
+        lines = "\n".join(f"  {line}" for line in describe_problems(error))
         raise ConfigError(f"settings: {error.error_count()} problem(s)\n{lines}") from error
 
 

@@ -15,6 +15,7 @@ from data_contracts.schemas import PROPOSAL_DETECTIONS, PROPOSALS
 from stages.access import image_ids
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from stages.peak_network import PeakNetwork, open_peak_network, workers
+from stages.settings import odd
 from stages.sharding import Record, write_records
 from wsis.masks.superpixels import unpack_membership
 from wsis.prm.retrieval import RetrievalConfig, retrieve
@@ -22,12 +23,6 @@ from wsis.prm.seeds import SeedConfig, generate_seeds
 
 NAME = "prm_baseline"
 ALGORITHM_VERSION = 1
-
-
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError(f"expected an odd number, got {value}")
-    return value
 
 
 class Config(StageConfig):
@@ -49,7 +44,7 @@ class Config(StageConfig):
     alpha: float = Field(0.8, ge=0, description="weight of the response inside against that on the contour")
     beta: float = Field(2.0, ge=0, description="weight of the background's share of the image")
     background: float = Field(0.95, ge=0, description="background: response below this factor times its mean")
-    contour_width: Annotated[int, AfterValidator(_odd)] = Field(
+    contour_width: Annotated[int, AfterValidator(odd)] = Field(
         5, ge=1, le=51, description="odd, working pixels"
     )
     min_area: float = Field(2e-5, ge=0, le=1)

@@ -19,6 +19,7 @@ from data_contracts.schemas import DATASET
 from stages.access import class_names, image_ids, read_image
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from stages.peak_network import SPEC_NAME
+from stages.settings import odd
 from stages.training import finish, run_steps
 from wsis.backbones import weights_digest
 from wsis.prm.augmentation import augment, resize_for_inference
@@ -33,12 +34,6 @@ HELD_BACK_NAME = "held_back.json"
 _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random streams of one seed
 
 
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError(f"expected an odd number, got {value}")
-    return value
-
-
 class Config(StageConfig):
     """How the classifier is made and trained."""
 
@@ -51,7 +46,7 @@ class Config(StageConfig):
     )
     frozen_blocks: int = Field(0, ge=0, le=64, description="0: none; n: the stem and the first n blocks")
     batch_norm: Literal["train", "frozen_statistics", "frozen"] = "frozen_statistics"
-    window: Annotated[int, AfterValidator(_odd)] = Field(
+    window: Annotated[int, AfterValidator(odd)] = Field(
         3, ge=1, le=15, description="window of the local maxima, odd, in cells"
     )
     image_size: int = Field(224, ge=32, le=2048, description="side of the training views")

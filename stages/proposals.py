@@ -34,10 +34,12 @@ from wsis.mcg import (
     import_coco_results,
     import_mcg,
 )
-from wsis.mcg.contours import ContourDetector, LabGradient, StructuredForests, build_detector
+from wsis.mcg.config import ContourName
+from wsis.mcg.contour_weights import SHIPPED_SHA256
+from wsis.mcg.contours import ContourDetector, build_detector, contour_supervision
 
 NAME = "proposals"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 _SUFFIX = ".mat"
 _PLACES = {"generate": None, "mcg_mat": "folder", "cob_mat": "folder", "coco_results": "file"}
 _PUBLISHED = ("BSDS500 boundaries, or what their author names", "published ones learned it from VOC masks")
@@ -78,9 +80,18 @@ class Config(StageConfig):
     tuples_per_list: int = Field(
         300, ge=1, le=100_000, description="regions, pairs, triplets or 4-tuples from one hierarchy"
     )
-    contour: Literal["lab_gradient", "structured_forests"] = "lab_gradient"
-    contour_model: Path | None = execution_only(None, description="model file of structured_forests")
-    region_contrast: float = Field(0.5, ge=0, le=1, description="weight of appearance beside the contour")
+    contour: ContourName = Field(
+        "learned",
+        description="learned: a network (BSDS500 boundaries); lab_gradient: supervised by nothing; "
+        "structured_forests: from a model file",
+    )
+    contour_model: Path | None = execution_only(
+        None, description="model file of structured_forests, or contours.pt of train_contours for learned"
+    )
+    region_contrast: float = Field(
+        0.5, ge=0, le=1, description="weight of appearance in the strength of contours that were not learned"
+    )
+    appearance: bool = Field(True, description="hierarchies of colour and texture join those of the contour")
     selection: Literal["loosening", "mmr"] = "loosening"
     # Part of the fingerprint: what was made with it may have holes, and is never reused where every image counts.
     tolerate_failures: bool = Field(
@@ -111,6 +122,7 @@ class Config(StageConfig):
             "contour",
             "contour_model",
             "region_contrast",
+            "appearance",
             "selection",
         )
         return MCGConfig(**{name: getattr(self, name) for name in names})
@@ -211,6 +223,8 @@ def content_digest(config: Config) -> str:
     files = sorted(config.folder.glob(f"*{_SUFFIX}")) if config.folder is not None else []
     if config.contour_model is not None:
         files.append(config.contour_model)
+    elif config.contour == "learned":
+        digest.update(SHIPPED_SHA256.encode())
     for path in files:
         digest.update(path.name.encode() + b"\0")
         digest.update(hashlib.sha256(read_bytes(path, "proposals")).digest())
@@ -222,8 +236,7 @@ def content_digest(config: Config) -> str:
 
 def supervision(config: Config) -> tuple[str, ...]:
     """What had labels behind the contours and, for imported proposals, behind the sets and their order."""
-    detector = StructuredForests if config.contour == "structured_forests" else LabGradient
-    lineage = [f"contours: {detector.supervision}"]
+    lineage = [f"contours: {contour_supervision(config.mcg())}"]
     if config.source != "generate":
         sets, ranking = _SUPERVISED_BY[config.source]
         lineage.append(f"proposals: imported {config.source} ({sets})")
@@ -254,7 +267,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
             if not path.is_file():
                 problems.add(f"image {image_id}: the file {path} is missing")
         problems.raise_if_any(f"proposals.folder {config.folder}")
-    results = None if config.file is None else _index(inputs["dataset"], config.file, failed, context)
+    results = None if config.file is None else _index(inputs["dataset"], config, failed, context)
     compute = _Compute(dataset, config, failed, results)
     write_records(
         context,
@@ -269,16 +282,19 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         context.counts["entries_of_unknown_images"] = sum(results.unknown.values())
 
 
-def _index(artefact: Artefact, path: Path, failed: Mapping[str, str], context: StageContext) -> ResultsIndex:
+def _index(
+    artefact: Artefact, config: Config, failed: Mapping[str, str], context: StageContext
+) -> ResultsIndex:
     """The entries of every image; what the file has beyond the data set is said and left out."""
-    dataset = artefact.records(DATASET)
+    dataset, path = artefact.records(DATASET), config.file or Path()
     targets = []
     for image_id in (i for i in dataset.ids if i not in failed):
         one = dataset.read(image_id, ("file_name", "size"))
         height, width = one["size"].tolist()
         targets.append(Target(image_id, array_to_text(one["file_name"]), (height, width)))
     # Only COCO files number their images: elsewhere a whole number may be anything.
-    found = index_results(path, targets, by_number=artefact.manifest.config.get("format") == "coco")
+    by_number = artefact.manifest.config.get("format") == "coco"
+    found = index_results(path, targets, by_number, config.tolerate_failures)
     if found.unknown:
         context.log(
             f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "

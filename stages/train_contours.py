@@ -36,7 +36,7 @@ class Config(StageConfig):
     pretrained: str | None = Field(
         "imagenet", description="encoder: imagenet, PATH or URL with #sha256=; null only by choice"
     )
-    steps: int = Field(2400, ge=1, le=1_000_000)
+    steps: int = Field(1700, ge=1, le=1_000_000)
     batch_size: int = Field(6, ge=1, le=256)
     crop: int = Field(256, ge=32, le=2048, multiple_of=32, description="side of the training views, pixels")
     smallest: float = Field(0.6, gt=0.1, le=4, description="least factor by which a photograph is scaled")

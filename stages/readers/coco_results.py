@@ -6,7 +6,8 @@ The file may be far larger than memory: what is kept of it is where each entry s
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -39,18 +40,22 @@ class ResultsIndex:
     Attributes:
         spans: image id -> int64 [n, 3]: first byte, byte after the last, number of the entry.
         unknown: image that the data set does not have -> its number of entries.
+        faults: image whose entries cannot be used -> why; only of a file that was indexed with `tolerate`.
     """
 
     path: Path
     spans: Mapping[str, NDArray[np.int64]]
     unknown: Mapping[str, int]
+    faults: Mapping[str, str]
 
     def masks(self, image_id: str) -> list[ResultMask]:
         """The entries of an image, in the file's order.
 
         Raises:
-            DataError: the file has changed since it was indexed, or cannot be read.
+            DataError: the image has a fault, or the file has changed since it was indexed or cannot be read.
         """
+        if image_id in self.faults:
+            raise DataError(f"{self.path}: {self.faults[image_id]}")
         try:
             with self.path.open("rb") as stream:
                 return [_mask_at(stream, *span) for span in self.spans[image_id].tolist()]
@@ -60,7 +65,9 @@ class ResultsIndex:
             raise DataError(f"{self.path}: changed while it was in use: {error}") from error
 
 
-def index_results(path: Path, targets: Iterable[Target], by_number: bool = False) -> ResultsIndex:
+def index_results(
+    path: Path, targets: Iterable[Target], by_number: bool = False, tolerate: bool = False
+) -> ResultsIndex:
     """Find the entries of each image of the data set, and check everything but their runs.
 
     An entry with `file_name` belongs to the image of that path; one path may be the tail of the other
@@ -68,36 +75,60 @@ def index_results(path: Path, targets: Iterable[Target], by_number: bool = False
 
     Args:
         by_number: ids of the data set are `<split>_<number>`, as COCO's are: a whole `image_id` is the number.
+        tolerate: what is wrong with one image alone becomes its fault in place of an error.
 
     Raises:
         DataError: listing malformed entries, entries that fit several images, masks of another size than their
-            image's, and images without entries.
+            image's, and images without entries; with `tolerate`, malformed entries of no image of the data set
+            and those that fit several.
     """
     names = _Names(targets, by_number)
-    problems, unknown = Problems(), Counter[str]()
+    problems, unknown = _Faults(tolerate), Counter[str]()
     spans = {image_id: array("q") for image_id in names.by_id}
     odd: dict[str, ResultMask] = {}  # the first mask of another size, of each image that has one
     for number, (start, stop, entry) in enumerate(scan_array(path)):
         with problems.collect():
             target, name = names.find(entry, _place(number))
-            mask = _parsed(entry, number)
-            if target is None:
-                unknown[name] += 1
-                continue
-            spans[target.image_id].extend((start, stop, number))
-            if mask.size != target.size:
-                odd.setdefault(target.image_id, mask)
+            with problems.of(target):
+                mask = _parsed(entry, number)
+                if target is None:
+                    unknown[name] += 1
+                    continue
+                spans[target.image_id].extend((start, stop, number))
+                if mask.size != target.size:
+                    odd.setdefault(target.image_id, mask)
         if len(problems.messages) >= _MOST_PROBLEMS:
             problems.raise_if_any(str(path))
     for image_id, mask in odd.items():
-        with problems.collect():
+        with problems.of(names.by_id[image_id]):
             _check_size(mask, names.by_id[image_id])
     for image_id, target in names.by_id.items():
-        if not spans[image_id]:
-            problems.add(f"image {image_id} ({target.file_name}): expected entries, got none")
+        if not spans[image_id] and image_id not in problems.by_image:
+            with problems.of(target):
+                raise DataError(f"image {image_id} ({target.file_name}): expected entries, got none")
     problems.raise_if_any(f"{path}{_hint(unknown)}")
     tables = {image_id: np.array(span, np.int64).reshape(-1, 3) for image_id, span in spans.items()}
-    return ResultsIndex(path, tables, dict(unknown))
+    return ResultsIndex(path, tables, dict(unknown), problems.by_image)
+
+
+class _Faults(Problems):
+    """Problems of the file; those of one image alone kept apart, its first one, where they are tolerated."""
+
+    def __init__(self, tolerate: bool) -> None:
+        super().__init__()
+        self.tolerate = tolerate
+        self.by_image: dict[str, str] = {}
+
+    @contextmanager
+    def of(self, target: Target | None) -> Iterator[None]:
+        """Remember an error inside the block, as the image's if there is one."""
+        try:
+            yield
+        except DataError as error:
+            if target is None or not self.tolerate:
+                self.add(str(error))
+            else:
+                self.by_image.setdefault(target.image_id, str(error))
 
 
 class _Names:

@@ -145,7 +145,7 @@ def parse_json(data: bytes, where: str) -> Any:
     """Value of a JSON document.
 
     Raises:
-        DataError: malformed (with line and column), not UTF-8, or nested too deeply.
+        DataError: malformed (with line and column), not UTF-8, nested too deeply, or a number of too many digits.
     """
     try:
         return json.loads(data.decode("utf-8-sig"))
@@ -157,6 +157,8 @@ def parse_json(data: bytes, where: str) -> Any:
         raise DataError(f"{where}: expected UTF-8 JSON, got byte {error.object[error.start]:#x}") from error
     except RecursionError as error:
         raise DataError(f"{where}: JSON nested too deeply") from error
+    except ValueError as error:  # a whole number of more digits than Python converts
+        raise DataError(f"{where}: malformed JSON: {error}") from error
 
 
 def finite_number(value: object, where: str) -> float:

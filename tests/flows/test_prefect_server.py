@@ -19,7 +19,9 @@ import psutil
 import pytest
 import yaml
 
+from tests.boundary_folder import write_boundaries
 from tests.flows.tiny_run import RUN, TINY, computed, fingerprints, record_of
+from wsis.mcg.contour_weights import load_network
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(600)]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -205,7 +207,7 @@ def test_there_is_a_deployment_for_the_whole_and_each_stage(prefect: Prefect) ->
     assert flow["name"] == "wsis"
     for deployment in found.values():
         assert deployment["work_pool_name"] == "wsis"
-        assert deployment["parameters"]["run_name"] == "demo"
+        assert deployment["name"] == "train-contours" or deployment["parameters"]["run_name"] == "demo"
         assert re.fullmatch(r"flows\.\w+\.\w+", deployment["entrypoint"])
 
 
@@ -293,3 +295,18 @@ def test_a_stage_runs_alone(prefect: Prefect, killed: tuple[Path, str, str]) -> 
     assert prefect.task_names(run) == {"prm_seeds": "Completed"}
     assert not record_of(store).entries["prm_seeds"].reused
     assert fingerprints(store) == before
+
+
+def test_the_contour_network_trains_on_a_worker(
+    prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    write_boundaries(tmp_path / "data", "train", "a", 0)
+    small = [
+        f"train_contours.{x}"
+        for x in ("steps=2", "batch_size=1", "crop=64", "pretrained=null", "splits=[train]")
+    ]
+    settings = {"data": tmp_path / "data", "store": tmp_path / "store", "overrides": json.dumps(small)}
+    run = prefect.start_flow_run("wsis/train-contours", **settings)
+    assert prefect.finished(run)["name"] == "train-contours"
+    (model,) = (tmp_path / "store").rglob("contours.pt")
+    load_network(model)

@@ -13,7 +13,7 @@ from data_contracts.store import Store
 from stages import proposals
 from stages.base import Execution, Stage, StageConfig, execute
 from stages.progress import Progress
-from stages.sharding import write_records
+from stages.sharding import read_failures, write_records
 from wsis.masks import rle
 from wsis.masks.superpixels import proposal_masks, unpack_membership
 from wsis.mcg import MCGConfig, generate
@@ -70,7 +70,7 @@ def do(store, file, workers=1, data_format="voc", progress=None, **settings):
     data = execute(
         DATASET_STAGE, GivenConfig(format=data_format), {}, store, execution=execution, progress=Log()
     )
-    config = proposals.Config(source="coco_results", file=file, **settings)
+    config = proposals.Config(source="coco_results", contour="lab_gradient", file=file, **settings)
     return execute(
         proposals.STAGE,
         config,
@@ -135,7 +135,8 @@ def test_masks_scores_and_counts(store, tmp_path):
 
 
 def test_several_processes_give_the_same_and_best_ones_are_kept(store, tmp_path):
-    found = {name: generate(picture(name), MCGConfig(num_proposals=30)) for name in SIZES}
+    config = MCGConfig(contour="lab_gradient", num_proposals=30)
+    found = {name: generate(picture(name), config) for name in SIZES}
     entries = [entry for name, one in found.items() for entry in coco_results(one, name, f"{name}.png")]
     file = write(tmp_path, entries)
     one = do(store, file, ranking="file", num_proposals=12)
@@ -171,6 +172,24 @@ def test_every_image_without_entries_is_named_before_anything_is_computed(store,
     assert lines[2:] == [
         f"  - image {name} (JPEGImages/{name}.png): expected entries, got none" for name in ("t_2", "t_10")
     ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_wrong_with_one_image_fails_alone_where_that_is_tolerated(store, tmp_path, workers):
+    wrong = entries_of("v_4")
+    wrong[1]["segmentation"]["size"] = [64, 63]
+    damaged = entries_of("v_3")
+    damaged[0]["segmentation"]["counts"] = "04"
+    file = write(tmp_path, [*entries_of("t_1"), *wrong, *damaged])
+    artefact = do(store, file, workers, ranking="file", tolerate_failures=True)
+    failed = read_failures(artefact.path)
+    assert list(failed) == ["t_2", "t_10", "v_3", "v_4"]
+    assert "results.json: image t_2 (JPEGImages/t_2.png): expected entries, got none" in failed["t_2"]
+    assert "entry 4: segmentation.counts" in failed["v_3"]
+    assert "image v_4: entry 3: segmentation.size: expected the image's size [64, 64]" in failed["v_4"]
+    assert artefact.manifest.counts["images"] == 1
+    assert artefact.manifest.counts["failed"] == list(failed.values())
+    np.testing.assert_array_equal(masks_of(artefact.records(PROPOSALS)["t_1"])[1], halves("t_1")[0][0])
 
 
 def test_damaged_runs_are_named_with_image_and_entry(store, tmp_path):

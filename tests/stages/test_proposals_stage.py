@@ -17,7 +17,7 @@ from wsis.errors import UnsupportedOpError
 from wsis.masks.superpixels import proposal_masks, unpack_membership
 
 SIZES = {"a": (40, 60), "b": (1, 1), "c": (64, 48), "d": (8, 200), "e": (30, 30), "f": (50, 50)}
-SMALL = {"max_side": 64, "max_regions": 60, "num_proposals": 40}
+SMALL = {"contour": "lab_gradient", "max_side": 64, "max_regions": 60, "num_proposals": 40}
 
 
 def picture(name):
@@ -152,11 +152,15 @@ def test_content_of_imported_files_decides_the_digest(tmp_path):
 
 def test_lineage_says_what_supervised_it(tmp_path):
     lineage = proposals.STAGE.supervision
-    assert lineage(proposals.Config()) == ("contours: none: Lab gradient",)
+    (learned,) = lineage(proposals.Config())
+    assert "BSDS500" in learned and "ImageNet" in learned and "VOC" not in learned
+    assert lineage(proposals.Config(contour="lab_gradient")) == ("contours: none: Lab gradient",)
     imported = lineage(proposals.Config(source="mcg_mat", folder=tmp_path, ranking="file"))
     assert any("VOC masks" in source for source in imported)
     unlearned = lineage(proposals.Config(source="mcg_mat", folder=tmp_path))
     assert not any("VOC" in source for source in unlearned) and "BSDS500" in unlearned[1]
+    own = lineage(proposals.Config(contour_model=tmp_path / "mine.pt"))
+    assert "mine.pt" in own[0] and "BSDS500" not in own[0]
 
 
 @pytest.mark.parametrize(

@@ -13,28 +13,16 @@ from data_contracts.errors import DataError
 from data_contracts.store import Store
 from stages import train_contours
 from stages.base import Execution, execute
+from tests.boundary_folder import write_boundaries
 from wsis.mcg.contour_weights import load_network
 from wsis.mcg.contours import LearnedContours
-
-
-def _write(root: Path, split: str, name: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    image = np.full((70, 90, 3), 60, np.uint8)
-    top, left = rng.integers(5, 30, 2)
-    image[top : top + 30, left : left + 40] = 190
-    drawn = np.zeros((70, 90), np.uint8)
-    drawn[top, left : left + 40] = drawn[top + 29, left : left + 40] = 3
-    drawn[top : top + 30, left] = drawn[top : top + 30, left + 39] = 3
-    for folder, array, suffix in (("images", image, "jpg"), ("boundaries", drawn, "png")):
-        (root / folder / split).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(array).save(root / folder / split / f"{name}.{suffix}")
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for index in range(3):
-        _write(tmp_path / "data", "train", f"t{index}", index)
-    _write(tmp_path / "data", "val", "v0", 9)
+        write_boundaries(tmp_path / "data", "train", f"t{index}", index)
+    write_boundaries(tmp_path / "data", "val", "v0", 9)
     return tmp_path / "data"
 
 

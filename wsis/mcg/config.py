@@ -15,13 +15,14 @@ class MCGConfig:
 
     Attributes:
         max_side: longer side of the working image in pixels (never enlarged).
-        scales: contour scales relative to the working image, finest first; one hierarchy each.
+        scales: contour scales relative to the working image, finest first; one hierarchy each. None: those
+            the detector is best at.
         contour: detector of :func:`wsis.mcg.contours.build_detector`.
-        contour_model: file with the detector's weights, for detectors that need one.
+        contour_model: file with the detector's weights; for "learned" None is the network that ships.
         region_contrast: weight in [0, 1] of the colour and texture contrast between whole neighbourhoods of
-            superpixels in the strength of an edge. Above 0 a hierarchy of appearance joins those of the
-            contour; 0 is the contour alone. Learned contours always go without.
-        smoothing: Gaussian sigma (pixels) before the watershed; below 0.6 contours over-segment.
+            superpixels in the strength of an edge. Learned contours always go without.
+        appearance: hierarchies of colour and texture join those of the contour.
+        smoothing: Gaussian sigma (pixels) before the watershed; None: the detector's.
         max_regions: most superpixels S of an image.
         num_proposals: most proposals P of an image.
         tuples_per_list: most regions, pairs, triplets or 4-tuples that one hierarchy contributes.
@@ -33,18 +34,19 @@ class MCGConfig:
     """
 
     max_side: int = 384
-    scales: tuple[float, ...] = (2.0, 1.0, 0.5)
-    contour: ContourName = "lab_gradient"
+    scales: tuple[float, ...] | None = None
+    contour: ContourName = "learned"
     contour_model: Path | None = None
     region_contrast: float = 0.5
-    smoothing: float = 0.8
+    appearance: bool = True
+    smoothing: float | None = None
     max_regions: int = 600
     num_proposals: int = 1000
     tuples_per_list: int = 300
     max_tuple: int = 4
-    near_duplicate: float = 0.05
+    near_duplicate: float = 0.02
     selection: Literal["loosening", "mmr"] = "loosening"
-    overlap_limits: tuple[tuple[int, float], ...] = ((60, 0.6), (250, 0.75), (700, 0.85), (10**9, 0.95))
+    overlap_limits: tuple[tuple[int, float], ...] = ((60, 0.65), (250, 0.8), (700, 0.87), (10**9, 0.95))
     mmr_theta: float = 0.7
 
     def __post_init__(self) -> None:
@@ -61,9 +63,11 @@ class MCGConfig:
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
+            if value is None and name == "smoothing":
+                continue
             if not low <= value <= high:
                 raise InputError(f"{name}: expected a value in [{low}, {high}], got {value}")
-        if not self.scales or not all(0.1 <= scale <= 8 for scale in self.scales):
+        if self.scales is not None and not (self.scales and all(0.1 <= scale <= 8 for scale in self.scales)):
             raise InputError(f"scales: expected one or more factors in [0.1, 8], got {self.scales}")
         ranks = [rank for rank, _ in self.overlap_limits]
         if (

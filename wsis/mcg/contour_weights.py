@@ -10,7 +10,7 @@ from wsis.backbones.weights import read_state
 from wsis.mcg.contour_network import ContourNetwork
 
 SHIPPED_MODEL = Path(__file__).parent / "models" / "contours_bsds500.pt"
-SHIPPED_SHA256 = ""
+SHIPPED_SHA256 = "51b64ebb7d952e43a9ebf4293e54e49aafe0ab0684d50fdc926aff7cb637ad7f"
 
 
 def encode_weights(network: ContourNetwork) -> bytes:

@@ -16,6 +16,8 @@ from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
 from wsis.mcg.config import MCGConfig
 from wsis.mcg.contour_weights import load_network
 
+_ROUNDING = 1e-3  # Lab units: float32 leaves 2e-4 of a single colour, the least step of 8-bit colours is 0.016
+
 
 class ContourDetector(Protocol):
     """Contour strength of an image.
@@ -23,10 +25,14 @@ class ContourDetector(Protocol):
     Attributes:
         supervision: what the detector was trained on, for the lineage of every result built on it.
         learned: its strengths are calibrated probabilities; the hierarchy then adds no region contrast.
+        scales: the scales it is best at together, finest first.
+        smoothing: sigma (pixels) of the Gaussian that its contours want before the watershed.
     """
 
     supervision: str
     learned: bool
+    scales: tuple[float, ...]
+    smoothing: float
 
     def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
         """Image uint8 RGB [h, w, 3] -> strength float32 [h, w] in [0, 1] as seen at ``scale``
@@ -51,6 +57,8 @@ class LabGradient:
 
     supervision = "none: Lab gradient"
     learned = False
+    scales: tuple[float, ...] = (2.0, 1.0, 0.5)
+    smoothing = 0.8
 
     def __init__(self, base_sigma: float = 2.0, softness: float = 25.0, lightness: float = 0.7) -> None:
         self.base_sigma, self.softness, self.lightness = base_sigma, softness, lightness
@@ -66,6 +74,7 @@ class LabGradient:
         xx, yy, xy = (dx * dx).sum(-1), (dy * dy).sum(-1), (dx * dy).sum(-1)
         root = np.sqrt(np.square(xx - yy) + 4 * xy * xy)
         gradient = np.sqrt((xx + yy + root) / 2) * max(sigma, 1.0)
+        gradient[gradient < _ROUNDING] = 0
         return (1 - np.exp(-gradient / self.softness)).astype(np.float32)
 
 
@@ -79,6 +88,8 @@ class StructuredForests:
 
     supervision = "BSDS500 boundaries: structured forests"
     learned = True
+    scales: tuple[float, ...] = (2.0, 1.0, 0.5)
+    smoothing = 0.8
 
     def __init__(self, model_path: Path) -> None:
         factory = getattr(getattr(cv2, "ximgproc", None), "createStructuredEdgeDetection", None)
@@ -110,11 +121,12 @@ class LearnedContours:
     """
 
     learned = True
+    scales: tuple[float, ...] = (1.25, 0.75, 0.5)
+    smoothing = 0.5
 
     def __init__(self, model_path: Path | None = None) -> None:
         self._network = load_network(model_path)
-        named = "BSDS500 train+val" if model_path is None else f"those behind {model_path.name}"
-        self.supervision = f"human boundaries ({named}), ImageNet labels: contour network"
+        self.supervision = _network_supervision(model_path)
 
     def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
         """See :class:`ContourDetector`."""
@@ -130,6 +142,26 @@ class LearnedContours:
         return (
             strength if scale == 1 else cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
         )
+
+
+def _network_supervision(model_path: Path | None) -> str:
+    boundaries = "BSDS500 train+val" if model_path is None else f"those behind {model_path.name}"
+    return f"human boundaries ({boundaries}), ImageNet labels: contour network"
+
+
+def contour_supervision(config: MCGConfig) -> str:
+    """What supervised the detector that ``config`` names, without building it."""
+    if config.contour == "learned":
+        return _network_supervision(config.contour_model)
+    detector = StructuredForests if config.contour == "structured_forests" else LabGradient
+    return detector.supervision
+
+
+def contour_scales(
+    image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector
+) -> NDArray[np.float32]:
+    """The detector's contours of an image [h, w, 3] at the config's scales (or its own), float32 [D, h, w]."""
+    return np.stack([detector(image, scale) for scale in config.scales or detector.scales])
 
 
 def build_detector(config: MCGConfig) -> ContourDetector:

@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from wsis.errors import InputError
 from wsis.masks.superpixels import superpixel_areas
 from wsis.mcg.config import MCGConfig
-from wsis.mcg.contours import ContourDetector, build_detector, rgb_to_lab
+from wsis.mcg.contours import ContourDetector, build_detector, contour_scales, rgb_to_lab
 from wsis.mcg.grouping import Candidates, candidate_membership, group
 from wsis.mcg.hierarchies import Hierarchy, RegionGraph, build_hierarchies, build_region_graph
 from wsis.mcg.holes import fill_holes, on_border, touching_pairs
 from wsis.mcg.proposal_set import ProposalSet, make_proposal_set
 from wsis.mcg.ranking import interleave, select_loosening, select_mmr, unlearned_score
-from wsis.mcg.region_contrast import appearance_hierarchy, appearance_histograms, strengthen
+from wsis.mcg.region_contrast import appearance_hierarchies, appearance_histograms, strengthen
 from wsis.mcg.region_tree import LeafTable, RegionTree, border_lengths, build_region_tree, leaf_hashes
+
+_LATE_RANK = (
+    80  # in each list; regions of appearance alone are worse than the contour's best and add to the rest
+)
 
 
 def working_image(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
@@ -49,19 +53,23 @@ def generate(
     config = config or MCGConfig()
     detector = detector or build_detector(config)
     small = working_image(image, config.max_side)
-    contours = np.stack([detector(small, scale) for scale in config.scales])
+    contours = contour_scales(small, config, detector)
     colours = None if detector.learned else rgb_to_lab(small)
-    graph = build_region_graph(contours, config.smoothing, config.max_regions, colours)
+    smoothing = detector.smoothing if config.smoothing is None else config.smoothing
+    graph = build_region_graph(contours, smoothing, config.max_regions, colours)
     strengths: NDArray[np.floating] = graph.sums / np.maximum(graph.lengths, 1)
+    contrast = 0.0 if detector.learned else config.region_contrast
     histograms = None
-    if config.region_contrast > 0 and not detector.learned:
+    if contrast > 0 or config.appearance:
         histograms = appearance_histograms(small, graph.superpixels)
-        strengths = strengthen(graph, strengths, histograms, config.region_contrast)
+    if histograms is not None and contrast > 0:
+        strengths = strengthen(graph, strengths, histograms, contrast)
     hierarchies = build_hierarchies(graph.num_superpixels, graph.edges, strengths, graph.lengths)
     ucm = hierarchies[-1].saliency
-    if histograms is not None:
-        hierarchies.append(appearance_hierarchy(histograms, graph.edges))
-    membership = _propose(graph, hierarchies, ucm, config)
+    late: list[Hierarchy] = []
+    if histograms is not None and config.appearance:
+        late = appearance_hierarchies(histograms, graph, strengths.mean(axis=0))
+    membership = _propose(graph, hierarchies, late, ucm, config)
     total = (strengths.mean(axis=0) * graph.lengths).astype(np.float32)
     return make_proposal_set(
         graph.superpixels,
@@ -73,11 +81,16 @@ def generate(
 
 
 def _propose(
-    graph: RegionGraph, hierarchies: list[Hierarchy], ucm: NDArray[np.float64], config: MCGConfig
+    graph: RegionGraph,
+    hierarchies: list[Hierarchy],
+    late: list[Hierarchy],
+    ucm: NDArray[np.float64],
+    config: MCGConfig,
 ) -> NDArray[np.bool_]:
     """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was.
 
-    Args: ucm float64 [E], the multiscale contour strength that ranks the candidates of every hierarchy.
+    Args: late: hierarchies whose candidates come behind the first of the others; ucm float64 [E], the
+    multiscale contour strength that ranks the candidates of every hierarchy.
     """
     leaves = LeafTable(
         areas=superpixel_areas(graph.superpixels),
@@ -87,13 +100,14 @@ def _propose(
         strengths=ucm,
         hashes=leaf_hashes(graph.num_superpixels),
     )
-    trees = [build_region_tree(hierarchy, leaves, config.near_duplicate) for hierarchy in hierarchies]
-    pool: list[tuple[RegionTree, Candidates]] = [
-        (tree, candidates)
-        for tree in trees
-        for candidates in group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
-    ]
-    selected = _select(pool, graph, leaves.areas, config)
+    pool: list[tuple[RegionTree, Candidates]] = []
+    delays: list[int] = []
+    for hierarchy in (*hierarchies, *late):
+        tree = build_region_tree(hierarchy, leaves, config.near_duplicate)
+        lists = group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
+        pool += [(tree, candidates) for candidates in lists]
+        delays += [_LATE_RANK if any(hierarchy is one for one in late) else 0] * len(lists)
+    selected = _select(pool, delays, graph, leaves.areas, config)
     if not selected.all(axis=1).any():
         selected = np.concatenate([selected[: config.num_proposals - 1], np.ones_like(selected[:1])])
     return selected
@@ -101,12 +115,13 @@ def _propose(
 
 def _select(
     pool: list[tuple[RegionTree, Candidates]],
+    delays: list[int],
     graph: RegionGraph,
     areas: NDArray[np.int64],
     config: MCGConfig,
 ) -> NDArray[np.bool_]:
     """Rank inside each list, interleave, drop equal sets, fill holes, select."""
-    which, row = interleave([unlearned_score(found, graph.superpixels.size) for _, found in pool])
+    which, row = interleave([unlearned_score(found, graph.superpixels.size) for _, found in pool], delays)
     first_row = np.cumsum([0, *(len(candidates) for _, candidates in pool)])
     hashes = np.concatenate([candidates.hashes for _, candidates in pool])[first_row[which] + row]
     distinct = np.sort(np.unique(hashes, return_index=True)[1])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsis.mcg.config import MCGConfig
-from wsis.mcg.contours import ContourDetector, build_detector
+from wsis.mcg.contours import ContourDetector, build_detector, contour_scales
 from wsis.mcg.generation import working_image
 from wsis.mcg.hierarchies import average_linkage
 from wsis.mcg.proposal_set import ProposalSet
@@ -29,7 +29,7 @@ def contour_map(
     config = config or MCGConfig()
     detector = detector or build_detector(config)
     small = working_image(image, config.max_side)
-    mean = np.stack([detector(small, scale) for scale in config.scales]).mean(axis=0)
+    mean = contour_scales(small, config, detector).mean(axis=0)
     if mean.shape != image.shape[:2]:
         mean = cv2.resize(mean, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.clip(mean, 0, 1).astype(np.float32)

@@ -60,14 +60,19 @@ def unlearned_score_of_sets(
     return objectness(share, along[:, 0], along[:, 1], areas_of(membership, border))
 
 
-def interleave(scores: Sequence[NDArray[np.floating]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def interleave(
+    scores: Sequence[NDArray[np.floating]], delays: Sequence[int] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Merge lists by rank: the best of each list, then the second of each, ...
+
+    Args: delays: ranks by which each list comes later; its best stands beside the others' delay-th.
 
     Returns: list index [n] and row in that list [n], in the merged order; within a rank, lists keep theirs.
     """
     lists = [np.full(len(score), index) for index, score in enumerate(scores)]
     rows = [np.argsort(-score, kind="stable") for score in scores]
-    ranks = [np.arange(len(score)) for score in scores]
+    late = delays or [0] * len(scores)
+    ranks = [np.arange(len(score)) + delay for score, delay in zip(scores, late, strict=True)]
     which, row, rank = (np.concatenate(part) for part in (lists, rows, ranks))
     order = np.lexsort((which, rank))
     return which[order], row[order]

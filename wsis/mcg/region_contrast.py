@@ -8,8 +8,9 @@ Two remedies, both on histograms of Lab colour and local contrast:
 * :func:`strengthen` compares the two sides of an edge over a neighbourhood. Histograms spread along the
   graph by a random walk that seldom crosses strong contours; the chi-square distance of the spread histograms
   joins the gradient. (gPb's larger discs, shaped by the image.)
-* :func:`appearance_hierarchy` merges regions by their whole histograms, which the boundary between them does
-  not decide: tree nodes that no gradient hierarchy has. (In the spirit of Selective Search.)
+* :func:`appearance_hierarchies` merge regions by their whole histograms, which the boundary between them does
+  not decide alone: tree nodes that no hierarchy of contours has. (In the spirit of Selective Search.) Learned
+  contours profit from these too.
 """
 
 import cv2
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from wsis.mcg.contours import rgb_to_lab
-from wsis.mcg.hierarchies import Hierarchy, RegionGraph
+from wsis.mcg.hierarchies import Hierarchy, RegionGraph, average_linkage
 
 _BINS = 16
 _WALK_STEPS = 4
@@ -108,3 +109,20 @@ def appearance_hierarchy(histograms: NDArray[np.float64], edges: NDArray[np.int3
     altitudes = np.maximum.accumulate(np.asarray(costs, np.float64))  # merge order is node order
     common = tree.lowest_common_ancestor(a, b)
     return Hierarchy(np.asarray(tree.parents(), np.int64), altitudes, altitudes[common])
+
+
+def appearance_hierarchies(
+    histograms: NDArray[np.float64], graph: RegionGraph, strengths: NDArray[np.floating]
+) -> list[Hierarchy]:
+    """Two hierarchies that the contour does not decide alone: :func:`appearance_hierarchy`, and average linkage
+    of the geometric mean of contour and chi-square distance of the two sides' histograms.
+
+    Args: histograms [S, K]; strengths [E] in [0, 1], mean contour along each edge.
+    """
+    p, q = histograms[graph.edges[:, 0]], histograms[graph.edges[:, 1]]
+    distance = 0.5 * (np.square(p - q) / (p + q + _EPSILON)).sum(axis=1)
+    mixed = np.sqrt(distance * strengths)
+    return [
+        appearance_hierarchy(histograms, graph.edges),
+        average_linkage(len(histograms), graph.edges, mixed, graph.lengths),
+    ]

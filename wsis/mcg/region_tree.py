@@ -110,34 +110,36 @@ def meeting_pairs(
     """
     nodes = len(parents)
     count = (nodes + 1) // 2
-    neighbours: list[dict[int, tuple[float, float]]] = [{} for _ in range(nodes)]
-    totals = (strengths * lengths).tolist()
-    pairs: list[tuple[int, float, float]] = []
-    for (a, b), length, total in zip(edges.tolist(), lengths.tolist(), totals, strict=True):
-        neighbours[a][b] = neighbours[b][a] = (length, total)
-        pairs.append((a * nodes + b, length, total))
+    # Complex numbers add length and contour sum in one step; Python's tuples take twice the time.
+    common = (lengths + 1j * (strengths * lengths)).tolist()
+    neighbours: list[dict[int, complex]] = [{} for _ in range(nodes)]
+    for (a, b), shared in zip(edges.tolist(), common, strict=True):
+        neighbours[a][b] = neighbours[b][a] = shared
+    keys = (edges[:, 0].astype(np.int64) * nodes + edges[:, 1]).tolist()
+    values = list(common)
     children: list[list[int]] = [[] for _ in range(nodes)]
     for node, parent in enumerate(parents[:-1].tolist()):
         children[parent].append(node)
     for node in range(count, nodes):
-        one, other = sorted(children[node], key=lambda child: -len(neighbours[child]))
-        merged = neighbours[one]
-        for third, (length, total) in neighbours[other].items():
-            before = merged.get(third, (0.0, 0.0))
-            merged[third] = (before[0] + length, before[1] + total)
-        merged.pop(one, None)
+        one, other = children[node]
+        merged, added = neighbours[one], neighbours[other]
+        if len(added) > len(merged):
+            one, other, merged, added = other, one, added, merged
         merged.pop(other, None)
+        added.pop(one, None)
+        for third, shared in added.items():
+            merged[third] = merged[third] + shared if third in merged else shared
+            del neighbours[third][other]
         neighbours[node] = merged
-        for third, common in merged.items():
+        for third, shared in merged.items():
             theirs = neighbours[third]
             theirs.pop(one, None)
-            theirs.pop(other, None)
-            theirs[node] = common
-            pairs.append((third * nodes + node, *common))
-    keys = np.array([key for key, _, _ in pairs], np.int64)
-    values = np.array([pair[1:] for pair in pairs], np.float64).reshape(-1, 2)
+            theirs[node] = shared
+        keys += [third * nodes + node for third in merged]
+        values += merged.values()
     order = np.argsort(keys)
-    return keys[order], values[order, 0], values[order, 1]
+    pairs = np.array(values, np.complex128)[order]
+    return np.array(keys, np.int64)[order], pairs.real.copy(), pairs.imag.copy()
 
 
 def _kept(parents: NDArray[np.int64], area: NDArray[np.int64], near_duplicate: float) -> NDArray[np.bool_]:

@@ -151,6 +151,35 @@ def test_whole_numbers_as_ids(tmp_path):
     assert [scores(found, t.image_id) for t in targets] == [[1], [2], [3]]
 
 
+def test_what_is_wrong_with_one_image_is_its_fault_where_that_is_tolerated(tmp_path):
+    entries = [
+        entry(1, file_name="train/1.jpg"),
+        entry(2, file_name="train/2.jpg"),
+        entry(float("nan"), file_name="train/2.jpg"),
+        entry(3, size=(6, 9), file_name="val/1.jpg"),
+    ]
+    path = write(tmp_path / "x.json", entries)
+    found = index_results(path, TARGETS, tolerate=True)
+    assert scores(found, "train_1") == [1] and set(found.faults) == {"train_2", "val_1", "é"}
+    for image_id, match in (
+        ("train_2", "entry 2: score: expected a finite number, got nan"),
+        ("val_1", r"image val_1: entry 3: segmentation\.size"),
+        ("é", r"image é \(ä/é\.jpg\): expected entries, got none"),
+    ):
+        with pytest.raises(DataError, match=rf"x\.json: {match}"):
+            found.masks(image_id)
+    assert index_results(write(tmp_path / "y.json", []), TARGETS, tolerate=True).faults.keys() == {
+        target.image_id for target in TARGETS
+    }
+
+
+@pytest.mark.parametrize("case", ["not objects", "no name", "two tails", "mask of an unknown image"])
+def test_what_is_no_images_fault_is_an_error_all_the_same(tmp_path, case):
+    path = write(tmp_path / "x.json", BAD[case][0])
+    with pytest.raises(DataError, match=r"x\.json(.|\n)*entry 0: "):
+        index_results(path, TARGETS, by_number=True, tolerate=True)
+
+
 ALL = [entry(file_name=target.file_name) for target in TARGETS]
 BAD = {
     "not objects": (

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import DataError
-from stages.readers.files import Problems, finite_number, inside, parse_xml, plain_name, read_bytes, read_text
+from stages.readers.files import (
+    Problems,
+    finite_number,
+    inside,
+    parse_json,
+    parse_xml,
+    plain_name,
+    read_bytes,
+    read_text,
+)
 
 
 def test_inside(tmp_path: Path) -> None:
@@ -68,6 +77,21 @@ def test_no_numbers(value: object) -> None:
 def test_xml_of_an_unknown_encoding() -> None:
     with pytest.raises(DataError, match="malformed XML"):
         parse_xml(b'<?xml version="1.0" encoding="klingon"?><a/>', "x")
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b'{"a": }', "x: malformed JSON: Expecting value at line 1, column 7"),
+        (b'["\xe9"]', "x: expected UTF-8 JSON, got byte 0xe9"),
+        (b"[" * 100_000, "x: JSON nested too deeply"),
+        (b'{"id": ' + b"1" * 5000 + b"}", "x: malformed JSON: .*limit"),  # Python converts 4,300 digits
+    ],
+    ids=["malformed", "latin-1", "deep", "digits"],
+)
+def test_no_json(data: bytes, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        parse_json(data, "x")
 
 
 def test_problems() -> None:

@@ -46,7 +46,8 @@ def blobs(count, seed=0, size=(60, 90)):
 )
 def test_what_is_written_comes_back(size, max_side):
     image = resize_nearest(IMAGE, size)
-    proposals = generate(image, MCGConfig(max_side=max_side, num_proposals=60, max_regions=80))
+    config = MCGConfig(contour="lab_gradient", max_side=max_side, num_proposals=60, max_regions=80)
+    proposals = generate(image, config)
     entries = json.loads(json.dumps(coco_results(proposals, 7, "a/b.jpg")))
     assert [set(entry) for entry in entries] == [
         {"image_id", "file_name", "category_id", "segmentation", "score"}

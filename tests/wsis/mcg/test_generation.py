@@ -17,7 +17,8 @@ from wsis.mcg import MCGConfig, ProposalSet, generate
 from wsis.mcg.contours import LabGradient, StructuredForests, build_detector
 from wsis.mcg.generation import working_image
 
-SMALL = MCGConfig(max_side=96, max_regions=120, num_proposals=150)
+SMALL = MCGConfig(contour="lab_gradient", max_side=96, max_regions=120, num_proposals=150)
+LEARNED = replace(SMALL, contour="learned")
 
 
 def check(proposals: ProposalSet, size: tuple[int, int]) -> None:
@@ -54,6 +55,22 @@ def test_objects_of_a_scene_are_found(selection, region_contrast):
     assert (iou.max(axis=0) > 0.85).all()
     if selection == "loosening":
         assert (iou[:30].max(axis=0) > 0.85).all()
+
+
+def test_learned_contours_find_the_objects_first():
+    image, discs = scene()
+    proposals = generate(image, LEARNED)
+    check(proposals, image.shape[:2])
+    assert iou_with_masks(proposals.superpixels, proposals.membership, discs)[:10].max(axis=0).min() > 0.85
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 5000), (33, 70)], ids=str)
+@pytest.mark.parametrize("value", [0, 255, None])
+def test_learned_contours_of_degenerate_images(size, value):
+    image = np.full((*size, 3), value or 0, np.uint8)
+    if value is None:
+        image = np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
+    check(generate(image, replace(LEARNED, num_proposals=60)), size)
 
 
 def test_proposals_have_no_holes_and_one_part():
@@ -102,15 +119,28 @@ def test_limits_are_kept():
     assert alone.membership.tolist() == [[True]]
 
 
-def test_the_same_bytes_again_and_in_another_process(tmp_path):
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (53, 140, 77), (1, 2, 3), (250, 10, 128)])
+def test_a_single_colour_is_one_superpixel(colour):
+    """Rounding in colour conversion and smoothing is no contour, also where vector code ends and scalar begins."""
+    image = np.broadcast_to(np.array(colour, np.uint8), (61, 93, 3)).copy()
+    for scale in (2.0, 1.0, 0.5, 0.1):
+        assert not LabGradient()(image, scale).any()
+    proposals = generate(image, SMALL)
+    assert not proposals.superpixels.any() and proposals.membership.tolist() == [[True]]
+    image[:30, :40, 0] ^= 1  # the least that differs
+    assert LabGradient()(image, 1.0).any()
+
+
+@pytest.mark.parametrize("config", [SMALL, LEARNED], ids=["lab_gradient", "learned"])
+def test_the_same_bytes_again_and_in_another_process(tmp_path, config):
     image, _ = scene(seed=5)
-    one, other = generate(image, SMALL), generate(image.copy(), SMALL)
+    one, other = generate(image, config), generate(image.copy(), config)
     for field in fields(one):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
     np.save(tmp_path / "image.npy", image)
     code = (
-        "import sys, numpy as np; from wsis.mcg import MCGConfig, generate;"
-        "p = generate(np.load(sys.argv[1]), MCGConfig(max_side=96, max_regions=120, num_proposals=150));"
+        "import sys, numpy as np, torch; from wsis.mcg import MCGConfig, generate; torch.set_num_threads(1);"
+        f"p = generate(np.load(sys.argv[1]), {config!r});"
         "np.savez(sys.argv[2], m=p.membership, s=p.superpixels, c=p.edge_contours)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "image.npy"), str(tmp_path / "out.npz")]
@@ -126,7 +156,7 @@ def test_a_learned_detector_fits_in():
     image, discs = scene()
 
     class Oracle:
-        supervision, learned = "test", True
+        supervision, learned, scales, smoothing = "test", True, (1.0, 0.5), 0.8
 
         def __call__(self, pixels, scale):
             edge = np.zeros(pixels.shape[:2], np.float32)
@@ -210,7 +240,7 @@ def test_real_photograph(voc_root):
     path = sorted((voc_root / "SegmentationObject").glob("*.png"))[0]
     objects = np.asarray(Image.open(path))
     image = np.asarray(Image.open(voc_root / "JPEGImages" / f"{path.stem}.jpg").convert("RGB"))
-    proposals = generate(image, MCGConfig(num_proposals=300))
+    proposals = generate(image, MCGConfig(contour="lab_gradient", num_proposals=300))
     check(proposals, image.shape[:2])
     masks = np.stack([objects == k for k in np.unique(objects) if k not in (0, 255)])
     found = iou_with_masks(proposals.superpixels, proposals.membership, masks, objects == 255)

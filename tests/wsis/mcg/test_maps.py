@@ -15,6 +15,8 @@ class Constant:
 
     supervision = "none"
     learned = False
+    scales = (2.0, 1.0, 0.5)
+    smoothing = 0.8
 
     def __init__(self):
         self.seen = []
@@ -47,7 +49,7 @@ def test_at_the_same_size_nothing_is_resampled():
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3)])
 def test_tiny_and_narrow_photographs(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    got = contour_map(image, MCGConfig(max_side=64))
+    got = contour_map(image, MCGConfig(contour="lab_gradient", max_side=64))
     assert got.shape == shape and got.min() >= 0 and got.max() <= 1
 
 
