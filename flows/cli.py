@@ -10,6 +10,8 @@ import typer
 
 from data_contracts.errors import ConfigError, ContractError
 from data_contracts.store import Store
+from flows import image_commands
+from flows.options import JsonOption, SetOption, StoreOption
 from wsis.errors import WsisError
 
 app = typer.Typer(
@@ -20,14 +22,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
-
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="override, dotted.key=value; may be given many times")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 @app.command()
@@ -204,117 +198,9 @@ def report(
     print(f"artefacts: {opened.location}\nreport and pictures: {page}")
 
 
-ImagesArgument = Annotated[
-    Path, typer.Argument(help="folder of photographs, sub-folders included, or one file")
-]
-WorkersOption = Annotated[int | None, typer.Option("--workers", help="processes (default: 2)", min=1)]
-
-
-@app.command()
-def proposals(
-    images: ImagesArgument,
-    store: Annotated[
-        str | None,
-        typer.Option("--out", "--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)"),
-    ] = None,
-    coco: Annotated[
-        Path | None, typer.Option("--coco", help="also write all of them, ranked, as COCO results (JSON)")
-    ] = None,
-    preview: Annotated[
-        list[str] | None,
-        typer.Option("--preview", help="draw this photograph, or this many of them; may be given many times"),
-    ] = None,
-    preview_folder: Annotated[
-        Path | None, typer.Option("--preview-out", help="(default: STORE/previews/FINGERPRINT)")
-    ] = None,
-    overrides: SetOption = None,
-    workers: WorkersOption = None,
-) -> None:
-    """Segmentation proposals of your own photographs: no labels, no training.
-
-    A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
-    The same command again computes what is missing.
-    """
-    from flows import own_images
-    from stages.progress import Progress
-
-    opened, progress = Store(store), Progress()
-    settings = own_images.build_settings(overrides or (), workers)
-    own_images.outside(opened.root, images, "--out")
-    if preview_folder is not None:
-        own_images.outside(preview_folder, images, "--preview-out")
-    found = own_images.find_photographs(images, progress)
-    number, named = own_images.chosen_for_preview(preview or (), found)
-    if coco is not None:
-        own_images.check_file(coco, "--coco")
-    made = own_images.make_proposals(opened, images, settings, progress)
-    counts = made.proposals.manifest.counts
-    state = " (was there already)" if made.reused else ""
-    print(f"{counts['proposals']} proposals of {counts['images']} photographs{state}: {made.proposals.path}")
-    if coco is not None:
-        print(f"{own_images.write_coco(made, coco, settings, progress)} COCO results: {coco}")
-    folder = preview_folder or opened.root / "previews" / made.proposals.fingerprint
-    for path in own_images.write_previews(made, number, named, settings, folder, progress):
-        print(f"preview: {path}")
-    _end_with_failures(list(made.failed.values()), len(found))
-
-
-@app.command()
-def contours(
-    images: ImagesArgument,
-    out: Annotated[
-        Path, typer.Option("--out", help="folder for the maps: name.png, sub-folders as in IMAGES")
-    ],
-    overrides: SetOption = None,
-    workers: WorkersOption = None,
-) -> None:
-    """An 8-bit contour map of each of your own photographs, at its size (255: strength 1).
-
-    Maps that are there already, of the same photograph and settings, are kept. Files that this command has not
-    written are never overwritten. Photographs that fail are listed at the end; the exit code is then 1.
-    Settings: proposals.contour, proposals.contour_model, proposals.max_side, execution.workers.
-    """
-    from flows import own_images
-    from flows.contour_maps import write_contours
-    from stages.progress import Progress
-
-    progress = Progress()
-    settings = own_images.build_settings(overrides or (), workers)
-    own_images.outside(out, images, "--out")
-    found = own_images.find_photographs(images, progress)
-    drawn = write_contours(found, out, settings, progress)
-    kept = f", {drawn.kept} were there already" if drawn.kept else ""
-    print(f"{drawn.written} contour maps written{kept}: {out}")
-    _end_with_failures(drawn.failed, len(found))
-
-
-@app.command("train-contours")
-def train_contours(
-    data: Annotated[
-        Path, typer.Argument(help="folder with images/SPLIT/ID.jpg and boundaries/SPLIT/ID.png (BSDS500)")
-    ],
-    out: Annotated[Path | None, typer.Option("--out", help="also write the model file here")] = None,
-    overrides: SetOption = None,
-    store: StoreOption = None,
-) -> None:
-    """Train the contour network of the proposals on your own boundaries (the shipped one comes from BSDS500).
-
-    Bit i of a pixel of a boundary map is annotator i's. Settings: train_contours.*, execution.*, seed.
-    """
-    from flows.contour_training import train
-    from stages.progress import Progress
-
-    artefact, model = train(data, Store(store), overrides or (), out, Progress())
-    print(f"{artefact.path}\nuse it: --set proposals.contour=learned --set proposals.contour_model={model}")
-
-
-def _end_with_failures(failed: list[str], total: int) -> None:
-    """List the photographs that failed, if any, and end with code 1."""
-    if not failed:
-        return
-    lines = "".join(f"\n  - {message}" for message in failed)
-    print(f"error: {len(failed)} of {total} photographs failed, the others are done{lines}", file=sys.stderr)
-    raise typer.Exit(1)
+app.command()(image_commands.proposals)
+app.command()(image_commands.contours)
+app.command("train-contours")(image_commands.train_contours)
 
 
 @app.command()

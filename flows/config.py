@@ -3,10 +3,10 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import configs
 from data_contracts.errors import ConfigError
@@ -44,12 +44,13 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31)
     execution: Execution = Execution()
 
-    @field_validator("proposals")
-    @classmethod
-    def _of_all_images(cls, value: proposals.Config) -> proposals.Config:
-        if value.tolerate_failures:
-            raise ValueError("tolerate_failures: expected false, because a run needs all images, got true")
-        return value
+    @model_validator(mode="after")
+    def _needs_all_images(self) -> Self:
+        if self.proposals.tolerate_failures:
+            raise ValueError(
+                "proposals.tolerate_failures: expected false because a run needs all its images, got true"
+            )
+        return self
 
 
 def configs_folder() -> Path:
@@ -153,7 +154,7 @@ def describe_problems(error: ValidationError) -> list[str]:
         elif problem["type"] == "missing":
             lines.append(f"{key}: required, but absent")
         elif problem["type"] == "value_error":  # of our own validators: they say what came
-            lines.append(f"{key}: {problem['ctx']['error']}")
+            lines.append(f"{key}: {problem['ctx']['error']}".removeprefix(": "))
         else:
             lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
     return lines

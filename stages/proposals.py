@@ -237,6 +237,8 @@ def content_digest(config: Config) -> str:
 def supervision(config: Config) -> tuple[str, ...]:
     """What had labels behind the contours and, for imported proposals, behind the sets and their order."""
     lineage = [f"contours: {contour_supervision(config.mcg())}"]
+    if config.contour == "learned":
+        lineage.append("ImageNet labels")  # of the network's encoder
     if config.source != "generate":
         sets, ranking = _SUPERVISED_BY[config.source]
         lineage.append(f"proposals: imported {config.source} ({sets})")

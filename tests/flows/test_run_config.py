@@ -48,7 +48,7 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
         ("data.root=[", r"the value is not YAML"),
         ("outer_iterations=0", r"outer_iterations: .*got 0"),
         ("conditional.learning_rate=.nan", r"conditional\.learning_rate: .*got nan"),
-        ("proposals.tolerate_failures=true", r"proposals: tolerate_failures: expected false, .*got true$"),
+        ("proposals.tolerate_failures=true", r"  proposals\.tolerate_failures: expected false .*, got true$"),
         ("proposals.source=mcg_mat", r"  proposals: folder: expected the folder .* mcg_mat, got None$"),
         ("prm_baseline.contour_width=4", r"prm_baseline\.contour_width: expected an odd number, got 4$"),
     ],

@@ -16,14 +16,14 @@ from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
 from wsis.mcg.config import MCGConfig
 from wsis.mcg.contour_weights import load_network
 
-_ROUNDING = 1e-3  # Lab units: float32 leaves 2e-4 of a single colour, the least step of 8-bit colours is 0.016
+_ROUNDING = 1e-3  # Lab units: float32 leaves 2e-4 of a single colour; 8-bit colours differ by 0.016
 
 
 class ContourDetector(Protocol):
     """Contour strength of an image.
 
     Attributes:
-        supervision: what the detector was trained on, for the lineage of every result built on it.
+        supervision: what annotation the detector was trained on, for the lineage of every result built on it.
         learned: its strengths are calibrated probabilities; the hierarchy then adds no region contrast.
         scales: the scales it is best at together, finest first.
         smoothing: sigma (pixels) of the Gaussian that its contours want before the watershed.
@@ -86,7 +86,7 @@ class StructuredForests:
         MissingWeightsError: the model file is not there.
     """
 
-    supervision = "BSDS500 boundaries: structured forests"
+    supervision = "human boundaries (those behind the structured forests)"
     learned = True
     scales: tuple[float, ...] = (2.0, 1.0, 0.5)
     smoothing = 0.8
@@ -146,7 +146,7 @@ class LearnedContours:
 
 def _network_supervision(model_path: Path | None) -> str:
     boundaries = "BSDS500 train+val" if model_path is None else f"those behind {model_path.name}"
-    return f"human boundaries ({boundaries}), ImageNet labels: contour network"
+    return f"human boundaries ({boundaries})"
 
 
 def contour_supervision(config: MCGConfig) -> str:

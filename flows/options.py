@@ -1,0 +1,13 @@
+"""Options that several commands of `wsis` share."""
+
+from typing import Annotated
+
+import typer
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="override, dotted.key=value; may be given many times")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
