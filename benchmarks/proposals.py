@@ -1,101 +1,100 @@
-"""Quality and speed of the proposals on a VOC devkit; masks are read for measuring alone.
+"""Proposals on a VOC devkit: quality, speed, memory, growth, store. Masks are read for measuring alone.
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/proposals.py --data ../shared/data/voc-animals/VOCdevkit/VOC2012
 
-J_i is the mean over instances of the best IoU among the first N proposals, void pixels left out. One thread,
-CPU seconds. --preview N --out DIR draws contours, UCM and the first proposals of N photographs.
+J_i is the mean over instances of the best IoU among the first N proposals, void pixels left out. Seconds are CPU
+seconds of one thread. --preview N --out DIR draws contours, UCM and the first proposals of N photographs.
 """
 
 import argparse
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import replace
+import platform
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads its BLAS
 
 import cv2
-import numpy as np
-from PIL import Image
+import proposal_memory
+import proposal_quality
+import proposal_speed
+import proposal_store
+import torch
+from proposal_cases import VOC_SIZE, Case, Figure, photographs, print_figures, resized, spread
 
-from reporting.proposals import proposal_sheet
-from wsis.masks.superpixels import iou_with_masks
-from wsis.mcg import MCGConfig, ProposalSet, generate
-from wsis.mcg.maps import contour_map
+from stages import proposals
 
-COUNTS = (100, 500, 1000)
-AREAS = (("under 5 %", 0.0, 0.05), ("5-15 %", 0.05, 0.15), ("over 15 %", 0.15, 1.01))
-
-
-def photographs(root: Path, split: str, limit: int | None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Image id, RGB image [H, W, 3], instance numbers [H, W] (255 void)."""
-    names = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
-    for name in names[:limit]:
-        image = np.asarray(Image.open(root / "JPEGImages" / f"{name}.jpg").convert("RGB"))
-        yield name, image, np.asarray(Image.open(root / "SegmentationObject" / f"{name}.png"))
+PARTS = ("quality", "speed", "memory", "growth", "store")
 
 
-def measure(proposals: ProposalSet, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best IoU [len(COUNTS), G] of each instance and its share of the image [G]."""
-    numbers = [k for k in np.unique(objects) if k not in (0, 255)]
-    masks = np.stack([objects == k for k in numbers]) if numbers else np.zeros((0, *objects.shape), bool)
-    iou = iou_with_masks(proposals.superpixels, proposals.membership, masks, objects == 255)
-    return np.stack([iou[:n].max(axis=0) for n in COUNTS]), masks.mean(axis=(1, 2))
+def _parts(text: str) -> list[str]:
+    chosen = text.split(",")
+    if unknown := sorted(set(chosen) - set(PARTS)):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(PARTS)}, got {','.join(unknown)}")
+    return [part for part in PARTS if part in chosen]
 
 
-def report(name: str, best: np.ndarray, share: np.ndarray, seconds: list[float], sizes: list[int]) -> None:
-    """Print one block of the table."""
-    print(
-        f"\n{name}: {len(sizes)} photographs, {len(share)} instances, {np.mean(sizes):.0f} proposals an image, ",
-        end="",
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    print(f"{np.mean(seconds):.3f} s an image (median {np.median(seconds):.3f}, slowest {max(seconds):.3f})")
-    groups = [(label, (share >= low) & (share < high)) for label, low, high in AREAS]
-    head = " | ".join(f"{label} ({int(group.sum())})" for label, group in groups)
-    print(f"|    N | J_i  | recall .5 | recall .7 | {head} |\n|---:|---|---|---|---|---|---|")
-    for n, row in zip(COUNTS, best, strict=True):
-        parts = " | ".join(f"{row[group].mean():.3f}" if group.any() else "-" for _, group in groups)
-        print(
-            f"| {n:4d} | {row.mean():.3f} | {(row >= 0.5).mean():.3f} | {(row >= 0.7).mean():.3f} | {parts} |"
-        )
+    default = proposals.Config()
+    parser.add_argument("--data", type=Path, required=True, help="folder with JPEGImages, SegmentationObject")
+    parser.add_argument("--parts", type=_parts, default=list(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--limit", type=int, help="only the first photographs of the split")
+    parser.add_argument("--timed", type=int, default=20, help="photographs for all parts but quality")
+    parser.add_argument(
+        "--voc-sized",
+        type=Path,
+        metavar="DIR",
+        help="photographs to time at 500x375; default: the split's, enlarged",
+    )
+    parser.add_argument("--contour", choices=("learned", "lab_gradient", "structured_forests"))
+    parser.add_argument("--contour-model", type=Path, help="weights, where not those that ship with wsis")
+    parser.add_argument("--max-side", type=int, default=default.max_side)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth as a PNG")
+    parser.add_argument("--preview", type=int, default=0, help="number of photographs to draw")
+    parser.add_argument("--out", type=Path, default=Path("previews"), help="folder of the previews")
+    return parser.parse_args()
+
+
+def _case(options: argparse.Namespace, folder: Path) -> Case:
+    """The case that the options name; files made for it go into ``folder``."""
+    named = {"contour": options.contour, "contour_model": options.contour_model}
+    chosen = {name: value for name, value in named.items() if value is not None}
+    config = proposals.Config(max_side=options.max_side, **chosen)
+    chosen_ones = photographs(options.data, options.split, options.limit)
+    timed = spread([one.path for one in chosen_ones], options.timed)
+    sources, origin = timed, "the split's, cut and resized"
+    if options.voc_sized is not None:
+        found = sorted(p for p in options.voc_sized.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+        sources, origin = spread(found, options.timed), f"of {options.voc_sized}, cut and resized"
+    if not sources:
+        raise SystemExit(f"--voc-sized: expected a folder with JPEG files, got {options.voc_sized}")
+    return Case(chosen_ones, timed, resized(sources, VOC_SIZE, folder / "voc_sized"), origin, config)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--max-side", type=int, default=MCGConfig.max_side)
-    parser.add_argument("--plain", action="store_true", help="also without region contrast and appearance")
-    parser.add_argument("--preview", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("previews"))
-    options = parser.parse_args()
+    options = _options()
     cv2.setNumThreads(1)
-    ours = MCGConfig(max_side=options.max_side)
-    rows = {"Lab gradient and appearance": ours}
-    if options.plain:
-        rows["Lab gradient alone"] = replace(ours, region_contrast=0.0)
-    for name, config in rows.items():
-        best, share, seconds, sizes = [], [], [], []
-        for index, (image_id, image, objects) in enumerate(
-            photographs(options.data, options.split, options.limit)
-        ):
-            start = time.process_time()
-            proposals = generate(image, config)
-            seconds.append(time.process_time() - start)
-            sizes.append(len(proposals))
-            found, areas = measure(proposals, objects)
-            best.append(found)
-            share.append(areas)
-            if config is ours and index < options.preview:
-                options.out.mkdir(parents=True, exist_ok=True)
-                sheet = proposal_sheet(image, contour_map(image, config), proposals, image_id)
-                Image.fromarray(sheet).save(options.out / f"{image_id}.png")
-        report(name, np.concatenate(best, axis=1), np.concatenate(share), seconds, sizes)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        case = _case(options, Path(folder))
+        print(f"# Proposals: {options.split}, {platform.machine()}, one thread")
+        print("\nSupervised by " + "; ".join(proposals.supervision(case.config)) + ".")
+        runs: dict[str, Callable[[], list[Figure]]] = {
+            "quality": lambda: proposal_quality.run(case, options.preview, options.out),
+            "speed": lambda: proposal_speed.run_speed(case),
+            "memory": lambda: proposal_memory.run(case),
+            "growth": lambda: proposal_speed.run_growth(case, options.plot),
+            "store": lambda: proposal_store.run(case),
+        }
+        figures = [figure for part in options.parts for figure in runs[part]()]
+    if figures:
+        print_figures(figures)
 
 
 if __name__ == "__main__":

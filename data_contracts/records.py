@@ -147,7 +147,7 @@ def _write_array(group: zarr.Group, name: str, array: np.ndarray, chunk_bytes: i
         shape=array.shape,
         dtype=array.dtype,
         chunks=(min(rows, max(1, len(array))), *array.shape[1:]),
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        compressors=[ZstdCodec(level=9), Crc32cCodec()],
         config={"write_empty_chunks": True},  # so that a missing chunk is damage, not zeros
     )
     if array.size:

@@ -127,7 +127,7 @@ class Config(StageConfig):
     backbone_factor: float = Field(0.1, ge=0, le=1)
     weight_decay: float = Field(1e-5, ge=0)
     warmup_steps: int = Field(20, ge=0)
-    clip_gradient: float = Field(10.0, gt=0)
+    clip_gradient: float = Field(1.0, gt=0)
     flip: bool = True
     cached_images: int = Field(4000, ge=0, json_schema_extra={"execution_only": True})
 

@@ -37,6 +37,7 @@ from wsis.mcg import (
 from wsis.mcg.config import ContourName
 from wsis.mcg.contour_weights import SHIPPED_SHA256
 from wsis.mcg.contours import ContourDetector, build_detector, contour_supervision
+from wsis.mcg.ranker import Ranker, build_ranker, load_ranker
 
 NAME = "proposals"
 ALGORITHM_VERSION = 3
@@ -61,11 +62,12 @@ class Config(StageConfig):
     file: Path | None = execution_only(
         None, description="COCO results JSON with the masks of all images, for coco_results"
     )
-    ranking: Literal["unlearned", "file"] = Field(
+    ranking: Literal["unlearned", "file", "learned"] = Field(
         "unlearned",
-        description="imported proposals: score anew, or keep the file's scores (published MCG and COB have "
-        "learned theirs from pixel labels of VOC)",
+        description="file: keep the scores of imported proposals (published MCG and COB have learned theirs from "
+        "pixel labels of VOC); learned: by ranker_model, for generated ones",
     )
+    ranker_model: Path | None = execution_only(None, description="ranker.npz of train_ranker, for learned")
     num_proposals: int = Field(1000, ge=1, le=100_000, description="most proposals of an image")
     max_side: int = Field(
         384, ge=16, le=4096, description="longer side of the working image (generate, coco_results)"
@@ -110,7 +112,22 @@ class Config(StageConfig):
                 raise ValueError(f"{name}: expected None for source {self.source}, got {place}")
         if self.contour == "structured_forests" and self.contour_model is None:
             raise ValueError("contour_model: expected a model file for contour structured_forests, got None")
+        self._check_ranking()
         return self
+
+    def _check_ranking(self) -> None:
+        learned = self.ranking == "learned"
+        if learned and self.source != "generate":
+            raise ValueError(
+                f"ranking: expected unlearned or file for source {self.source}, whose proposals have no "
+                "hierarchies to measure, got learned"
+            )
+        if learned and self.ranker_model is None:
+            raise ValueError("ranker_model: expected a file of train_ranker for ranking learned, got None")
+        if self.ranker_model is not None and not learned:
+            raise ValueError(
+                f"ranker_model: expected None for ranking {self.ranking}, got {self.ranker_model}"
+            )
 
     def mcg(self) -> MCGConfig:
         """The generator's settings."""
@@ -125,11 +142,12 @@ class Config(StageConfig):
             "appearance",
             "selection",
         )
-        return MCGConfig(**{name: getattr(self, name) for name in names})
+        return MCGConfig(ranker=self.ranker_model, **{name: getattr(self, name) for name in names})
 
     def imports(self, detector: ContourDetector) -> ImportSettings:
         """The importers' settings."""
-        return ImportSettings(self.ranking, self.num_proposals, detector, self.max_side, self.max_cells)
+        ranking: Literal["unlearned", "file"] = "file" if self.ranking == "file" else "unlearned"
+        return ImportSettings(ranking, self.num_proposals, detector, self.max_side, self.max_cells)
 
 
 def proposals_record(proposals: ProposalSet) -> dict[str, np.ndarray]:
@@ -157,7 +175,7 @@ def proposals_record(proposals: ProposalSet) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Compute:
-    """Image ids -> records of the contract. The detector is built once in each process."""
+    """Image ids -> records of the contract. Detector and ranker are built once in each process."""
 
     dataset: RecordReader
     config: Config
@@ -167,6 +185,10 @@ class _Compute:
     @cached_property
     def detector(self) -> ContourDetector:
         return build_detector(self.config.mcg())
+
+    @cached_property
+    def ranker(self) -> Ranker | None:
+        return build_ranker(self.config.mcg())
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
@@ -184,7 +206,7 @@ class _Compute:
         """
         config = self.config
         if config.source == "generate":
-            return generate(image, config.mcg(), self.detector)
+            return generate(image, config.mcg(), self.detector, self.ranker)
         settings = config.imports(self.detector)
         try:
             if self.results is not None:
@@ -203,13 +225,14 @@ def _file_of(config: Config, image_id: str) -> Path:
 
 
 def check(config: Config) -> None:
-    """Fail early where the contour detector, the folder or the file is not there.
+    """Fail early where the contour detector, the ranker, the folder or the file is not there.
 
     Raises:
         DataError: the folder or file of imported proposals is missing.
-        UnsupportedOpError, MissingWeightsError: see `wsis.mcg.contours.StructuredForests`.
+        UnsupportedOpError, MissingWeightsError: see `wsis.mcg.contours` and `wsis.mcg.ranker.build_ranker`.
     """
     build_detector(config.mcg())
+    build_ranker(config.mcg())
     if config.folder is not None and not config.folder.is_dir():
         raise DataError(f"proposals.folder: expected a folder of <image id>{_SUFFIX}, got {config.folder}")
     if config.file is not None and not config.file.is_file():
@@ -217,7 +240,7 @@ def check(config: Config) -> None:
 
 
 def content_digest(config: Config) -> str:
-    """Digest of the imported files and of the detector's model: new content, new artefact."""
+    """Digest of the imported files, the detector's and the ranker's model: new content, new artefact."""
     check(config)
     digest = hashlib.sha256()
     files = sorted(config.folder.glob(f"*{_SUFFIX}")) if config.folder is not None else []
@@ -225,6 +248,8 @@ def content_digest(config: Config) -> str:
         files.append(config.contour_model)
     elif config.contour == "learned":
         digest.update(SHIPPED_SHA256.encode())
+    if config.ranker_model is not None:
+        files.append(config.ranker_model)
     for path in files:
         digest.update(path.name.encode() + b"\0")
         digest.update(hashlib.sha256(read_bytes(path, "proposals")).digest())
@@ -235,7 +260,11 @@ def content_digest(config: Config) -> str:
 
 
 def supervision(config: Config) -> tuple[str, ...]:
-    """What had labels behind the contours and, for imported proposals, behind the sets and their order."""
+    """What had labels behind the contours, a learned ranking and, for imported proposals, the sets and their order.
+
+    Raises:
+        MissingWeightsError: the ranker's file, which says what it learned from, is absent or damaged.
+    """
     lineage = [f"contours: {contour_supervision(config.mcg())}"]
     if config.contour == "learned":
         lineage.append("ImageNet labels")  # of the network's encoder
@@ -244,6 +273,8 @@ def supervision(config: Config) -> tuple[str, ...]:
         lineage.append(f"proposals: imported {config.source} ({sets})")
         if config.ranking == "file":
             lineage.append(f"proposal ranking: of the imported files ({ranking})")
+    if config.ranker_model is not None:
+        lineage.append(load_ranker(config.ranker_model).weights.supervision)
     return tuple(lineage)
 
 

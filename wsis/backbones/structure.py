@@ -56,7 +56,7 @@ class SameConv2d(nn.Conv2d):
         return padded_conv(
             input,
             self.weight,
-            None,
+            self.bias,  # None, but after `EfficientNetLite0.fold_batch_norms`
             self.stride,
             self.padding_of((input.shape[-2], input.shape[-1])),
             self.dilation,

@@ -31,6 +31,8 @@ class MCGConfig:
         selection: "loosening" (overlap limits that rise with the rank) or "mmr" (maximal marginal relevance).
         overlap_limits: (rank, IoU) pairs for "loosening": below that rank no two proposals overlap more.
         mmr_theta: weight of relevance against redundancy for "mmr".
+        ranker: file of a learned ranking (stage `train_ranker`) that takes turns with the unlearned one; None:
+            the unlearned one alone. See :mod:`wsis.mcg.ranker`.
     """
 
     max_side: int = 384
@@ -48,6 +50,7 @@ class MCGConfig:
     selection: Literal["loosening", "mmr"] = "loosening"
     overlap_limits: tuple[tuple[int, float], ...] = ((60, 0.65), (250, 0.8), (700, 0.87), (10**9, 0.95))
     mmr_theta: float = 0.7
+    ranker: Path | None = None
 
     def __post_init__(self) -> None:
         bounds: dict[str, tuple[float, float]] = {

@@ -5,7 +5,6 @@ Suffix legend: B images, C channels, H W image size.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,7 +59,7 @@ class ContourNetwork(nn.Module):
         decoded = self.features.decode(padded)[-len(self.sides) :]
         sides = [layer(x)[:, 0] for layer, x in zip(self.sides, decoded, strict=True)]
         fine = self.image(self.features.encoder.normalise(padded))
-        fine = self.refine(torch.cat([fine, resize_as(decoded[-1], fine)], 1))
+        fine = self.refine.of_joined(fine, resize_as(decoded[-1], fine))
         return self.out(fine)[:, 0, :height, :width], sides
 
     def parameter_groups(self, learning_rate: float, encoder_factor: float) -> list[dict[str, Any]]:

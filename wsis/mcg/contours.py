@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wsis.backbones.efficientnet_lite import fold_batch_norms
 from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
 from wsis.mcg.config import MCGConfig
 from wsis.mcg.contour_weights import load_network
@@ -126,11 +127,14 @@ class LearnedContours:
 
     def __init__(self, model_path: Path | None = None) -> None:
         self._network = load_network(model_path)
+        fold_batch_norms(self._network)
         self.supervision = _network_supervision(model_path)
 
     def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
         """See :class:`ContourDetector`."""
         height, width = image.shape[:2]
+        if (image == image[0, 0]).all():  # the network's tiny answers to a single colour would make regions
+            return np.zeros((height, width), np.float32)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if scale != 1:
             way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

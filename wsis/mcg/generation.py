@@ -15,7 +15,9 @@ from wsis.mcg.contours import ContourDetector, build_detector, contour_scales, r
 from wsis.mcg.grouping import Candidates, candidate_membership, group
 from wsis.mcg.hierarchies import Hierarchy, RegionGraph, build_hierarchies, build_region_graph
 from wsis.mcg.holes import fill_holes, on_border, touching_pairs
+from wsis.mcg.pool import Pool, unique_rows
 from wsis.mcg.proposal_set import ProposalSet, make_proposal_set
+from wsis.mcg.ranker import Ranker, build_ranker, learned_order
 from wsis.mcg.ranking import interleave, select_loosening, select_mmr, unlearned_score
 from wsis.mcg.region_contrast import appearance_hierarchies, appearance_histograms, strengthen
 from wsis.mcg.region_tree import LeafTable, RegionTree, border_lengths, build_region_tree, leaf_hashes
@@ -38,7 +40,10 @@ def working_image(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
 
 
 def generate(
-    image: NDArray[np.uint8], config: MCGConfig | None = None, detector: ContourDetector | None = None
+    image: NDArray[np.uint8],
+    config: MCGConfig | None = None,
+    detector: ContourDetector | None = None,
+    ranker: Ranker | None = None,
 ) -> ProposalSet:
     """Proposals of a photograph, best first; the same image and settings give the same bytes.
 
@@ -47,11 +52,27 @@ def generate(
     Args:
         image: uint8 RGB [H, W, 3], any size from 1x1.
         detector: contour detector; by default the one the config names.
+        ranker: learned ranking; by default the one the config names, if it does.
     Raises:
         InputError: the image is of another type or shape.
+        MissingWeightsError: a model that the config names is absent, damaged or foreign.
     """
     config = config or MCGConfig()
-    detector = detector or build_detector(config)
+    ranker = ranker or build_ranker(config)
+    pool = candidate_pool(image, config, detector or build_detector(config))
+    membership = select(pool, config, ranker)
+    graph = pool.graph
+    return make_proposal_set(
+        graph.superpixels,
+        membership,
+        1 - np.arange(len(membership)) / len(membership),
+        (graph.edges, (pool.strengths * graph.lengths).astype(np.float32), graph.lengths),
+        (image.shape[0], image.shape[1]),
+    )
+
+
+def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector) -> Pool:
+    """All candidates of a photograph uint8 RGB [H, W, 3], from every hierarchy, neither ranked nor selected."""
     small = working_image(image, config.max_side)
     contours = contour_scales(small, config, detector)
     colours = None if detector.learned else rgb_to_lab(small)
@@ -65,39 +86,28 @@ def generate(
     if histograms is not None and contrast > 0:
         strengths = strengthen(graph, strengths, histograms, contrast)
     hierarchies = build_hierarchies(graph.num_superpixels, graph.edges, strengths, graph.lengths)
-    ucm = hierarchies[-1].saliency
     late: list[Hierarchy] = []
     if histograms is not None and config.appearance:
         late = appearance_hierarchies(histograms, graph, strengths.mean(axis=0))
-    membership = _propose(graph, hierarchies, late, ucm, config)
-    total = (strengths.mean(axis=0) * graph.lengths).astype(np.float32)
-    return make_proposal_set(
-        graph.superpixels,
-        membership,
-        1 - np.arange(len(membership)) / len(membership),
-        (graph.edges, total, graph.lengths),
-        (image.shape[0], image.shape[1]),
-    )
+    return _grow(small, graph, strengths.mean(axis=0), hierarchies, late, config)
 
 
-def _propose(
+def _grow(
+    image: NDArray[np.uint8],
     graph: RegionGraph,
+    strengths: NDArray[np.floating],
     hierarchies: list[Hierarchy],
     late: list[Hierarchy],
-    ucm: NDArray[np.float64],
     config: MCGConfig,
-) -> NDArray[np.bool_]:
-    """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was.
-
-    Args: late: hierarchies whose candidates come behind the first of the others; ucm float64 [E], the
-    multiscale contour strength that ranks the candidates of every hierarchy.
-    """
+) -> Pool:
+    """The lists of all hierarchies; those of ``late`` come behind the first of the others. The last of
+    ``hierarchies`` is the multiscale one, whose contour strength ranks the candidates of every hierarchy."""
     leaves = LeafTable(
         areas=superpixel_areas(graph.superpixels),
         border=border_lengths(graph.superpixels, graph.num_superpixels),
         edges=graph.edges,
         lengths=graph.lengths.astype(np.float64),
-        strengths=ucm,
+        strengths=hierarchies[-1].saliency,
         hashes=leaf_hashes(graph.num_superpixels),
     )
     pool: list[tuple[RegionTree, Candidates]] = []
@@ -107,34 +117,36 @@ def _propose(
         lists = group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
         pool += [(tree, candidates) for candidates in lists]
         delays += [_LATE_RANK if any(hierarchy is one for one in late) else 0] * len(lists)
-    selected = _select(pool, delays, graph, leaves.areas, config)
+    return Pool(image, graph, leaves.areas, strengths, leaves.strengths, pool, delays)
+
+
+def select(pool: Pool, config: MCGConfig, ranker: Ranker | None = None) -> NDArray[np.bool_]:
+    """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was."""
+    membership = _unlearned_order(pool) if ranker is None else learned_order(pool, ranker)
+    if config.selection == "mmr":
+        considered = membership[: 4 * config.num_proposals]
+        relevance = 1 - np.arange(len(considered)) / len(considered)
+        chosen = select_mmr(considered, relevance, pool.areas, config.mmr_theta, config.num_proposals)
+    else:
+        chosen = select_loosening(membership, pool.areas, config.overlap_limits, config.num_proposals)
+    selected = membership[chosen]
     if not selected.all(axis=1).any():
         selected = np.concatenate([selected[: config.num_proposals - 1], np.ones_like(selected[:1])])
     return selected
 
 
-def _select(
-    pool: list[tuple[RegionTree, Candidates]],
-    delays: list[int],
-    graph: RegionGraph,
-    areas: NDArray[np.int64],
-    config: MCGConfig,
-) -> NDArray[np.bool_]:
-    """Rank inside each list, interleave, drop equal sets, fill holes, select."""
-    which, row = interleave([unlearned_score(found, graph.superpixels.size) for _, found in pool], delays)
-    first_row = np.cumsum([0, *(len(candidates) for _, candidates in pool)])
-    hashes = np.concatenate([candidates.hashes for _, candidates in pool])[first_row[which] + row]
+def _unlearned_order(pool: Pool) -> NDArray[np.bool_]:
+    """Rank inside each list, interleave, drop equal sets, fill holes: membership [n, S], best first."""
+    graph, found = pool.graph, [candidates for _, candidates in pool.lists]
+    scores = [unlearned_score(candidates, graph.superpixels.size) for candidates in found]
+    which, row = interleave(scores, pool.delays)
+    first_row = np.cumsum([0, *map(len, found)])
+    hashes = np.concatenate([candidates.hashes for candidates in found])[first_row[which] + row]
     distinct = np.sort(np.unique(hashes, return_index=True)[1])
     which, row = which[distinct], row[distinct]
     membership = np.empty((len(which), graph.num_superpixels), np.bool_)
-    for index, (tree, candidates) in enumerate(pool):
+    for index, (tree, candidates) in enumerate(pool.lists):
         mine = np.flatnonzero(which == index)
         membership[mine] = candidate_membership(tree, candidates.nodes[row[mine]])
     membership = fill_holes(membership, touching_pairs(graph.superpixels), on_border(graph.superpixels))
-    if config.selection == "mmr":
-        considered = membership[: 4 * config.num_proposals]
-        relevance = 1 - np.arange(len(considered)) / len(considered)
-        chosen = select_mmr(considered, relevance, areas, config.mmr_theta, config.num_proposals)
-    else:
-        chosen = select_loosening(membership, areas, config.overlap_limits, config.num_proposals)
-    return membership[chosen]
+    return membership[np.sort(unique_rows(membership)[0])]  # sets that differed by a hole are equal now

@@ -7,7 +7,8 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 
 from wsis.backbones import EfficientNetLite0, build_backbone
-from wsis.backbones.efficientnet_lite import FEATURE_RMS
+from wsis.backbones.efficientnet_lite import FEATURE_RMS, fold_batch_norms
+from wsis.backbones.lite_unet import NormBlock
 from wsis.backbones.weights import lite0_file, read_state
 from wsis.errors import InputError
 
@@ -134,3 +135,29 @@ def test_bad_options(options, message):
 def test_head_needs_the_option():
     with pytest.raises(InputError, match="with_head"):
         EfficientNetLite0().head(torch.zeros(1, 3, 32, 32))
+
+
+def test_folding_changes_no_feature():
+    torch.manual_seed(1)
+    network = EfficientNetLite0(out_indices=(0, 1, 2, 3, 4)).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics as if trained, far from 0 and 1
+            module.running_mean.normal_(0, 0.5)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.5)
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        before = network(images)
+        fold_batch_norms(network)
+        after = network(images)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    for one, other in zip(before, after, strict=True):
+        assert one.abs().max() > 0.1
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_of_joined_maps_needs_no_join():
+    block = NormBlock(24, 16)
+    x, y = torch.randn(2, 8, 9, 7), torch.randn(2, 16, 9, 7)
+    torch.testing.assert_close(block.of_joined(x, y), block(torch.cat([x, y], 1)), rtol=1e-4, atol=1e-5)

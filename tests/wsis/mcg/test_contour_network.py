@@ -153,3 +153,8 @@ def test_the_detector_answers_at_the_size_of_the_image(network: ContourNetwork, 
     with torch.no_grad():
         direct = load_network(tmp_path / "contours.pt")(torch.from_numpy(image).permute(2, 0, 1)[None])
     np.testing.assert_allclose(detector(image, 1.0), direct[0].sigmoid().numpy(), atol=1e-5)
+
+
+def test_a_single_colour_has_no_contour(network: ContourNetwork, tmp_path: Path) -> None:
+    (tmp_path / "contours.pt").write_bytes(encode_weights(network))
+    assert not LearnedContours(tmp_path / "contours.pt")(np.full((40, 30, 3), 77, np.uint8), 0.5).any()
