@@ -108,7 +108,7 @@ def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunCon
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in describe_problems(error))
+        problems = "\n".join(f"  {line}" for line in describe_problems(error, RunConfig))
         raise ConfigError(f"{where}: {error.error_count()} problem(s)\n{problems}") from error
 
 
@@ -141,13 +141,16 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
 
 
-def describe_problems(error: ValidationError) -> list[str]:
-    """A line for each problem: dotted key, expected, got; the nearest names beside an unknown key."""
+def describe_problems(error: ValidationError, settings: type[BaseModel]) -> list[str]:
+    """A line for each problem: dotted key, expected, got; the nearest names beside an unknown key.
+
+    Args: settings: the model that was validated.
+    """
     lines = []
     for problem in error.errors():
         key = ".".join(str(p) for p in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            names = _field_names(problem["loc"][:-1])
+            names = _field_names(settings, problem["loc"][:-1])
             near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1, cutoff=0.5)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             lines.append(f"{key}: unknown key{hint} (known: {', '.join(names)})")
@@ -160,8 +163,8 @@ def describe_problems(error: ValidationError) -> list[str]:
     return lines
 
 
-def _field_names(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = RunConfig
+def _field_names(settings: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    model: Any = settings
     for part in location:
         info = getattr(model, "model_fields", {}).get(part)
         model = info.annotation if info is not None else None

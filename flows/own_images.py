@@ -60,7 +60,7 @@ def build_settings(overrides: Iterable[str], workers: int | None = None) -> Sett
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        lines = "\n".join(f"  {line}" for line in describe_problems(error))
+        lines = "\n".join(f"  {line}" for line in describe_problems(error, Settings))
         raise ConfigError(f"settings: {error.error_count()} problem(s)\n{lines}") from error
 
 
