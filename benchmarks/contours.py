@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads its BLAS
 
@@ -23,12 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.readers.bsds import boundary_files
-from wsis.errors import InputError
 from wsis.evaluation.boundaries import BoundaryScores, boundary_counts, even_thresholds, summarise
-from wsis.mcg.config import MCGConfig
+from wsis.mcg.config import ContourName, MCGConfig
 from wsis.mcg.contours import ContourDetector, build_detector
-
-SCALES = {"lab_gradient": (2.0, 1.0, 0.5), "learned": (1.0, 0.75, 0.5), "structured_forests": (2.0, 1.0, 0.5)}
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ def _one_image(
 def score(
     detector: ContourDetector,
     root: Path,
+    scales: Sequence[float],
     split: str = "val",
-    scales: Sequence[float] = (1.0,),
     limit: int | None = None,
     jobs: int = 1,
     thresholds: int = 30,
@@ -69,10 +67,8 @@ def score(
     """Evaluate a detector on the first ``limit`` photographs of a split (by name), over ``jobs`` processes.
 
     Raises:
-        InputError: no scale, no photograph or no threshold; DataError where files are missing.
+        InputError: no photograph or no threshold; DataError where files are missing.
     """
-    if not scales:
-        raise InputError("scales: expected at least one, got none")
     cuts = even_thresholds(thresholds)
     files = boundary_files(Path(root), (split,))[:limit]
     work = partial(_one_image, detector=detector, scales=tuple(scales), thresholds=cuts)
@@ -103,16 +99,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with images/ and boundaries/")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--detector", choices=sorted(SCALES), default="learned")
+    parser.add_argument("--detector", choices=get_args(ContourName), default="learned")
     parser.add_argument("--model", type=Path, help="weights, where not those that ship with wsis")
-    parser.add_argument("--scales", type=float, nargs="+", help="default: depends on the detector")
+    parser.add_argument("--scales", type=float, nargs="+", help="default: the detector's own")
     parser.add_argument("--limit", type=int, help="only the first photographs")
     parser.add_argument("--thresholds", type=int, default=30, help="the published figures take 99")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
-    scales = tuple(args.scales or SCALES[args.detector])
-    detector = build_detector(MCGConfig(contour=args.detector, contour_model=args.model, scales=scales))
-    result = score(detector, args.data, args.split, scales, args.limit, args.jobs, args.thresholds)
+    detector = build_detector(MCGConfig(contour=args.detector, contour_model=args.model))
+    scales = tuple(args.scales or detector.scales)
+    result = score(detector, args.data, scales, args.split, args.limit, args.jobs, args.thresholds)
     name = " ".join(map(str, (args.detector, args.model or "", args.split, "scales", *scales)))
     report(name.replace("  ", " "), result)
 

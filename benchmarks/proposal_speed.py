@@ -30,8 +30,8 @@ STEPS = {
     "hierarchies": ("build_hierarchies",),
     "region trees": ("build_region_tree", "border_lengths", "leaf_hashes", "superpixel_areas"),
     "tuples": ("group",),
-    "ranking": ("unlearned_score", "interleave"),
-    "membership and holes": ("candidate_membership", "fill_holes", "touching_pairs", "on_border"),
+    "membership and holes": ("distinct_sets",),
+    "ranking": ("unlearned_order", "learned_order"),
     "selection": ("select_loosening", "select_mmr"),
 }
 _STEP_OF = {name: step for step, names in STEPS.items() for name in names}

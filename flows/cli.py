@@ -200,7 +200,8 @@ def report(
 
 app.command()(image_commands.proposals)
 app.command()(image_commands.contours)
-app.command("train-contours")(image_commands.train_contours)
+app.command()(image_commands.train_contours)
+app.command()(image_commands.train_ranker)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +23,8 @@ from stages import (
     pseudo_labels,
 )
 from stages.base import Execution
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class RunConfig(BaseModel):
@@ -99,16 +101,27 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """Validate a tree of plain values with overrides; `where` names its origin in errors."""
+    """The configuration of a run in a tree of plain values, as :func:`validated`."""
     if not isinstance(tree, dict):
         raise ConfigError(f"{where}: expected a mapping of sections, got {type(tree).__name__}")
+    return validated(RunConfig, tree, where, overrides)
+
+
+def validated(
+    settings: type[Settings], tree: Mapping[str, Any], where: str, overrides: Iterable[str] = ()
+) -> Settings:
+    """A tree of plain values with overrides (see :func:`apply_override`) as `settings`.
+
+    Raises:
+        ConfigError: naming `where`, dotted key, expected and got for everything that is wrong.
+    """
     tree = _copy(tree)
     for override in overrides:
         apply_override(tree, override)
     try:
-        return RunConfig.model_validate(tree)
+        return settings.model_validate(tree)
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in describe_problems(error, RunConfig))
+        problems = "\n".join(f"  {line}" for line in _describe_problems(error, settings))
         raise ConfigError(f"{where}: {error.error_count()} problem(s)\n{problems}") from error
 
 
@@ -141,7 +154,7 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
 
 
-def describe_problems(error: ValidationError, settings: type[BaseModel]) -> list[str]:
+def _describe_problems(error: ValidationError, settings: type[BaseModel]) -> list[str]:
     """A line for each problem: dotted key, expected, got; the nearest names beside an unknown key.
 
     Args: settings: the model that was validated.

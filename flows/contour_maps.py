@@ -21,7 +21,8 @@ from PIL import PngImagePlugin, UnidentifiedImageError
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import DataError, StoreError
 from data_contracts.paths import make_folder
-from flows.own_images import Settings, check_folder
+from flows.output_paths import check_folder
+from flows.own_images import Settings
 from stages import proposals
 from stages.progress import Progress
 from stages.readers.files import read_bytes, sha256

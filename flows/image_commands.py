@@ -1,17 +1,22 @@
-"""Commands of `wsis` that need no run: proposals and contours of a folder of photographs, and their network."""
+"""Commands of `wsis` that need no run: proposals and contours of a folder of photographs, and their models."""
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_contracts.store import Store
 from flows.options import SetOption, StoreOption
 
+if TYPE_CHECKING:  # imports torch: a command imports what it needs
+    from flows.model_training import Model
+
 ImagesArgument = Annotated[
     Path, typer.Argument(help="folder of photographs, sub-folders included, or one file")
 ]
+ModelOption = Annotated[Path | None, typer.Option("--out", help="also write the model file here")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", help="processes (default: 2)", min=1)]
 
 
@@ -40,17 +45,18 @@ def proposals(
     The same command again computes what is missing.
     """
     from flows import own_images
+    from flows.output_paths import check_file, check_outside
     from stages.progress import Progress
 
     opened, progress = Store(store), Progress()
     settings = own_images.build_settings(overrides or (), workers)
-    own_images.outside(opened.root, images, "--out")
+    check_outside(opened.root, images, "--out")
     if preview_folder is not None:
-        own_images.outside(preview_folder, images, "--preview-out")
+        check_outside(preview_folder, images, "--preview-out")
     found = own_images.find_photographs(images, progress)
     number, named = own_images.chosen_for_preview(preview or (), found)
     if coco is not None:
-        own_images.check_file(coco, "--coco")
+        check_file(coco, "--coco")
     made = own_images.make_proposals(opened, images, settings, progress)
     counts = made.proposals.manifest.counts
     state = " (was there already)" if made.reused else ""
@@ -79,11 +85,12 @@ def contours(
     """
     from flows import own_images
     from flows.contour_maps import write_contours
+    from flows.output_paths import check_outside
     from stages.progress import Progress
 
     progress = Progress()
     settings = own_images.build_settings(overrides or (), workers)
-    own_images.outside(out, images, "--out")
+    check_outside(out, images, "--out")
     found = own_images.find_photographs(images, progress)
     drawn = write_contours(found, out, settings, progress)
     kept = f", {drawn.kept} were there already" if drawn.kept else ""
@@ -95,7 +102,7 @@ def train_contours(
     data: Annotated[
         Path, typer.Argument(help="folder with images/SPLIT/ID.jpg and boundaries/SPLIT/ID.png (BSDS500)")
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="also write the model file here")] = None,
+    out: ModelOption = None,
     overrides: SetOption = None,
     store: StoreOption = None,
 ) -> None:
@@ -103,11 +110,35 @@ def train_contours(
 
     Bit i of a pixel of a boundary map is annotator i's. Settings: train_contours.*, execution.*, seed.
     """
-    from flows.contour_training import train
+    _train("contours", data, out, overrides, store)
+
+
+def train_ranker(
+    data: Annotated[Path, typer.Argument(help="such a folder as of train-contours, or a VOC devkit")],
+    out: ModelOption = None,
+    overrides: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Train a ranker of proposals on the regions that people's boundaries enclose; none ships.
+
+    With --set train_ranker.source=voc_masks it learns from the instance masks of a VOC devkit:
+    proposals ranked by it are then supervised by pixel labels, and their lineage says so.
+    held_out.json beside the model says what it gains. Settings: train_ranker.*, execution.*, seed.
+    """
+    _train("ranker", data, out, overrides, store)
+
+
+def _train(
+    model: "Model", data: Path, out: Path | None, overrides: list[str] | None, store: str | None
+) -> None:
+    """Train, then say where the model is, what supervised it and how to use it."""
+    from flows.model_training import train
     from stages.progress import Progress
 
-    artefact, model = train(data, Store(store), overrides or (), out, Progress())
-    print(f"{artefact.path}\nuse it: --set proposals.contour=learned --set proposals.contour_model={model}")
+    trained = train(model, data, Store(store), overrides or (), out, Progress())
+    print(trained.artefact.path)
+    print(f"supervised by: {'; '.join(trained.artefact.manifest.supervision)}")
+    print("use it: " + " ".join(f"--set {shlex.quote(item)}" for item in trained.use))
 
 
 def _end_with_failures(failed: list[str], total: int) -> None:

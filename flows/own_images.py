@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from data_contracts.atomic import TEMPORARY, full_disk_named, write_atomic
 from data_contracts.errors import ConfigError, StoreError
@@ -18,7 +18,7 @@ from data_contracts.paths import make_folder
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
-from flows.config import apply_override, describe_problems
+from flows.config import validated
 from reporting.pictures import encode
 from reporting.proposals import proposal_sheet
 from stages import photographs, proposals
@@ -50,29 +50,9 @@ def build_settings(overrides: Iterable[str], workers: int | None = None) -> Sett
     Raises:
         ConfigError: naming key, expected and got for everything that is wrong.
     """
-    tree: dict[str, Any] = {"proposals": {"tolerate_failures": True}, "execution": {}}
-    for override in overrides:
-        if override.split(".")[0].strip() not in tree:
-            raise ConfigError(f"--set {override!r}: expected proposals.KEY=VALUE or execution.KEY=VALUE")
-        apply_override(tree, override)
     if workers is not None:
-        tree["execution"]["workers"] = workers
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        lines = "\n".join(f"  {line}" for line in describe_problems(error, Settings))
-        raise ConfigError(f"settings: {error.error_count()} problem(s)\n{lines}") from error
-
-
-def outside(path: Path, images: Path, option: str) -> Path:
-    """`path` if it is not inside the folder of photographs, where its pictures would be taken for photographs.
-
-    Raises:
-        ConfigError: it is.
-    """
-    if images.is_dir() and path.resolve().is_relative_to(images.resolve()):
-        raise ConfigError(f"{option}: expected a place outside the photographs in {images}, got {path}")
-    return path
+        overrides = [*overrides, f"execution.workers={workers}"]
+    return validated(Settings, {"proposals": {"tolerate_failures": True}}, "settings", overrides)
 
 
 def find_photographs(images: Path, progress: Progress) -> list[Photograph]:
@@ -197,28 +177,6 @@ def _stream(path: Path) -> Iterator[IO[str]]:
         raise
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
-
-
-def check_file(path: Path, option: str) -> None:
-    """Find out before the work whether a file can be written there.
-
-    Raises:
-        ConfigError: it is a folder. StoreError: its folder cannot be made or written.
-    """
-    if path.is_dir():
-        raise ConfigError(f"{option}: expected the name of a file, got the folder {path}")
-    check_folder(path.parent)
-
-
-def check_folder(folder: Path) -> None:
-    """Make a folder for output.
-
-    Raises:
-        StoreError: it cannot be made or written; StoreFullError: no space left.
-    """
-    make_folder(folder)
-    if not os.access(folder, os.W_OK):
-        raise StoreError(f"cannot write into {folder}: permission denied")
 
 
 # -- previews ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ artefact's lineage.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,8 +18,10 @@ from pydantic import Field, model_validator
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
-from stages.base import Artefact, Stage, StageConfig, StageContext, execution_only
+from stages.base import Artefact, Stage, StageContext, execution_only
+from stages.generator import GeneratorConfig, contour_content, contour_lineage
 from stages.readers.coco_results import ResultsIndex, Target, index_results
+from stages.readers.digests import named_content
 from stages.readers.files import Problems, plain_name, read_bytes
 from stages.readers.images import decode_image
 from stages.sharding import Record, read_failures, write_records
@@ -34,9 +36,7 @@ from wsis.mcg import (
     import_coco_results,
     import_mcg,
 )
-from wsis.mcg.config import ContourName
-from wsis.mcg.contour_weights import SHIPPED_SHA256
-from wsis.mcg.contours import ContourDetector, build_detector, contour_supervision
+from wsis.mcg.contours import ContourDetector, build_detector
 from wsis.mcg.ranker import Ranker, build_ranker, load_ranker
 
 NAME = "proposals"
@@ -52,7 +52,7 @@ _SUPERVISED_BY = {  # imported sets, their order
 }
 
 
-class Config(StageConfig):
+class Config(GeneratorConfig):
     """Where proposals come from, and how many."""
 
     source: Literal["generate", "mcg_mat", "cob_mat", "coco_results"] = "generate"
@@ -69,31 +69,12 @@ class Config(StageConfig):
     )
     ranker_model: Path | None = execution_only(None, description="ranker.npz of train_ranker, for learned")
     num_proposals: int = Field(1000, ge=1, le=100_000, description="most proposals of an image")
-    max_side: int = Field(
-        384, ge=16, le=4096, description="longer side of the working image (generate, coco_results)"
-    )
-    max_regions: int = Field(600, ge=1, le=65_535, description="most superpixels of a generated image")
     max_cells: int = Field(
         4096,
         ge=1,
         le=65_535,
         description="most superpixels of imported masks; beyond, masks lose their slivers",
     )
-    tuples_per_list: int = Field(
-        300, ge=1, le=100_000, description="regions, pairs, triplets or 4-tuples from one hierarchy"
-    )
-    contour: ContourName = Field(
-        "learned",
-        description="learned: a network (BSDS500 boundaries); lab_gradient: supervised by nothing; "
-        "structured_forests: from a model file",
-    )
-    contour_model: Path | None = execution_only(
-        None, description="model file of structured_forests, or contours.pt of train_contours for learned"
-    )
-    region_contrast: float = Field(
-        0.5, ge=0, le=1, description="weight of appearance in the strength of contours that were not learned"
-    )
-    appearance: bool = Field(True, description="hierarchies of colour and texture join those of the contour")
     selection: Literal["loosening", "mmr"] = "loosening"
     # Part of the fingerprint: what was made with it may have holes, and is never reused where every image counts.
     tolerate_failures: bool = Field(
@@ -110,8 +91,6 @@ class Config(StageConfig):
                 )
             if place is not None and not wanted:
                 raise ValueError(f"{name}: expected None for source {self.source}, got {place}")
-        if self.contour == "structured_forests" and self.contour_model is None:
-            raise ValueError("contour_model: expected a model file for contour structured_forests, got None")
         self._check_ranking()
         return self
 
@@ -130,19 +109,13 @@ class Config(StageConfig):
             )
 
     def mcg(self) -> MCGConfig:
-        """The generator's settings."""
-        names = (
-            "num_proposals",
-            "max_side",
-            "max_regions",
-            "tuples_per_list",
-            "contour",
-            "contour_model",
-            "region_contrast",
-            "appearance",
-            "selection",
+        """The generator's settings, as :meth:`GeneratorConfig.mcg`."""
+        return replace(
+            super().mcg(),
+            num_proposals=self.num_proposals,
+            selection=self.selection,
+            ranker=self.ranker_model,
         )
-        return MCGConfig(ranker=self.ranker_model, **{name: getattr(self, name) for name in names})
 
     def imports(self, detector: ContourDetector) -> ImportSettings:
         """The importers' settings."""
@@ -242,17 +215,12 @@ def check(config: Config) -> None:
 def content_digest(config: Config) -> str:
     """Digest of the imported files, the detector's and the ranker's model: new content, new artefact."""
     check(config)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(contour_content(config))
     files = sorted(config.folder.glob(f"*{_SUFFIX}")) if config.folder is not None else []
-    if config.contour_model is not None:
-        files.append(config.contour_model)
-    elif config.contour == "learned":
-        digest.update(SHIPPED_SHA256.encode())
     if config.ranker_model is not None:
         files.append(config.ranker_model)
     for path in files:
-        digest.update(path.name.encode() + b"\0")
-        digest.update(hashlib.sha256(read_bytes(path, "proposals")).digest())
+        digest.update(named_content(path.name, path, "proposals"))
     if config.file is not None:
         with config.file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -265,9 +233,7 @@ def supervision(config: Config) -> tuple[str, ...]:
     Raises:
         MissingWeightsError: the ranker's file, which says what it learned from, is absent or damaged.
     """
-    lineage = [f"contours: {contour_supervision(config.mcg())}"]
-    if config.contour == "learned":
-        lineage.append("ImageNet labels")  # of the network's encoder
+    lineage = list(contour_lineage(config))
     if config.source != "generate":
         sets, ranking = _SUPERVISED_BY[config.source]
         lineage.append(f"proposals: imported {config.source} ({sets})")

@@ -16,19 +16,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import DataError
-from stages.base import Artefact, Stage, StageConfig, StageContext, execution_only
-from stages.readers.files import read_bytes
+from stages.base import Artefact, Stage, StageContext, execution_only
+from stages.generator import GeneratorConfig, contour_content, contour_lineage
 from stages.readers.regions import RegionFiles, RegionSource, digest, read_regions, region_files
 from wsis.mcg.candidate_features import FEATURES, candidate_features, describe
-from wsis.mcg.config import ContourName, MCGConfig
-from wsis.mcg.contour_weights import SHIPPED_SHA256
-from wsis.mcg.contours import ContourDetector, build_detector, contour_supervision
+from wsis.mcg.contours import ContourDetector, build_detector
 from wsis.mcg.generation import candidate_pool, select
-from wsis.mcg.pool import distinct_sets
+from wsis.mcg.pool import DistinctSets, Pool, distinct_sets
 from wsis.mcg.ranker import Ranker, encode_ranker
 from wsis.mcg.ranker_training import (
     RankerTraining,
@@ -47,7 +46,7 @@ _TABLES = "tables"
 _COUNTS = (100, 500, 1000)
 
 
-class Config(StageConfig):
+class Config(GeneratorConfig):
     """Which regions are true, on which contours, and how to learn from them."""
 
     source: RegionSource = Field(
@@ -65,13 +64,6 @@ class Config(StageConfig):
         0.002, gt=0, lt=1, description="least share of the image of a region that counts"
     )
     candidates: int = Field(64, ge=1, le=100_000, description="best candidates of a region that can meet it")
-    contour: ContourName = "learned"
-    contour_model: Path | None = execution_only(None, description="as proposals.contour_model")
-    max_side: int = Field(MCGConfig.max_side, ge=16, le=4096)
-    max_regions: int = Field(MCGConfig.max_regions, ge=1, le=65_535)
-    tuples_per_list: int = Field(MCGConfig.tuples_per_list, ge=1, le=100_000)
-    region_contrast: float = Field(MCGConfig.region_contrast, ge=0, le=1)
-    appearance: bool = MCGConfig.appearance
     hidden: int = Field(RankerTraining.hidden, ge=1, le=1024, description="units of each hidden layer")
     epochs: int = Field(RankerTraining.epochs, ge=1, le=1000)
     batch_size: int = Field(RankerTraining.batch_size, ge=1, le=1024, description="photographs a step")
@@ -87,14 +79,7 @@ class Config(StageConfig):
             raise ValueError(f"splits: expected train or val of BSDS500, got {self.splits}")
         if min(self.drawn) < 1:
             raise ValueError(f"drawn: expected numbers of at least 1, got {self.drawn}")
-        if self.contour == "structured_forests" and self.contour_model is None:
-            raise ValueError("contour_model: expected a model file for contour structured_forests, got None")
         return self
-
-    def mcg(self) -> MCGConfig:
-        """The generator's settings."""
-        names = ("contour", "contour_model", "max_side", "max_regions", "tuples_per_list", "region_contrast")
-        return MCGConfig(appearance=self.appearance, **{name: getattr(self, name) for name in names})
 
     def training(self) -> RankerTraining:
         """The learner's settings."""
@@ -121,11 +106,9 @@ def check(config: Config) -> None:
 
 def content_digest(config: Config) -> str:
     """Digest of the photographs, their regions and the contour detector's model."""
+    check(config)
     total = hashlib.sha256(digest(region_files(config.source, config.root, config.splits)).encode())
-    if config.contour_model is not None:
-        total.update(hashlib.sha256(read_bytes(config.contour_model, "contour_model")).digest())
-    elif config.contour == "learned":
-        total.update(SHIPPED_SHA256.encode())
+    total.update(contour_content(config))
     return total.hexdigest()
 
 
@@ -175,10 +158,17 @@ def _examples(
 
 def _example(files: RegionFiles, config: Config, detector: ContourDetector) -> RankingExample:
     image, truths = read_regions(config.source, files, config.smallest_region)
+    pool, sets, features = _candidates(image, config, detector)
+    return make_example(features, sets.membership, pool.graph.superpixels, truths, config.candidates)
+
+
+def _candidates(
+    image: NDArray[np.uint8], config: Config, detector: ContourDetector
+) -> tuple[Pool, DistinctSets, NDArray[np.float32]]:
+    """All candidates of an image, their distinct sets and the features of these [n, F]."""
     pool = candidate_pool(image, config.mcg(), detector)
     sets = distinct_sets(pool)
-    features = candidate_features(sets, describe(pool))
-    return make_example(features, sets.membership, pool.graph.superpixels, truths, config.candidates)
+    return pool, sets, candidate_features(sets, describe(pool))
 
 
 _FIELDS = ("features", "rows", "overlaps", "shares")
@@ -216,9 +206,8 @@ def _held_out(
         truths = [truth for truth in truths if len(truth.shares)]
         if not truths:
             continue
-        pool = candidate_pool(image, config.mcg(), detector)
-        superpixels, sets = pool.graph.superpixels, distinct_sets(pool)
-        features = candidate_features(sets, describe(pool))
+        pool, sets, features = _candidates(image, config, detector)
+        superpixels = pool.graph.superpixels
         fit = np.max([region_overlaps(sets.membership, superpixels, t).max(axis=1) for t in truths], axis=0)
         scores = {"learned": ranker(features), "unlearned": features[:, FEATURES.index("objectness")]}
         for way, ranking in ways.items():
@@ -245,10 +234,7 @@ STAGE = Stage(
     run=run,
     inputs=(),
     contract="ranker weights",
-    supervision=lambda config: (
-        region_supervision(config),
-        f"contours: {contour_supervision(config.mcg())}",
-    ),
+    supervision=lambda config: (region_supervision(config), *contour_lineage(config)),
     content_digest=content_digest,
     check=check,
 )

@@ -4,7 +4,6 @@ Layout: images/{train,val}/ID.jpg and boundaries/{train,val}/ID.png, bit i of a 
 drew a boundary.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
-from stages.readers.files import Problems, read_bytes
+from stages.readers.digests import named_content
+from stages.readers.files import Problems, read_bytes, sha256
 from stages.readers.images import decode_image, decode_indices
 
 
@@ -70,9 +70,7 @@ def read_examples(root: Path, splits: tuple[str, ...]) -> list[BoundaryExample]:
 
 def digest(root: Path, splits: tuple[str, ...]) -> str:
     """Digest of the files, by name and content."""
-    total = hashlib.sha256()
-    for pair in boundary_files(root, splits):
-        for path in pair:
-            total.update(f"{path.parent.name}/{path.name}\0".encode())
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+    paths = [path for pair in boundary_files(root, splits) for path in pair]
+    return sha256(
+        b"".join(named_content(f"{one.parent.name}/{one.name}", one, f"image {one.stem}") for one in paths)
+    )

@@ -4,7 +4,6 @@ Two sources. `bsds_regions`: boundaries that people drew (see `bsds`); a region 
 enclose. `voc_masks`: instances of a VOC devkit, which are pixel labels.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from stages.readers import bsds
-from stages.readers.files import Problems, inside, plain_name, read_bytes
+from stages.readers.digests import named_content
+from stages.readers.files import Problems, inside, plain_name, read_bytes, sha256
 from stages.readers.images import decode_image, decode_indices
 from stages.readers.voc_format import VOID, read_split
 from wsis.mcg.ranker_training import TrueRegions, drawn_regions, true_regions
@@ -81,9 +81,10 @@ def read_regions(
 
 def digest(files: Sequence[RegionFiles]) -> str:
     """Digest of the files, by name and content."""
-    total = hashlib.sha256()
-    for one in files:
-        for path in (one.photograph, one.labels):
-            total.update(f"{path.name}\0".encode())
-            total.update(hashlib.sha256(read_bytes(path, f"image {one.image_id}")).digest())
-    return total.hexdigest()
+    return sha256(
+        b"".join(
+            named_content(path.name, path, f"image {one.image_id}")
+            for one in files
+            for path in (one.photograph, one.labels)
+        )
+    )

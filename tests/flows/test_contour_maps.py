@@ -135,7 +135,9 @@ def test_refusals(tmp_path: Path) -> None:
     images = good_folder(tmp_path / "photos", 1)
     assert "Missing option '--out'" in wsis("contours", images).err
     absent = run(images, tmp_path / "maps", "--set", f"proposals.contour_model={tmp_path / 'none.yml'}")
-    assert absent.code == 1 and re.search(r"error: proposals: the file .*none\.yml is missing", absent.err)
+    assert absent.code == 1 and re.search(
+        r"error: contour_model: the file .*none\.yml is missing", absent.err
+    )
     modelless = run(images, tmp_path / "maps", "--set", "proposals.contour=structured_forests")
     assert modelless.code == 2 and "contour_model: expected a model file" in modelless.err
     occupied = tmp_path / "file"

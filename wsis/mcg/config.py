@@ -83,6 +83,4 @@ class MCGConfig:
                 f"got {self.overlap_limits}"
             )
         if self.contour == "structured_forests" and self.contour_model is None:
-            raise InputError(
-                "contour_model: expected the path of a model file for structured_forests, got None"
-            )
+            raise InputError("contour_model: expected a model file for contour structured_forests, got None")

@@ -1,9 +1,9 @@
 """Contour detectors: image -> strength of a boundary at each pixel, at several scales.
 
-Suffix legend: h w working size. A detector is anything that satisfies :class:`ContourDetector`; what has
-supervised it is part of it, because every store of proposals records it.
+Suffix legend: h w working size. A detector is anything that satisfies :class:`ContourDetector`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,13 +24,11 @@ class ContourDetector(Protocol):
     """Contour strength of an image.
 
     Attributes:
-        supervision: what annotation the detector was trained on, for the lineage of every result built on it.
         learned: its strengths are calibrated probabilities; the hierarchy then adds no region contrast.
         scales: the scales it is best at together, finest first.
         smoothing: sigma (pixels) of the Gaussian that its contours want before the watershed.
     """
 
-    supervision: str
     learned: bool
     scales: tuple[float, ...]
     smoothing: float
@@ -41,11 +39,29 @@ class ContourDetector(Protocol):
         ...
 
 
-def rgb_to_lab(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """CIE Lab float32 [h, w, 3] of RGB uint8: L in [0, 100], a and b about [-128, 127]."""
+def check_image(image: np.ndarray) -> None:
+    """Raises InputError unless an image is uint8 [H, W, 3] with pixels."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise InputError(f"image: expected uint8 RGB [H, W, 3], got {image.dtype} {image.shape}")
+
+
+def rgb_to_lab(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """CIE Lab float32 [h, w, 3] of RGB uint8: L in [0, 100], a and b about [-128, 127]."""
+    check_image(image)
     return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def _at_scale(
+    image: NDArray[np.uint8],
+    scale: float,
+    detect: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """What ``detect`` says of the image [h, w, 3] resized by ``scale``, at the image's size again, in [0, 1]."""
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    strength = detect(cv2.resize(image, size, interpolation=way))
+    return np.clip(cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
 
 
 class LabGradient:
@@ -56,7 +72,6 @@ class LabGradient:
     same colour step gives the same strength in every image.
     """
 
-    supervision = "none: Lab gradient"
     learned = False
     scales: tuple[float, ...] = (2.0, 1.0, 0.5)
     smoothing = 0.8
@@ -87,7 +102,6 @@ class StructuredForests:
         MissingWeightsError: the model file is not there.
     """
 
-    supervision = "human boundaries (those behind the structured forests)"
     learned = True
     scales: tuple[float, ...] = (2.0, 1.0, 0.5)
     smoothing = 0.8
@@ -105,11 +119,7 @@ class StructuredForests:
 
     def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
         """See :class:`ContourDetector`."""
-        height, width = image.shape[:2]
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        edges = self._detector.detectEdges(resized.astype(np.float32) / 255)
-        return np.clip(cv2.resize(edges, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+        return _at_scale(image, scale, lambda it: self._detector.detectEdges(it.astype(np.float32) / 255))
 
 
 class LearnedContours:
@@ -128,37 +138,28 @@ class LearnedContours:
     def __init__(self, model_path: Path | None = None) -> None:
         self._network = load_network(model_path)
         fold_batch_norms(self._network)
-        self.supervision = _network_supervision(model_path)
 
     def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
         """See :class:`ContourDetector`."""
-        height, width = image.shape[:2]
         if (image == image[0, 0]).all():  # the network's tiny answers to a single colour would make regions
-            return np.zeros((height, width), np.float32)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        if scale != 1:
-            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            image = cv2.resize(image, size, interpolation=way)
+            return np.zeros(image.shape[:2], np.float32)
+        return _at_scale(image, scale, self._detect)
+
+    def _detect(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
             # a view of [h, w, 3] in this order is channels_last already
             batch = torch.from_numpy(image.astype(np.float32))[None].permute(0, 3, 1, 2)
-            strength = self._network(batch)[0].sigmoid().numpy().clip(0, 1)
-        return (
-            strength if scale == 1 else cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
-        )
-
-
-def _network_supervision(model_path: Path | None) -> str:
-    boundaries = "BSDS500 train+val" if model_path is None else f"those behind {model_path.name}"
-    return f"human boundaries ({boundaries})"
+            return self._network(batch)[0].sigmoid().numpy()
 
 
 def contour_supervision(config: MCGConfig) -> str:
-    """What supervised the detector that ``config`` names, without building it."""
-    if config.contour == "learned":
-        return _network_supervision(config.contour_model)
-    detector = StructuredForests if config.contour == "structured_forests" else LabGradient
-    return detector.supervision
+    """What annotation is behind the detector that ``config`` names, for the lineage of all that is built on it."""
+    if config.contour == "lab_gradient":
+        return "none: Lab gradient"
+    if config.contour == "structured_forests":
+        return "human boundaries (those behind the structured forests)"
+    model = config.contour_model
+    return f"human boundaries ({'BSDS500 train+val' if model is None else f'those behind {model.name}'})"
 
 
 def contour_scales(

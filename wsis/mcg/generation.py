@@ -8,29 +8,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsis.errors import InputError
 from wsis.masks.superpixels import superpixel_areas
 from wsis.mcg.config import MCGConfig
-from wsis.mcg.contours import ContourDetector, build_detector, contour_scales, rgb_to_lab
-from wsis.mcg.grouping import Candidates, candidate_membership, group
+from wsis.mcg.contours import ContourDetector, build_detector, check_image, contour_scales, rgb_to_lab
+from wsis.mcg.grouping import Candidates, group
 from wsis.mcg.hierarchies import Hierarchy, RegionGraph, build_hierarchies, build_region_graph
-from wsis.mcg.holes import fill_holes, on_border, touching_pairs
-from wsis.mcg.pool import Pool, unique_rows
+from wsis.mcg.pool import Pool, distinct_sets
 from wsis.mcg.proposal_set import ProposalSet, make_proposal_set
 from wsis.mcg.ranker import Ranker, build_ranker, learned_order
-from wsis.mcg.ranking import interleave, select_loosening, select_mmr, unlearned_score
+from wsis.mcg.ranking import select_loosening, select_mmr, unlearned_order
 from wsis.mcg.region_contrast import appearance_hierarchies, appearance_histograms, strengthen
 from wsis.mcg.region_tree import LeafTable, RegionTree, border_lengths, build_region_tree, leaf_hashes
 
-_LATE_RANK = (
-    80  # in each list; regions of appearance alone are worse than the contour's best and add to the rest
-)
+# Ranks by which lists of appearance come later: worse than the contour's best, they add to the rest.
+_LATE_RANK = 80
 
 
 def working_image(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
     """The image [H, W, 3] with its longer side at most ``max_side``, each side at least 1; never enlarged."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise InputError(f"image: expected uint8 RGB [H, W, 3], got {image.dtype} {image.shape}")
+    check_image(image)
     height, width = image.shape[:2]
     factor = max_side / max(height, width)
     if factor >= 1:
@@ -112,17 +108,20 @@ def _grow(
     )
     pool: list[tuple[RegionTree, Candidates]] = []
     delays: list[int] = []
-    for hierarchy in (*hierarchies, *late):
-        tree = build_region_tree(hierarchy, leaves, config.near_duplicate)
-        lists = group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
-        pool += [(tree, candidates) for candidates in lists]
-        delays += [_LATE_RANK if any(hierarchy is one for one in late) else 0] * len(lists)
+    for several, delay in ((hierarchies, 0), (late, _LATE_RANK)):
+        for hierarchy in several:
+            tree = build_region_tree(hierarchy, leaves, config.near_duplicate)
+            lists = group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
+            pool += [(tree, candidates) for candidates in lists]
+            delays += [delay] * len(lists)
     return Pool(image, graph, leaves.areas, strengths, leaves.strengths, pool, delays)
 
 
 def select(pool: Pool, config: MCGConfig, ranker: Ranker | None = None) -> NDArray[np.bool_]:
     """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was."""
-    membership = _unlearned_order(pool) if ranker is None else learned_order(pool, ranker)
+    sets = distinct_sets(pool)
+    order = unlearned_order(pool, sets) if ranker is None else learned_order(pool, sets, ranker)
+    membership = sets.membership[order]
     if config.selection == "mmr":
         considered = membership[: 4 * config.num_proposals]
         relevance = 1 - np.arange(len(considered)) / len(considered)
@@ -133,20 +132,3 @@ def select(pool: Pool, config: MCGConfig, ranker: Ranker | None = None) -> NDArr
     if not selected.all(axis=1).any():
         selected = np.concatenate([selected[: config.num_proposals - 1], np.ones_like(selected[:1])])
     return selected
-
-
-def _unlearned_order(pool: Pool) -> NDArray[np.bool_]:
-    """Rank inside each list, interleave, drop equal sets, fill holes: membership [n, S], best first."""
-    graph, found = pool.graph, [candidates for _, candidates in pool.lists]
-    scores = [unlearned_score(candidates, graph.superpixels.size) for candidates in found]
-    which, row = interleave(scores, pool.delays)
-    first_row = np.cumsum([0, *map(len, found)])
-    hashes = np.concatenate([candidates.hashes for candidates in found])[first_row[which] + row]
-    distinct = np.sort(np.unique(hashes, return_index=True)[1])
-    which, row = which[distinct], row[distinct]
-    membership = np.empty((len(which), graph.num_superpixels), np.bool_)
-    for index, (tree, candidates) in enumerate(pool.lists):
-        mine = np.flatnonzero(which == index)
-        membership[mine] = candidate_membership(tree, candidates.nodes[row[mine]])
-    membership = fill_holes(membership, touching_pairs(graph.superpixels), on_border(graph.superpixels))
-    return membership[np.sort(unique_rows(membership)[0])]  # sets that differed by a hole are equal now

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsis.mcg.region_tree import RegionTree
+from wsis.mcg.region_tree import RegionTree, leaf_hashes
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ def expand(
 
 def _node_hashes(nodes: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
     """One 64-bit number for each set of nodes."""
-    random = np.random.default_rng(count).integers(0, 2**64, count, dtype=np.uint64)
-    return random[nodes].sum(axis=1, dtype=np.uint64)
+    return leaf_hashes(count)[nodes].sum(axis=1, dtype=np.uint64)
 
 
 def group(tree: RegionTree, max_tuple: int, limit: int, near_duplicate: float) -> list[Candidates]:

@@ -75,6 +75,13 @@ def contiguous(labels: np.ndarray) -> NDArray[np.int32]:
     return rank[inverse].reshape(labels.shape)
 
 
+def higra_graph(num_vertices: int, edges: NDArray[np.int32]) -> hg.UndirectedGraph:
+    """Higra's graph with the given edges [E, 2]."""
+    graph = hg.UndirectedGraph(num_vertices)
+    graph.add_edges(edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64))
+    return graph
+
+
 def average_linkage(
     num_leaves: int, edges: NDArray[np.int32], strengths: np.ndarray, lengths: np.ndarray
 ) -> Hierarchy:
@@ -85,8 +92,7 @@ def average_linkage(
     """
     if num_leaves == 1:
         return Hierarchy(np.zeros(1, np.int64), np.zeros(1), np.zeros(0))
-    graph = hg.UndirectedGraph(num_leaves)
-    graph.add_edges(edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64))
+    graph = higra_graph(num_leaves, edges)
     tree, altitudes = hg.binary_partition_tree_average_linkage(
         graph, strengths.astype(np.float64), lengths.astype(np.float64)
     )
@@ -113,8 +119,7 @@ def ward_linkage(superpixels: NDArray[np.int32], edges: NDArray[np.int32], image
     """
     areas = superpixel_areas(superpixels)
     colours = segment_sums(image, superpixels) / areas[:, None]
-    graph = hg.UndirectedGraph(len(areas))
-    graph.add_edges(edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64))
+    graph = higra_graph(len(areas), edges)
     tree, _ = hg.binary_partition_tree_ward_linkage(graph, colours, areas.astype(np.float64))
     parents = np.asarray(tree.parents(), np.int64)
     return Hierarchy(parents, np.zeros(len(parents)), np.zeros(len(edges)))

@@ -54,7 +54,7 @@ class DistinctSets:
     strength: NDArray[np.float64]
 
 
-def unique_rows(membership: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _unique_rows(membership: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First row of each distinct set of membership [n, S], and the set of each row [n]."""
     bits = pack_membership(membership)
     rows = bits.view(np.dtype((np.void, bits.shape[1])))[:, 0]
@@ -76,7 +76,7 @@ def distinct_sets(pool: Pool) -> DistinctSets:
         membership[mine] = candidate_membership(tree, candidates.nodes[first[mine] - offsets[number]])
     superpixels = pool.graph.superpixels
     membership = fill_holes(membership, touching_pairs(superpixels), on_border(superpixels))
-    kept, filled = unique_rows(membership)  # sets that differed by a hole are equal now
+    kept, filled = _unique_rows(membership)  # sets that differed by a hole are equal now
     index, count = filled[same], len(kept)
 
     late = np.repeat(np.array(pool.delays) > 0, lengths)

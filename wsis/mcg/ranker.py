@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from wsis.errors import InputError, MissingWeightsError
 from wsis.mcg.candidate_features import FEATURES, candidate_features, describe
 from wsis.mcg.config import MCGConfig
-from wsis.mcg.pool import DistinctSets, Pool, distinct_sets
-from wsis.mcg.ranking import interleave, unlearned_score
+from wsis.mcg.pool import DistinctSets, Pool
+from wsis.mcg.ranking import unlearned_order
 
 _CLIP = 6.0  # standard deviations; unusual images must not drive the network where it saw nothing
 _LARGEST_FILE = 1 << 24  # bytes, unpacked: a thousand times what a ranker needs
@@ -169,23 +169,12 @@ def build_ranker(config: MCGConfig) -> Ranker | None:
     return ranker
 
 
-def learned_order(pool: Pool, ranker: Ranker) -> NDArray[np.bool_]:
-    """The distinct sets of a pool, bool [n, S], best first: the learned and the unlearned order take turns."""
-    sets = distinct_sets(pool)
+def learned_order(pool: Pool, sets: DistinctSets, ranker: Ranker) -> NDArray[np.int64]:
+    """The distinct sets of a pool, int64 [n], best first: the learned and the unlearned order take turns."""
     scores = ranker(candidate_features(sets, describe(pool)))
     learned = _ranks(np.argsort(-scores, kind="stable"))
     unlearned = _ranks(unlearned_order(pool, sets))
-    order = np.argsort(np.minimum(2 * learned, 2 * unlearned + 1), kind="stable")
-    return sets.membership[order]
-
-
-def unlearned_order(pool: Pool, sets: DistinctSets) -> NDArray[np.int64]:
-    """The sets, int64 [n], as the lists bring them: ranked inside each list, the lists interleaved."""
-    pixels = pool.graph.superpixels.size
-    which, row = interleave([unlearned_score(found, pixels) for _, found in pool.lists], pool.delays)
-    first_row = np.cumsum([0, *(len(candidates) for _, candidates in pool.lists)])
-    come = sets.index[first_row[which] + row]
-    return come[np.sort(np.unique(come, return_index=True)[1])]
+    return np.argsort(np.minimum(2 * learned, 2 * unlearned + 1), kind="stable")
 
 
 def _ranks(order: NDArray[np.int64]) -> NDArray[np.int64]:

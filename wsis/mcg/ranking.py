@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wsis.masks.superpixels import areas_of, intersections, iou_matrix
 from wsis.mcg.grouping import Candidates
+from wsis.mcg.pool import DistinctSets, Pool
 
 _BLOCK = 128
 
@@ -61,7 +62,7 @@ def unlearned_score_of_sets(
 
 
 def interleave(
-    scores: Sequence[NDArray[np.floating]], delays: Sequence[int] | None = None
+    scores: Sequence[NDArray[np.floating]], delays: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Merge lists by rank: the best of each list, then the second of each, ...
 
@@ -71,11 +72,19 @@ def interleave(
     """
     lists = [np.full(len(score), index) for index, score in enumerate(scores)]
     rows = [np.argsort(-score, kind="stable") for score in scores]
-    late = delays or [0] * len(scores)
-    ranks = [np.arange(len(score)) + delay for score, delay in zip(scores, late, strict=True)]
+    ranks = [np.arange(len(score)) + delay for score, delay in zip(scores, delays, strict=True)]
     which, row, rank = (np.concatenate(part) for part in (lists, rows, ranks))
     order = np.lexsort((which, rank))
     return which[order], row[order]
+
+
+def unlearned_order(pool: Pool, sets: DistinctSets) -> NDArray[np.int64]:
+    """The distinct sets of a pool, int64 [n], best first: ranked inside each list, the lists interleaved."""
+    pixels = pool.graph.superpixels.size
+    which, row = interleave([unlearned_score(found, pixels) for _, found in pool.lists], pool.delays)
+    first_row = np.cumsum([0, *(len(candidates) for _, candidates in pool.lists)])
+    come = sets.index[first_row[which] + row]
+    return come[np.sort(np.unique(come, return_index=True)[1])]
 
 
 def select_loosening(

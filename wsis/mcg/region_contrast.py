@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from wsis.mcg.contours import rgb_to_lab
-from wsis.mcg.hierarchies import Hierarchy, RegionGraph, average_linkage
+from wsis.mcg.hierarchies import Hierarchy, RegionGraph, average_linkage, higra_graph
 
 _BINS = 16
 _WALK_STEPS = 4
@@ -88,9 +88,15 @@ def strengthen(
     mass = np.concatenate([histograms * areas[:, None], areas[:, None]], axis=1)
     spread = walk_spread(mass, graph.edges, ease, _WALK_STEPS)
     spread = spread[:, :-1] / spread[:, -1:]
-    p, q = spread[graph.edges[:, 0]], spread[graph.edges[:, 1]]
-    contrast = 0.5 * (np.square(p - q) / (p + q + _EPSILON)).sum(axis=1)
+    contrast = _chi_square(spread, graph.edges)
     return (strengths ** (1 - weight) * contrast**weight).astype(np.float32)
+
+
+def _chi_square(histograms: NDArray[np.float64], edges: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Distance in [0, 1] between the histograms [S, K] on the two sides of each edge, [E]."""
+    p, q = histograms[edges[:, 0]], histograms[edges[:, 1]]
+    distance: NDArray[np.float64] = 0.5 * (np.square(p - q) / (p + q + _EPSILON)).sum(axis=1)
+    return distance
 
 
 def appearance_hierarchy(histograms: NDArray[np.float64], edges: NDArray[np.int32]) -> Hierarchy:
@@ -102,12 +108,10 @@ def appearance_hierarchy(histograms: NDArray[np.float64], edges: NDArray[np.int3
     count = len(histograms)
     if count == 1:
         return Hierarchy(np.zeros(1, np.int64), np.zeros(1), np.zeros(0))
-    a, b = edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64)
-    graph = hg.UndirectedGraph(count)
-    graph.add_edges(a, b)
+    graph = higra_graph(count, edges)
     tree, costs = hg.binary_partition_tree_ward_linkage(graph, np.sqrt(histograms), np.ones(count))
     altitudes = np.maximum.accumulate(np.asarray(costs, np.float64))  # merge order is node order
-    common = tree.lowest_common_ancestor(a, b)
+    common = tree.lowest_common_ancestor(edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64))
     return Hierarchy(np.asarray(tree.parents(), np.int64), altitudes, altitudes[common])
 
 
@@ -119,9 +123,7 @@ def appearance_hierarchies(
 
     Args: histograms [S, K]; strengths [E] in [0, 1], mean contour along each edge.
     """
-    p, q = histograms[graph.edges[:, 0]], histograms[graph.edges[:, 1]]
-    distance = 0.5 * (np.square(p - q) / (p + q + _EPSILON)).sum(axis=1)
-    mixed = np.sqrt(distance * strengths)
+    mixed = np.sqrt(_chi_square(histograms, graph.edges) * strengths)
     return [
         appearance_hierarchy(histograms, graph.edges),
         average_linkage(len(histograms), graph.edges, mixed, graph.lengths),

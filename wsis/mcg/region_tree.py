@@ -35,7 +35,7 @@ def border_lengths(superpixels: NDArray[np.int32], count: int) -> NDArray[np.int
 
 
 def leaf_hashes(count: int) -> NDArray[np.uint64]:
-    """The same random 64-bit numbers for the same count, everywhere."""
+    """A random 64-bit number for each of ``count`` things, the same for the same count everywhere."""
     return np.random.default_rng(count).integers(0, 2**64, count, dtype=np.uint64)
 
 

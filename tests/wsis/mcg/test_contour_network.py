@@ -8,10 +8,11 @@ import torch
 
 from wsis.errors import InputError, MissingWeightsError
 from wsis.mcg import contour_weights
+from wsis.mcg.config import MCGConfig
 from wsis.mcg.contour_network import ContourNetwork
 from wsis.mcg.contour_training import boundary_loss, contour_loss, soft_target, stack_views, training_view
 from wsis.mcg.contour_weights import encode_weights, load_network
-from wsis.mcg.contours import LearnedContours
+from wsis.mcg.contours import LearnedContours, contour_supervision
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,8 @@ def test_the_shipped_weights_are_checked_by_their_hash(
 def test_the_detector_answers_at_the_size_of_the_image(network: ContourNetwork, tmp_path: Path) -> None:
     (tmp_path / "contours.pt").write_bytes(encode_weights(network))
     detector = LearnedContours(tmp_path / "contours.pt")
-    assert detector.learned and "contours.pt" in detector.supervision
+    words = contour_supervision(MCGConfig(contour_model=tmp_path / "contours.pt"))
+    assert detector.learned and words == "human boundaries (those behind contours.pt)"
     image = np.random.default_rng(0).integers(0, 256, (45, 70, 3), np.uint8)
     for scale in (1.0, 0.5, 1.5):
         strength = detector(image, scale)

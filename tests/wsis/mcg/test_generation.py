@@ -156,7 +156,7 @@ def test_a_learned_detector_fits_in():
     image, discs = scene()
 
     class Oracle:
-        supervision, learned, scales, smoothing = "test", True, (1.0, 0.5), 0.8
+        learned, scales, smoothing = True, (1.0, 0.5), 0.8
 
         def __call__(self, pixels, scale):
             edge = np.zeros(pixels.shape[:2], np.float32)
@@ -220,7 +220,7 @@ def test_structured_forests_needs_its_module_and_its_file(tmp_path, monkeypatch)
         ({"scales": (1.0, 0.0)}, "scales"),
         ({"overlap_limits": ((5, 0.5), (5, 0.6))}, "rising ranks"),
         ({"overlap_limits": ((5, 1.5),)}, "overlap_limits"),
-        ({"contour": "structured_forests"}, "contour_model: expected the path"),
+        ({"contour": "structured_forests"}, "contour_model: expected a model file"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, match):

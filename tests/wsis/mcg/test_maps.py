@@ -13,7 +13,6 @@ from wsis.mcg.proposal_set import make_proposal_set
 class Constant:
     """Strength 0.1 at scale 2, 0.2 at 1, 0.6 at 0.5; remembers the sizes it saw."""
 
-    supervision = "none"
     learned = False
     scales = (2.0, 1.0, 0.5)
     smoothing = 0.8

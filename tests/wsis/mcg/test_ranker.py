@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from mcg_cases import scene
+from scipy import ndimage
 
 from wsis.errors import InputError, MissingWeightsError
 from wsis.mcg import MCGConfig, generate
 from wsis.mcg.candidate_features import FEATURES, candidate_features, describe
 from wsis.mcg.contours import LabGradient
 from wsis.mcg.generation import candidate_pool, select
+from wsis.mcg.grouping import candidate_membership
 from wsis.mcg.pool import distinct_sets
 from wsis.mcg.ranker import (
     Ranker,
@@ -22,8 +24,8 @@ from wsis.mcg.ranker import (
     encode_ranker,
     learned_order,
     load_ranker,
-    unlearned_order,
 )
+from wsis.mcg.ranking import unlearned_order, unlearned_score
 
 CONFIG = MCGConfig(contour="lab_gradient", max_side=96, max_regions=60, num_proposals=100)
 COUNT = len(FEATURES)
@@ -161,16 +163,27 @@ def test_learned_and_unlearned_order_take_turns() -> None:
         if number not in seen:
             seen.add(number)
             expected.append(number)
-    np.testing.assert_array_equal(learned_order(pool, ranker), sets.membership[expected])
+    assert learned_order(pool, sets, ranker).tolist() == expected
 
 
-def test_the_unlearned_turn_is_the_unlearned_ranking() -> None:
-    """The same order as without a ranker, hole by hole and set by set."""
+def test_the_unlearned_order_is_the_lists_in_turn() -> None:
+    """Set by set: the best of each list, then the second of each, holes filled, what was there left out."""
     pool = candidate_pool(scene(seed=4)[0], CONFIG, LabGradient())
+    superpixels = pool.graph.superpixels
+    turns = []
+    for number, ((tree, candidates), delay) in enumerate(zip(pool.lists, pool.delays, strict=True)):
+        best_first = np.argsort(-unlearned_score(candidates, superpixels.size), kind="stable")
+        members = candidate_membership(tree, candidates.nodes[best_first])
+        turns += [(rank + delay, number, one) for rank, one in enumerate(members)]
+    expected: dict[bytes, np.ndarray] = {}
+    for _, _, members in sorted(turns, key=lambda turn: turn[:2]):
+        filled = ndimage.binary_fill_holes(members[superpixels], np.ones((3, 3)))
+        row = np.isin(np.arange(len(members)), superpixels[filled])
+        expected.setdefault(row.tobytes(), row)
     sets = distinct_sets(pool)
+    np.testing.assert_array_equal(sets.membership[unlearned_order(pool, sets)], list(expected.values()))
     everything = replace(CONFIG, num_proposals=100_000, overlap_limits=((10**9, 1.0),))
-    order = sets.membership[unlearned_order(pool, sets)]
-    np.testing.assert_array_equal(select(pool, everything), order)
+    np.testing.assert_array_equal(select(pool, everything), list(expected.values()))
 
 
 def test_a_ranker_changes_which_proposals_come_first(tmp_path: Path) -> None:

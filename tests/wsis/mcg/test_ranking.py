@@ -17,7 +17,7 @@ def test_objectness_by_hand():
 
 
 def test_interleave_takes_the_best_of_each_list_first():
-    which, row = interleave([np.array([0.1, 0.9]), np.array([0.5]), np.array([0.2, 0.3, 0.3])])
+    which, row = interleave([np.array([0.1, 0.9]), np.array([0.5]), np.array([0.2, 0.3, 0.3])], [0, 0, 0])
     assert list(zip(which.tolist(), row.tolist(), strict=True)) == [
         (0, 1),
         (1, 0),
