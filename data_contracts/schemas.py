@@ -139,13 +139,17 @@ PROPOSAL_DETECTIONS = Schema(
 
 PSEUDO_LABELS = Schema(
     "pseudo_labels",
-    1,
+    2,
     {
         "multiplicities": Field("int32", ("U",), "how many of the K samples equal this one; sums to K"),
         "offsets": Field("int32", ("U+1",), "start of each unique sample in the three arrays below"),
         "proposal_ids": Field("int32", ("M",), "row in the image's proposals"),
         "classes": Field("int32", ("M",), "class, 1..C"),
         "scores": Field("float32", ("M",), "score margin over background"),
+        "diversity": Field(
+            "float32", (1,), "mean over pairs of the K samples of 1 - IoU of their label maps"
+        ),
+        "distinct": Field("int32", (1,), "different label sets among the K, U"),
     },
 )
 

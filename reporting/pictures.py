@@ -122,19 +122,22 @@ def picture_of(sources: Sources, image_id: str) -> NDArray[np.uint8]:
     image = decode(record["encoded"].tobytes(), image_id)
     annotated = ", ".join(_name(sources, label) for label in record["labels"].tolist()) or "no class"
     panels = [Panel(f"image: {annotated}", fit(image, PANEL_SIDE)[0])]
+    spread = ""
     if sources.seeds is not None and image_id in sources.seeds:
         panels.append(_seeds_panel(sources, image, sources.seeds[image_id]))
     if sources.proposals is not None and image_id in sources.proposals:
         proposals = sources.proposals[image_id]
         if sources.pseudo_labels is not None and image_id in sources.pseudo_labels:
-            panels += _sample_panels(sources, image, proposals, sources.pseudo_labels[image_id])
+            labels = sources.pseudo_labels[image_id]
+            panels += _sample_panels(sources, image, proposals, labels)
+            spread = f"   diversity {float(labels['diversity'][0]):.2f}"
         elif sources.baseline is not None and image_id in sources.baseline:
             panels.append(_baseline_panel(sources, image, proposals, sources.baseline[image_id]))
     for predictions in sources.predictions:
         if image_id in predictions:
             panels.append(_prediction_panel(sources, image, predictions[image_id]))
     iteration = "" if sources.iteration is None else f"   outer iteration {sources.iteration}"
-    return side_by_side(panels, f"{image_id}{iteration}", columns=8)
+    return side_by_side(panels, f"{image_id}{iteration}{spread}", columns=8)
 
 
 def decode(data: bytes, image_id: str) -> NDArray[np.uint8]:

@@ -1,4 +1,7 @@
-"""Evaluation: the only stage that reads pixel labels. Scores one thing of a run by VOC mAP^r.
+"""Evaluation: scores one thing of a run by VOC mAP^r.
+
+In a run it alone reads the pixel labels of `ground_truth`. Outside one `train_ranker` reads masks that the user names
+for it (`source: voc_masks`); then its lineage says so.
 
 What is scored is decided by the inputs beside `ground_truth`:
 
@@ -183,7 +186,9 @@ def _pseudo_labels(artefact: Artefact, proposals: RecordReader) -> Subject:
     records = artefact.records(PSEUDO_LABELS)
 
     def detect(image_id: str, truth: GroundTruth) -> Detections:
-        return _from_proposals(proposals, image_id, pseudo_label_marginals(**records[image_id]))
+        one = records[image_id]
+        fields = ("multiplicities", "offsets", "proposal_ids", "classes", "scores")
+        return _from_proposals(proposals, image_id, pseudo_label_marginals(*(one[f] for f in fields)))
 
     def samples(image_id: str) -> list[tuple[float, Detections]]:
         one = records[image_id]

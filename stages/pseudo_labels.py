@@ -1,14 +1,14 @@
-"""K samples of the conditional distribution for every training image, as proposal ids and classes (eq. 5)."""
+"""K samples of the conditional distribution for every training image, as proposal ids and classes (eq. 5), and how
+much they differ."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from data_contracts.records import RecordReader
@@ -20,7 +20,7 @@ from stages.training import WEIGHTS_NAME, load_weights
 from wsis.conditional.architectures import build_network
 from wsis.conditional.network import ConditionalNetwork
 from wsis.conditional.samples import SampleSet, deduplicate
-from wsis.dissimilarity.diversity import DiversityStatistics, diversity_statistics
+from wsis.dissimilarity.diversity import diversity_statistics
 from wsis.dissimilarity.learning import sample_labels
 from wsis.dissimilarity.problems import build_problem
 from wsis.dissimilarity.sampler import (
@@ -33,11 +33,11 @@ from wsis.dissimilarity.sampler import (
     resized,
 )
 from wsis.errors import WsisError
-from wsis.masks.superpixels import unpack_membership
 
 NAME = "pseudo_labels"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 _NOISE_STREAM = 4
+_SAMPLE_FIELDS = [field.name for field in fields(SampleSet)]
 
 
 class Config(StageConfig):
@@ -91,8 +91,14 @@ class _Compute:
             [noise.to(self.device)],
             self.sampler.energy,
         )
-        samples = deduplicate(labels[0].cpu(), scores[0].cpu(), problem.classes, kept)
-        return {name: getattr(samples, name) for name in PSEUDO_LABELS.fields}
+        own = labels[0].cpu()
+        samples = deduplicate(own, scores[0].cpu(), problem.classes, kept)
+        spread = diversity_statistics(own, problem.graph.membership, problem.graph.superpixel_areas)
+        return {
+            **{name: getattr(samples, name) for name in _SAMPLE_FIELDS},
+            "diversity": np.array([spread.mean_distance], np.float32),
+            "distinct": np.array([spread.distinct], np.int32),
+        }
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
@@ -116,14 +122,12 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 
 
 def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
-    """Diversity of what was written, so that a resumed stage counts the same."""
+    """Means over what was written, so that a resumed stage counts the same."""
     distances, distinct, instances, empty = [], [], [], 0
     for image_id, record in records:
-        samples = SampleSet(**{name: record[name] for name in PSEUDO_LABELS.fields})
-        proposals = compute.proposals.read(image_id, ("superpixels", "num_superpixels", "membership_bits"))
-        statistics = _diversity(samples, proposals)
-        distances.append(statistics.mean_distance)
-        distinct.append(statistics.distinct)
+        samples = SampleSet(**{name: record[name] for name in _SAMPLE_FIELDS})
+        distances.append(float(record["diversity"][0]))
+        distinct.append(int(record["distinct"][0]))
         sizes = np.diff(samples.offsets)
         instances.append(float((sizes * samples.multiplicities).sum() / samples.num_samples))
         missing = set(compute.dataset.read(image_id, ("labels",))["labels"].tolist())
@@ -137,21 +141,6 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         "mean_instances": float(np.mean(instances)) if instances else 0.0,
         "images_with_an_unlabelled_class": int(empty),
     }
-
-
-def _diversity(samples: SampleSet, proposals: Record) -> DiversityStatistics:
-    count = int(proposals["num_superpixels"][0])
-    used = np.unique(samples.proposal_ids)
-    membership = unpack_membership(proposals["membership_bits"][used], count)
-    areas = np.bincount(proposals["superpixels"].ravel(), minlength=count).astype(np.float32)
-    labels = torch.zeros(len(samples.multiplicities), len(used), dtype=torch.int64)
-    for index in range(len(samples.multiplicities)):
-        ids, classes, _ = samples.unique(index)
-        labels[index, torch.from_numpy(np.searchsorted(used, ids))] = torch.from_numpy(
-            classes.astype(np.int64)
-        )
-    every = labels.repeat_interleave(torch.from_numpy(samples.multiplicities.astype(np.int64)), 0)
-    return diversity_statistics(every, torch.from_numpy(membership), torch.from_numpy(areas))
 
 
 STAGE = Stage(

@@ -14,6 +14,7 @@ import torch
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import CorruptArtefactError
 from stages.base import StageContext
+from stages.held_back import BestWeights
 from wsis.errors import NonFiniteError
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -36,6 +37,7 @@ def run_steps(
     total_steps: int,
     step: Callable[[int], Mapping[str, float]],
     log_every: int = 10,
+    best: BestWeights | None = None,
 ) -> list[dict[str, float]]:
     """Call `step(i)` for i = 0 .. total_steps-1, from the last checkpoint on.
 
@@ -46,14 +48,19 @@ def run_steps(
     Args:
         state: everything a step changes; goes into the checkpoint.
         step: does one optimisation step and returns the values to log; "loss" must be among them.
+        best: validates now and then; the model ends with its best weights, and training before `total_steps` when
+            its patience ends. Which step was best goes into the counts.
 
     Returns:
-        The curve: means of the logged values over every `log_every` steps; also written to curve.json.
+        The curve: means of the logged values over every `log_every` steps and up to each validation, with its value
+        as "held_back"; also written to curve.json.
 
     Raises:
         NonFiniteError: a logged value is NaN or infinite; the checkpoint before it is kept.
     """
     path = context.workdir / CHECKPOINT_NAME
+    if best is not None:
+        state = {**state, "best": best}
     first, curve = _resume(path, state, context)
     window: list[Mapping[str, float]] = []
     last_save = time.monotonic()
@@ -66,19 +73,30 @@ def run_steps(
                     raise NonFiniteError(f"{context.title}: '{name}' became {value} at step {i}")
             window.append(values)
             bar.update(1, values)
-            if (i + 1) % log_every == 0 or i + 1 == total_steps:
+            done, due = i + 1, best is not None and best.due(i + 1, total_steps)
+            if done % log_every == 0 or done == total_steps or due:
                 means = {k: float(np.mean([w[k] for w in window if k in w])) for k in window[-1]}
-                curve.append({"step": i + 1, **means})
+                curve.append({"step": done, **means})
                 window = []
+                if best is not None and due:
+                    curve[-1]["held_back"] = best.update(done)
+                    if best.exhausted:
+                        break
                 # Only here is nothing of the curve in flight, so that a resumed curve is the same.
                 if (
                     time.monotonic() - last_save >= context.execution.checkpoint_seconds
-                    and i + 1 < total_steps
+                    and done < total_steps
                 ):
-                    _save(path, state, i + 1, curve)
+                    _save(path, state, done, curve)
                     last_save = time.monotonic()
     context.write_json(CURVE_NAME, curve)
-    context.counts["steps"] = total_steps
+    context.counts["steps"] = curve[-1]["step"]
+    if best is not None:
+        best.restore()
+        early = curve[-1]["step"] < total_steps
+        if early:
+            context.log(f"stops at step {curve[-1]['step']}: the held-back images were best at {best.step}")
+        context.counts.update(best_step=best.step, best_held_back=best.value, stopped_early=early)
     return curve
 
 

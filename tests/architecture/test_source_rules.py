@@ -14,6 +14,10 @@ PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "joblib", "sh
 STAGE_NEIGHBOURS = {
     "access",
     "base",
+    "conditional_examples",
+    "conditional_training",
+    "generator",
+    "held_back",
     "machine",
     "peak_network",
     "progress",

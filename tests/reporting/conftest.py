@@ -30,7 +30,7 @@ class RunBuilder:
             name="demo", config_name="demo", config={"seed": 0}, created="2026-01-01", status="completed"
         )
 
-    def commit(self, key: str, stage: str, contract: str, records=None, files=None) -> None:
+    def commit(self, key: str, stage: str, contract: str, records=None, files=None, counts=None) -> None:
         name, _, t = key.partition("@")
         iteration = int(t) if t else None
         identity = fingerprint(name, 1, {}, {}, 0, iteration)
@@ -50,7 +50,7 @@ class RunBuilder:
                 config={},
                 parents={},
                 supervision=["image-level labels"],
-                counts={"classes": CLASSES},
+                counts={"classes": CLASSES, **(counts or {})},
                 files={},
                 wall_seconds=12.5,
                 cpu_seconds=20.0,
@@ -76,6 +76,7 @@ class RunBuilder:
         self.commit("prm_seeds", "prm_seeds", "seeds", {i: seeds_record(m) for i, _, m in pairs})
         self.commit("proposals", "proposals", "proposals", {i: proposals_record(m) for i, _, m in pairs})
         for t in (1, 2):
+            self.commit(f"conditional@{t}", "conditional", "weights", counts=trained(t))
             self.commit(
                 f"pseudo_labels@{t}",
                 "pseudo_labels",
@@ -116,6 +117,12 @@ def row(kind: str, t: int, value: float) -> dict:
         "mAP": aps,
         "per_class": {"cat": aps, "cow": dict.fromkeys(aps)},
     }
+
+
+def trained(t: int) -> dict:
+    """The first network's images were too few to hold some back."""
+    last = {"last": {"div_pc": 1.875, "reach": 0.4}, "steps": 90}
+    return last if t == 1 else {**last, "best_step": 70, "best_held_back": 1.5, "stopped_early": True}
 
 
 def quality() -> dict:
@@ -186,6 +193,8 @@ def pseudo_labels_record(masks: np.ndarray) -> dict:
         "proposal_ids": np.array([0, *range(count), count], np.int32),
         "classes": np.ones(2 + count, np.int32),
         "scores": np.linspace(2, 0.2, 2 + count).astype(np.float32),
+        "diversity": np.array([0.25], np.float32),
+        "distinct": np.array([3], np.int32),
     }
 
 

@@ -93,7 +93,19 @@ def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
     assert all(image["alt"] for image in page.images)
     for cell in ("50.0", "pseudo labels", "prediction@2", "12 s", "0.610"):
         assert cell in page.cells
-    for title in ("Results", "Pictures", "Training curves", "Where the time went", "Lineage"):
+    start = page.cells.index("conditional@2")
+    assert page.cells[start - 7 : start] == ["conditional@1", "90", "–", "–", "–", "1.9", "0.400"]
+    assert page.cells[start : start + 7] == ["conditional@2", "90", "70", "1.5", "yes", "1.9", "0.400"]
+    start = page.cells.index("pseudo_labels@2")
+    assert page.cells[start : start + 7] == ["pseudo_labels@2", "3", "0.250", "0.250", "0.250", "3.0", "0"]
+    for title in (
+        "Results",
+        "Conditional distribution",
+        "Pictures",
+        "Training curves",
+        "Where the time went",
+        "Lineage",
+    ):
         assert f"<h2>{title}</h2>" in text
     assert len(list((tmp_path / "report" / "overlays").glob("*.png"))) == 8
 

@@ -135,6 +135,8 @@ def test_pseudo_labels_row_and_quality(tmp_path, truth, proposals):
         "proposal_ids": np.array([0, 1, 2], np.int32),
         "classes": np.array([1, 2, 1], np.int32),
         "scores": np.array([1, 1, 1], np.float32),
+        "diversity": np.array([0.3], np.float32),
+        "distinct": np.array([2], np.int32),
     }
     pseudo_labels = FakeArtefact(tmp_path / "l", "pseudo_labels", {"a": record})
     inputs = {"ground_truth": truth, "pseudo_labels": pseudo_labels, "proposals": proposals}

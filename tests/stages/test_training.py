@@ -13,6 +13,7 @@ from toy_stages import TRAINING, TrainingConfig
 from data_contracts.errors import CorruptArtefactError
 from data_contracts.store import Store
 from stages.base import Execution, StageContext, execute
+from stages.held_back import BestWeights
 from stages.progress import Progress
 from stages.training import (
     CHECKPOINT_NAME,
@@ -28,6 +29,7 @@ from wsis.errors import NonFiniteError
 
 QUIET = Progress(quiet=True)
 OFTEN = Execution(threads=1, checkpoint_seconds=1e-6)
+VALIDATED = {"patience": 2, "rate": 0.05}  # best at step 21, patience at its end at step 35 of 60
 
 
 def train(store, execution=OFTEN, seed=0, **config):
@@ -43,12 +45,18 @@ def assert_same_result(got, expected):
         assert torch.equal(first[name], second[name]), name
     assert got.artefact.file(CURVE_NAME).read_bytes() == expected.artefact.file(CURVE_NAME).read_bytes()
     assert got.artefact.manifest.files == expected.artefact.manifest.files
+    assert got.artefact.manifest.counts == expected.artefact.manifest.counts
     assert got.artefact.fingerprint == expected.artefact.fingerprint
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     return train(tmp_path_factory.mktemp("whole"), Execution(threads=1))
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("validated"), Execution(threads=1), **VALIDATED)
 
 
 def test_it_learns_and_writes_what_it_should(uninterrupted):
@@ -70,30 +78,34 @@ def checkpoint_of(store, uninterrupted):
     return store / "toy_training" / ".work" / uninterrupted.artefact.fingerprint / CHECKPOINT_NAME
 
 
-def test_killed_training_goes_on_bit_by_bit(toy, uninterrupted, tmp_path):
-    """A real process, SIGKILL, twice; Adam's moments, batch statistics, schedule and dropout come back."""
-    path = checkpoint_of(tmp_path, uninterrupted)
-    process = toy(tmp_path, "training", delay=0.03, execution={"checkpoint_seconds": 1e-6})
+@pytest.mark.parametrize(("which", "config"), [("uninterrupted", {}), ("validated", VALIDATED)])
+def test_killed_training_goes_on_bit_by_bit(which, config, toy, request, tmp_path):
+    """A real process, SIGKILL, twice; Adam's moments, batch statistics, schedule, dropout and the best weights,
+    their value and the patience left come back."""
+    expected = request.getfixturevalue(which)
+    path = checkpoint_of(tmp_path, expected)
+    often = {"delay": 0.03, "execution": {"checkpoint_seconds": 1e-6}, **config}
+    process = toy(tmp_path, "training", **often)
     wait_for(path.exists, process)
     first = path.read_bytes()
     kill(process)
-    process = toy(tmp_path, "training", delay=0.03, execution={"checkpoint_seconds": 1e-6})
+    process = toy(tmp_path, "training", **often)
     wait_for(lambda: path.read_bytes() != first, process)
     kill(process)
     text = io.StringIO()
     with redirect_stderr(text):
         resumed = execute(
-            TRAINING, TrainingConfig(), {}, Store(tmp_path), execution=OFTEN, progress=Progress()
+            TRAINING, TrainingConfig(**config), {}, Store(tmp_path), execution=OFTEN, progress=Progress()
         )
     assert "toy_training: resumes at step" in text.getvalue()
-    assert_same_result(resumed, uninterrupted)
+    assert_same_result(resumed, expected)
 
 
 class Stop(Exception):
     pass
 
 
-def stop_at(store, monkeypatch, step):
+def stop_at(store, monkeypatch, step, **config):
     """Train until `step` steps are done, then fail, as a killed process would leave the work folder."""
     original = seed_everything
 
@@ -105,7 +117,7 @@ def stop_at(store, monkeypatch, step):
     with monkeypatch.context() as patch:
         patch.setattr("stages.training.seed_everything", seed)
         with pytest.raises(Stop):
-            train(store)
+            train(store, **config)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 31, 59])
@@ -113,6 +125,40 @@ def test_stopped_at_any_step(step, uninterrupted, tmp_path, monkeypatch):
     stop_at(tmp_path, monkeypatch, step)
     assert checkpoint_of(tmp_path, uninterrupted).exists() == (step >= 3)
     assert_same_result(train(tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize("step", [3, 8, 21, 22, 28, 29, 34])
+def test_stopped_around_validations(step, validated, tmp_path, monkeypatch):
+    """Before, at and after the best one, and while the patience runs out."""
+    stop_at(tmp_path, monkeypatch, step, **VALIDATED)
+    assert_same_result(train(tmp_path, **VALIDATED), validated)
+
+
+def test_the_best_weights_are_kept_and_patience_ends_training(validated, tmp_path):
+    counts = validated.artefact.manifest.counts
+    curve = json.loads(validated.artefact.file(CURVE_NAME).read_text())
+    values = {point["step"]: point["held_back"] for point in curve if "held_back" in point}
+    assert list(values) == [7, 14, 21, 28, 35]
+    assert curve[-1]["step"] == 35  # log_every is 3: a validation closes the window that it falls into
+    assert [p["step"] for p in curve[:4]] == [3, 6, 7, 9]
+    assert min(values, key=values.get) == counts["best_step"] == 21
+    assert counts["best_held_back"] == values[21]
+    assert (counts["steps"], counts["stopped_early"]) == (35, True)
+    # The kept weights are those of step 21: training that ends there by its patience or its length has the same.
+    shorter = train(tmp_path, steps=21, **VALIDATED)
+    assert (shorter.artefact.manifest.counts["best_step"], shorter.artefact.manifest.counts["steps"]) == (
+        21,
+        21,
+    )
+    first, second = (load_weights(o.artefact.file(WEIGHTS_NAME)) for o in (shorter, validated))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_value_that_is_not_finite_is_no_best(tmp_path):
+    model = torch.nn.Linear(1, 1)
+    best = BestWeights(model, lambda: float("nan"), every=2, patience=3)
+    with pytest.raises(NonFiniteError, match=r"held-back images became nan after step 2"):
+        run_steps(context_of(tmp_path), {"model": model}, 4, lambda i: {"loss": 0.0}, best=best)
 
 
 def test_a_resumed_run_does_not_repeat_steps(uninterrupted, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import torch
 from data_contracts.schemas import Field, Schema
 from data_contracts.store import Store
 from stages.base import Artefact, Execution, Stage, StageConfig, StageContext, execute, execution_only
+from stages.held_back import BestWeights
 from stages.progress import Progress
 from stages.sharding import write_records
 from stages.training import finish, run_steps
@@ -60,6 +61,7 @@ SHARDS = Stage("toy_shards", 1, ShardConfig, run_shards, (), "toy", optional=("a
 class TrainingConfig(StageConfig):
     steps: int = 60
     rate: float = 0.01
+    patience: int = 0  # above 0: validates every 7 steps
     delay: float = execution_only(0.0)
 
 
@@ -86,13 +88,18 @@ def run_training(inputs: Mapping[str, Artefact], config: TrainingConfig, context
         schedule.step()
         return {"loss": loss.item(), "rate": schedule.get_last_lr()[0]}
 
-    run_steps(
-        context,
-        {"model": model, "optimizer": optimizer, "schedule": schedule},
-        config.steps,
-        step,
-        log_every=3,
-    )
+    fixed = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def validate() -> float:
+        model.eval()
+        value = (model(fixed) - fixed.sum(1, keepdim=True)).square().mean().item()
+        model.train()
+        return value
+
+    best = BestWeights(model, validate, every=7, patience=config.patience) if config.patience else None
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    run_steps(context, state, config.steps, step, log_every=3, best=best)
     finish(context, model.state_dict())
 
 

@@ -3,11 +3,13 @@
 Suffix legend: B images, C channels, H W image size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from wsis.backbones import Backbone, PretrainedSpec, build_backbone
 from wsis.backbones.structure import BatchNormMode
@@ -15,10 +17,21 @@ from wsis.errors import InputError
 
 
 class FeatureExtractor(nn.Module):
-    """Images float or uint8 [B, 3, H, W] in 0..255 -> features [B, channels, ceil(H/stride), ceil(W/stride)]."""
+    """Images float or uint8 [B, 3, H, W] in 0..255 -> features [B, channels, ceil(H/stride), ceil(W/stride)].
+
+    Attributes:
+        checkpointing: keep only the inputs of its parts and compute the rest again in the backward pass.
+    """
 
     channels: int
     stride: int
+    checkpointing = False
+
+    def part(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        """`function(*inputs)`, checkpointed if asked for. It must draw no random numbers."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return function(*inputs)
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Pretrained parameters, which take a smaller learning rate."""
@@ -92,14 +105,23 @@ class LiteUNet(FeatureExtractor):
 
     def decode(self, images: Tensor) -> list[Tensor]:
         """The decoder's maps from stride 32 up to the output's; images as :meth:`forward` takes them."""
-        features = list(reversed(self.encoder(self.encoder.normalise(images))))
-        maps = [self.bottom(features[0])]
+        x = self.encoder.normalise(images)
+        learns_statistics = self.encoder.batch_norm == "train"
+        found = self.encoder(x) if learns_statistics else self.part(self.encoder, x)
+        features = list(reversed(found))
+        maps = [self.part(self.bottom, features[0])]
         for block, skip in zip(self.decoder, features[1:], strict=True):
-            maps.append(block(torch.cat([resize_as(maps[-1], skip), skip], 1)))
+            maps.append(self.part(joined, block, maps[-1], skip))
         return maps
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         return [p for p in self.encoder.parameters() if p.requires_grad]
+
+
+def joined(block: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    """`block` of the coarser map ``x`` brought to the size of ``skip``, and ``skip``."""
+    mixed: Tensor = block(torch.cat([resize_as(x, skip), skip], 1))
+    return mixed
 
 
 def resize_as(x: Tensor, like: Tensor) -> Tensor:

@@ -1,20 +1,27 @@
 """The score S^k(y) of a labelling: unary, pairwise and higher-order terms (eq. 1-4).
 
-Suffix legend: K samples, P proposals, N neighbours, J = 1 + number of annotated classes (column 0 = background).
+Suffix legend: K samples, P proposals, N neighbours, J = 1 + number of annotated classes (column 0 = background),
+D = K * J.
 The higher-order term Q (eq. 4) is 0 or minus infinity; it is enforced in `inference`, not added here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from wsis.conditional.graph import ProposalGraph
 from wsis.errors import InputError
 
 Terms = Literal["U", "U+P", "U+P+H"]
 Pairwise = Literal["literal", "propagate", "diffuse"]
+
+# Differences G_v - G_u worked on at a time: what a core's cache holds, and what keeps a GPU busy.
+_CACHE_ENTRIES = 1 << 18
+_DEVICE_ENTRIES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -43,46 +50,101 @@ def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor
     """One iteration of eq. (1)-(2) as printed: G_u += sum_v exp(-I_uv) / (H_u + delta).
 
     H_u = sum over v in N_u of (G_u - G_v)^2, per class; all right-hand sides are of iteration n - 1.
-    scores: float [K, P, J]; returns the same shape.
+    scores: float [P, D], one column per sample and class; returns the same shape.
     """
-    difference, weight = _differences(scores, graph)
-    spread = (difference.square() * graph.neighbour_mask[:, :, None]).sum(2)
-    return scores + weight.sum(1)[:, None] / (spread + delta)
+    listed = graph.neighbour_mask.to(scores.dtype)
+    spread = _neighbour_sum(scores, graph, listed, None)
+    return scores + _attraction(graph, scores).sum(1, keepdim=True) / (spread + delta)
 
 
 def propagate_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
     """One iteration of method.md 4: G_u += mean_v exp(-I_uv) (G_v - G_u) / (H_uv + delta), H_uv = (G_u - G_v)^2.
 
     For |G_v - G_u| well under delta the step is (G_v - G_u) / delta: it overshoots tenfold at delta = 0.1.
+    scores: float [P, D]; returns the same shape.
     """
-    difference, weight = _differences(scores, graph)
-    flow = weight[:, :, None] * difference / (difference.square() + delta)
-    return scores + flow.sum(2) / _degree(graph, scores)
+    degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
+    return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) / degree, delta)
 
 
 def diffuse_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
     """`propagate_update` with its flow times delta: Perona-Malik diffusion over the proposal graph.
 
     The factor exp(-I_uv) * delta / (H_uv + delta) lies in (0, 1], so the new score is a convex combination of the
-    old scores of u and its neighbours.
+    old scores of u and its neighbours. scores: float [P, D]; returns the same shape.
     """
-    difference, weight = _differences(scores, graph)
-    flow = weight[:, :, None] * difference * (delta / (difference.square() + delta))
-    return scores + flow.sum(2) / _degree(graph, scores)
+    degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
+    return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) * (delta / degree), delta)
 
 
 _UPDATES = {"literal": literal_update, "propagate": propagate_update, "diffuse": diffuse_update}
 
 
-def _differences(scores: Tensor, graph: ProposalGraph) -> tuple[Tensor, Tensor]:
-    """Return G_v - G_u, float [K, P, N, J], and exp(-I_uv) with 0 on padding, float [P, N]."""
-    difference = scores[:, graph.neighbours] - scores[:, :, None]
-    weight = torch.exp(-graph.separations.to(scores.dtype)) * graph.neighbour_mask
-    return difference, weight
+def _attraction(graph: ProposalGraph, scores: Tensor) -> Tensor:
+    """exp(-I_uv) with 0 on padding, float [P, N]."""
+    return torch.exp(-graph.separations.to(scores.dtype)) * graph.neighbour_mask
 
 
-def _degree(graph: ProposalGraph, scores: Tensor) -> Tensor:
-    return graph.neighbour_mask.sum(1).clamp(min=1).to(scores.dtype)[:, None]
+def _neighbour_sum(scores: Tensor, graph: ProposalGraph, weight: Tensor, delta: float | None) -> Tensor:
+    """Sum over v in N_u of weight_uv * phi(G_v - G_u), float [P, D]; see `_NeighbourSum`."""
+    total: Tensor = _NeighbourSum.apply(scores, graph.neighbours, weight, delta)
+    return total
+
+
+class _NeighbourSum(torch.autograd.Function):
+    """out[u] = sum_n weight[u, n] * phi(scores[neighbours[u, n]] - scores[u]), phi(d) = d / (d^2 + delta), or d^2
+    where delta is None; differentiable in the scores.
+
+    Neighbours are taken a few at a time so that the differences stay in the processor's cache and only the scores
+    are kept for the backward pass: autograd would keep several [K, P, N, J] tensors an iteration.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, neighbours: Tensor, weight: Tensor, delta: float | None) -> Tensor:
+        ctx.save_for_backward(scores, neighbours, weight)
+        ctx.delta = delta
+        total = torch.zeros_like(scores)
+        for part in _neighbour_groups(scores, neighbours):
+            d = _differences(scores, neighbours[:, part])
+            value = d.square_() if delta is None else d / d.square().add_(delta)
+            total += _weighted_sum(value, weight[:, part])
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        scores, neighbours, weight = ctx.saved_tensors
+        delta, result = ctx.delta, torch.zeros_like(scores)
+        for part in _neighbour_groups(scores, neighbours):
+            d = _differences(scores, neighbours[:, part])
+            if delta is None:
+                slope = d.mul_(2.0)
+            else:
+                square = d.square_()
+                slope = (delta - square) / square.add(delta).square_()
+            slope *= weight[:, part, None]
+            slope *= gradient[:, None]
+            result.index_add_(0, neighbours[:, part].reshape(-1), slope.flatten(0, 1))
+            result -= slope.sum(1)
+        return result, None, None, None
+
+
+def _neighbour_groups(scores: Tensor, neighbours: Tensor) -> Iterator[slice]:
+    entries = _CACHE_ENTRIES if scores.device.type == "cpu" else _DEVICE_ENTRIES
+    step = max(1, entries // max(scores.numel(), 1))
+    for start in range(0, neighbours.shape[1], step):
+        yield slice(start, start + step)
+
+
+def _differences(scores: Tensor, neighbours: Tensor) -> Tensor:
+    """G_v - G_u, float [P, n, D]."""
+    others = scores.index_select(0, neighbours.reshape(-1))
+    return others.reshape(*neighbours.shape, scores.shape[1]).sub_(scores[:, None])
+
+
+def _weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum over n of values [P, n, D] * weight [P, n]."""
+    return values.mul_(weight[:, :, None]).sum(1)
 
 
 def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> Tensor:
@@ -103,10 +165,11 @@ def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> 
     if config.terms == "U" or graph.neighbours.shape[1] == 0:
         return unary
     update = _UPDATES[config.pairwise]
-    scores = unary
+    samples, proposals, columns = unary.shape
+    scores = unary.transpose(0, 1).reshape(proposals, samples * columns)  # a neighbour is one row of memory
     for _ in range(config.iterations):
         scores = update(scores, graph, config.delta)
-    return scores
+    return scores.reshape(proposals, samples, columns).transpose(0, 1)
 
 
 def labelling_score(scores: Tensor, labels: Tensor) -> Tensor:

@@ -69,13 +69,15 @@ def boxed_rows(proposal_boxes: np.ndarray, boxes: np.ndarray, threshold: float, 
         limit: most proposals to keep (at least one a box is kept).
 
     Returns:
-        int64 [n], ascending.
+        int64 [n], ascending; empty where there is no proposal.
 
     Raises:
         InputError: no box.
     """
     if len(boxes) == 0:
         raise InputError("boxes: expected at least one annotated box, got none")
+    if len(proposal_boxes) == 0:
+        return np.zeros(0, dtype=np.int64)
     overlap = box_iou(proposal_boxes, boxes)
     fits = overlap >= threshold
     best = overlap.argmax(0)

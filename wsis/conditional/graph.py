@@ -4,6 +4,7 @@ Everything is computed from the superpixel partition, never from dense proposal 
 Suffix legend: P proposals, S superpixels, E superpixel-graph edges, N neighbours kept per proposal.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from wsis.errors import InputError
 
-# Entries of the largest temporary matrix while summing separations: 64 MB of float32.
-_ENTRY_BUDGET = 1 << 24
+# Entries of the largest temporary matrix: rows of a P x P table are made and used a block at a time.
+_ENTRY_BUDGET = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class ProposalGraph:
         membership: bool [P, S], the superpixels of each proposal.
         superpixel_areas: float32 [S] in pixels of the working size.
         areas: float32 [P] in pixels.
-        intersections: float32 [P, P] in pixels.
         neighbours: int64 [P, N]; padded entries repeat the proposal itself.
         neighbour_mask: bool [P, N], False on padding.
         separations: float32 [P, N], weight * I_uv (see `separation_of_pairs`).
@@ -52,7 +52,6 @@ class ProposalGraph:
     membership: Tensor
     superpixel_areas: Tensor
     areas: Tensor
-    intersections: Tensor
     neighbours: Tensor
     neighbour_mask: Tensor
     separations: Tensor
@@ -63,14 +62,29 @@ class ProposalGraph:
     def num_proposals(self) -> int:
         return self.membership.shape[0]
 
-    def iou(self) -> Tensor:
-        """Return float32 [P, P] in [0, 1], the IoU of every two proposals."""
-        union = self.areas[:, None] + self.areas[None, :] - self.intersections
-        return self.intersections / union
+    def iou(self, rows: Tensor | None = None) -> Tensor:
+        """Return float32 [n, P] in [0, 1], the IoU of some proposals (int64 [n]; all: [P, P]) with every one."""
+        common = self._intersections(rows)
+        own = self.areas if rows is None else self.areas[rows]
+        return common / (own[:, None] + self.areas[None, :] - common)
 
-    def containment(self) -> Tensor:
-        """Return float32 [P, P]: entry (i, l) is |r_i ∩ r_l| / |r_l| (Algorithm 1, line 14)."""
-        return self.intersections / self.areas[None, :]
+    def containment(self, rows: Tensor | None = None) -> Tensor:
+        """Return float32 [n, P]: entry (i, l) is |r_i ∩ r_l| / |r_l| (Algorithm 1, line 14); `rows` as for `iou`."""
+        return self._intersections(rows) / self.areas[None, :]
+
+    def contains(self, threshold: float) -> Tensor:
+        """Return bool [P, P]: `containment() > threshold`, without ever holding that table."""
+        count = self.num_proposals
+        result = torch.zeros(count, count, dtype=torch.bool, device=self.areas.device)
+        for part in _row_blocks(count, count):
+            rows = torch.arange(part.start, part.stop, device=self.areas.device)
+            result[part] = self.containment(rows) > threshold
+        return result
+
+    def _intersections(self, rows: Tensor | None) -> Tensor:
+        """Common pixels, float32 [n, P]: exact, since areas are integers."""
+        every = self.membership.float()
+        return ((every if rows is None else every[rows]) * self.superpixel_areas) @ every.T
 
     def to(self, device: torch.device | str) -> "ProposalGraph":
         """Copy to a device."""
@@ -78,7 +92,6 @@ class ProposalGraph:
             self.membership.to(device),
             self.superpixel_areas.to(device),
             self.areas.to(device),
-            self.intersections.to(device),
             self.neighbours.to(device),
             self.neighbour_mask.to(device),
             self.separations.to(device),
@@ -113,12 +126,10 @@ def build_graph(
     _check_inputs(superpixels, membership, edges, edge_contours, edge_lengths)
     superpixel_areas = np.bincount(superpixels.ravel(), minlength=membership.shape[1]).astype(np.float32)
     rows = torch.from_numpy(membership).float()
-    weighted = rows * torch.from_numpy(superpixel_areas)
-    areas = weighted.sum(1)
+    areas = rows @ torch.from_numpy(superpixel_areas)
     if membership.shape[0] and float(areas.min()) <= 0:
         raise InputError(f"membership: proposal {int(areas.argmin())} covers no pixel")
-    intersections = weighted @ rows.T
-    neighbours, mask = find_neighbours(membership, edges, areas, intersections, config.max_neighbours)
+    neighbours, mask = find_neighbours(rows, torch.from_numpy(superpixel_areas), edges, config.max_neighbours)
     separations = separation_of_pairs(
         membership, edges, edge_contours, edge_lengths, neighbours, mask, config
     )
@@ -126,7 +137,6 @@ def build_graph(
         membership=torch.from_numpy(membership),
         superpixel_areas=torch.from_numpy(superpixel_areas),
         areas=areas,
-        intersections=intersections,
         neighbours=neighbours,
         neighbour_mask=mask,
         separations=separations,
@@ -138,38 +148,59 @@ def build_graph(
 
 
 def find_neighbours(
-    membership: np.ndarray, edges: np.ndarray, areas: Tensor, intersections: Tensor, max_neighbours: int
+    membership: Tensor, superpixel_areas: Tensor, edges: np.ndarray, max_neighbours: int
 ) -> tuple[Tensor, Tensor]:
-    """Return N_u of eq. (2): the proposals that overlap or touch u, nearest by IoU first.
+    """Return N_u of eq. (2): the proposals that overlap or touch u, nearest by IoU first, ties by index.
+
+    Args:
+        membership: float32 [P, S], 0 or 1.
+        superpixel_areas: float32 [S].
+        edges: int [E, 2].
+        max_neighbours: most to keep.
 
     Returns:
         neighbours int64 [P, N] with N = min(max_neighbours, P - 1) and its mask bool [P, N].
     """
-    count = membership.shape[0]
+    count = len(membership)
     width = max(min(max_neighbours, count - 1), 0)
+    neighbours = torch.arange(count)[:, None].repeat(1, width)
+    mask = torch.zeros(count, width, dtype=torch.bool)
     if width == 0:
-        return torch.zeros(count, 0, dtype=torch.int64), torch.zeros(count, 0, dtype=torch.bool)
-    affinity = intersections / (areas[:, None] + areas[None, :] - intersections)
-    affinity = torch.where(affinity > 0, affinity, -1.0 + touching(membership, edges).float())
-    affinity.fill_diagonal_(-2.0)
-    order = torch.sort(affinity, dim=1, descending=True, stable=True)
-    neighbours = order.indices[:, :width].contiguous()
-    mask = order.values[:, :width] >= 0
-    own = torch.arange(count)[:, None].expand_as(neighbours)
-    return torch.where(mask, neighbours, own), mask
+        return neighbours, mask
+    areas = membership @ superpixel_areas
+    last_first = torch.arange(count - 1, -1, -1)
+    for part in _row_blocks(count, count):
+        common = (membership[part] * superpixel_areas) @ membership.T
+        iou = common.div_(areas[part, None] + areas - common)
+        # Non-negative floats order as their bits do; the index in the low word makes equal ones come in order.
+        rank = iou.view(torch.int32).long()
+        overlapping = rank > 0
+        rank[~overlapping] = -1
+        short = torch.nonzero(overlapping.sum(1) <= width)[:, 0]  # each overlaps itself
+        if len(short):
+            near = _touching(membership[part][short], edges, membership) & ~overlapping[short]
+            rank[short] = torch.where(near, 0, rank[short])
+        rank.diagonal(part.start)[: len(rank)] = -1
+        best = rank.bitwise_left_shift_(32).bitwise_or_(last_first).topk(width, 1).values
+        mask[part] = best >= 0
+        neighbours[part] = torch.where(mask[part], last_first[best & 0xFFFF_FFFF], neighbours[part])
+    return neighbours, mask
 
 
-def touching(membership: np.ndarray, edges: np.ndarray) -> Tensor:
-    """Return bool [P, P]: True where some superpixel of u is adjacent to some superpixel of v."""
-    rows = torch.from_numpy(np.ascontiguousarray(membership, dtype=np.float32))
+def _touching(rows: Tensor, edges: np.ndarray, membership: Tensor) -> Tensor:
+    """Return bool [n, P]: True where some superpixel of u (float [n, S]) is adjacent to some superpixel of v."""
+    first, second = torch.from_numpy(edges.astype(np.int64)).T
     reach = torch.zeros_like(rows)
-    first, second = (
-        torch.from_numpy(edges[:, 0].astype(np.int64)),
-        torch.from_numpy(edges[:, 1].astype(np.int64)),
-    )
     reach.index_add_(1, second, rows[:, first])
     reach.index_add_(1, first, rows[:, second])
-    return (reach.clamp(max=1.0) @ rows.T) > 0
+    return (reach @ membership.T) > 0
+
+
+def _row_blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Blocks of rows of a table of that many columns."""
+    step = max(1, _ENTRY_BUDGET // max(columns, 1))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
 
 
 def separation_of_pairs(
@@ -190,40 +221,38 @@ def separation_of_pairs(
     divided by the length of those edges.
     """
     count, width = neighbours.shape
-    sums = torch.zeros(count, width)
+    sums = np.zeros((count, width), dtype=np.float32)
     if width and len(edges):
-        ends = _EdgeEnds(membership, edges)
-        step = max(1, _ENTRY_BUDGET // max(len(edges), count))
-        for start in range(0, count, step):
-            rows = slice(start, min(start + step, count))
-            sums[rows] = ends.separating(rows, edge_contours).gather(1, neighbours[rows])
+        first, second = (np.packbits(membership[:, edges[:, end]], axis=1) for end in (0, 1))
+        contours, lengths = _byte_sums(edge_contours), _byte_sums(edge_lengths)
+        listed = neighbours.numpy()
+        for part in _row_blocks(count, width * first.shape[1]):
+            separating = _separating(first, second, np.arange(count)[part, None], listed[part])
+            sums[part] = _weigh(separating, contours)
             if config.separation == "mean":
-                sums[rows] /= ends.separating(rows, edge_lengths).gather(1, neighbours[rows]).clamp(min=1.0)
-    return torch.where(mask, sums * config.separation_weight, torch.zeros(()))
+                sums[part] /= np.maximum(_weigh(separating, lengths), 1.0)
+    return torch.where(mask, torch.from_numpy(sums) * config.separation_weight, torch.zeros(()))
 
 
-class _EdgeEnds:
-    """For every proposal and edge: both ends inside, only the first, only the second; float32 [P, E] each."""
+def _separating(first: np.ndarray, second: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The edges that separate u [n, 1] from v [n, N] as bits, uint8 [n, N, E / 8].
 
-    def __init__(self, membership: np.ndarray, edges: np.ndarray) -> None:
-        first = torch.from_numpy(membership[:, edges[:, 0]])
-        second = torch.from_numpy(membership[:, edges[:, 1]])
-        self.both, self.first = (first & second).float(), (first & ~second).float()
-        self.second = (second & ~first).float()
+    first, second: uint8 [P, E / 8], whether a proposal holds an edge's one and other end.
+    """
+    in_union = (first[u] | first[v]) & (second[u] | second[v])
+    return in_union & ((first[u] ^ second[u]) | (first[v] ^ second[v]))
 
-    def separating(self, rows: slice, values: np.ndarray) -> Tensor:
-        """Sum of `values` float [E] over the edges separating each proposal of `rows` from every other, [n, P].
 
-        An edge separates u from v in one of three ways: both ends in u and one in v, the reverse, or one end in u
-        alone and the other in v alone. Each is a product of indicators, hence three matrix products.
-        """
-        weights = torch.from_numpy(np.asarray(values, dtype=np.float32))
-        both, first, second = (part[rows] * weights for part in (self.both, self.first, self.second))
-        total = both @ (self.first + self.second).T
-        total += (first + second) @ self.both.T
-        total += first @ self.second.T
-        total += second @ self.first.T
-        return total
+def _byte_sums(values: np.ndarray) -> np.ndarray:
+    """float32 [E / 8, 256]: what the edges of each byte add up to, for every byte that `packbits` can give."""
+    padded = np.zeros((-(-len(values) // 8), 8), dtype=np.float32)
+    padded.ravel()[: len(values)] = values
+    return padded @ np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32).T
+
+
+def _weigh(bits: np.ndarray, byte_sums: np.ndarray) -> np.ndarray:
+    """Sum of the values of the set bits, float32 [n, N]: one look-up for eight edges."""
+    return byte_sums[np.arange(len(byte_sums)), bits].sum(-1)
 
 
 def perimeter_strength(

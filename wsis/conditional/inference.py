@@ -2,7 +2,7 @@
 
 A *slot* is what must receive an instance: an annotated class (image-level labels) or an annotated box.
 Suffix legend: B images, Q problems of an image (samples, loss-augmented problems), P proposals, A slots,
-J = 1 + number of annotated classes (score columns, 0 = background).
+J = 1 + number of annotated classes (score columns, 0 = background), R problems of all images, M candidates.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ from wsis.errors import InputError, NonFiniteError
 
 _IMPOSSIBLE = float("-inf")
 _NOTHING_LEFT = -1e4  # gain of a slot's second best when it has none
+_ENTRY_BUDGET = 1 << 22  # gains looked at together while further proposals are picked
+_WINDOW = 64  # candidates looked at together while skipping those that earlier picks removed
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,19 @@ def slot_gains(scores: Tensor, slots: Slots, *, last_resort: bool = True) -> Ten
         last_resort: whether a box may take a proposal under the threshold.
 
     Returns:
-        float [Q, P, A].
+        float [Q, A, P].
     """
-    gains = scores[:, :, slots.columns] - scores[:, :, :1]
+    by_column = scores.transpose(1, 2)
+    gains = by_column[:, slots.columns] - by_column[:, :1]
     if slots.box_iou is None or gains.numel() == 0:
         return gains
+    box_iou = slots.box_iou.T.to(gains.dtype)
     if not last_resort:
-        return gains.masked_fill(slots.box_iou < slots.box_threshold, _IMPOSSIBLE)
+        return gains.masked_fill(box_iou < slots.box_threshold, _IMPOSSIBLE)
     low, high = gains.amin(dim=(1, 2), keepdim=True), gains.amax(dim=(1, 2), keepdim=True)
     floor = (
         low - (high - low) - 1.0
     )  # so far down that a box with one candidate is served before one with two
-    box_iou = slots.box_iou.to(gains.dtype)
     return torch.where(box_iou >= slots.box_threshold, gains, floor + box_iou - 1.0)
 
 
@@ -117,12 +120,12 @@ def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: boo
 def _greedy(gains: list[Tensor], slots: Sequence[Slots], higher_order: bool) -> list[Tensor]:
     """Return per image int64 [Q, P]: 0 or 1 + slot."""
     state = _State(gains, slots)
-    for _ in range(state.num_slots):
-        if not state.pick_required(_IMPOSSIBLE if higher_order else 0.0):
-            break
-    state.keep(state.optional)
-    while state.pick_optional():
-        pass
+    if state.gains.numel():
+        state.fill_slots(higher_order)
+        rows = torch.nonzero(state.optional)[:, 0]
+        step = max(1, _ENTRY_BUDGET // state.gains[0].numel())
+        for start in range(0, len(rows), step):
+            state.take_gainful(rows[start : start + step])
     return state.results()
 
 
@@ -131,70 +134,121 @@ class _State:
 
     def __init__(self, gains: list[Tensor], slots: Sequence[Slots]) -> None:
         self.shapes = [tuple(gain.shape) for gain in gains]
+        self.suppress = [slot.suppress for slot in slots]
         device = gains[0].device
         rows = sum(shape[0] for shape in self.shapes)
-        self.num_proposals = max(shape[1] for shape in self.shapes)
-        self.num_slots = max(shape[2] for shape in self.shapes)
-        self.gains = torch.full((rows, self.num_proposals, self.num_slots), _IMPOSSIBLE, device=device)
-        self.gains = self.gains.to(torch.promote_types(gains[0].dtype, torch.float32))
-        self.suppress = torch.zeros(
-            len(gains), self.num_proposals, self.num_proposals, dtype=torch.bool, device=device
-        )
+        self.num_slots = max(shape[1] for shape in self.shapes)
+        self.num_proposals = max(shape[2] for shape in self.shapes)
+        dtype = torch.promote_types(gains[0].dtype, torch.float32)
+        size = (rows, self.num_slots, self.num_proposals)
+        self.gains = torch.full(size, _IMPOSSIBLE, device=device, dtype=dtype)
         self.image = torch.zeros(rows, dtype=torch.int64, device=device)
         self.optional = torch.zeros(rows, dtype=torch.bool, device=device)
         start = 0
         for index, (gain, slot) in enumerate(zip(gains, slots, strict=True)):
-            count, proposals, columns = gain.shape
-            self.gains[start : start + count, :proposals, :columns] = gain
-            self.suppress[index, :proposals, :proposals] = slot.suppress
+            count, columns, proposals = gain.shape
+            self.gains[start : start + count, :columns, :proposals] = gain
             self.image[start : start + count] = index
             self.optional[start : start + count] = slot.box_iou is None
             start += count
-        self.open = torch.ones(rows, self.num_slots, dtype=torch.bool, device=device)
         self.labels = torch.zeros(rows, self.num_proposals, dtype=torch.int64, device=device)
-        self.active = torch.arange(rows, device=device)
 
-    def pick_required(self, threshold: float) -> bool:
-        """Give one still empty slot of every row its best proposal, if above the threshold; largest regret first."""
-        if self.gains.numel() == 0:
-            return False
-        best, proposal = self.gains.max(1)  # [R, A]
-        second = self.gains.scatter(1, proposal[:, None], _IMPOSSIBLE).amax(1).clamp(min=_NOTHING_LEFT)
-        served = self.open & (best > threshold)
-        slot = torch.where(served, best - second, _IMPOSSIBLE).argmax(1)
-        rows = torch.nonzero(served.any(1))[:, 0]
-        slot = slot[rows]
-        self._take(rows, proposal[rows, slot], slot)
-        return len(rows) > 0
+    def fill_slots(self, higher_order: bool) -> None:
+        """Give every slot of every row its best proposal, largest regret first.
 
-    def pick_optional(self) -> bool:
-        """Take the best remaining (proposal, slot) of every row in which one beats the background."""
-        if self.gains.numel() == 0:
-            return False
-        best, where = self.gains.flatten(1).max(1)
-        self.keep(best > 0)
-        where = where[best > 0]
-        self._take(
-            torch.arange(len(where), device=where.device), where // self.num_slots, where % self.num_slots
-        )
-        return len(where) > 0
+        Without the higher-order term no class must have one, and a box gets one only if it beats the background.
+        """
+        best, proposal, second, runner_up = self._two_best(self.gains)
+        unfilled = torch.ones_like(best, dtype=torch.bool)
+        if not higher_order:
+            unfilled &= ~self.optional[:, None]
+        for _ in range(self.num_slots):
+            served = unfilled & (best > (_IMPOSSIBLE if higher_order else 0.0))
+            rows = torch.nonzero(served.any(1))[:, 0]
+            if len(rows) == 0:
+                return
+            regret = best - second.clamp(min=_NOTHING_LEFT)
+            slot = torch.where(served, regret, _IMPOSSIBLE).argmax(1)[rows]
+            taken = proposal[rows, slot]
+            self.labels[rows, taken] = slot + 1
+            unfilled[rows, slot] = False
+            self.gains[rows, :, taken] = _IMPOSSIBLE
+            contained = self._contained(self.image[rows], taken)
+            self.gains[rows, slot] = self.gains[rows, slot].masked_fill(contained, _IMPOSSIBLE)
+            # Of the other slots only those lose that had their eye on the proposal.
+            wanted = (proposal[rows] == taken[:, None]) | (runner_up[rows] == taken[:, None])
+            row, other = torch.nonzero(wanted & unfilled[rows], as_tuple=True)
+            row = rows[row]
+            again = self._two_best(self.gains[row, other])
+            for table, value in zip((best, proposal, second, runner_up), again, strict=True):
+                table[row, other] = value
 
-    def _take(self, rows: Tensor, proposal: Tensor, slot: Tensor) -> None:
-        self.labels[self.active[rows], proposal] = slot + 1
-        self.open[rows, slot] = False
-        self.gains[rows, proposal] = _IMPOSSIBLE
-        contained = self.suppress[self.image[rows], proposal]
-        self.gains[rows, :, slot] = self.gains[rows, :, slot].masked_fill(contained, _IMPOSSIBLE)
+    @staticmethod
+    def _two_best(gains: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Best and second best over the last dimension, each with its index; the lower index where equal."""
+        best, first = gains.max(-1)
+        gains.scatter_(-1, first[..., None], _IMPOSSIBLE)
+        second, runner_up = gains.max(-1)
+        gains.scatter_(-1, first[..., None], best[..., None])
+        return best, first, second, runner_up
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows alone (bool [R])."""
-        if not bool(rows.all()):
-            self.gains, self.open = self.gains[rows], self.open[rows]
-            self.image, self.active, self.optional = self.image[rows], self.active[rows], self.optional[rows]
+    def take_gainful(self, rows: Tensor) -> None:
+        """In these rows, take what beats the background, best first, until nothing is left.
+
+        Only candidates of positive gain are listed, sorted once; a pick strikes out what it removes, and each row
+        walks down its list over what is struck out.
+        """
+        candidates, counts = self._candidates(rows)
+        width = self.num_slots * self.num_proposals
+        struck = torch.zeros(len(rows), width, dtype=torch.bool, device=rows.device)
+        place = torch.zeros_like(counts)
+        row = torch.nonzero(place < counts)[:, 0]
+        window = torch.arange(_WINDOW, device=rows.device)
+        while len(row):
+            at = place[row, None] + window
+            listed = at < counts[row, None]
+            candidate = candidates.take(
+                row[:, None] * candidates.shape[1] + at.clamp_(max=candidates.shape[1] - 1)
+            )
+            free = listed & ~struck.take(row[:, None] * width + candidate)
+            first = free.byte().argmax(1)
+            found = free.any(1)
+            hit, picked = row[found], candidate.gather(1, first[:, None])[found, 0]
+            slot, proposal = picked // self.num_proposals, picked % self.num_proposals
+            self.labels[rows[hit], proposal] = slot + 1
+            table = struck.view(len(rows), self.num_slots, self.num_proposals)
+            table[hit, :, proposal] = True
+            table[hit, slot] |= self._contained(self.image[rows[hit]], proposal)
+            place[row] += torch.where(found, first + 1, _WINDOW)
+            row = row[place[row] < counts[row]]
+
+    def _candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What gains, best first (ties: lower proposal, then slot), int64 [n, M] as slot * P + proposal; counts [n]."""
+        gains = self.gains[rows].transpose(1, 2)  # row, proposal, slot: the order of ties
+        row, proposal, slot = torch.nonzero(gains > 0, as_tuple=True)
+        counts = torch.bincount(row, minlength=len(rows))
+        place = torch.arange(len(row), device=rows.device) - (torch.cumsum(counts, 0) - counts)[row]
+        size = (len(rows), int(counts.max()))
+        values = gains.new_full(size, _IMPOSSIBLE)
+        values[row, place] = gains[row, proposal, slot]
+        candidates = torch.zeros(size, dtype=torch.int64, device=rows.device)
+        candidates[row, place] = slot * self.num_proposals + proposal
+        order = torch.sort(values, dim=1, descending=True, stable=True).indices
+        return candidates.gather(1, order), counts
+
+    def _contained(self, images: Tensor, proposals: Tensor) -> Tensor:
+        """What taking each proposal of each image removes, bool [n, P]."""
+        if len(self.suppress) == 1:
+            return self.suppress[0][proposals]
+        result = torch.zeros(len(proposals), self.num_proposals, dtype=torch.bool, device=images.device)
+        for index, suppress in enumerate(self.suppress):
+            mine = torch.nonzero(images == index)[:, 0]
+            result[mine, : len(suppress)] = suppress[proposals[mine]]
+        return result
 
     def results(self) -> list[Tensor]:
         parts, start = [], 0
-        for count, proposals, _ in self.shapes:
+        for count, _, proposals in self.shapes:
             parts.append(self.labels[start : start + count, :proposals])
             start += count
         return parts

@@ -6,6 +6,7 @@ D feature channels, h w feature size, n = h*w cells.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from wsis.backbones.lite_unet import FeatureExtractor
 from wsis.conditional.graph import ProposalGraph
 from wsis.conditional.pooling import Pooling, pool_proposals
 from wsis.errors import InputError, NonFiniteError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,19 @@ class ConditionalNetwork(nn.Module):
     The noise enters as one more channel, followed by a 1x1 convolution back to D channels and a ReLU. A 1x1
     convolution is linear, so its feature part is computed once and w_noise * z^k added for each sample. After
     the ReLU everything is linear: the class convolution comes first, then the sum over superpixels.
+
+    Args:
+        precision: of the feature extractor's arithmetic (autocast); everything from the noise on is float32.
     """
 
-    def __init__(self, extractor: FeatureExtractor, config: HeadConfig) -> None:
+    def __init__(
+        self, extractor: FeatureExtractor, config: HeadConfig, precision: Precision = "float32"
+    ) -> None:
         super().__init__()
         if config.num_classes < 1:
             raise InputError(f"num_classes: expected >= 1, got {config.num_classes}")
         channels = extractor.channels
-        self.extractor, self.config = extractor, config
+        self.extractor, self.config, self.precision = extractor, config, precision
         self.mix = nn.Conv2d(channels, channels, 1)
         self.noise_weight = nn.Parameter(torch.randn(channels) * config.noise_scale)
         self.classify = nn.Linear(channels, config.num_classes + 1)
@@ -69,8 +78,10 @@ class ConditionalNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] in 0..255 -> mixed features before noise and ReLU, float32 [B, D, h, w]."""
-        mixed: Tensor = self.mix(self.extractor(images))
-        return mixed
+        dtype = _AUTOCAST.get(self.precision)
+        with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+            mixed: Tensor = self.mix(self.extractor(images))
+        return mixed.float()
 
     def class_maps(self, features: Tensor, noise: Tensor, columns: Tensor) -> Tensor:
         """Class maps of one image after noise and ReLU.
@@ -103,8 +114,10 @@ class ConditionalNetwork(nn.Module):
             classes: int64 [J - 1] in 1..C; the annotated classes, or all.
 
         Raises:
-            NonFiniteError: the features hold NaN or infinite values.
+            NonFiniteError: a feature or a score is NaN or infinite.
         """
+        if not torch.isfinite(features).all():  # ReLU would hide -inf
+            raise NonFiniteError("conditional network: a feature is NaN or infinite")
         columns = torch.cat([classes.new_zeros(1), classes])
         maps = self.class_maps(features, noise, columns)
         samples = len(noise)

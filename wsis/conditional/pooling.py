@@ -6,6 +6,7 @@ image. After the ReLU all of it is linear, so the score of a proposal is a sum o
 Suffix legend: P proposals, S superpixels, H W size of the superpixel map, h w size of the feature map, D columns.
 """
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -35,13 +36,16 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
     """
     rows = _axis_weights(superpixels.shape[0], feature_size[0])
     columns = _axis_weights(superpixels.shape[1], feature_size[1])
-    entries = [(y, x) for y in rows for x in columns]
     segment = superpixels.ravel()
-    cells = np.concatenate([(y[0][:, None] * feature_size[1] + x[0][None, :]).ravel() for y, x in entries])
-    weights = np.concatenate([(y[1][:, None] * x[1][None, :]).ravel() for y, x in entries])
-    kept = weights > 0
+    parts = []
+    for (y, y_weight), (x, x_weight) in itertools.product(rows, columns):
+        weights = (y_weight[:, None] * x_weight).ravel()
+        kept = np.flatnonzero(weights)  # one part in four where no map is upsampled
+        cells = (y[:, None] * feature_size[1] + x).ravel()
+        parts.append((weights[kept], segment[kept], cells[kept].astype(np.int32)))
+    weights, segments, cells = (np.concatenate(part) for part in zip(*parts, strict=True))
     shape = (num_superpixels, feature_size[0] * feature_size[1])
-    matrix = scipy.sparse.coo_matrix((weights[kept], (np.tile(segment, 4)[kept], cells[kept])), shape=shape)
+    matrix = scipy.sparse.coo_matrix((weights, (segments, cells)), shape=shape)
     summed = matrix.tocsr().tocoo()
     indices = torch.from_numpy(np.stack([summed.row, summed.col]).astype(np.int64))
     values = torch.from_numpy(summed.data.astype(np.float32))

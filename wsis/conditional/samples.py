@@ -3,13 +3,16 @@
 Suffix legend: K samples, U unique samples, M labelled proposals of all unique samples, P proposals, S superpixels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsis.errors import InputError
+from wsis.masks.stored import stored_masks
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,33 @@ class SampleSet:
     scores: np.ndarray
 
     def __post_init__(self) -> None:
-        unique = len(self.multiplicities)
-        if (
-            len(self.offsets) != unique + 1
-            or self.offsets[0] != 0
-            or self.offsets[-1] != len(self.proposal_ids)
-        ):
+        """InputError unless the five arrays describe label sets: names the field, what was expected and what came."""
+        unique, labelled = len(self.multiplicities), len(self.proposal_ids)
+        ends = self.offsets[[0, -1]].tolist() if len(self.offsets) else []
+        if len(self.offsets) != unique + 1 or ends != [0, labelled]:
             raise InputError(
-                f"offsets: expected {unique + 1} from 0 to {len(self.proposal_ids)}, got {self.offsets.tolist()}"
+                f"offsets: expected {unique + 1} from 0 to {labelled}, got {self.offsets.tolist()}"
             )
-        if not len(self.proposal_ids) == len(self.classes) == len(self.scores):
-            raise InputError("proposal_ids, classes, scores: lengths differ")
+        if (np.diff(self.offsets) < 0).any():
+            raise InputError(f"offsets: expected rising values, got {self.offsets.tolist()}")
+        if not labelled == len(self.classes) == len(self.scores):
+            raise InputError(
+                "proposal_ids, classes, scores: expected one length, got "
+                f"{labelled}, {len(self.classes)}, {len(self.scores)}"
+            )
+        for name, least in (("multiplicities", 1), ("proposal_ids", 0), ("classes", 1)):
+            values = getattr(self, name)
+            if len(values) and int(values.min()) < least:
+                raise InputError(f"{name}: expected at least {least}, got {int(values.min())}")
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, np.ndarray]) -> "SampleSet":
+        """The sets of a stored record of pseudo labels (its other fields are ignored).
+
+        Raises:
+            InputError: the arrays describe no label sets; names the field.
+        """
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
 
     @property
     def num_samples(self) -> int:
@@ -52,12 +71,27 @@ class SampleSet:
         part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return self.proposal_ids[part], self.classes[part], self.scores[part]
 
-    def masks(self, index: int, superpixels: np.ndarray, membership: np.ndarray) -> np.ndarray:
-        """Masks bool [n, h, w] of one unique sample at the working size of the proposals."""
-        ids = self.unique(index)[0]
-        if len(ids) and int(ids.max()) >= len(membership):
-            raise InputError(f"proposal_ids: {int(ids.max())} of {len(membership)} proposals")
-        return membership[ids][:, superpixels]
+    def check(self, num_samples: int, num_proposals: int, num_classes: int) -> None:
+        """Whether the sets are K samples of an image with P proposals in a data set of C classes.
+
+        Raises:
+            InputError: multiplicities do not sum to K, a proposal id is not below P, or a class is above C.
+        """
+        if self.num_samples != num_samples:
+            raise InputError(
+                f"multiplicities: expected a sum of {num_samples} samples, got {self.num_samples} "
+                f"from {self.multiplicities.tolist()}"
+            )
+        if len(self.proposal_ids) and int(self.proposal_ids.max()) >= num_proposals:
+            raise InputError(
+                f"proposal_ids: expected below {num_proposals}, got {int(self.proposal_ids.max())}"
+            )
+        if len(self.classes) and int(self.classes.max()) > num_classes:
+            raise InputError(f"classes: expected 1..{num_classes}, got {int(self.classes.max())}")
+
+    def masks(self, index: int, proposals: Mapping[str, np.ndarray]) -> NDArray[np.bool_]:
+        """Masks bool [n, H, W] of one unique sample at the image's size; see `stored_masks`."""
+        return stored_masks(self.unique(index)[0], proposals)
 
 
 def deduplicate(labels: Tensor, scores: Tensor, classes: Tensor, kept: np.ndarray) -> SampleSet:

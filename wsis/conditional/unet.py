@@ -6,12 +6,11 @@ Suffix legend: B images, C channels, H W image size.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from wsis.backbones import PretrainedSpec, build_backbone
-from wsis.backbones.lite_unet import FeatureExtractor, resize_as
+from wsis.backbones.lite_unet import FeatureExtractor, joined
 from wsis.backbones.structure import BatchNormMode
 from wsis.errors import InputError
 
@@ -59,10 +58,10 @@ class UNet(FeatureExtractor):
         for index, block in enumerate(self.encoder):
             if index:
                 x = functional.avg_pool2d(x, 2, ceil_mode=True)
-            x = block(x)
+            x = self.part(block, x)
             skips.append(x)
         for block, skip in zip(self.decoder, reversed(skips[:-1]), strict=True):
-            x = block(torch.cat([resize_as(x, skip), skip], 1))
+            x = self.part(joined, block, x, skip)
         return x
 
 

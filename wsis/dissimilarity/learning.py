@@ -14,8 +14,15 @@ from wsis.conditional.graph import ProposalGraph
 from wsis.conditional.inference import Slots, infer
 from wsis.conditional.network import ConditionalNetwork
 from wsis.dissimilarity.diversity import diversity_statistics
-from wsis.dissimilarity.surrogate import SurrogateConfig, augmented_scores, sample_pairs, surrogate_weights
+from wsis.dissimilarity.surrogate import (
+    SurrogateConfig,
+    augmented_scores,
+    reach_penalty,
+    sample_pairs,
+    surrogate_weights,
+)
 from wsis.dissimilarity.task_loss import TaskLossConfig, labelling_loss, sample_loss_tables
+from wsis.errors import NonFiniteError
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class ImageProblem:
         slots: what inference must fill; columns refer to `classes`.
         target_table: float [P, J], Delta_{u,j} against the targets (None when only sampling).
         miss: cost of leaving out all targets.
+        image_id: names the image in errors.
     """
 
     graph: ProposalGraph
@@ -39,6 +47,7 @@ class ImageProblem:
     slots: Slots
     target_table: Tensor | None = None
     miss: float = 0.0
+    image_id: str = ""
 
     def to(self, device: torch.device | str) -> "ImageProblem":
         """Copy to a device; itself where it is there already."""
@@ -77,11 +86,19 @@ def conditional_scores(
         features: float [D, h', w'], one image of `network.features`, maybe padded on the right and below.
         noise: float [K, h, w].
         flipped: the features are of the mirrored image; they are mirrored back.
+
+    Raises:
+        NonFiniteError: features or scores hold NaN or infinite values; names the image if the problem does.
     """
     height, width = problem.feature_size
     valid = features[:, :height, :width]
     valid = valid.flip(-1) if flipped else valid
-    unary = network.proposal_scores(valid, noise, problem.matrix, problem.graph, problem.classes)
+    try:
+        unary = network.proposal_scores(valid, noise, problem.matrix, problem.graph, problem.classes)
+    except NonFiniteError as error:
+        raise NonFiniteError(
+            f"image {problem.image_id}: {error}" if problem.image_id else str(error)
+        ) from error
     return refine_scores(unary, problem.graph, energy)
 
 
@@ -119,11 +136,13 @@ def dissimilarity_loss(
     flipped: Sequence[bool],
     config: LearningConfig,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return Algorithm 2's surrogate, averaged over the images, and what to log.
+    """Return Algorithm 2's surrogate (and the penalty that keeps it alive, if it has a weight), averaged over the
+    images, and what to log.
 
     Logged: `surrogate`, the estimates `div_pc` = DIV(p,c) (eq. 11a) and `div_cc` = DIV(c,c) (eq. 11b) of the current
     samples, their `dissimilarity` div_pc - gamma div_cc (eq. 22), `diversity` (mean pairwise 1 - IoU of the label
-    maps), `distinct` label sets and `instances` per sample.
+    maps), `distinct` label sets and `instances` per sample, and `reach`: the share of samples that any loss-augmented
+    inference changes. Near 0 the surrogate has no gradient.
 
     Args:
         images: float [B, 3, H, W] in 0..255, mirrored where `flipped`.
@@ -139,7 +158,13 @@ def dissimilarity_loss(
     with torch.no_grad():
         weights, logs = surrogate_of_scores([s.detach() for s in scores], problems, config)
     loss = torch.stack([(w * s).sum() for w, s in zip(weights, scores, strict=True)]).mean()
-    return loss, {"surrogate": float(loss.detach()), **logs}
+    logs = {"surrogate": float(loss.detach()), **logs}
+    if config.surrogate.reach_weight:
+        reach = config.surrogate.epsilon * config.task_loss.clamp
+        penalty = torch.stack([reach_penalty(s, reach) for s in scores]).mean()
+        loss = loss + config.surrogate.reach_weight * penalty
+        logs["reach_penalty"] = float(penalty.detach())
+    return loss, logs
 
 
 def surrogate_of_scores(
@@ -149,10 +174,7 @@ def surrogate_of_scores(
     slots = [p.slots for p in problems]
     higher_order = config.energy.higher_order
     labels = infer(scores, slots, higher_order=higher_order)
-    tables = [
-        sample_loss_tables(y, p.graph.iou(), s.shape[2], config.task_loss)
-        for y, p, s in zip(labels, problems, scores, strict=True)
-    ]
+    tables = _sample_tables(labels, problems, config)
     problems_to_solve = [
         augmented_scores(s, _target_table(p), t, config.surrogate)
         for s, p, t in zip(scores, problems, tables, strict=True)
@@ -162,7 +184,48 @@ def surrogate_of_scores(
         surrogate_weights(y, a, s.shape[2], config.surrogate)
         for y, a, s in zip(labels, solutions, scores, strict=True)
     ]
-    return weights, _logs(labels, tables, problems, config)
+    reaches = [reach(y, a, config.surrogate) for y, a in zip(labels, solutions, strict=True)]
+    return weights, _logs(labels, tables, problems, config) | {"reach": sum(reaches) / len(reaches)}
+
+
+def reach(labels: Tensor, augmented: Tensor, config: SurrogateConfig) -> float:
+    """Share of the K samples that at least one of their loss-augmented inferences changes; 0 for K = 0.
+
+    Args:
+        labels: int64 [K, P].
+        augmented: int64 [Q, P], solutions of `augmented_scores` in its order.
+    """
+    own = torch.arange(len(labels))
+    if config.uses_self_diversity(len(labels)):
+        own = torch.cat([own, sample_pairs(len(labels))[0]])
+    own = own.repeat(len(config.signs)).to(labels.device)
+    changed = (augmented != labels[own]).any(1)
+    return len(torch.unique(own[changed])) / max(1, len(labels))
+
+
+@torch.no_grad()
+def estimate_dissimilarity(
+    network: ConditionalNetwork,
+    images: Tensor,
+    problems: Sequence[ImageProblem],
+    noises: Sequence[Tensor],
+    config: LearningConfig,
+) -> dict[str, float]:
+    """Return what `dissimilarity_loss` logs of the samples, without a gradient and without loss-augmented inference.
+
+    Args: as `dissimilarity_loss`, none of the images mirrored.
+    """
+    labels, _ = sample_labels(network, images, problems, noises, config.energy)
+    return _logs(labels, _sample_tables(labels, problems, config), problems, config)
+
+
+def _sample_tables(
+    labels: Sequence[Tensor], problems: Sequence[ImageProblem], config: LearningConfig
+) -> list[Tensor]:
+    return [
+        sample_loss_tables(y, p.graph, 1 + len(p.classes), config.task_loss)
+        for y, p in zip(labels, problems, strict=True)
+    ]
 
 
 def _target_table(problem: ImageProblem) -> Tensor:

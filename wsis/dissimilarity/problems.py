@@ -106,7 +106,7 @@ def build_problem(
 
 
 def _slots(arrays: ImageArrays, graph: ProposalGraph, classes: torch.Tensor, config: ProblemConfig) -> Slots:
-    suppress = graph.containment() > config.containment
+    suppress = graph.contains(config.containment)
     if len(arrays.boxes) == 0:
         return Slots(torch.arange(1, len(classes) + 1), suppress)
     position = {int(c): i + 1 for i, c in enumerate(classes)}

@@ -99,7 +99,13 @@ def arrays_of_image(dataset: Record, proposals: Record, kept: np.ndarray) -> Ima
 
 
 def resized(image: np.ndarray, max_side: int) -> Tensor:
-    """RGB uint8 [H, W, 3] -> uint8 [3, h, w], longer side about `max_side`, both multiples of 32."""
+    """RGB uint8 [H, W, 3] -> uint8 [3, h, w], longer side about `max_side`, both multiples of 32.
+
+    Raises:
+        InputError: not an RGB uint8 image with at least one pixel.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise InputError(f"image: expected uint8 [H, W, 3] with pixels, got {image.dtype} {image.shape}")
     height, width = network_size((image.shape[0], image.shape[1]), max_side)
     shrinks = height * width < image.shape[0] * image.shape[1]
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

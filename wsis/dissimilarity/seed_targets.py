@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from wsis.conditional.graph import ProposalGraph
-from wsis.dissimilarity.targets import Targets, maps_to_superpixels, one_hot_targets
+from wsis.dissimilarity.targets import (
+    FLOOR,
+    Targets,
+    maps_to_superpixels,
+    one_hot_targets,
+    targets_from_seeds,
+)
 from wsis.dissimilarity.task_loss import instance_iou
 from wsis.errors import InputError
 
@@ -25,13 +31,15 @@ class SeedTargetConfig:
 
     Attributes:
         kind: `prm` = the peak response map as soft mask (the paper's letter); `crm_proposal` = among the proposals that
-            contain the peak, the one with the largest soft IoU with sqrt(class response map) times the mean contour
-            strength along its perimeter.
+            contain the peak, the one with the largest soft IoU with the class response map times the mean contour
+            strength along its perimeter to the power `contour_power`.
+        contour_power: how much a contour along the perimeter counts.
         top: `crm_proposal` averages this many best proposals into a soft mask; 1 = the best alone.
         merge_iou: of two seeds of a class whose targets overlap this much, the weaker one is dropped.
     """
 
     kind: Literal["prm", "crm_proposal"] = "crm_proposal"
+    contour_power: float = 3.0
     top: int = 1
     merge_iou: float = 0.5
 
@@ -48,6 +56,7 @@ def seed_targets(
     num_classes: int,
     config: SeedTargetConfig,
     boxes_iou: Tensor | None = None,
+    floor: float = FLOOR,
 ) -> Targets:
     """Targets of one image's seeds.
 
@@ -70,17 +79,18 @@ def seed_targets(
     """
     areas = graph.superpixel_areas
     if len(peaks) == 0 or graph.num_proposals == 0:
-        return one_hot_targets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, len(areas)), num_classes)
+        return one_hot_targets(
+            torch.zeros(0, dtype=torch.int64), torch.zeros(0, len(areas)), num_classes, floor
+        )
     if config.kind == "prm":
-        masks = maps_to_superpixels(peak_response_maps.astype(np.float32) / 255.0, superpixels, areas)
-        return one_hot_targets(torch.from_numpy(peaks[:, 0].astype(np.int64)), masks.clamp(0, 1), num_classes)
+        return targets_from_seeds(peaks[:, 0], peak_response_maps, superpixels, areas, num_classes, floor)
     positions = {int(c): i for i, c in enumerate(response_classes)}
     if missing := {int(c) for c in peaks[:, 0]} - set(positions):
         raise InputError(
             f"class_response_maps: expected one for each peak's class, none for {sorted(missing)}"
         )
-    responses = np.sqrt(class_response_maps.astype(np.float32) / 255.0)
-    fit = response_fit(graph, maps_to_superpixels(responses, superpixels, areas))
+    responses = maps_to_superpixels(class_response_maps.astype(np.float32) / 255.0, superpixels, areas)
+    fit = response_fit(graph, responses, config.contour_power)
     at_peak = _superpixel_at(superpixels, peaks, image_size)
     columns = torch.tensor([positions[int(c)] for c in peaks[:, 0]], dtype=torch.int64)
     classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
@@ -91,16 +101,17 @@ def seed_targets(
             )
         ranked = (fit[:, columns] + 1e-6) * boxes_iou
         top = torch.topk(ranked, min(config.top, len(ranked)), dim=0).indices
-        return one_hot_targets(classes, graph.membership[top].float().mean(0), num_classes)
+        return one_hot_targets(classes, graph.membership[top].float().mean(0), num_classes, floor)
     chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
     masks = torch.stack([graph.membership[c].float().mean(0) for c in chosen])
     kept = _merge(masks, classes, torch.from_numpy(np.asarray(scores, np.float32)), areas, config.merge_iou)
-    return one_hot_targets(classes[kept], masks[kept], num_classes)
+    return one_hot_targets(classes[kept], masks[kept], num_classes, floor)
 
 
-def response_fit(graph: ProposalGraph, responses: Tensor) -> Tensor:
-    """Soft IoU with each response (float [A, S] in [0, 1]) times mean perimeter contour strength, float [P, A]."""
-    return instance_iou(graph, responses) * graph.perimeter_strengths[:, None]
+def response_fit(graph: ProposalGraph, responses: Tensor, contour_power: float) -> Tensor:
+    """Soft IoU with each response (float [A, S] in [0, 1]) times a power of the mean contour strength along the
+    perimeter, float [P, A]."""
+    return instance_iou(graph, responses) * graph.perimeter_strengths[:, None] ** contour_power
 
 
 def _superpixel_at(superpixels: np.ndarray, peaks: np.ndarray, image_size: tuple[int, int]) -> Tensor:

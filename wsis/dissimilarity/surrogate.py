@@ -27,15 +27,26 @@ Direction = Literal["away", "towards", "central"]
 
 @dataclass(frozen=True)
 class SurrogateConfig:
-    """Settings of Algorithm 2: gamma of eq. (8), eps of eq. (26) as a positive size, and its sign(s)."""
+    """Settings of Algorithm 2.
+
+    Attributes:
+        gamma: of eq. (8).
+        epsilon: of eq. (26), as a positive size.
+        direction: its sign or signs.
+        reach_weight: weight of `reach_penalty`; 0 is the paper's letter.
+    """
 
     gamma: float = 0.5
     epsilon: float = 1.0
     direction: Direction = "central"
+    reach_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epsilon <= 0 or not 0 <= self.gamma <= 1:
-            raise InputError(f"expected epsilon > 0 and gamma in [0, 1], got {self.epsilon}, {self.gamma}")
+        if self.epsilon <= 0 or not 0 <= self.gamma <= 1 or self.reach_weight < 0:
+            raise InputError(
+                "expected epsilon > 0, gamma in [0, 1] and reach_weight >= 0, "
+                f"got {self.epsilon}, {self.gamma}, {self.reach_weight}"
+            )
 
     @property
     def signs(self) -> tuple[int, ...]:
@@ -45,6 +56,21 @@ class SurrogateConfig:
     def uses_self_diversity(self, samples: int) -> bool:
         """Whether DIV(c, c) takes part (PW_c: one sample, or gamma = 0, does without)."""
         return samples > 1 and self.gamma > 0
+
+
+def reach_penalty(scores: Tensor, reach: float) -> Tensor:
+    """1/K sum over samples, proposals and classes of max(0, margin - reach)^2; differentiable, not of the paper.
+
+    The margin is a proposal's score for a class above that for the background. The task loss is bounded, so no
+    loss-augmented inference can remove a proposal whose margin is above `reach`, eps times the bound: the surrogate
+    has no gradient there, and a step that was too large would last for ever. The penalty leads back.
+
+    Args:
+        scores: float [K, P, J].
+        reach: largest margin that costs nothing.
+    """
+    margins = scores[..., 1:] - scores[..., :1]
+    return (margins - reach).clamp(min=0).square().sum() / max(1, len(scores))
 
 
 def sample_pairs(samples: int) -> tuple[Tensor, Tensor]:

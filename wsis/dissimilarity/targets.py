@@ -4,14 +4,18 @@ Detections of the prediction network, seeds and conditional samples all become t
 Suffix legend: N targets, S superpixels, C classes (column 0 = background), H W size of the superpixel map.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wsis.conditional.pooling import pool_matrix, segment_sums
 from wsis.errors import InputError
+
+FLOOR = 0.05  # smallest probability inside a logarithm, see `task_loss.TaskLossConfig`
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,17 @@ class Targets:
 
     Attributes:
         probabilities: float32 [N, C + 1], class probabilities, rows sum to 1.
-        masks: float32 [N, S] in [0, 1], mean foreground probability inside each superpixel.
+        masks: float32 [N, S] in [0, 1], mean foreground probability m inside each superpixel.
+        floor: smallest probability inside the logarithms of `costs`.
+        costs: float32 [2, N, S], means inside each superpixel of -log max(m, floor) and of -log max(1 - m, floor).
+            Where a mask varies inside a superpixel they are not the logarithms of its mean. None: the masks do not
+            vary there.
     """
 
     probabilities: Tensor
     masks: Tensor
+    floor: float = FLOOR
+    costs: Tensor = None  # type: ignore[assignment]  # filled below
 
     def __post_init__(self) -> None:
         if self.probabilities.ndim != 2 or self.masks.ndim != 2 or len(self.probabilities) != len(self.masks):
@@ -33,11 +43,21 @@ class Targets:
                 f"{tuple(self.probabilities.shape)} and {tuple(self.masks.shape)}"
             )
 
+        if self.costs is None:
+            object.__setattr__(self, "costs", log_costs(self.masks, self.floor))
+
     def __len__(self) -> int:
         return len(self.masks)
 
 
-def targets_from_labels(labels: Tensor, membership: Tensor, num_classes: int) -> Targets:
+def log_costs(masks: Tensor, floor: float) -> Tensor:
+    """-log max(m, floor) and -log max(1 - m, floor) of masks [...], float [2, ...]."""
+    return -torch.log(torch.stack([masks, 1.0 - masks]).clamp(min=floor))
+
+
+def targets_from_labels(
+    labels: Tensor, membership: Tensor, num_classes: int, floor: float = FLOOR
+) -> Targets:
     """A labelling as targets: one-hot classes, hard masks.
 
     Args:
@@ -46,28 +66,35 @@ def targets_from_labels(labels: Tensor, membership: Tensor, num_classes: int) ->
         num_classes: C.
     """
     picked = torch.nonzero(labels)[:, 0]
-    return one_hot_targets(labels[picked], membership[picked].float(), num_classes)
+    return one_hot_targets(labels[picked], membership[picked].float(), num_classes, floor)
 
 
-def one_hot_targets(classes: Tensor, masks: Tensor, num_classes: int) -> Targets:
-    """Targets of certain class: classes int64 [N] in 1..C, masks float [N, S] in [0, 1]."""
+def one_hot_targets(classes: Tensor, masks: Tensor, num_classes: int, floor: float = FLOOR) -> Targets:
+    """Targets of certain class: classes int64 [N] in 1..C, masks float [N, S] in [0, 1], constant in superpixels."""
+    return Targets(_one_hot(classes, num_classes), masks.float(), floor)
+
+
+def _one_hot(classes: Tensor, num_classes: int) -> Tensor:
     if len(classes) and not 1 <= int(classes.min()) <= int(classes.max()) <= num_classes:
         raise InputError(f"classes: expected 1..{num_classes}, got {classes.tolist()}")
     probabilities = torch.zeros(len(classes), num_classes + 1)
     probabilities[torch.arange(len(classes)), classes] = 1.0
-    return Targets(probabilities, masks.float())
+    return probabilities
 
 
 def join_targets(first: Targets, second: Targets) -> Targets:
-    """Both lists of targets as one."""
+    """Both lists of targets, made with one floor, as one."""
     return Targets(
-        torch.cat([first.probabilities, second.probabilities]), torch.cat([first.masks, second.masks])
+        torch.cat([first.probabilities, second.probabilities]),
+        torch.cat([first.masks, second.masks]),
+        first.floor,
+        torch.cat([first.costs, second.costs], 1),
     )
 
 
 def select_targets(targets: Targets, kept: Tensor) -> Targets:
     """The targets at the given positions (int64 or bool)."""
-    return Targets(targets.probabilities[kept], targets.masks[kept])
+    return Targets(targets.probabilities[kept], targets.masks[kept], targets.floor, targets.costs[:, kept])
 
 
 def maps_to_superpixels(maps: np.ndarray, superpixels: np.ndarray, areas: Tensor) -> Tensor:
@@ -83,6 +110,7 @@ def targets_from_seeds(
     superpixels: np.ndarray,
     areas: Tensor,
     num_classes: int,
+    floor: float = FLOOR,
 ) -> Targets:
     """Peak response maps as soft masks (the paper's reading of "seeds as pseudo labels", 6.2).
 
@@ -93,8 +121,13 @@ def targets_from_seeds(
         areas: float [S], superpixel areas in pixels.
         num_classes: C.
     """
-    masks = maps_to_superpixels(peak_response_maps.astype(np.float32) / 255.0, superpixels, areas)
-    return one_hot_targets(torch.from_numpy(classes.astype(np.int64)), masks.clamp(0, 1), num_classes)
+    low = torch.from_numpy(peak_response_maps.astype(np.float32) / 255.0)
+    size = (int(superpixels.shape[0]), int(superpixels.shape[1]))
+    maps = (
+        functional.interpolate(m[None, None], size, mode="bilinear", align_corners=False)[0, 0] for m in low
+    )
+    probabilities = _one_hot(torch.from_numpy(classes.astype(np.int64)), num_classes)
+    return _soft_targets(probabilities, maps, superpixels, areas, floor)
 
 
 def targets_from_detections(
@@ -104,6 +137,7 @@ def targets_from_detections(
     superpixels: np.ndarray,
     areas: Tensor,
     image_size: tuple[int, int],
+    floor: float = FLOOR,
 ) -> Targets:
     """Detections of the prediction network as targets: class probabilities and soft masks pasted into their boxes.
 
@@ -128,13 +162,22 @@ def targets_from_detections(
     soft = torch.from_numpy(masks.astype(np.float32) / 255.0)
     rows = _paste_weights(scaled[:, 1], scaled[:, 3], height, soft.shape[1])
     columns = _paste_weights(scaled[:, 0], scaled[:, 2], width, soft.shape[2])
-    segment = torch.from_numpy(superpixels.astype(np.int64)).flatten()
-    means = torch.zeros(len(boxes), len(areas))
-    for index in range(len(boxes)):  # one [H, W] map at a time bounds memory
-        pasted = rows[index] @ soft[index] @ columns[index].T
-        means[index].index_add_(0, segment, pasted.flatten())
+    pasted = (rows[n] @ soft[n] @ columns[n].T for n in range(len(boxes)))
     probabilities = torch.from_numpy(class_probabilities.astype(np.float32))
-    return Targets(probabilities, (means / areas.clamp(min=1)).clamp(0, 1))
+    return _soft_targets(probabilities, pasted, superpixels, areas, floor)
+
+
+def _soft_targets(
+    probabilities: Tensor, maps: Iterable[Tensor], superpixels: np.ndarray, areas: Tensor, floor: float
+) -> Targets:
+    """Targets from soft masks float [H, W]; one at a time bounds memory."""
+    segment = torch.from_numpy(superpixels.astype(np.int64)).flatten()
+    means = torch.zeros(len(probabilities), 3, len(areas), dtype=torch.float64)  # superpixels can be large
+    for mean, soft in zip(means, maps, strict=True):
+        pixels = soft.double().clamp(0, 1).flatten()
+        mean.index_add_(1, segment, torch.cat([pixels[None], log_costs(pixels, floor)]))
+    means = (means / areas.clamp(min=1)).float()
+    return Targets(probabilities, means[:, 0].clamp(0, 1), floor, means[:, 1:].transpose(0, 1).contiguous())
 
 
 def confident_detections(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wsis.conditional.graph import ProposalGraph
-from wsis.dissimilarity.targets import Targets
+from wsis.dissimilarity.targets import FLOOR, Targets
 from wsis.errors import InputError
 
 
@@ -25,7 +25,7 @@ class TaskLossConfig:
     """
 
     match_iou: float = 0.5
-    floor: float = 0.05
+    floor: float = FLOOR
 
     @property
     def clamp(self) -> float:
@@ -42,20 +42,18 @@ def instance_iou(graph: ProposalGraph, masks: Tensor) -> Tensor:
     return overlap / (graph.areas[:, None] + mass.sum(1)[None] - overlap)
 
 
-def mask_cross_entropy(graph: ProposalGraph, masks: Tensor, floor: float) -> Tensor:
+def mask_cross_entropy(graph: ProposalGraph, targets: Targets) -> Tensor:
     """Mean pixel cross-entropy of soft masks against the proposals' masks, float [P, N], at most -log(floor).
 
     Sum over pixels of -r log max(m, floor) - (1 - r) log max(1 - m, floor), divided by the pixels of the soft union
     sum(r + m - r m): averaging over the union instead of a box or the image makes a small object's errors as dear as
     a large one's; for a hard mask it is exactly -log(floor) * (1 - IoU).
     """
-    areas = graph.superpixel_areas
-    inside = -torch.log(masks.clamp(min=floor)) * areas
-    outside = -torch.log((1.0 - masks).clamp(min=floor)) * areas
-    total = graph.membership.to(masks.dtype) @ (inside - outside).T + outside.sum(1)[None]
-    mass = masks * areas
+    inside, outside = targets.costs * graph.superpixel_areas
+    total = graph.membership.to(inside.dtype) @ (inside - outside).T + outside.sum(1)[None]
+    mass = targets.masks * graph.superpixel_areas
     union = graph.areas[:, None] + mass.sum(1)[None] - graph.membership.to(mass.dtype) @ mass.T
-    return (total / union).clamp(max=float(-torch.log(torch.tensor(floor))))
+    return (total / union).clamp(max=float(-torch.log(torch.tensor(targets.floor))))
 
 
 def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor, config: TaskLossConfig) -> Tensor:
@@ -75,52 +73,46 @@ def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor, config: 
         raise InputError(
             f"columns: classes {columns.tolist()}, but {targets.probabilities.shape[1] - 1} classes"
         )
+    if targets.floor != config.floor:
+        raise InputError(f"targets: expected costs with floor {config.floor}, got {targets.floor}")
     table = torch.full((graph.num_proposals, 1 + len(columns)), config.clamp)
     table[:, 0] = 0.0
     if len(targets) == 0 or graph.num_proposals == 0:
         return table
     overlap, match = instance_iou(graph, targets.masks).max(1)
-    shape_cost = mask_cross_entropy(graph, targets.masks, config.floor).gather(1, match[:, None])
+    shape_cost = mask_cross_entropy(graph, targets).gather(1, match[:, None])
     kept = torch.cat([columns.new_zeros(1), columns])
     matched = -torch.log(targets.probabilities[:, kept].clamp(min=config.floor))[match]
     matched[:, 1:] += shape_cost
     return torch.where((overlap >= config.match_iou)[:, None], matched, table)
 
 
-def sample_loss_tables(labels: Tensor, overlaps: Tensor, columns: int, config: TaskLossConfig) -> Tensor:
+def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int, config: TaskLossConfig) -> Tensor:
     """Return Delta_{u,j} with each of K labellings as the targets, float32 [K, P, J].
 
-    The same table as `loss_table(targets_from_labels(...))`, from the IoU of the proposals alone.
+    The same table as `loss_table(targets_from_labels(...))`, from the IoU with the labelled proposals alone.
 
     Args:
         labels: int64 [K, P], score columns (0 = background).
-        overlaps: float [P, P], IoU of every two proposals.
+        graph: proposals.
         columns: J.
         config: thresholds.
     """
-    samples, proposals = labels.shape
-    clamp = config.clamp
-    table = torch.full((samples, proposals, columns), clamp, dtype=overlaps.dtype, device=overlaps.device)
-    table[..., 0] = 0.0
-    if proposals == 0:
-        return table
+    best = torch.zeros(labels.shape, device=labels.device)
+    classes = torch.zeros_like(labels)  # class column of the instance that each proposal is matched to
     owner, target = torch.nonzero(labels, as_tuple=True)
-    if len(owner) == 0:
-        return table
-    counts = torch.bincount(owner, minlength=samples)
-    width = int(counts.max())
-    slot = torch.arange(len(owner), device=owner.device) - (torch.cumsum(counts, 0) - counts)[owner]
-    chosen = torch.zeros(samples, width, dtype=torch.int64, device=owner.device)
-    chosen[owner, slot] = target
-    filled = torch.arange(width, device=owner.device)[None] < counts[:, None]
-    overlap = overlaps[chosen].masked_fill(~filled[:, :, None], -1.0)  # [K, width, P]
-    best, which = overlap.max(1)
-    classes = labels.gather(1, chosen).gather(1, which)  # [K, P], class column of the matched instance
-    matched = (1.0 - best.clamp(min=0)) * clamp
-    own = torch.arange(columns, device=owner.device) == classes[..., None]
-    full = torch.where(own, 0.0, clamp) + matched[..., None]
-    full[..., 0] = clamp
-    return torch.where((best >= config.match_iou)[..., None], full, table)
+    picked, position = torch.unique(target, return_inverse=True)
+    overlaps = graph.iou(picked)
+    counts = torch.bincount(owner, minlength=len(labels)).tolist()
+    for k, chosen in enumerate(position.split(counts)):
+        if len(chosen):
+            best[k], which = overlaps[chosen].max(0)
+            classes[k] = labels[k, picked[chosen]][which]
+    is_matched = ((best >= config.match_iou) & (classes > 0))[..., None]
+    right = is_matched & (torch.arange(columns, device=labels.device) == classes[..., None])
+    table = ~right * config.clamp + torch.where(is_matched, ((1.0 - best) * config.clamp)[..., None], 0.0)
+    table[..., 0] = is_matched[..., 0] * config.clamp
+    return table
 
 
 def net_gains(table: Tensor) -> Tensor:

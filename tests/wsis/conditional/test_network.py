@@ -81,7 +81,7 @@ def test_nan_features_are_named():
     superpixels, membership, _, graph = random_case(0)
     network = ConditionalNetwork(Given(), HeadConfig(num_classes=2))
     matrix = pool_matrix(superpixels, (4, 5), membership.shape[1])
-    with pytest.raises(NonFiniteError, match="proposal score is NaN"):
+    with pytest.raises(NonFiniteError, match="a feature is NaN or infinite"):
         network.proposal_scores(
             torch.full((3, 4, 5), torch.nan), torch.zeros(1, 4, 5), matrix, graph, torch.tensor([1])
         )

@@ -40,7 +40,7 @@ def test_weights_are_the_gradient_of_algorithm_2_written_out(direction, gamma):
     config = SurrogateConfig(gamma=gamma, epsilon=epsilon, direction=direction)
     scores = torch.randn(samples, 5, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
     labels = solve(scores.detach(), slots)
-    tables = sample_loss_tables(labels, graph.iou(), 3, LOSS)
+    tables = sample_loss_tables(labels, graph, 3, LOSS)
     solutions = solve(augmented_scores(scores.detach(), table, tables, config), slots)
     weights = surrogate_weights(labels, solutions, 3, config)
 
@@ -72,7 +72,7 @@ def estimate(theta, noise, config, graph, slots, table):
     for group in noise:
         scores = theta + group
         labels = solve(scores, slots)
-        tables = sample_loss_tables(labels, graph.iou(), theta.shape[1], LOSS)
+        tables = sample_loss_tables(labels, graph, theta.shape[1], LOSS)
         solutions = solve(augmented_scores(scores, table, tables, config), slots)
         gradient += surrogate_weights(labels, solutions, theta.shape[1], config).sum(0)
     return gradient / len(noise)
@@ -85,9 +85,7 @@ def expected_dissimilarity(theta, noise, gamma, graph, slots, table, misses):
     value = labelling_loss(table, labels, misses).mean()
     if gamma == 0:
         return float(value)
-    tables = sample_loss_tables(labels, graph.iou(), theta.shape[1], LOSS).reshape(
-        groups, samples, *theta.shape
-    )
+    tables = sample_loss_tables(labels, graph, theta.shape[1], LOSS).reshape(groups, samples, *theta.shape)
     labels = labels.reshape(groups, samples, -1)
     first, second = sample_pairs(samples)
     costs = (labels > 0).sum(2) * LOSS.clamp
@@ -126,7 +124,7 @@ def test_descent_moves_the_argmax_to_the_targets(direction):
     first = float(labelling_loss(table, solve(scores[None], slots), misses)[0])
     for _ in range(60):
         labels = solve(scores[None], slots)
-        tables = sample_loss_tables(labels, graph.iou(), 3, LOSS)
+        tables = sample_loss_tables(labels, graph, 3, LOSS)
         solutions = solve(augmented_scores(scores[None], table, tables, config), slots)
         scores = scores - 0.2 * surrogate_weights(labels, solutions, 3, config)[0]
     last = float(labelling_loss(table, solve(scores[None], slots), misses)[0])
@@ -137,7 +135,7 @@ def test_one_sample_has_no_self_diversity():
     graph, slots, table, _ = problem()
     config = SurrogateConfig(gamma=0.5, direction="away")
     scores = torch.randn(1, 5, 3)
-    tables = sample_loss_tables(solve(scores, slots), graph.iou(), 3, LOSS)
+    tables = sample_loss_tables(solve(scores, slots), graph, 3, LOSS)
     assert len(augmented_scores(scores, table, tables, config)) == 1
 
 

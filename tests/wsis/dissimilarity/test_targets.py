@@ -3,13 +3,14 @@ import pytest
 import torch
 from conditional_cases import random_case
 
-from wsis.dissimilarity.seed_targets import SeedTargetConfig, response_fit, seed_targets
+from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.dissimilarity.targets import (
     confident_detections,
     maps_to_superpixels,
     targets_from_detections,
     targets_from_seeds,
 )
+from wsis.dissimilarity.task_loss import instance_iou
 from wsis.errors import InputError
 
 
@@ -81,15 +82,16 @@ def seeds_of(case, peaks, responses):
     )
 
 
-@pytest.mark.parametrize("top", [1, 3])
-def test_a_seed_points_at_the_best_fitting_proposals_that_contain_it(top):
+@pytest.mark.parametrize(("top", "power"), [(1, 3.0), (3, 3.0), (1, 0.0)])
+def test_a_seed_points_at_the_best_fitting_proposals_that_contain_it(top, power):
     case = random_case(5, proposals=15)
     superpixels, membership, _, graph = case
     responses = np.random.default_rng(0).integers(0, 256, (2, 6, 6)).astype(np.uint8)
-    targets = seed_targets(*seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig(top=top))
-    fit = response_fit(
-        graph, maps_to_superpixels(np.sqrt(responses / np.float32(255)), superpixels, graph.superpixel_areas)
-    )[:, 1]
+    targets = seed_targets(
+        *seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig(contour_power=power, top=top)
+    )
+    maps = maps_to_superpixels(responses / np.float32(255), superpixels, graph.superpixel_areas)
+    fit = (instance_iou(graph, maps) * graph.perimeter_strengths[:, None] ** power)[:, 1]
     inside = [u for u in range(15) if membership[u, superpixels[3, 4]]]
     best = sorted(inside, key=lambda u: -float(fit[u]))[:top]
     torch.testing.assert_close(targets.masks[0], torch.from_numpy(membership[best].mean(0)).float())

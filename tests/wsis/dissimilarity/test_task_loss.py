@@ -46,7 +46,7 @@ def test_iou_and_cross_entropy_equal_the_sums_over_pixels(seed):
     floor = CONFIG.floor
     pixel = -proposals * soft.clamp(min=floor).log() - (1 - proposals) * (1 - soft).clamp(min=floor).log()
     expected = (pixel.sum((2, 3)) / union).clamp(max=CONFIG.clamp)
-    computed = mask_cross_entropy(graph, targets.masks, floor).double()
+    computed = mask_cross_entropy(graph, targets).double()
     torch.testing.assert_close(computed, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -54,7 +54,8 @@ def test_cross_entropy_of_a_hard_mask_is_the_clamp_times_one_minus_iou():
     _, membership, _, graph = random_case(0)
     hard = torch.from_numpy(membership[:3]).float()
     torch.testing.assert_close(
-        mask_cross_entropy(graph, hard, CONFIG.floor), CONFIG.clamp * (1 - instance_iou(graph, hard))
+        mask_cross_entropy(graph, Targets(torch.ones(3, 1), hard)),
+        CONFIG.clamp * (1 - instance_iou(graph, hard)),
     )
 
 
@@ -68,7 +69,7 @@ def test_loss_table_equals_a_plain_reading():
     table = loss_table(graph, targets, columns, CONFIG)
     overlaps, shapes = (
         instance_iou(graph, targets.masks),
-        mask_cross_entropy(graph, targets.masks, CONFIG.floor),
+        mask_cross_entropy(graph, targets),
     )
     matched = 0
     for u in range(20):
@@ -104,7 +105,7 @@ def test_sample_tables_equal_the_general_table(seed):
         torch.rand(5, 15, generator=generator) < 0.3
     )
     labels[2] = 0
-    tables = sample_loss_tables(labels, graph.iou(), 3, CONFIG)
+    tables = sample_loss_tables(labels, graph, 3, CONFIG)
     for k in range(5):
         targets = targets_from_labels(labels[k], graph.membership, 2)
         expected = loss_table(graph, targets, torch.tensor([1, 2]), CONFIG)
@@ -118,7 +119,7 @@ def test_loss_of_one_labelling_against_another_is_symmetric_and_zero_on_itself()
         disjoint[index, 5 * index : 5 * index + 5] = True
     graph = build_graph(superpixels, disjoint, *boundary)
     labels = torch.tensor([[1, 0, 2, 0], [1, 2, 0, 0], [0, 0, 0, 0], [2, 0, 2, 0]])
-    tables = sample_loss_tables(labels, graph.iou(), 3, CONFIG)
+    tables = sample_loss_tables(labels, graph, 3, CONFIG)
     misses = (labels > 0).sum(1) * CONFIG.clamp
     loss = labelling_loss(tables[:, None], labels[None], misses[:, None])
     torch.testing.assert_close(loss, loss.T)

@@ -91,6 +91,8 @@ def _labels_record() -> dict[str, np.ndarray]:
         "proposal_ids": np.array([0, 2, 1], np.int32),
         "classes": np.array([1, 2, 1], np.int32),
         "scores": np.ones(3, np.float32),
+        "diversity": np.array([0.6], np.float32),
+        "distinct": np.array([3], np.int32),
     }
 
 

@@ -1,17 +1,16 @@
-"""The stages `conditional` and `pseudo_labels` on a small synthetic data set, through a real store."""
+"""A small synthetic data set in a real store, and the stages `conditional` and `pseudo_labels` run on it."""
+
+from dataclasses import fields
 
 import cv2
 import numpy as np
-import pytest
 
 from data_contracts.records import RecordWriter
 from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS, text_to_array
 from data_contracts.store import Store
 from stages import conditional, pseudo_labels
 from stages.base import Execution, Stage, StageConfig, execute
-from stages.training import WEIGHTS_NAME, load_weights
 from wsis.conditional.samples import SampleSet
-from wsis.errors import InputError
 from wsis.masks.superpixels import adjacency, pack_membership, superpixel_boxes
 
 SIZE, CELL, CLASSES = 64, 8, ["red", "blue"]
@@ -43,32 +42,52 @@ def scene(index):
     height, width = rng.integers(2, 5, 2)
     row, column = rng.integers(0, CELLS - height + 1), rng.integers(0, CELLS - width + 1)
     image = rng.integers(90, 160, (SIZE, SIZE, 3)).astype(np.uint8)
+    return paint(image, name, (int(row), int(column), int(height), int(width)))
+
+
+def ambiguous(index):
+    """A bar of which the left or the right part is the truth; which one cannot be seen. The third is the other."""
+    rng = np.random.default_rng(5000 + index)
+    name, row, column = 1 + index % 2, int(rng.integers(0, CELLS - 3)), int(rng.integers(0, 2))
+    parts = [(row, column, 3, 4), (row, column + 3, 3, 4)]
+    if rng.random() < 0.5:
+        parts.reverse()
+    image = rng.integers(90, 160, (SIZE, SIZE, 3)).astype(np.uint8)
+    paint(image, name, parts[1])
+    return (*paint(image, name, parts[0]), parts[1])
+
+
+def paint(image, name, place):
+    row, column, height, width = place
     area = np.s_[row * CELL : (row + height) * CELL, column * CELL : (column + width) * CELL]
     image[area] = [220, 40, 40] if name == 1 else [40, 40, 220]
-    return image, name, (int(row), int(column), int(height), int(width))
+    return image, name, place
 
 
-def rectangles(rng, truth):
-    """Random rectangles of cells and the true one at row 7, as membership bool [P, S]."""
+def rectangles(rng, truth, other=None):
+    """Random rectangles of cells as membership bool [P, S]; the true one is row 7, another before or after it."""
     rows = []
     for _ in range(40):
         height, width = rng.integers(1, 6, 2)
         rows.append((rng.integers(0, CELLS - height + 1), rng.integers(0, CELLS - width + 1), height, width))
     rows[7] = truth
+    if other is not None:
+        rows[int(rng.choice([3, 11]))] = other
     masks = np.zeros((40, CELLS, CELLS), dtype=bool)
     for mask, (row, column, height, width) in zip(masks, rows, strict=True):
         mask[row : row + height, column : column + width] = True
     return masks.reshape(40, -1)
 
 
-def records_of(index, boxed):
-    image, name, truth = scene(index)
-    membership = rectangles(np.random.default_rng(1000 + index), truth)
+def records_of(index, boxed, of_scene=scene):
+    image, name, truth, *other = of_scene(index)
+    membership = rectangles(np.random.default_rng(1000 + index), truth, *other)
     superpixels = np.kron(np.arange(CELLS * CELLS).reshape(CELLS, CELLS), np.ones((CELL, CELL))).astype(
         np.int32
     )
     owner = membership[7][superpixels]
-    contour = cv2.morphologyEx(owner.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    objects = (np.abs(cv2.blur(image, (5, 5))[..., 1].astype(int) - 40) < 20).astype(np.uint8)
+    contour = cv2.morphologyEx(objects, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     edges, sums, lengths = adjacency(superpixels, contour.astype(np.float32))
     grid = superpixel_boxes(superpixels)
     boxes = np.array([[*grid[m][:, :2].min(0), *grid[m][:, 2:].max(0)] for m in membership], dtype=np.float32)
@@ -119,7 +138,7 @@ def records_of(index, boxed):
     return {"dataset": dataset, "proposals": proposals, "seeds": seeds, "detections": detections}
 
 
-def given(store, name, schema_of, images, boxed):
+def given(store, name, schema_of, images, boxed, of_scene):
     """Commit an artefact of ready records."""
     ids = [f"im{i}" for i in images]
 
@@ -127,22 +146,24 @@ def given(store, name, schema_of, images, boxed):
         writer = RecordWriter(context.workdir, schema_of, ids)
         for shard in range(writer.num_shards):
             numbers = [int(i[2:]) for i in writer.ids_of(shard)]
-            writer.write(shard, [records_of(n, boxed)[schema_of.name] for n in numbers])
+            writer.write(shard, [records_of(n, boxed, of_scene)[schema_of.name] for n in numbers])
         context.counts["classes"] = CLASSES
 
     stage = Stage(name=name, version=1, config=Empty, run=write, inputs=(), contract=schema_of.name)
     return execute(stage, Empty(), {}, store).artefact
 
 
-def make_inputs(path, images=range(12), boxed=False):
+def make_inputs(path, images=range(12), boxed=False, of_scene=scene):
     store = Store(path)
     names = {"dataset": DATASET, "proposals": PROPOSALS, "prm_seeds": SEEDS, "train_predictions": DETECTIONS}
-    return store, {name: given(store, name, schema, images, boxed) for name, schema in names.items()}
+    return store, {
+        name: given(store, name, schema, images, boxed, of_scene) for name, schema in names.items()
+    }
 
 
-def train(store, inputs, config=CONFIG, iteration=1, **more):
+def train(store, inputs, config=CONFIG, iteration=1, checkpoint_seconds=60.0, **more):
     chosen = {name: inputs[name] for name in ("dataset", "proposals", "prm_seeds")} | more
-    one = Execution(device="cpu", workers=1, threads=1)
+    one = Execution(device="cpu", workers=1, threads=1, checkpoint_seconds=checkpoint_seconds)
     return execute(
         conditional.STAGE, config, chosen, store, outer_iteration=iteration, execution=one
     ).artefact
@@ -157,82 +178,19 @@ def sample(store, inputs, trained, iteration=1, **settings):
     ).artefact
 
 
+def sample_set(record):
+    """The samples of a pseudo-label record."""
+    return SampleSet(**{field.name: record[field.name] for field in fields(SampleSet)})
+
+
 def share_of_truth(labels):
     """Share of samples that pick exactly the true proposal with the true class."""
     right = total = 0
     for image_id, record in labels.records(PSEUDO_LABELS):
-        samples = SampleSet(**record)
+        samples = sample_set(record)
         name = scene(int(image_id[2:]))[1]
         for index, count in enumerate(samples.multiplicities.tolist()):
             ids, classes, _ = samples.unique(index)
             right += count * (ids.tolist() == [7] and classes.tolist() == [name])
             total += count
     return right / total
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    store, inputs = make_inputs(tmp_path_factory.mktemp("store"))
-    return store, inputs, train(store, inputs)
-
-
-def test_pretraining_moves_the_samples_to_the_objects(trained):
-    store, inputs, weights = trained
-    untrained = train(
-        store, inputs, CONFIG.model_copy(update={"learning_rate": 1e-9, "pretrain_epochs": 0.1})
-    )
-    before = share_of_truth(sample(store, inputs, untrained, k=4))
-    after = sample(store, inputs, weights, k=4)
-    assert before < 0.3
-    assert share_of_truth(after) > 0.7
-    counts = after.manifest.counts
-    assert counts["images"] == 12 and counts["samples_per_image"] == 4
-    assert counts["images_with_an_unlabelled_class"] == 0
-
-
-def test_zero_noise_gives_one_distinct_sample(trained):
-    store, inputs, weights = trained
-    labels = sample(store, inputs, weights, k=5, zero_noise=True)
-    assert all(record["multiplicities"].tolist() == [5] for _, record in labels.records(PSEUDO_LABELS))
-    assert labels.manifest.counts["images_with_one_distinct_sample"] == 12
-
-
-def test_samples_of_an_image_do_not_depend_on_the_other_images(trained, tmp_path):
-    store, inputs, weights = trained
-    everything = sample(store, inputs, weights, k=4).records(PSEUDO_LABELS)
-    _, fewer = make_inputs(tmp_path / "few", images=(9, 2))
-    some = sample(store, fewer, weights, k=4).records(PSEUDO_LABELS)
-    for image_id, record in some:
-        for name, values in record.items():
-            np.testing.assert_array_equal(values, everything[image_id][name])
-
-
-def test_the_second_iteration_learns_from_detections(trained):
-    store, inputs, weights = trained
-    more = {"previous": weights, "train_predictions": inputs["train_predictions"]}
-    second = train(store, inputs, iteration=2, **more)
-    assert second.manifest.counts["targets"] == "detections"
-    assert share_of_truth(sample(store, inputs, second, iteration=2, k=4)) > 0.5
-    before, after = (load_weights(a.file(WEIGHTS_NAME))["mix.weight"] for a in (weights, second))
-    assert 0 < float((before - after).abs().max()) < 1  # went on from the previous weights
-
-
-def test_box_supervision_gives_every_box_one_instance(tmp_path):
-    store, inputs = make_inputs(tmp_path, boxed=True)
-    weights = train(store, inputs, CONFIG.model_copy(update={"pretrain_epochs": 10.0}))
-    labels = sample(store, inputs, weights, k=4)
-    for _, record in labels.records(PSEUDO_LABELS):
-        assert (np.diff(record["offsets"]) == 1).all()
-    assert share_of_truth(labels) > 0.5
-
-
-def test_pointwise_conditional_network_trains(trained):
-    store, inputs, _ = trained
-    config = CONFIG.model_copy(update={"k": 1, "gamma": 0.0, "zero_noise": True, "pretrain_epochs": 1.0})
-    assert train(store, inputs, config).manifest.counts["last"]["div_cc"] == 0.0
-
-
-def test_no_training_image_is_named(tmp_path):
-    store, inputs = make_inputs(tmp_path, images=())
-    with pytest.raises(InputError, match="expected at least one training image"):
-        train(store, inputs)

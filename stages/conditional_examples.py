@@ -1,0 +1,160 @@
+"""Training images of the conditional network with their problems: what it sees, and the y_p that it learns from."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, SEEDS
+from stages.base import Artefact, StageConfig, execution_only
+from stages.readers.images import decode_image
+from wsis.conditional.graph import ProposalGraph
+from wsis.dissimilarity.learning import ImageProblem
+from wsis.dissimilarity.problems import ImageArrays, build_problem
+from wsis.dissimilarity.sampler import Record, SamplerConfig, arrays_of_image, filtered_rows, resized
+from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
+from wsis.dissimilarity.targets import (
+    Targets,
+    confident_detections,
+    join_targets,
+    select_targets,
+    targets_from_detections,
+)
+from wsis.dissimilarity.task_loss import TaskLossConfig
+from wsis.errors import WsisError
+from wsis.masks.boxes import box_iou
+
+
+class ExampleSettings(StageConfig):
+    """How the targets y_p of a training image are made, and what missing them costs."""
+
+    match_iou: float = Field(0.5, ge=0, le=1)
+    floor: float = Field(
+        0.05, gt=0, lt=1, description="smallest probability inside a logarithm of the task loss"
+    )
+    seed_target: Literal["prm", "crm_proposal"] = "crm_proposal"
+    seed_contour_power: float = Field(
+        3.0, ge=0, le=20, description="how much a contour along its perimeter counts for a seed's proposal"
+    )
+    seed_top: int = Field(1, ge=1, le=100)
+    min_detection_score: float = Field(0.05, ge=0, le=1)
+    detection_target: Literal["soft", "confident"] = Field(
+        "soft", description="y_p: class probabilities as they are, or confident detections as one-hot"
+    )
+    confident_score: float = Field(0.5, ge=0, le=1, description="from which a detection is confident")
+    undetected: Literal["seeds", "none"] = Field(
+        "seeds", description="what stands for an annotated class that the prediction network did not find"
+    )
+    cached_images: int = execution_only(4000, ge=0)
+
+    def task_loss(self) -> TaskLossConfig:
+        """Settings of Delta."""
+        return TaskLossConfig(self.match_iou, self.floor)
+
+
+class Examples:
+    """Training images and their problems, built on demand; `get` keeps the last `cached_images` of them.
+
+    Args:
+        inputs: dataset, proposals, prm_seeds and, from outer iteration 2 on, train_predictions.
+        stride: of the network's features.
+
+    Attributes:
+        ids: all training images.
+        detections: None where the targets are the seeds.
+    """
+
+    def __init__(
+        self, inputs: Mapping[str, Artefact], settings: ExampleSettings, sampler: SamplerConfig, stride: int
+    ) -> None:
+        self.dataset = inputs["dataset"].records(DATASET)
+        self.proposals = inputs["proposals"].records(PROPOSALS)
+        self.seeds = inputs["prm_seeds"].records(SEEDS)
+        detections = inputs.get("train_predictions")
+        self.detections = None if detections is None else detections.records(DETECTIONS)
+        self.settings, self.sampler, self.stride = settings, sampler, stride
+        self.ids = list(self.seeds.ids)
+        self.get = lru_cache(maxsize=settings.cached_images)(self.build)
+
+    def build(self, image_id: str) -> tuple[Tensor, ImageProblem]:
+        """The network's input uint8 [3, h, w] and the problem of one image.
+
+        Raises:
+            WsisError: the image's records do not fit together; names the image.
+        """
+        record, seeds = self.dataset[image_id], self.seeds[image_id]
+        proposals = self.proposals[image_id]
+        image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
+        arrays = arrays_of_image(record, proposals, filtered_rows(record, proposals, seeds, self.sampler))
+        size = (image.shape[1] // self.stride, image.shape[2] // self.stride)
+
+        def make_targets(graph: ProposalGraph) -> Targets:
+            return self._targets(image_id, graph, arrays, record, seeds)
+
+        loss = self.settings.task_loss()
+        try:
+            problem = build_problem(arrays, size, self.sampler.problem, make_targets, loss)
+        except WsisError as error:
+            raise type(error)(f"image {image_id}: {error}") from error
+        return image, replace(problem, image_id=image_id)
+
+    def _targets(
+        self, image_id: str, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Record
+    ) -> Targets:
+        """y_p of one image: its seeds in outer iteration 1, then the prediction network's detections."""
+        from_seeds = self._seed_targets(graph, arrays, record, seeds)
+        if self.detections is None:
+            return from_seeds
+        settings, found = self.settings, self.detections[image_id]
+        sure = found["scores"] >= settings.min_detection_score
+        kept = np.flatnonzero(np.isin(found["labels"], record["labels"]) & sure)
+        probabilities = found["class_probabilities"]
+        if settings.detection_target == "confident":
+            sure_of = (found["labels"][kept], found["scores"][kept], settings.confident_score)
+            kept = kept[confident_detections(*sure_of)]
+            probabilities = np.eye(probabilities.shape[1], dtype=np.float32)[found["labels"]]
+        detected = targets_from_detections(
+            probabilities[kept],
+            found["boxes"][kept],
+            found["masks"][kept],
+            arrays.superpixels,
+            graph.superpixel_areas,
+            _size(record),
+            settings.floor,
+        )
+        if settings.undetected == "none":
+            return detected
+        absent = ~np.isin(from_seeds.probabilities.argmax(1).numpy(), found["labels"][kept])
+        return join_targets(detected, select_targets(from_seeds, torch.from_numpy(absent)))
+
+    def _seed_targets(
+        self, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Record
+    ) -> Targets:
+        overlap = None
+        if len(arrays.boxes):
+            overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
+        return seed_targets(
+            graph,
+            arrays.superpixels,
+            seeds["peaks"],
+            seeds["scores"],
+            seeds["peak_response_maps"],
+            seeds["class_response_maps"],
+            seeds["response_classes"],
+            _size(record),
+            self.sampler.network.num_classes,
+            SeedTargetConfig(
+                self.settings.seed_target, self.settings.seed_contour_power, self.settings.seed_top
+            ),
+            overlap,
+            self.settings.floor,
+        )
+
+
+def _size(record: Record) -> tuple[int, int]:
+    return int(record["size"][0]), int(record["size"][1])

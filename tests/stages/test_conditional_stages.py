@@ -1,0 +1,77 @@
+"""The stages `conditional` and `pseudo_labels` on a small synthetic data set, through a real store."""
+
+import numpy as np
+import pytest
+from conditional_scenes import CONFIG, make_inputs, sample, share_of_truth, train
+
+from data_contracts.schemas import PSEUDO_LABELS
+from stages.training import WEIGHTS_NAME, load_weights
+from wsis.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    store, inputs = make_inputs(tmp_path_factory.mktemp("store"))
+    return store, inputs, train(store, inputs)
+
+
+def test_pretraining_moves_the_samples_to_the_objects(trained):
+    store, inputs, weights = trained
+    untrained = train(
+        store, inputs, CONFIG.model_copy(update={"learning_rate": 1e-9, "pretrain_epochs": 0.1})
+    )
+    before = share_of_truth(sample(store, inputs, untrained, k=4))
+    after = sample(store, inputs, weights, k=4)
+    assert before < 0.3
+    assert share_of_truth(after) > 0.7
+    counts = after.manifest.counts
+    assert counts["images"] == 12 and counts["samples_per_image"] == 4
+    assert counts["images_with_an_unlabelled_class"] == 0
+
+
+def test_zero_noise_gives_one_distinct_sample(trained):
+    store, inputs, weights = trained
+    labels = sample(store, inputs, weights, k=5, zero_noise=True)
+    assert all(record["multiplicities"].tolist() == [5] for _, record in labels.records(PSEUDO_LABELS))
+    assert labels.manifest.counts["images_with_one_distinct_sample"] == 12
+
+
+def test_samples_of_an_image_do_not_depend_on_the_other_images(trained, tmp_path):
+    store, inputs, weights = trained
+    everything = sample(store, inputs, weights, k=4).records(PSEUDO_LABELS)
+    _, fewer = make_inputs(tmp_path / "few", images=(9, 2))
+    some = sample(store, fewer, weights, k=4).records(PSEUDO_LABELS)
+    for image_id, record in some:
+        for name, values in record.items():
+            np.testing.assert_array_equal(values, everything[image_id][name])
+
+
+def test_the_second_iteration_learns_from_detections(trained):
+    store, inputs, weights = trained
+    more = {"previous": weights, "train_predictions": inputs["train_predictions"]}
+    second = train(store, inputs, iteration=2, **more)
+    assert second.manifest.counts["targets"] == "detections"
+    assert share_of_truth(sample(store, inputs, second, iteration=2, k=4)) > 0.5
+    before, after = (load_weights(a.file(WEIGHTS_NAME))["mix.weight"] for a in (weights, second))
+    assert 0 < float((before - after).abs().max()) < 1  # went on from the previous weights
+
+
+def test_box_supervision_gives_every_box_one_instance(tmp_path):
+    store, inputs = make_inputs(tmp_path, boxed=True)
+    weights = train(store, inputs, CONFIG.model_copy(update={"pretrain_epochs": 10.0}))
+    labels = sample(store, inputs, weights, k=4)
+    for _, record in labels.records(PSEUDO_LABELS):
+        assert (np.diff(record["offsets"]) == 1).all()
+    assert share_of_truth(labels) > 0.5
+
+
+def test_pointwise_conditional_network_trains(trained):
+    store, inputs, _ = trained
+    config = CONFIG.model_copy(update={"k": 1, "gamma": 0.0, "zero_noise": True, "pretrain_epochs": 1.0})
+    assert train(store, inputs, config).manifest.counts["last"]["div_cc"] == 0.0
+
+
+def test_no_training_image_is_named(tmp_path):
+    store, inputs = make_inputs(tmp_path, images=())
+    with pytest.raises(InputError, match="expected at least one training image"):
+        train(store, inputs)
