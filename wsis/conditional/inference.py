@@ -198,41 +198,41 @@ class _State:
         Only candidates of positive gain are listed, sorted once; a pick strikes out what it removes, and each row
         walks down its list over what is struck out.
         """
+        count, slots, proposals = len(rows), self.num_slots, self.num_proposals
+        struck = torch.zeros(count, slots + 1, proposals, dtype=torch.bool, device=rows.device)
+        struck[:, slots] = True  # where the ends of the lists point to
+        lines = struck.view(-1, proposals)
         candidates, counts = self._candidates(rows)
-        width = self.num_slots * self.num_proposals
-        struck = torch.zeros(len(rows), width, dtype=torch.bool, device=rows.device)
-        place = torch.zeros_like(counts)
-        row = torch.nonzero(place < counts)[:, 0]
-        window = torch.arange(_WINDOW, device=rows.device)
+        at = torch.arange(count, device=rows.device) * candidates.shape[1]
+        end, images, window = at + counts, self.image[rows], torch.arange(_WINDOW, device=rows.device)
+        row = torch.nonzero(counts)[:, 0]
         while len(row):
-            at = place[row, None] + window
-            listed = at < counts[row, None]
-            candidate = candidates.take(
-                row[:, None] * candidates.shape[1] + at.clamp_(max=candidates.shape[1] - 1)
-            )
-            free = listed & ~struck.take(row[:, None] * width + candidate)
-            first = free.byte().argmax(1)
-            found = free.any(1)
-            hit, picked = row[found], candidate.gather(1, first[:, None])[found, 0]
-            slot, proposal = picked // self.num_proposals, picked % self.num_proposals
-            self.labels[rows[hit], proposal] = slot + 1
-            table = struck.view(len(rows), self.num_slots, self.num_proposals)
-            table[hit, :, proposal] = True
-            table[hit, slot] |= self._contained(self.image[rows[hit]], proposal)
-            place[row] += torch.where(found, first + 1, _WINDOW)
-            row = row[place[row] < counts[row]]
+            candidate = candidates.take(at[row, None] + window)
+            first = struck.take(candidate).byte().argmin(1)
+            picked = candidate.gather(1, first[:, None])[:, 0]
+            found = ~struck.take(picked)
+            hit, picked = row[found], picked[found]
+            line, proposal = picked // proposals, picked % proposals
+            self.labels[rows[hit], proposal] = line - hit * (slots + 1) + 1
+            struck[hit, :, proposal] = True
+            lines[line] |= self._contained(images[hit], proposal)
+            at[row] += torch.where(found, first + 1, _WINDOW)
+            row = row[at[row] < end[row]]
 
     def _candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What gains, best first (ties: lower proposal, then slot), int64 [n, M] as slot * P + proposal; counts [n]."""
+        """What gains, best first (ties: lower proposal, then slot), and how many in each row, int64 [n, M] and [n].
+
+        A candidate is its place in a table [n, A + 1, P]; lists are filled up with the first place of slot A.
+        """
         gains = self.gains[rows].transpose(1, 2)  # row, proposal, slot: the order of ties
         row, proposal, slot = torch.nonzero(gains > 0, as_tuple=True)
         counts = torch.bincount(row, minlength=len(rows))
         place = torch.arange(len(row), device=rows.device) - (torch.cumsum(counts, 0) - counts)[row]
-        size = (len(rows), int(counts.max()))
-        values = gains.new_full(size, _IMPOSSIBLE)
+        values = gains.new_full((len(rows), int(counts.max()) + _WINDOW), _IMPOSSIBLE)
         values[row, place] = gains[row, proposal, slot]
-        candidates = torch.zeros(size, dtype=torch.int64, device=rows.device)
-        candidates[row, place] = slot * self.num_proposals + proposal
+        line = torch.arange(len(rows), device=rows.device)[:, None] * (self.num_slots + 1)
+        candidates = ((line + self.num_slots) * self.num_proposals).repeat(1, values.shape[1])
+        candidates[row, place] -= (self.num_slots - slot) * self.num_proposals - proposal
         order = torch.sort(values, dim=1, descending=True, stable=True).indices
         return candidates.gather(1, order), counts
 
