@@ -35,9 +35,13 @@ from wsis.dissimilarity.sampler import image_batch, image_key
 from wsis.masks import rle
 from wsis.masks.superpixels import iou_with_masks
 
+# Without the higher-order term nothing is picked at first, and only scores in reach of the task loss can rise: no cost
+# of ground at the start, and only the sign of epsilon that adds what is missing.
+_WITHOUT_H: dict[str, object] = {"background_bias": 2.0, "background_margin": 0.0, "direction": "towards"}
 VARIANTS: dict[str, dict[str, object]] = {
-    "U": {"terms": "U", "background_bias": 2.0},
-    "U+P": {"terms": "U+P", "background_bias": 2.0},
+    "U": {"terms": "U", **_WITHOUT_H},
+    "U+P": {"terms": "U+P", **_WITHOUT_H},
+    "U+P+H, set as these": _WITHOUT_H,
     "U+P+H": {},
     "U+P+H, literal": {"pairwise": "literal"},
     "U+P+H, propagate": {"pairwise": "propagate"},

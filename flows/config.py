@@ -43,6 +43,9 @@ class RunConfig(BaseModel):
     evaluation: evaluation.Config
     outer_iterations: int = Field(4, ge=1, le=20, description="T of the alternation (paper: 4)")
     evaluate: bool = Field(True, description="false for data without masks: no mAP, the same training")
+    ceiling: bool = Field(
+        False, description="also train the prediction network on true masks, for measuring only"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     execution: Execution = Execution()
 
@@ -51,6 +54,15 @@ class RunConfig(BaseModel):
         if self.proposals.tolerate_failures:
             raise ValueError(
                 "proposals.tolerate_failures: expected false because a run needs all its images, got true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ceiling_is_measured(self) -> Self:
+        if self.ceiling and not (self.evaluate and self.data.train_split and self.data.val_split):
+            raise ValueError(
+                "ceiling: expected evaluate=true and both splits because it is for measuring only, got "
+                f"evaluate={self.evaluate}, train_split={self.data.train_split}, val_split={self.data.val_split}"
             )
         return self
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from data_contracts.errors import ArtefactMissingError, ConfigError
 from flows.config import RunConfig
 from stages import (
+    ceiling,
     conditional,
     dataset,
     evaluation,
@@ -47,6 +48,8 @@ def plan(config: RunConfig) -> list[Node]:
     nodes = list(_before_the_loop(config))
     for t in range(1, config.outer_iterations + 1):
         nodes += _iteration(config, t)
+    if config.ceiling:
+        nodes += _ceiling(config)
     measured = ("ground_truth", "prm_baseline", "evaluation")
     without_val = ("predictions.val", "prm_baseline", "evaluation.prm_baseline", "evaluation.prediction")
     if not config.evaluate:
@@ -126,6 +129,28 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         config.evaluation,
         {"ground_truth": "ground_truth", "predictions": f"predictions.val@{t}"},
         t,
+    )
+
+
+def _ceiling(config: RunConfig) -> Iterator[Node]:
+    """Full supervision, beside the method: nothing else of a run reads these nodes."""
+    yield Node(
+        "ceiling",
+        ceiling.STAGE,
+        ceiling.Config.like(config.prediction, config.outer_iterations),
+        {"dataset": "dataset", "ground_truth": "ground_truth"},
+    )
+    yield Node(
+        "predictions.ceiling",
+        predictions.STAGE,
+        config.predictions.model_copy(update={"split": "val"}),
+        {"dataset": "dataset", "prediction": "ceiling"},
+    )
+    yield Node(
+        "evaluation.ceiling",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "predictions": "predictions.ceiling"},
     )
 
 

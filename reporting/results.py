@@ -1,23 +1,31 @@
 """The results of a run: one row per evaluated thing and outer iteration."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from data_contracts.runs import RunRecord
 from data_contracts.store import Store
 
-_ORDER = {"prm_baseline": 0, "pseudo_labels": 1, "prediction": 2, "ceiling": 3}
+_ORDER = {"prm_baseline": 0, "pseudo_labels": 1, "prediction": 2}
 
 
 def results_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
-    """The metrics of every evaluation of a run, by outer iteration and then kind.
+    """The metrics of every evaluation of a run, by outer iteration and then kind; the ceiling last.
 
     Raises:
         CorruptArtefactError, ArtefactMissingError: an evaluation's artefact is damaged or gone.
     """
     rows = []
-    for entry in record.entries.values():
+    for key, entry in record.entries.items():
         if entry.stage == "evaluation":
             artefact = store.open(entry.stage, entry.fingerprint)
-            rows.append(json.loads(artefact.file("metrics.json").read_text()))
-    return sorted(rows, key=lambda r: (r["outer_iteration"] or 0, _ORDER.get(r["kind"], 9)))
+            row = json.loads(artefact.file("metrics.json").read_text())
+            # The network trained on true masks is scored as any other; what it was trained on is its node's name.
+            rows.append(row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row)
+    return sorted(rows, key=_place)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[bool, int, int]:
+    kind = row["kind"]
+    return kind == "ceiling", row["outer_iteration"] or 0, _ORDER.get(kind, len(_ORDER))

@@ -1,4 +1,5 @@
-"""Stage `ground_truth`: instance masks, for evaluation alone. No stage that trains may take it as an input.
+"""Stage `ground_truth`: instance masks, for evaluation alone. No stage of the method may take it as an input;
+`ceiling`, which measures full supervision, stands beside the method.
 
 Val images must have masks; train images that have none are left out and counted. Class names are
 `manifest.counts["classes"]`.

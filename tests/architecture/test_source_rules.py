@@ -20,6 +20,7 @@ STAGE_NEIGHBOURS = {
     "held_back",
     "machine",
     "peak_network",
+    "prediction_training",
     "progress",
     "readers",
     "settings",

@@ -5,6 +5,7 @@ import pytest
 from data_contracts.errors import ArtefactMissingError, ConfigError
 from flows.config import load_config
 from flows.plan import missing_inputs, plan, select
+from stages import ceiling
 
 EVALUATION_ONLY = {"ground_truth", "evaluation"}
 
@@ -19,11 +20,41 @@ def test_every_input_comes_before_its_reader_and_fits_its_stage() -> None:
 
 
 def test_no_stage_but_evaluation_reads_pixel_labels() -> None:
-    nodes = plan(load_config("demo"))
-    stage_of = {n.key: n.stage.name for n in nodes}
-    for node in nodes:
-        if node.stage.name != "evaluation":
-            assert not {stage_of[k] for k in node.inputs.values()} & EVALUATION_ONLY, node.key
+    """With a ceiling it does too, and then nothing but the ceiling's own two nodes goes back to it."""
+    for asked in (False, True):
+        nodes = plan(load_config("demo", [f"ceiling={asked}"]))
+        stage_of = {n.key: n.stage.name for n in nodes}
+        for node in nodes:
+            if node.stage.name not in ("evaluation", *(["ceiling"] if asked else [])):
+                assert not {stage_of[k] for k in node.inputs.values()} & EVALUATION_ONLY, node.key
+
+
+def test_the_method_is_the_same_with_a_ceiling_beside_it() -> None:
+    without = plan(load_config("demo"))
+    with_ceiling = plan(load_config("demo", ["ceiling=true"]))
+    assert with_ceiling[: len(without)] == without
+    added = with_ceiling[len(without) :]
+    assert [n.key for n in added] == ["ceiling", "predictions.ceiling", "evaluation.ceiling"]
+    assert not {n.stage.name for n in without} & {"ceiling"}
+    for node in without:
+        assert not set(node.inputs.values()) & {n.key for n in added}, node.key
+    assert added[1].inputs["prediction"] == "ceiling" and added[1].config.model_dump()["split"] == "val"
+
+
+def test_the_ceiling_is_the_prediction_network_without_self_diversity() -> None:
+    changed = ["prediction.gamma=0.3", "prediction.self_diversity_scale=0.7", "prediction.pointwise=true"]
+    overrides = ["ceiling=true", "prediction.learning_rate=0.002", "outer_iterations=3"]
+    (node,) = select(plan(load_config("demo", overrides)), "ceiling", None)
+    (other,) = select(plan(load_config("demo", [*overrides, *changed])), "ceiling", None)
+    assert node.config == other.config
+    assert isinstance(node.config, ceiling.Config) and node.config.gamma == 1.0
+    assert node.config.learning_rate == 0.002
+    assert node.config.all_steps(10_000) == 160 + 2 * 80
+
+
+def test_a_ceiling_needs_its_measurement() -> None:
+    with pytest.raises(ConfigError, match=r"ceiling: expected evaluate=true and both splits"):
+        load_config("demo", ["ceiling=true", "evaluate=false"])
 
 
 def test_the_alternation_of_the_method() -> None:

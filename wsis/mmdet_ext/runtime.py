@@ -11,8 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmengine.dist import get_rank, get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import HOOKS, LOOPS, RUNNERS, init_default_scope
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader
 from wsis.errors import InputError, NonFiniteError
 from wsis.mmdet_ext.batches import StatelessBatchSampler, derived_seed
 from wsis.mmdet_ext.checkpoints import allow_mmengine_checkpoints
+from wsis.mmdet_ext.processes import mean_over_processes
 
 ProgressCallback = Callable[[int, int, Mapping[str, float]], None]
 """Called after every step with (steps done, total steps, losses of the step)."""
@@ -93,7 +96,8 @@ class StatelessTrainLoop(BaseLoop):
             NonFiniteError: a loss is NaN or infinite, naming the images of the batch.
         """
         self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
-        torch.manual_seed(derived_seed(self._seed, self._iter))
+        rank = get_rank()  # each process samples regions of its own images
+        torch.manual_seed(derived_seed(self._seed, self._iter, *([rank] if rank else [])))
         where = f"at step {self._iter}, images {', '.join(s.img_id for s in data_batch['data_samples'])}"
         try:
             outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
@@ -103,6 +107,7 @@ class StatelessTrainLoop(BaseLoop):
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise NonFiniteError(f"'{name}' became {value} {where}")
+        losses = mean_over_processes(losses, self.runner.device)
         self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=losses)
         self._iter += 1
 
@@ -203,7 +208,7 @@ class PredictionRunner(Runner):
         )
         super().__init__(
             *args,
-            env_cfg=dict(mp_cfg=keep, dist_cfg=dict(backend="nccl" if device.type == "cuda" else "gloo")),
+            env_cfg=dict(mp_cfg=keep),
             log_level=LOG_LEVEL,
             default_scope="mmdet",
             **kwargs,
@@ -216,10 +221,12 @@ class PredictionRunner(Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: torch.nn.Module) -> torch.nn.Module:
-        """The model on the device; distributed runs as MMEngine wraps them."""
-        if self.distributed:
-            return super().wrap_model(model_wrapper_cfg, model)
-        return model.to(self._device)
+        """The model on the device; with several processes their gradients are averaged."""
+        model = model.to(self._device)
+        if get_world_size() == 1:
+            return model
+        # The shipped configs freeze normalisation statistics; a part may be without use on one process's images.
+        return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
 
     def load_or_resume(self) -> None:
         """Resume if there is a checkpoint; otherwise keep the weights the model came with."""
@@ -228,6 +235,12 @@ class PredictionRunner(Runner):
             self._resume = True  # EMAHook asks for it
             self.resume(str(self._resume_path), map_location=self._device)
 
+    @property
+    def device(self) -> torch.device:
+        """Where to train."""
+        return self._device
+
+    @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """As MMEngine's, through a temporary file in the same folder."""
         partial = f".{filename}.partial"

@@ -31,6 +31,7 @@ from wsis.mmdet_ext.checkpoints import (
 )
 from wsis.mmdet_ext.dataset import PseudoLabelDataset
 from wsis.mmdet_ext.models import build_model, checked_device, starting_model
+from wsis.mmdet_ext.processes import joined
 from wsis.mmdet_ext.runtime import LossCurveHook, PredictionRunner, ProgressCallback, quiet_mmengine
 from wsis.mmdet_ext.source import PseudoLabelSource
 
@@ -92,6 +93,8 @@ def train(
 ) -> Path:
     """Train from the last checkpoint in `workdir`, if there is one, to the end.
 
+    In processes that torchrun started, each calls it alike and the batch is as many times larger.
+
     Args:
         model_config: of :func:`wsis.mmdet_ext.config.training_config`.
         init_weights: weights of the same network to fine-tune (the previous outer iteration's).
@@ -113,16 +116,30 @@ def train(
     device = checked_device(settings.device)
     _check_precision(settings, device)
     workdir.mkdir(parents=True, exist_ok=True)
+    with joined(device):
+        _train(model_config, source, settings, workdir, init_weights, progress)
+    return final
+
+
+def _train(
+    model_config: Config,
+    source: PseudoLabelSource,
+    settings: TrainSettings,
+    workdir: Path,
+    init_weights: Path | None,
+    progress: ProgressCallback | None,
+) -> None:
     identity = run_identity(model_config, source, settings, init_weights)
     resume_from = _resumable(workdir / CHECKPOINT_NAME, identity, source)
     model = _model(model_config, source, settings, init_weights, resume_from)
     runner = _build_runner(model, model_config, source, settings, workdir, identity, resume_from, progress)
     runner.train()
+    if get_rank() > 0:
+        return
     curve = next(hook for hook in runner.hooks if isinstance(hook, LossCurveHook)).curve
     _write_text(workdir / CURVE_NAME, json.dumps(curve, indent=1, allow_nan=False))
-    write_checkpoint(final, weights_checkpoint(_final_state(runner), source.classes))
+    write_checkpoint(workdir / WEIGHTS_NAME, weights_checkpoint(_final_state(runner), source.classes))
     _remove_scratch(workdir)
-    return final
 
 
 def _remove_scratch(workdir: Path) -> None:
@@ -167,6 +184,8 @@ def run_identity(
         len(source),
         init_weights is not None,
     ]
+    if get_world_size() > 1:
+        described.append(get_world_size())  # it multiplies the batch
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 

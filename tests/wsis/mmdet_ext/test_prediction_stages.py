@@ -14,11 +14,20 @@ from pydantic import ValidationError
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
-from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, Schema, text_to_array
-from stages import prediction, predictions
+from data_contracts.schemas import (
+    DATASET,
+    DETECTIONS,
+    GROUND_TRUTH,
+    PROPOSALS,
+    PSEUDO_LABELS,
+    Schema,
+    text_to_array,
+)
+from stages import ceiling, prediction, predictions
 from stages.base import Execution, StageContext
 from stages.progress import Progress
 from wsis.errors import InputError, MissingWeightsError
+from wsis.masks import rle
 
 SIZE = (64, 96)
 CLASSES = ("square", "disc")
@@ -189,7 +198,7 @@ def test_steps_follow_the_data_and_the_iteration() -> None:
     assert config.total_steps(64, 1) == 192 and config.total_steps(1, 1) == 3
 
 
-def test_the_stage_checks_before_it_trains(tmp_path: Path) -> None:
+def test_the_stage_checks_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check = prediction.STAGE.check
     assert check is not None
     check(prediction.Config())  # EfficientNet-Lite0 from its package
@@ -199,6 +208,9 @@ def test_the_stage_checks_before_it_trains(tmp_path: Path) -> None:
         check(prediction.Config(model="absent_model"))
     with pytest.raises(ValidationError, match="gamma"):
         prediction.Config(gamma=1.5)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"WORLD_SIZE: expected one process, .* got 2"):
+        check(prediction.Config())
 
 
 def test_the_digest_follows_the_model_and_its_bases(tmp_path: Path) -> None:
@@ -220,3 +232,52 @@ def test_a_split_without_images_is_named(inputs: dict[str, Any], tmp_path: Path)
     context = _context(tmp_path / "found", 1, "predictions")
     with pytest.raises(DataError, match="expected images of split 'val'"):
         predictions.run({"dataset": only_train, "prediction": only_train}, predictions.Config(), context)
+
+
+def _truth_record(split: str, masks: np.ndarray) -> dict[str, np.ndarray]:
+    encoded = rle.encode_many(masks)
+    return {
+        "split": text_to_array(split),
+        "size": np.array(SIZE, np.int32),
+        "labels": np.arange(1, len(masks) + 1, dtype=np.int32),
+        "boxes": np.zeros((len(masks), 4), np.float32),
+        "mask_offsets": np.cumsum([0, *map(len, encoded)]).astype(np.int64),
+        "mask_bytes": np.frombuffer(b"".join(encoded), np.uint8),
+        "void": np.zeros(0, np.uint8),
+    }
+
+
+def test_the_ceiling_takes_the_true_masks_of_training_images(inputs: dict[str, Any], tmp_path: Path) -> None:
+    masks = np.zeros((2, *SIZE), bool)
+    masks[0, 5:9, 7:30], masks[1, 40:, 50:] = True, True
+    records = {
+        "b": _truth_record("train", masks),
+        "c": _truth_record("train", masks[:0]),
+        "d": _truth_record("val", masks),
+    }
+    given = {"dataset": inputs["dataset"]}
+    truth = FakeArtefact.of(tmp_path / "truth", GROUND_TRUTH, records)
+    source = ceiling.TruthSource({**given, "ground_truth": truth})
+    assert source.ids == ["b", "c"] and source.classes == CLASSES and source.image_size(0) == SIZE
+    assert np.array_equal(source.image(0), prediction.StoredSource(inputs, 8).image(1))
+    found = source.instances(0)
+    assert np.array_equal(found.masks, masks) and found.labels.tolist() == [1, 2]
+    assert found.set_weights.tolist() == [[1.0], [1.0]]
+    nothing = source.instances(1)
+    assert nothing.masks.shape == (0, *SIZE) and nothing.set_weights.shape == (0, 1)
+
+    others = FakeArtefact(truth.path, ("disc", "square"))
+    with pytest.raises(DataError, match=r"ceiling: expected masks of classes \('square', 'disc'\), got"):
+        ceiling.TruthSource({**given, "ground_truth": others})
+    val_alone = FakeArtefact.of(tmp_path / "val", GROUND_TRUTH, {"d": records["d"]})
+    with pytest.raises(DataError, match="ceiling: expected masks of training images, got none in 1 records"):
+        ceiling.TruthSource({**given, "ground_truth": val_alone})
+
+
+def test_the_ceiling_says_what_supervised_it() -> None:
+    said = ceiling.STAGE.supervision
+    assert said(ceiling.Config(pretrained=None)) == (ceiling.SUPERVISION,)
+    assert said(ceiling.Config()) == (ceiling.SUPERVISION, "ImageNet labels")
+    assert "pixel labels" in ceiling.SUPERVISION
+    with pytest.raises(ValidationError, match="gamma"):
+        ceiling.Config(gamma=0.5)

@@ -1,0 +1,187 @@
+"""What the stages that train the prediction network share: its configuration and one training from a source.
+
+A trained network is weights.pth and model.py, a plain MMDetection config and checkpoint (`mmdet.apis.init_detector`
+loads them), model.json (the config again, read without running Python) and curve.json (losses).
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data_contracts.atomic import write_atomic
+from stages.base import StageConfig, StageContext, execution_only
+from wsis.backbones import weights_digest
+from wsis.errors import InputError
+from wsis.mmdet_ext.source import PseudoLabelSource
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "mmdet"
+MODEL_NAME, MODEL_JSON_NAME, WEIGHTS_NAME = "model.py", "model.json", "weights.pth"
+
+
+class PredictionConfig(StageConfig):
+    """Which model, and how it is trained. The defaults suit photographs on two CPU cores."""
+
+    model: str = Field(
+        "mask_rcnn_lite0_fpn",
+        description="a file of configs/mmdet by name, or a path to an MMDetection config",
+    )
+    pretrained: str | None = Field(
+        "imagenet", description="backbone: imagenet, PATH or URL with #sha256=; null only by choice"
+    )
+    image_size: int = Field(288, ge=32, le=4096, description="longer side of the network input at most")
+    shorter_size: int | None = Field(
+        None, ge=32, le=4096, description="shorter side at most; null: as image_size"
+    )
+    gamma: float = Field(0.5, ge=0, le=1)
+    pointwise: bool = Field(False, description="PW_p of Table 3: no self-diversity")
+    # By the letter (1.0) the entropy's reward keeps every score low: no class probability above about
+    # 0.6 (20 classes) to 0.75 (5) is worth its loss. 300 steps on voc-animals with true masks, AP50 / AP75 /
+    # median best score / detections an image: 1.0: .585 / .207 / .43 / 40; 0.2: .606 / .256 / .64 / 10;
+    # no self-diversity: .638 / .253 / .72 / 9.
+    self_diversity_scale: float = Field(
+        0.2, ge=0, le=1, description="factor on the self-diversity; 1: eq. 21 by the letter"
+    )
+    steps: int = Field(1200, ge=1, description="of outer iteration 1")
+    later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")
+    max_epochs: float = Field(12.0, gt=0, description="fewer steps where the data set is small")
+    batch_size: int = Field(4, ge=1, le=256)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(5e-4, gt=0)
+    backbone_factor: float = Field(0.3, ge=0, le=1)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_steps: int = Field(60, ge=0)
+    schedule: Literal["cosine", "step"] = "cosine"
+    clip_gradient: float | None = Field(10.0, gt=0)
+    ema_momentum: float | None = Field(None, gt=0, le=1)
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="bf16 and fp16 need CUDA")
+    data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
+    cached_records: int = execution_only(
+        256, ge=0, description="proposals of so many images are kept in memory"
+    )
+
+    def model_path(self) -> Path:
+        """The MMDetection config file."""
+        named = CONFIGS / f"{self.model}.py"
+        return named if named.is_file() else Path(self.model)
+
+    def total_steps(self, images: int, outer_iteration: int | None) -> int:
+        """Steps of this outer iteration."""
+        wanted = self.steps if (outer_iteration or 1) == 1 else self.later_steps
+        return max(1, min(wanted, math.ceil(self.max_epochs * images / self.batch_size)))
+
+
+def train_network(
+    source: PseudoLabelSource,
+    config: PredictionConfig,
+    total_steps: int,
+    context: StageContext,
+    init_weights: Path | None = None,
+) -> None:
+    """Train on a source of images and write the network and its counts.
+
+    Args:
+        init_weights: weights of the same network to fine-tune.
+
+    Raises:
+        DataError, InputError: bad labels, or a model that is no two-stage mask detector.
+        MissingWeightsError: backbone weights absent or of another network.
+        NonFiniteError: a loss became NaN or infinite; names the images.
+    """
+    from wsis.mmdet_ext import training  # MMDetection takes seconds to import: only where it is used
+    from wsis.mmdet_ext.config import plain_config, to_json, training_config
+
+    spec = _spec(config, source.classes)
+    plain = plain_config(config.model_path(), spec)
+    done = training.steps_done(context.workdir)
+    with context.progress.bar(total_steps, context.title, "step", initial=done) as bar:
+        training.train(
+            training_config(plain, spec),
+            source,
+            _settings(config, context, total_steps),
+            context.workdir,
+            init_weights=init_weights,
+            progress=lambda step, total, losses: bar.update(1, losses),
+        )
+    plain.dump(str(context.workdir / MODEL_NAME))
+    write_atomic(context.workdir / MODEL_JSON_NAME, to_json(plain).encode())
+    curve = json.loads((context.workdir / training.CURVE_NAME).read_text())
+    context.counts.update(
+        images=len(source), steps=total_steps, classes=list(source.classes), first=curve[0], last=curve[-1]
+    )
+
+
+def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
+    from wsis.mmdet_ext.config import PredictionSpec
+
+    return PredictionSpec(
+        classes=classes,
+        image_scale=(config.image_size, config.shorter_size or config.image_size),
+        gamma=config.gamma,
+        pointwise=config.pointwise,
+        self_diversity_scale=config.self_diversity_scale,
+    )
+
+
+def _settings(config: PredictionConfig, context: StageContext, total: int) -> Any:
+    from wsis.mmdet_ext.batches import derived_seed
+    from wsis.mmdet_ext.training import TrainSettings
+
+    return TrainSettings(
+        total_steps=total,
+        batch_size=config.batch_size,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        backbone_rate=config.backbone_factor,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup_steps,
+        schedule=config.schedule,
+        clip_norm=config.clip_gradient,
+        ema_momentum=config.ema_momentum,
+        precision=config.precision,
+        pretrained=config.pretrained,
+        seed=derived_seed(context.seed, context.outer_iteration or 0) % 2**31,
+        device=str(context.device),
+        workers=config.data_workers,
+        checkpoint_seconds=context.execution.checkpoint_seconds,
+    )
+
+
+def content_digest(config: PredictionConfig) -> str:
+    """Identity of the model's config with its bases, and of the backbone weights."""
+    from wsis.mmdet_ext.config import config_digest
+
+    weights = weights_digest(config.pretrained)
+    return hashlib.sha256(f"{config_digest(config.model_path())} {weights}".encode()).hexdigest()
+
+
+def check_starts(config: PredictionConfig) -> None:
+    """Build the model with its backbone weights before any hour is spent.
+
+    Raises:
+        InputError: no such model, or torchrun started several processes: all but one would wait for the artefact's
+            lock, and that one for them.
+        MissingWeightsError: backbone weights absent or of another network.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise InputError(
+            f"WORLD_SIZE: expected one process, because a stage writes its artefact alone, got {processes}; only "
+            "wsis.mmdet_ext.training.train may be called under torchrun"
+        )
+    from wsis.mmdet_ext.config import plain_config, training_config
+    from wsis.mmdet_ext.models import starting_model
+
+    spec = _spec(config, ("any",))
+    model_config = training_config(plain_config(config.model_path(), spec), spec)
+    starting_model(model_config, spec.classes, config.pretrained)
+
+
+def label_sources(config: PredictionConfig) -> Sequence[str]:
+    """The labels that the backbone's weights bring in."""
+    return () if config.pretrained is None else ("ImageNet labels",)
