@@ -64,13 +64,18 @@ class Process:
 
     def __init__(self, log: Path, *arguments: object) -> None:
         self.log = log
-        with log.open("wb") as stream:
-            self.popen = subprocess.Popen(
-                [*COMMAND, *(str(a) for a in arguments)],
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+        # Tests started in the background of a script inherit that Ctrl-C is ignored, and would pass it on.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with log.open("wb") as stream:
+                self.popen = subprocess.Popen(
+                    [*COMMAND, *(str(a) for a in arguments)],
+                    stdout=subprocess.PIPE,
+                    stderr=stream,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @property
     def text(self) -> str:
