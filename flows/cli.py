@@ -10,7 +10,7 @@ import typer
 
 from data_contracts.errors import ConfigError, ContractError
 from data_contracts.store import Store
-from flows import image_commands
+from flows import image_commands, trained_commands
 from flows.options import JsonOption, SetOption, StoreOption
 from wsis.errors import WsisError
 
@@ -202,6 +202,8 @@ app.command()(image_commands.proposals)
 app.command()(image_commands.contours)
 app.command()(image_commands.train_contours)
 app.command()(image_commands.train_ranker)
+app.command()(trained_commands.predict)
+app.command()(trained_commands.export)
 
 
 @app.command()

@@ -28,7 +28,7 @@ def evaluate_external(
     if data_format not in ("voc", "coco"):
         raise ConfigError(f"--format: expected voc or coco, got {data_format!r}")
     runner = Runner(store, run_name)
-    trained = runner.artefact(f"prediction@{iteration or _last_iteration(runner)}")
+    trained = runner.latest("prediction", iteration)
     t = trained.manifest.outer_iteration
     classes = class_names(runner.artefact("dataset"))
     data = DataConfig(
@@ -69,10 +69,3 @@ def _execute(
         execution=runner.config.execution,
         progress=runner.progress,
     ).artefact
-
-
-def _last_iteration(runner: Runner) -> int:
-    trained = [e.outer_iteration or 0 for e in runner.record.entries.values() if e.stage == "prediction"]
-    if not trained:
-        raise ConfigError(f"run {runner.record.name} holds no prediction network yet")
-    return max(trained)

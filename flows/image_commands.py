@@ -66,7 +66,7 @@ def proposals(
     folder = preview_folder or opened.root / "previews" / made.proposals.fingerprint
     for path in own_images.write_previews(made, number, named, settings, folder, progress):
         print(f"preview: {path}")
-    _end_with_failures(list(made.failed.values()), len(found))
+    end_with_failures(list(made.failed.values()), len(found))
 
 
 def contours(
@@ -95,7 +95,7 @@ def contours(
     drawn = write_contours(found, out, settings, progress)
     kept = f", {drawn.kept} were there already" if drawn.kept else ""
     print(f"{drawn.written} contour maps written{kept}: {out}")
-    _end_with_failures(drawn.failed, len(found))
+    end_with_failures(drawn.failed, len(found))
 
 
 def train_contours(
@@ -141,7 +141,7 @@ def _train(
     print("use it: " + " ".join(f"--set {shlex.quote(item)}" for item in trained.use))
 
 
-def _end_with_failures(failed: list[str], total: int) -> None:
+def end_with_failures(failed: list[str], total: int) -> None:
     """List the photographs that failed, if any, and end with code 1."""
     if not failed:
         return

@@ -26,7 +26,7 @@ from stages.base import Execution, execute
 from stages.progress import Progress
 from stages.readers.images import decode_image
 from stages.readers.photographs import Photograph, list_photographs
-from stages.sharding import computing, read_failures
+from stages.sharding import Compute, computing, read_failures
 from wsis.masks.superpixels import unpack_membership
 from wsis.mcg import ProposalSet
 from wsis.mcg.coco_results import coco_results
@@ -124,10 +124,26 @@ def write_coco(made: Made, path: Path, settings: Settings, progress: Progress) -
         StoreError: `path` cannot be written; StoreFullError: no space left. An older file is then kept.
     """
     records = made.proposals.records(PROPOSALS)
-    numbers = {image_id: number for number, image_id in enumerate(records.ids, start=1)}
-    lines = _CocoLines(made.photographs.records(DATASET), records, numbers)
-    ids, title, written = made.ids, f"writes {path.name}", 0
-    workers = settings.execution.workers if len(ids) > _IN_MEMORY else 1  # starting them takes seconds
+    lines = _CocoLines(made.photographs.records(DATASET), records, image_numbers(records))
+    return write_results(lines, made.ids, path, settings.execution.workers, progress)
+
+
+def image_numbers(records: RecordReader) -> dict[str, int]:
+    """Image id -> the number that it has in COCO results."""
+    return {image_id: number for number, image_id in enumerate(records.ids, start=1)}
+
+
+def write_results(lines: Compute, ids: Sequence[str], path: Path, workers: int, progress: Progress) -> int:
+    """Write a JSON list of the results of these images, image by image; their number.
+
+    Args:
+        lines: image ids -> number of results and their JSON with commas between them; see `computing`.
+
+    Raises:
+        StoreError: `path` cannot be written; StoreFullError: no space left. An older file is then kept.
+    """
+    title, written = f"writes {path.name}", 0
+    workers = workers if len(ids) > _IN_MEMORY else 1  # starting them takes seconds
     with (
         _stream(path) as stream,
         progress.bar(len(ids), title, "img") as bar,
@@ -156,7 +172,12 @@ class _CocoLines:
             name = array_to_text(self.photographs.read(image_id, ("file_name",))["file_name"])
             found = proposal_set(self.proposals[image_id])
             results = coco_results(found, self.numbers[image_id], name)
-            yield len(results), ",".join("\n" + json.dumps(one) for one in results)
+            yield len(results), json_lines(results)
+
+
+def json_lines(results: Iterable[Mapping[str, Any]]) -> str:
+    """Results as `write_results` takes them."""
+    return ",".join("\n" + json.dumps(one) for one in results)
 
 
 @contextmanager

@@ -128,6 +128,21 @@ class Runner:
             )
         return self.store.open(entry.stage, entry.fingerprint, verify)
 
+    def latest(self, stage: str, iteration: int | None = None) -> Artefact:
+        """The artefact of a stage of the outer loop: of one outer iteration, or of the last that has it.
+
+        Raises:
+            ConfigError: the run has none yet, or none of that iteration; names what it has.
+            CorruptArtefactError: its files are damaged.
+        """
+        made = [e.outer_iteration or 0 for e in self.record.entries.values() if e.stage == stage]
+        if not made:
+            raise ConfigError(
+                f"run {self.record.name} holds no {stage} yet; it holds "
+                f"{', '.join(self.record.entries) or 'nothing'}: wsis run --name {self.record.name}"
+            )
+        return self.artefact(f"{stage}@{max(made) if iteration is None else iteration}")
+
     def _execute(self, node: Node, wrap: Execute, force: bool = False) -> Outcome:
         start = time.monotonic()
         inputs = {name: self._input(key) for name, key in node.inputs.items()}

@@ -13,9 +13,9 @@ from pydantic import Field
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS
-from stages.access import image_ids, read_image
+from stages.access import read_image, splits
 from stages.base import Artefact, Stage, StageConfig, StageContext
-from stages.sharding import Record, write_records
+from stages.sharding import Record, read_failures, write_records
 from wsis.errors import WsisError
 
 NAME = "predictions"
@@ -41,6 +41,7 @@ class _Compute:
     weights: Path
     config: Config
     device: str
+    failed: Mapping[str, str]
 
     @cached_property
     def detector(self) -> Any:
@@ -56,6 +57,8 @@ class _Compute:
         config = self.config
         settings = PredictSettings(config.score_threshold, config.nms_iou, config.max_detections)
         for image_id in ids:
+            if image_id in self.failed:
+                raise DataError(self.failed[image_id])
             image = read_image(self.dataset, image_id)
             try:
                 # One image at a time: no record depends on how images are grouped.
@@ -75,22 +78,33 @@ class _Compute:
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Write the detections of every image of the split.
 
+    Of data without labels (the user's own photographs) an image that fails is listed in the manifest and the
+    others go on; a run needs all of its images.
+
     Raises:
         DataError: the data set has no image of that split.
     """
     records = inputs["dataset"].records(DATASET)
-    ids = image_ids(records, config.split)
+    failed = read_failures(records.root)
+    ids = [i for i, split in splits(records).items() if split == config.split or i in failed]
     if not ids:
         raise DataError(f"{NAME}: expected images of split '{config.split}' in the data set, got none")
     trained = inputs["prediction"]
     model = trained.file("model.json").read_text()
-    compute = _Compute(records, model, trained.file("weights.pth"), config, str(context.device))
+    compute = _Compute(records, model, trained.file("weights.pth"), config, str(context.device), failed)
     several = context.device.type == "cpu" and len(ids) >= _WORTH_A_PROCESS
     threads = torch.get_num_threads()
     if context.device.type == "cpu":
         torch.set_num_threads(1)  # as in worker processes: the same result to the bit, however it is computed
     try:
-        write_records(context, DETECTIONS, ids, compute, context.execution.workers if several else 1)
+        write_records(
+            context,
+            DETECTIONS,
+            ids,
+            compute,
+            context.execution.workers if several else 1,
+            tolerate=not inputs["dataset"].manifest.supervision,
+        )
     finally:
         torch.set_num_threads(threads)
     context.counts.update(_statistics(RecordReader(context.workdir, DETECTIONS)))
@@ -99,7 +113,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 def _statistics(records: RecordReader) -> dict[str, Any]:
     """Counts of what was written, so that a resumed stage counts the same."""
     best, numbers = [], []
-    for image_id in records.ids:
+    failed = read_failures(records.root)
+    for image_id in (i for i in records.ids if i not in failed):
         scores = records.read(image_id, ("scores",))["scores"]
         numbers.append(len(scores))
         best.append(float(scores.max()) if len(scores) else 0.0)
@@ -107,7 +122,8 @@ def _statistics(records: RecordReader) -> dict[str, Any]:
         "images": len(numbers),
         "detections": int(sum(numbers)),
         "images_without_detection": int(sum(n == 0 for n in numbers)),
-        "median_best_score": float(np.median(best)),
+        "median_best_score": float(np.median(best)) if best else 0.0,
+        **({"failed": list(failed.values())} if failed else {}),
     }
 
 

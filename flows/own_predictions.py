@@ -1,0 +1,176 @@
+"""`wsis predict`: a run's prediction network on a folder of the user's own photographs.
+
+Detections are artefacts of the run's store; what is written for people and other programs is made from them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from data_contracts.atomic import write_atomic
+from data_contracts.paths import make_folder
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET, DETECTIONS, array_to_text
+from data_contracts.store import Artefact
+from flows.config import validated
+from flows.output_paths import check_folder
+from flows.own_images import image_numbers, json_lines, write_results
+from flows.runner import Runner
+from reporting.overlays import draw_instances, fit, instance_colours
+from reporting.pictures import encode
+from stages import photographs, predictions
+from stages.access import class_names, read_image
+from stages.base import Execution, execute
+from stages.progress import Progress
+from stages.sharding import read_failures
+from wsis.masks import rle
+from wsis.masks.paste import paste_masks
+
+OVERLAY_SIDE = 1024  # pixels of the longer side: lines and names are legible whatever the photograph's size
+
+
+class Settings(BaseModel):
+    """What `--set` reaches; the run's own values unless set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    predictions: predictions.Config
+    execution: Execution
+
+
+def build_settings(runner: Runner, overrides: Iterable[str], score: float) -> Settings:
+    """Validated settings, with every detection of at least `score` kept.
+
+    Raises:
+        ConfigError: naming key, expected and got for everything that is wrong.
+    """
+    run = runner.config
+    tree = {"predictions": run.predictions.model_dump(), "execution": run.execution.model_dump()}
+    settings = validated(Settings, tree, "settings", overrides)
+    lowest = min(score, settings.predictions.score_threshold)
+    found = settings.predictions.model_copy(update={"split": "val", "score_threshold": lowest})
+    return settings.model_copy(update={"predictions": found})
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The artefacts of `wsis predict`, names of the classes 1..C, and why images failed (image id -> message)."""
+
+    photographs: Artefact
+    predictions: Artefact
+    classes: tuple[str, ...]
+    reused: bool
+    failed: Mapping[str, str]
+
+
+def predict(runner: Runner, images: Path, settings: Settings, iteration: int | None = None) -> Predicted:
+    """Detections of every photograph by the network of an outer iteration (default: the last).
+
+    Raises:
+        ConfigError: the run has no such network. CorruptArtefactError: it is damaged.
+        DataError: no photographs.
+    """
+    trained = runner.latest("prediction", iteration)
+    classes = class_names(trained)
+    options: dict[str, Any] = {"execution": settings.execution, "progress": runner.progress}
+    data = execute(photographs.STAGE, photographs.Config(root=images), {}, runner.store, **options).artefact
+    outcome = execute(
+        predictions.STAGE,
+        settings.predictions,
+        {"dataset": data, "prediction": trained},
+        runner.store,
+        seed=runner.config.seed,
+        outer_iteration=trained.manifest.outer_iteration,
+        **options,
+    )
+    return Predicted(data, outcome.artefact, classes, outcome.reused, read_failures(outcome.artefact.path))
+
+
+def write_predictions(
+    predicted: Predicted, out: Path, score: float, settings: Settings, progress: Progress
+) -> int:
+    """Write results.json, overlays/ID.png and labels/ID.png of all detections of at least `score`; their number.
+
+    results.json is COCO results, best first, masks in the frame of the photograph after its EXIF rotation, with
+    three fields more: `file_name`, `category_name`, and `instance`, the value of the instance's pixels in
+    labels/ID.png (uint16, the photograph's size; 0 = none; where instances overlap, the best score's).
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    check_folder(out)
+    records = predicted.predictions.records(DETECTIONS)
+    ids = [i for i in records.ids if i not in predicted.failed]
+    data = predicted.photographs.records(DATASET)
+    write = _Write(data, records, predicted.classes, image_numbers(records), out, score)
+    return write_results(write, ids, out / "results.json", settings.execution.workers, progress)
+
+
+@dataclass(frozen=True)
+class _Write:
+    """Image ids -> number of results and their JSON; writes the pictures on the way."""
+
+    photographs: RecordReader
+    detections: RecordReader
+    classes: tuple[str, ...]
+    numbers: Mapping[str, int]
+    out: Path
+    score: float
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[tuple[int, str]]:
+        for image_id in image_ids:
+            record = self.detections[image_id]
+            sure = record["scores"] >= np.float32(self.score)  # best first
+            found = {name: record[name][sure] for name in ("boxes", "masks", "labels", "scores")}
+            results, label_map = self._results(image_id, found, record["size"].tolist())
+            self._write("labels", image_id, label_map)
+            self._write("overlays", image_id, self._overlay(image_id, found))
+            yield len(results), json_lines(results)
+
+    def _results(
+        self, image_id: str, found: Mapping[str, NDArray[Any]], size: list[int]
+    ) -> tuple[list[dict[str, Any]], NDArray[np.uint16]]:
+        """COCO results of one image, and its label map uint16 [H, W]; memory for one mask at a time."""
+        file_name = array_to_text(self.photographs.read(image_id, ("file_name",))["file_name"])
+        label_map = np.zeros(size, np.uint16)
+        results = []
+        for i, (box, label, score) in enumerate(
+            zip(found["boxes"], found["labels"].tolist(), found["scores"].tolist(), strict=True)
+        ):
+            mask = paste_masks(found["masks"][i : i + 1], box[None], (size[0], size[1]))[0]
+            label_map[mask & (label_map == 0)] = i + 1
+            x1, y1, x2, y2 = box.tolist()
+            results.append(
+                {
+                    "image_id": self.numbers[image_id],
+                    "file_name": file_name,
+                    "category_id": label,
+                    "category_name": self.classes[label - 1],
+                    "instance": i + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "segmentation": {"size": size, "counts": rle.encode(mask).decode()},
+                    "score": score,
+                }
+            )
+        return results, label_map
+
+    def _overlay(self, image_id: str, found: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+        """Outlined, named instances uint8 [H, W, 3], pasted at the size that is drawn."""
+        image = read_image(self.photographs, image_id)
+        small, _ = fit(image, OVERLAY_SIDE)
+        scale = np.array([small.shape[i] / image.shape[i] for i in (1, 0, 1, 0)], np.float32)
+        masks = paste_masks(found["masks"], found["boxes"] * scale, small.shape[:2])
+        names = [
+            f"{self.classes[label - 1]} {score:.2f}"
+            for label, score in zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+        ]
+        return draw_instances(small, masks, instance_colours(len(masks)), names)
+
+    def _write(self, kind: str, image_id: str, picture: NDArray[Any]) -> None:
+        path = self.out / kind / f"{image_id}.png"
+        make_folder(path.parent)
+        write_atomic(path, encode(picture, "PNG"))

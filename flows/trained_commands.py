@@ -1,0 +1,92 @@
+"""Commands of `wsis` on a trained run: its network on the user's own photographs, and exports."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from data_contracts.errors import ConfigError
+from data_contracts.store import Store
+from flows.image_commands import ImagesArgument, end_with_failures
+from flows.options import SetOption, StoreOption
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN")]
+IterationOption = Annotated[
+    int | None, typer.Option("--iteration", help="outer iteration, from 1 (default: the last)", min=1)
+]
+
+
+def predict(
+    run_name: RunArgument,
+    images: ImagesArgument,
+    out: Annotated[Path, typer.Option("--out", help="folder for results.json, overlays and labels")],
+    score: Annotated[
+        float, typer.Option("--score", help="least score of what is written", min=0, max=1)
+    ] = 0.3,
+    iteration: IterationOption = None,
+    overrides: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Segment your own photographs with a trained run.
+
+    results.json: COCO results with file and class names. overlays/NAME.png: to look at. labels/NAME.png: 16 bits,
+    at each pixel 0 or the number of an instance, "instance" in results.json.
+    A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
+    The same command again computes what is missing. Settings: predictions.*, execution.*.
+    """
+    from flows import own_predictions
+    from flows.output_paths import check_folder, check_outside
+    from flows.own_images import find_photographs
+    from flows.runner import Runner
+
+    opened = Store(store)
+    runner = Runner(opened, run_name)
+    settings = own_predictions.build_settings(runner, overrides or (), score)
+    check_outside(out, images, "--out")
+    check_outside(opened.root, images, "--store")
+    found = find_photographs(images, runner.progress)
+    runner.latest("prediction", iteration)  # before anything is made
+    check_folder(out)
+    predicted = own_predictions.predict(runner, images, settings, iteration)
+    count = own_predictions.write_predictions(predicted, out, score, settings, runner.progress)
+    state = " (was there already)" if predicted.reused else ""
+    print(
+        f"detections of {len(found) - len(predicted.failed)} photographs{state}: {predicted.predictions.path}"
+    )
+    print(f"{count} instances of score {score:g} or more: {out}")
+    end_with_failures(list(predicted.failed.values()), len(found))
+
+
+def export(
+    run_name: RunArgument,
+    out: Annotated[Path, typer.Option("--out", help="folder to write into")],
+    pseudo_labels: Annotated[
+        bool, typer.Option("--pseudo-labels", help="the pseudo labels instead of the model")
+    ] = False,
+    sets: Annotated[
+        Literal["frequent", "all"] | None,
+        typer.Option(
+            "--sets",
+            help="of each image the most frequent set (default), or each in an image entry of its own",
+        ),
+    ] = None,
+    iteration: IterationOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Write the trained model as a plain MMDetection config and checkpoint, or the pseudo labels as COCO JSON.
+
+    model.py and weights.pth are what mmdet.apis.init_detector takes. pseudo_labels.json holds the training images'
+    instances; "multiplicity" and "weight" of an image entry say how many of the K samples equal its set.
+    """
+    from flows import exports
+    from flows.runner import Runner
+
+    if sets is not None and not pseudo_labels:
+        raise ConfigError("--sets: expected --pseudo-labels beside it, got none")
+    runner = Runner(Store(store), run_name)
+    if pseudo_labels:
+        path, images, annotations = exports.export_pseudo_labels(runner, out, sets or "frequent", iteration)
+        print(f"{annotations} instances in {images} image entries: {path}")
+        return
+    for path in exports.export_model(runner, out, iteration):
+        print(path)
