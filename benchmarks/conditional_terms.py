@@ -35,16 +35,14 @@ from wsis.dissimilarity.sampler import image_batch, image_key
 from wsis.masks import rle
 from wsis.masks.superpixels import iou_with_masks
 
-# Without the higher-order term nothing is picked at first, and only scores in reach of the task loss can rise: no cost
-# of ground at the start, and only the sign of epsilon that adds what is missing.
-_WITHOUT_H: dict[str, object] = {"background_bias": 2.0, "background_margin": 0.0, "direction": "towards"}
 VARIANTS: dict[str, dict[str, object]] = {
-    "U": {"terms": "U", **_WITHOUT_H},
-    "U+P": {"terms": "U+P", **_WITHOUT_H},
-    "U+P+H, set as these": _WITHOUT_H,
+    "U": {"terms": "U"},
+    "U+P": {"terms": "U+P"},
     "U+P+H": {},
     "U+P+H, literal": {"pairwise": "literal"},
     "U+P+H, propagate": {"pairwise": "propagate"},
+    # the defaults before: ground inside a proposal costs, small proposals start out of the task loss's reach
+    "U+P+H, ground costs": {"background_bias": 4.0, "background_margin": 1.0, "direction": "central"},
 }
 _STREAM = 7  # of the noise of these measurements
 

@@ -57,11 +57,11 @@ class Config(TrainingSettings):
     image_size: int = Field(256, ge=32, le=2048, description="longer side of the network input")
     pooling: Pooling = "image"
     background_margin: float = Field(
-        1.0, ge=0, description="initial cost of ground inside a proposal; 0 leaves it out"
+        0.0, ge=0, description="initial cost of ground inside a proposal; 0 leaves it out"
     )
     background_bias: float = Field(
-        4.0,
-        description="initial constant score of the background; above 3 epsilon for U+P+H, about 2 without H",
+        2.0,
+        description="initial constant score of the background; within 3 epsilon, the reach of the task loss",
     )
     temperature: float = Field(30.0, gt=0, description="initial scale of the scores, then learned")
     noise_grid: int = Field(4, ge=0, le=256, description="cells a side; 0: independent noise at every pixel")

@@ -46,7 +46,7 @@ class TrainingSettings(ExampleSettings, HeldBackSettings):
         1.0, ge=0, description="penalty on scores that no loss-augmented inference can move; paper: 0"
     )
     epsilon: float = Field(1.0, gt=0)
-    direction: Direction = Field("central", description="away: Algorithm 2 by the letter (eps = +1)")
+    direction: Direction = Field("towards", description="away: Algorithm 2 by the letter (eps = +1)")
     pretrain_epochs: float = Field(3.0, gt=0)
     epochs: float = Field(1.0, gt=0, description="of every later outer iteration")
     batch_size: int = Field(4, ge=1, le=256)

@@ -112,6 +112,8 @@ def test_stopped_and_resumed_is_the_same_bit_by_bit(step, held, tmp_path, monkey
 def test_a_trapped_network_is_named_ends_early_and_gives_its_best_weights(data, capsys):
     """A rate far too large: no loss-augmented inference changes anything any more, unless scores are pulled back."""
     wild = {"learning_rate": 0.3, "clip_gradient": 1e4, "pretrain_epochs": 20.0, "patience": 2}
+    # The present defaults leave such a rate on the other side, far below the background, which nothing pulls back.
+    wild |= {"direction": "central", "background_bias": 4.0, "background_margin": 1.0}
     pulled = train(*data, HELD.model_copy(update={**wild, "reach_weight": 1.0}))
     assert pulled.manifest.counts["last"]["reach"] > 0.5
     assert "loss-augmented inference changed only" not in capsys.readouterr().err

@@ -42,8 +42,8 @@ class NetworkConfig:
     batch_norm: BatchNormMode = "frozen"
     precision: Precision = "float32"
     pooling: Pooling = "image"
-    background_margin: float = 1.0
-    background_bias: float = 4.0
+    background_margin: float = 0.0
+    background_bias: float = 2.0
     temperature: float = 10.0
     noise_scale: float = 1.0
 

@@ -31,16 +31,16 @@ class HeadConfig:
             image-normalised score is sum(c - b) / (H*W): ground inside a proposal costs. 0 leaves it out.
         background_bias: initial value of the background's constant score (the bias of the paper's 1x1 convolution after
             global average pooling). An image-normalised score is proportional to area, so small proposals sit at this
-            constant; near 0 they win by dozens and stay inside the reach eps * clamp of loss-augmented inference, and
-            learning drowns in them. Above eps * clamp (3.0) they stay out.
+            constant; near 0 they win by dozens, and learning drowns in them. Below eps * clamp (3.0) all of
+            them stay inside the reach of loss-augmented inference, which suits eps < 0; central differences need more.
         temperature: initial value of the learned scale of the pooled maps.
         noise_scale: initial standard deviation of the noise channel's weights.
     """
 
     num_classes: int
     pooling: Pooling = "image"
-    background_margin: float = 1.0
-    background_bias: float = 4.0
+    background_margin: float = 0.0
+    background_bias: float = 2.0
     temperature: float = 10.0
     noise_scale: float = 1.0
 

@@ -38,7 +38,7 @@ class SurrogateConfig:
 
     gamma: float = 0.5
     epsilon: float = 1.0
-    direction: Direction = "central"
+    direction: Direction = "towards"
     reach_weight: float = 0.0
 
     def __post_init__(self) -> None:

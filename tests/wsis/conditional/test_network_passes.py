@@ -42,7 +42,9 @@ class Counting(FeatureExtractor):
 
 def a_network(seed=0, pooling="image", classes=4):
     torch.manual_seed(seed)
-    network = ConditionalNetwork(Counting(), HeadConfig(num_classes=classes, pooling=pooling))
+    network = ConditionalNetwork(
+        Counting(), HeadConfig(num_classes=classes, pooling=pooling, background_margin=1.0)
+    )
     torch.nn.init.normal_(network.classify.weight)
     torch.nn.init.normal_(network.margin)
     return network

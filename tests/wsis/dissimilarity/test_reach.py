@@ -52,8 +52,8 @@ def test_hand_worked_reach(direction, changed, expected):
 def test_reach_without_self_diversity():
     labels = torch.tensor([[1, 0], [0, 1]])
     augmented = torch.tensor([[1, 0], [0, 1], [1, 0], [2, 1]])
-    assert reach(labels, augmented, SurrogateConfig(0.0)) == 0.5
-    assert reach(labels[:1], augmented[[0, 3]], SurrogateConfig(0.5)) == 1.0
+    assert reach(labels, augmented, SurrogateConfig(0.0, direction="central")) == 0.5
+    assert reach(labels[:1], augmented[[0, 3]], SurrogateConfig(0.5, direction="central")) == 1.0
 
 
 def problem_of(seed):
