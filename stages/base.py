@@ -95,6 +95,7 @@ class Stage:
         supervision: sources of labels the stage itself adds, from its config.
         content_digest: digest of external content that the stage reads.
         check: fails early on a configuration that cannot run here (missing weights, no device).
+        seeded: false for a stage that draws nothing at random: runs of several seeds share its artefact.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Stage:
     supervision: Callable[[Any], Sequence[str]] = lambda config: ()
     content_digest: Callable[[Any], str] | None = None
     check: Callable[[Any], None] | None = None
+    seeded: bool = True
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ def execute(
         raise ValueError(f"stage {stage.name}: unknown inputs {sorted(unknown)}, missing {sorted(missing)}")
     content = stage.content_digest(config) if stage.content_digest else None
     parents = {name: a.fingerprint for name, a in inputs.items()}
+    if not stage.seeded:
+        seed = 0  # in its context too, so that it could not use the run's
     identity = fingerprint(
         stage.name, stage.version, config.identity(), parents, seed, outer_iteration, content
     )

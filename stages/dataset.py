@@ -84,4 +84,5 @@ STAGE = Stage(
         ("image labels", "boxes") if config.supervision == "box" else ("image labels",)
     ),
     content_digest=content_digest,
+    seeded=False,
 )

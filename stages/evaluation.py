@@ -242,4 +242,5 @@ STAGE = Stage(
     inputs=("ground_truth",),
     optional=("predictions", "pseudo_labels", "prm_baseline", "proposals"),
     contract="metrics",
+    seeded=False,
 )

@@ -89,4 +89,5 @@ STAGE = Stage(
     contract=GROUND_TRUTH.name,
     supervision=lambda config: ("masks (evaluation)",),
     content_digest=content_digest,
+    seeded=False,
 )

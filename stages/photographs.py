@@ -78,4 +78,5 @@ STAGE = Stage(
     inputs=(),
     contract=DATASET.name,
     content_digest=content_digest,
+    seeded=False,
 )

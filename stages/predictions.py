@@ -134,4 +134,5 @@ STAGE = Stage(
     run=run,
     inputs=("dataset", "prediction"),
     contract=DETECTIONS.name,
+    seeded=False,
 )

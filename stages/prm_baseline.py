@@ -121,4 +121,5 @@ STAGE = Stage(
     run=run,
     inputs=("dataset", "prm_classifier", "proposals"),
     contract=PROPOSAL_DETECTIONS.name,
+    seeded=False,
 )

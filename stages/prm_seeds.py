@@ -99,4 +99,5 @@ STAGE = Stage(
     run=run,
     inputs=("dataset", "prm_classifier"),
     contract=SEEDS.name,
+    seeded=False,
 )

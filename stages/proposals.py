@@ -330,4 +330,5 @@ STAGE = Stage(
     supervision=supervision,
     content_digest=content_digest,
     check=check,
+    seeded=False,
 )

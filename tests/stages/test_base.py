@@ -132,6 +132,14 @@ def test_fingerprint_depends_on_seed_and_iteration(kwargs, counting, store):
     assert run(counting.stage(), store, **kwargs).artefact.fingerprint != first.artefact.fingerprint
 
 
+def test_runs_of_several_seeds_share_what_draws_nothing_at_random(counting, store):
+    first = run(counting.stage(seeded=False), store, seed=3)
+    again = run(counting.stage(seeded=False), store, seed=4)
+    assert again.reused
+    assert again.artefact.fingerprint == first.artefact.fingerprint
+    assert first.artefact.manifest.seed == 0
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
