@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed-dev
 WSIS := $(VENV)/bin/wsis
 STORE ?= runs
 
-.PHONY: demo test lint install
+.PHONY: demo test lint install results
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo 'installing into $(VENV): some minutes'
@@ -20,6 +20,11 @@ install: $(STAMP)
 demo: $(STAMP)
 	$(WSIS) run demo --name demo --store $(STORE)
 	$(WSIS) report demo --store $(STORE)
+
+# The table of docs/results.md: make results DATA=VOCdevkit/VOC2012 (hours; goes on after Ctrl-C)
+results: $(STAMP)
+	$(if $(DATA),,$(error expected DATA=FOLDER, a VOC devkit such as VOCdevkit/VOC2012))
+	$(WSIS) ablations voc_lite --set data.root=$(DATA) --store $(STORE)
 
 test: $(STAMP)
 	$(MAKE) --no-print-directory lint

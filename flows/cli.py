@@ -10,7 +10,7 @@ import typer
 
 from data_contracts.errors import ConfigError, ContractError
 from data_contracts.store import Store
-from flows import image_commands, trained_commands
+from flows import image_commands, suite_commands, trained_commands
 from flows.options import JsonOption, SetOption, StoreOption
 from wsis.errors import WsisError
 
@@ -204,16 +204,21 @@ app.command()(image_commands.train_contours)
 app.command()(image_commands.train_ranker)
 app.command()(trained_commands.predict)
 app.command()(trained_commands.export)
+app.command()(suite_commands.ablations)
 
 
 @app.command()
 def configs() -> None:
     """The configurations that ship with wsis."""
+    from flows.ablations import shipped_suites
     from flows.config import shipped_configs
 
-    for name, path in shipped_configs().items():
-        first = next((x for x in path.read_text().splitlines() if x.startswith("#")), "#")
-        print(f"{name:24s} {first.lstrip('# ')}")
+    for heading, shipped in (("", shipped_configs()), ("\nsuites, for `wsis ablations`:", shipped_suites())):
+        if heading:
+            print(heading)
+        for name, path in shipped.items():
+            first = next((x for x in path.read_text().splitlines() if x.startswith("#")), "#")
+            print(f"{name:24s} {first.lstrip('# ')}")
 
 
 def main() -> None:

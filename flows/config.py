@@ -72,19 +72,28 @@ def configs_folder() -> Path:
     return Path(configs.__path__[0])
 
 
+def suites_folder() -> Path:
+    """Folder of the suites of runs that ship with wsis (:mod:`flows.ablations`)."""
+    return configs_folder() / "ablations"
+
+
 def shipped_configs() -> dict[str, Path]:
     """Name -> file of the shipped configurations."""
-    folder = configs_folder()
-    return {str(p.relative_to(folder).with_suffix("")): p for p in sorted(folder.rglob("*.yaml"))}
+    folder, suites = configs_folder(), suites_folder()
+    files = (p for p in sorted(folder.rglob("*.yaml")) if not p.is_relative_to(suites))
+    return {str(p.relative_to(folder).with_suffix("")): p for p in files}
 
 
-def find_config(name_or_path: str) -> Path:
+def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:
     """The file of a shipped name or of a path.
 
+    Args:
+        shipped: name -> file.
+        what: the word for it in errors.
+
     Raises:
-        ConfigError: neither; names the nearest shipped names.
+        ConfigError: neither; names the nearest shipped name.
     """
-    shipped = shipped_configs()
     if name_or_path in shipped:
         return shipped[name_or_path]
     path = Path(name_or_path)
@@ -92,7 +101,20 @@ def find_config(name_or_path: str) -> Path:
         return path
     near = difflib.get_close_matches(name_or_path, shipped, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"config {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")
+    raise ConfigError(f"{what} {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file of sections.
+
+    Raises:
+        ConfigError: not YAML, or not a mapping; names the file.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    return _mapping(tree, str(path))
 
 
 def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -104,19 +126,19 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         ConfigError: naming file, dotted key, expected and got for everything that is wrong.
     """
-    path = find_config(name_or_path)
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
-    return build_config(tree, str(path), overrides)
+    path = find_yaml(name_or_path, shipped_configs(), "config")
+    return build_config(read_yaml(path), str(path), overrides)
+
+
+def _mapping(tree: Any, where: str) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where}: expected a mapping of sections, got {type(tree).__name__}")
+    return tree
 
 
 def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunConfig:
     """The configuration of a run in a tree of plain values, as :func:`validated`."""
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{where}: expected a mapping of sections, got {type(tree).__name__}")
-    return validated(RunConfig, tree, where, overrides)
+    return validated(RunConfig, _mapping(tree, where), where, overrides)
 
 
 def validated(

@@ -7,7 +7,10 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "configs"
-CONFIGS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml"))
+SUITES = FOLDER / "ablations"  # of runs: tests/flows/test_ablations.py
+CONFIGS = sorted(
+    str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.parent != SUITES
+)
 PROMISED = {"demo", "voc_lite", "voc2012_image", "voc2012_box"}
 
 

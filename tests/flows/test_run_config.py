@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from data_contracts.errors import ConfigError
-from flows.config import RunConfig, apply_override, find_config, load_config, shipped_configs
+from flows.config import RunConfig, apply_override, load_config, shipped_configs
 
 
 @pytest.mark.parametrize("name", sorted(shipped_configs()))
@@ -59,7 +59,7 @@ def test_a_wrong_override_is_named(override: str, message: str) -> None:
 
 
 def test_errors_name_the_file_and_every_problem(tmp_path: Path) -> None:
-    tree = yaml.safe_load(find_config("demo").read_text())
+    tree = yaml.safe_load(shipped_configs()["demo"].read_text())
     tree["conditional"]["k"] = -1
     tree["nonsense"] = 1
     path = tmp_path / "mine.yaml"

@@ -1,0 +1,47 @@
+"""The Prefect flow `wsis`, deployment `ablations`: every run of a suite, and the table that compares them."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from data_contracts.store import Store
+from flows.ablations import Member, load_suite, members, run_members, suite_runs
+from flows.runner import Runner
+from flows.tasks import PrefectProgress, artifact_key, prefect_wrap
+from reporting.ablations import order_lines, pseudo_label_table, suite_table
+
+
+@flow(name="wsis", flow_run_name="ablations-{suite}", persist_result=False)
+def run_ablations(
+    suite: str = "voc_lite",
+    rows: list[str] | None = None,
+    seeds: list[int] | None = None,
+    overrides: list[str] | None = None,
+    store: str | None = None,
+) -> list[dict[str, Any]]:
+    """Run the rows of a suite one after the other; what is intact in the store is reused.
+
+    Args:
+        suite: name of a shipped suite, or path of a YAML file on the worker.
+        rows: names of rows; default all.
+        seeds: in place of the suite's.
+        overrides: `dotted.key=value` items of every run, such as `data.root=DIR`.
+        store: folder or fsspec URL; default the worker's WSIS_STORE, else ./runs.
+
+    Returns:
+        An object a run, as `wsis ablations --json` prints them.
+    """
+    name, loaded = load_suite(suite)
+    chosen = members(name, loaded, overrides or (), rows or (), seeds or ())
+    opened = Store(store)
+
+    def execute(member: Member, runner: Runner) -> None:
+        runner.progress = PrefectProgress(member.run_name)
+        runner.run(wrap=prefect_wrap)
+        runs = suite_runs(opened, chosen)
+        text = "\n\n".join([suite_table(runs), pseudo_label_table(runs), *order_lines(runs, loaded.orders)])
+        create_markdown_artifact(text, key=artifact_key(name, "ablations"), description=f"suite {name}")
+
+    run_members(opened, loaded.base, chosen, execute)
+    return [run.to_json() for run in suite_runs(opened, chosen)]

@@ -1,0 +1,49 @@
+"""The command of `wsis` for suites of runs: the rows of a results table."""
+
+from typing import Annotated
+
+import typer
+
+from flows.options import JsonOption, SetOption, StoreOption
+
+
+def ablations(
+    suite: Annotated[
+        str, typer.Argument(help="a shipped suite (configs/ablations) or a YAML file", metavar="SUITE")
+    ],
+    rows: Annotated[
+        list[str] | None, typer.Option("--row", help="this row alone; may be given many times")
+    ] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", help="in place of the suite's; may be given many times")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="run nothing: the table of what the store has")
+    ] = False,
+    as_json: JsonOption = False,
+    overrides: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Run every row of a results table, and print it: mAP on val, spread over seeds, share of the ceiling.
+
+    Rows are runs SUITE-ROW-sSEED; what they have in common is computed once, and the same command goes on after
+    Ctrl-C. Two processes with different --row share the work on two cores.
+    """
+    import json
+
+    from data_contracts.store import Store
+    from flows.ablations import load_suite, members, run_members, suite_runs
+    from reporting.ablations import order_lines, pseudo_label_table, suite_table
+
+    name, loaded = load_suite(suite)
+    chosen = members(name, loaded, overrides or (), rows or (), seeds or ())
+    opened = Store(store)
+    if not show:
+        run_members(opened, loaded.base, chosen)
+    runs = suite_runs(opened, chosen)
+    if as_json:
+        print(json.dumps([run.to_json() for run in runs], indent=1))
+        return
+    print(suite_table(runs) + "\n\n" + pseudo_label_table(runs))
+    for line in order_lines(runs, loaded.orders):
+        print(f"\n{line}")

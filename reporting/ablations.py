@@ -1,0 +1,183 @@
+"""The results table of a suite of runs: one row a run and outer iteration, means and spread over seeds, the share of
+the ceiling, and whether rows are in the order that was expected."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from data_contracts.runs import RunRecord
+from data_contracts.store import Store
+from reporting.results import results_of
+from reporting.tables import THRESHOLDS, Style, format_table, percent
+
+_RATIOS = ("0.50", "0.75")
+_ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """One run of a suite, as far as it has come.
+
+    Attributes:
+        results: as `wsis results --json` gives them.
+        cpu_seconds: of all its stages, shared ones included, the ceiling's own left out.
+        finished: whether all its stages are done.
+    """
+
+    row: str
+    title: str
+    seed: int
+    results: Sequence[Mapping[str, Any]]
+    cpu_seconds: float
+    finished: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "results": list(self.results)}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line of the table: mAP by threshold, each a share in [0, 1] or None, of every seed that has it."""
+
+    row: str
+    title: str
+    kind: str
+    outer_iteration: int | None
+    seeds: Mapping[int, Mapping[str, float | None]]
+
+    def values(self, threshold: str) -> list[float]:
+        """Those of the seeds that have one."""
+        found = (self.seeds[seed].get(threshold) for seed in sorted(self.seeds))
+        return [value for value in found if value is not None]
+
+    def mean(self, threshold: str) -> float | None:
+        """Mean over seeds."""
+        values = self.values(threshold)
+        return sum(values) / len(values) if values else None
+
+    def half_range(self, threshold: str) -> float | None:
+        """Half the distance of the best from the worst seed; None of one seed."""
+        values = self.values(threshold)
+        return (max(values) - min(values)) / 2 if len(values) > 1 else None
+
+
+def suite_run(store: Store, record: RunRecord, row: str, title: str, seed: int) -> SuiteRun:
+    """A run's results and cost.
+
+    Raises:
+        CorruptArtefactError, ArtefactMissingError: an artefact of the run is damaged or gone.
+    """
+    cpu = 0.0
+    for key, entry in record.entries.items():
+        if "ceiling" not in key:
+            cpu += store.open(entry.stage, entry.fingerprint, verify=False).manifest.cpu_seconds
+    return SuiteRun(row, title, seed, results_of(store, record), cpu, record.status == "completed")
+
+
+def scores(runs: Sequence[SuiteRun], kinds: Sequence[str]) -> list[Score]:
+    """The lines of some kinds of results, in the order of `runs`, then of the outer iterations.
+
+    Args:
+        kinds: out of ceiling, prm_baseline, prediction, pseudo_labels.
+    """
+    found: dict[tuple[str, str, int | None], Score] = {}
+    for run in runs:
+        for result in run.results:
+            if result["kind"] in kinds:
+                key = (run.row, result["kind"], result["outer_iteration"])
+                line = found.setdefault(key, Score(*key[:1], run.title, *key[1:], {}))
+                found[key] = Score(
+                    line.row,
+                    line.title,
+                    line.kind,
+                    line.outer_iteration,
+                    {**line.seeds, run.seed: result["mAP"]},
+                )
+    rows = list(dict.fromkeys(run.row for run in runs))
+    return sorted(
+        found.values(), key=lambda s: (rows.index(s.row), kinds.index(s.kind), s.outer_iteration or 0)
+    )
+
+
+def suite_table(runs: Sequence[SuiteRun], style: Style = "markdown") -> str:
+    """Everything scored on validation images, in percent, with its share of the ceiling of the same seed."""
+    ceiling = next(iter(scores(runs, ["ceiling"])), None)
+    header = ["row", "iteration", "seeds", *THRESHOLDS, *(f"ratio {t}" for t in _RATIOS), "CPU min"]
+    body = []
+    if ceiling is not None:
+        body.append(_line("ceiling (true masks)", ceiling, None, _ABSENT))
+    for score in scores(runs, ["prm_baseline", "prediction"]):
+        last = score.outer_iteration == max(
+            (s.outer_iteration or 0 for s in scores(runs, ["prediction"]) if s.row == score.row), default=0
+        )
+        spent = [r.cpu_seconds / 60 for r in runs if r.row == score.row and r.finished]
+        cost = f"{sum(spent) / len(spent):.0f}" if last and spent else _ABSENT
+        title = f"{score.title}: PRM baseline" if score.kind == "prm_baseline" else score.title
+        body.append(_line(title, score, ceiling, cost))
+    return format_table(header, body, style, left_columns=1)
+
+
+def pseudo_label_table(runs: Sequence[SuiteRun], style: Style = "markdown") -> str:
+    """The pseudo labels of the training images, in percent."""
+    body = [_line(score.title, score, None, "")[:-3] for score in scores(runs, ["pseudo_labels"])]
+    return format_table(["pseudo labels", "iteration", "seeds", *THRESHOLDS], body, style, left_columns=1)
+
+
+def order_lines(runs: Sequence[SuiteRun], orders: Sequence[Sequence[str]]) -> Iterator[str]:
+    """For each expected order of rows and each of two thresholds, whether the last outer iterations have it."""
+    last = {
+        score.row: score for score in scores(runs, ["prediction"])
+    }  # later iterations replace earlier ones
+    for order in orders:
+        if missing := [row for row in order if row not in last]:
+            yield f"{' < '.join(order)}: not known yet, no results of {', '.join(missing)}"
+            continue
+        for threshold in _RATIOS:
+            means = [last[row].mean(threshold) or 0.0 for row in order]
+            spreads = [s for row in order if (s := last[row].half_range(threshold)) is not None]
+            gain = min(b - a for a, b in itertools.pairwise(means))
+            yield (
+                f"{' < '.join(order)} at {threshold}: {', '.join(map(percent, means))}: "
+                f"{_verdict(gain, max(spreads, default=None))}"
+            )
+
+
+def _verdict(gain: float, spread: float | None) -> str:
+    if gain <= 0:
+        return "does not hold"
+    if spread is None:
+        return f"holds by {100 * gain:.1f}, of one seed"
+    return f"holds by {100 * gain:.1f}, {'beyond' if gain > spread else 'within'} the seeds' ± {100 * spread:.1f}"
+
+
+def _line(title: str, score: Score, ceiling: Score | None, cost: str) -> list[str]:
+    iteration = _ABSENT if score.outer_iteration is None else str(score.outer_iteration)
+    return [
+        title,
+        iteration,
+        str(len(score.seeds)),
+        *(_with_spread(score, threshold) for threshold in THRESHOLDS),
+        *(_ratio(score, ceiling, threshold) for threshold in _RATIOS),
+        cost,
+    ]
+
+
+def _with_spread(score: Score, threshold: str) -> str:
+    spread = score.half_range(threshold)
+    return percent(score.mean(threshold)) + ("" if spread is None else f" ± {100 * spread:.1f}")
+
+
+def _ratio(score: Score, ceiling: Score | None, threshold: str) -> str:
+    """Mean over seeds of the share of the same seed's ceiling; of the mean ceiling where that seed has none."""
+    if ceiling is None or not ceiling.values(threshold):
+        return _ABSENT
+    shares = []
+    for seed, maps in score.seeds.items():
+        own = ceiling.seeds.get(seed, {}).get(threshold)
+        whole = ceiling.mean(threshold) if own is None else own
+        value = maps.get(threshold)
+        if value is not None and whole:
+            shares.append(value / whole)
+    return f"{sum(shares) / len(shares):.2f}" if shares else _ABSENT
