@@ -82,7 +82,9 @@ class Config(TrainingSettings):
     delta: float = Field(0.1, gt=0)
     pairwise_iterations: int = Field(3, ge=0, le=100)
     containment: float = Field(0.5, ge=0, le=1, description="t of Algorithm 1")
-    box_threshold: float = Field(0.5, ge=0, le=1)
+    box_threshold: float = Field(
+        0.8, ge=0, le=1, description="a box draws on proposals whose box has at least this IoU with it"
+    )
 
     def sampler(self, num_classes: int) -> SamplerConfig:
         """Everything that sampling must do as training did."""

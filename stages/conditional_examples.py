@@ -21,6 +21,7 @@ from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.dissimilarity.targets import (
     Targets,
     confident_detections,
+    detections_of_boxes,
     join_targets,
     select_targets,
     targets_from_detections,
@@ -41,6 +42,9 @@ class ExampleSettings(StageConfig):
     seed_contour_power: float = Field(
         3.0, ge=0, le=20, description="how much a contour along its perimeter counts for a seed's proposal"
     )
+    seed_box_power: float = Field(
+        4.0, ge=0, le=20, description="under boxes: how much the overlap with the box counts for its proposal"
+    )
     seed_top: int = Field(1, ge=1, le=100)
     min_detection_score: float = Field(0.05, ge=0, le=1)
     detection_target: Literal["soft", "confident"] = Field(
@@ -51,6 +55,12 @@ class ExampleSettings(StageConfig):
         "seeds", description="what stands for an annotated class that the prediction network did not find"
     )
     cached_images: int = execution_only(4000, ge=0)
+
+    def seed_targets(self) -> SeedTargetConfig:
+        """Settings of a seed's target."""
+        return SeedTargetConfig(
+            self.seed_target, self.seed_contour_power, self.seed_top, box_power=self.seed_box_power
+        )
 
     def task_loss(self) -> TaskLossConfig:
         """Settings of Delta."""
@@ -106,31 +116,52 @@ class Examples:
     def _targets(
         self, image_id: str, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Record
     ) -> Targets:
-        """y_p of one image: its seeds in outer iteration 1, then the prediction network's detections."""
+        """y_p of one image: its seeds in outer iteration 1, then the prediction network's detections.
+
+        Under image-level labels those of annotated classes; under boxes, for each box the one detection of its class
+        that fits it.
+        """
         from_seeds = self._seed_targets(graph, arrays, record, seeds)
         if self.detections is None:
             return from_seeds
         settings, found = self.settings, self.detections[image_id]
-        sure = found["scores"] >= settings.min_detection_score
-        kept = np.flatnonzero(np.isin(found["labels"], record["labels"]) & sure)
+        kept = np.flatnonzero(
+            np.isin(found["labels"], record["labels"]) & (found["scores"] >= settings.min_detection_score)
+        )
+        if len(record["boxes"]):
+            of_box = detections_of_boxes(
+                found["labels"][kept],
+                found["scores"][kept],
+                box_iou(found["boxes"][kept], record["boxes"]),
+                record["box_labels"],
+            )
+            kept, absent = kept[of_box[of_box >= 0]], of_box < 0
+        else:
+            if settings.detection_target == "confident":
+                sure_of = (found["labels"][kept], found["scores"][kept], settings.confident_score)
+                kept = kept[confident_detections(*sure_of)]
+            absent = ~np.isin(from_seeds.probabilities.argmax(1).numpy(), found["labels"][kept])
+        detected = self._detected(graph, arrays, record, found, kept)
+        if settings.undetected == "none":
+            return detected
+        return join_targets(detected, select_targets(from_seeds, torch.from_numpy(absent)))
+
+    def _detected(
+        self, graph: ProposalGraph, arrays: ImageArrays, record: Record, found: Record, kept: np.ndarray
+    ) -> Targets:
+        """Some of an image's detections as targets."""
         probabilities = found["class_probabilities"]
-        if settings.detection_target == "confident":
-            sure_of = (found["labels"][kept], found["scores"][kept], settings.confident_score)
-            kept = kept[confident_detections(*sure_of)]
+        if self.settings.detection_target == "confident":
             probabilities = np.eye(probabilities.shape[1], dtype=np.float32)[found["labels"]]
-        detected = targets_from_detections(
+        return targets_from_detections(
             probabilities[kept],
             found["boxes"][kept],
             found["masks"][kept],
             arrays.superpixels,
             graph.superpixel_areas,
             _size(record),
-            settings.floor,
+            self.settings.floor,
         )
-        if settings.undetected == "none":
-            return detected
-        absent = ~np.isin(from_seeds.probabilities.argmax(1).numpy(), found["labels"][kept])
-        return join_targets(detected, select_targets(from_seeds, torch.from_numpy(absent)))
 
     def _seed_targets(
         self, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Record
@@ -148,9 +179,7 @@ class Examples:
             seeds["response_classes"],
             _size(record),
             self.sampler.network.num_classes,
-            SeedTargetConfig(
-                self.settings.seed_target, self.settings.seed_contour_power, self.settings.seed_top
-            ),
+            self.settings.seed_targets(),
             overlap,
             self.settings.floor,
         )

@@ -5,6 +5,7 @@ import pytest
 from conditional_scenes import CONFIG, make_inputs, sample, share_of_truth, train
 
 from data_contracts.schemas import PSEUDO_LABELS
+from stages.conditional_examples import Examples
 from stages.training import WEIGHTS_NAME, load_weights
 from wsis.errors import InputError
 
@@ -63,6 +64,21 @@ def test_box_supervision_gives_every_box_one_instance(tmp_path):
     for _, record in labels.records(PSEUDO_LABELS):
         assert (np.diff(record["offsets"]) == 1).all()
     assert share_of_truth(labels) > 0.5
+
+
+def test_a_box_without_a_detection_keeps_its_seed(tmp_path):
+    _, inputs = make_inputs(tmp_path, boxed=True)
+    sampler = CONFIG.sampler(2)
+
+    def least_cost_of_its_class(score):
+        settings = CONFIG.model_copy(update={"min_detection_score": score})
+        examples = Examples(inputs, settings, sampler, stride=4)
+        _, problem = examples.build("im0")
+        return float(problem.target_table[:, 1].min())
+
+    # The detection's mask is about a proposal, and the seed's is one; the detection is sure to 14 of 15.
+    assert -np.log(14 / 15) <= least_cost_of_its_class(0.5) < 0.1
+    assert least_cost_of_its_class(0.95) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_pointwise_conditional_network_trains(trained):

@@ -35,6 +35,7 @@ class SeedTargetConfig:
             strength along its perimeter to the power `contour_power`.
         contour_power: how much a contour along the perimeter counts.
         top: `crm_proposal` averages this many best proposals into a soft mask; 1 = the best alone.
+        box_power: under box supervision, how much the IoU with the box counts.
         merge_iou: of two seeds of a class whose targets overlap this much, the weaker one is dropped.
     """
 
@@ -42,6 +43,7 @@ class SeedTargetConfig:
     contour_power: float = 3.0
     top: int = 1
     merge_iou: float = 0.5
+    box_power: float = 4.0
 
 
 def seed_targets(
@@ -99,7 +101,7 @@ def seed_targets(
             raise InputError(
                 f"boxes_iou: expected one seed a box, got {len(peaks)} for {boxes_iou.shape[1]} boxes"
             )
-        ranked = (fit[:, columns] + 1e-6) * boxes_iou
+        ranked = (fit[:, columns] + 1e-6) * boxes_iou**config.box_power
         top = torch.topk(ranked, min(config.top, len(ranked)), dim=0).indices
         return one_hot_targets(classes, graph.membership[top].float().mean(0), num_classes, floor)
     chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)

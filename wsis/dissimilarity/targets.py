@@ -201,6 +201,38 @@ def confident_detections(labels: np.ndarray, scores: np.ndarray, threshold: floa
     return kept
 
 
+def detections_of_boxes(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    overlaps: np.ndarray,
+    box_labels: np.ndarray,
+    threshold: float = 0.5,
+) -> np.ndarray:
+    """For each annotated box the detection that stands for it: of its class, with the largest score x IoU.
+
+    Args:
+        labels: int [N], classes of the detections.
+        scores: float [N].
+        overlaps: float [N, M], IoU of each detection's box with each annotated box.
+        box_labels: int [M].
+        threshold: least IoU.
+
+    Returns:
+        int64 [M], a detection or -1. A detection stands for the box that it overlaps most, so for one alone.
+    """
+    result = np.full(len(box_labels), -1, np.int64)
+    if not len(labels) or not len(box_labels):
+        return result
+    allowed = (labels[:, None] == box_labels[None]) & (overlaps >= threshold)
+    fit = np.where(allowed, overlaps, 0.0)
+    own = np.argmax(fit, axis=1)
+    for box in range(len(box_labels)):
+        candidates = np.flatnonzero((own == box) & allowed[:, box])
+        if len(candidates):
+            result[box] = candidates[np.argmax(scores[candidates] * overlaps[candidates, box])]
+    return result
+
+
 def _paste_weights(start: Tensor, stop: Tensor, pixels: int, cells: int) -> Tensor:
     """Bilinear weights [N, pixels, cells] that stretch a mask axis over [start, stop), zero outside it.
 

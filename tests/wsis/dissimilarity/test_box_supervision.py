@@ -108,7 +108,7 @@ def test_every_box_gets_one_proposal_of_its_class_that_fits_it(image):
     assert (values[:10].numpy()[reachable] >= best[reachable] - 1e-4).mean() > 0.6
 
 
-def seeds(image, kind="crm_proposal", boxes_iou=None, count=3):
+def seeds(image, kind="crm_proposal", boxes_iou=None, count=3, box_power=1.0):
     _, proposals = image
     problem, superpixels = a_problem(image), proposals["superpixels"].astype(np.int32)
     centres = (BOXES[:, 1::2].mean(1), BOXES[:, 0::2].mean(1))
@@ -125,20 +125,21 @@ def seeds(image, kind="crm_proposal", boxes_iou=None, count=3):
         np.array([2, 4]),
         superpixels.shape,
         CLASSES,
-        SeedTargetConfig(kind),
+        SeedTargetConfig(kind, box_power=box_power),
         problem.slots.box_iou if boxes_iou is None else boxes_iou,
     )
     return found, problem, superpixels, maps
 
 
-def test_a_boxs_seed_becomes_the_proposal_that_fits_both_response_and_box(image):
-    found, problem, superpixels, maps = seeds(image)
+@pytest.mark.parametrize("power", [1.0, 4.0])
+def test_a_boxs_seed_becomes_the_proposal_that_fits_both_response_and_box(power, image):
+    found, problem, superpixels, maps = seeds(image, box_power=power)
     graph = problem.graph
     responses = maps_to_superpixels(maps / np.float32(255), superpixels, graph.superpixel_areas)
     fit = response_fit(graph, responses, SeedTargetConfig().contour_power)
     assert len(found) == 3  # one target a box: nothing is merged, though two boxes overlap and share a class
     for n, column in enumerate([0, 0, 1]):
-        ranked = (fit[:, column] + 1e-6) * problem.slots.box_iou[:, n]
+        ranked = (fit[:, column] + 1e-6) * problem.slots.box_iou[:, n] ** power
         best = max(range(len(ranked)), key=lambda u: float(ranked[u]))
         torch.testing.assert_close(found.masks[n], graph.membership[best].float())
         assert float(problem.slots.box_iou[best, n]) > 0

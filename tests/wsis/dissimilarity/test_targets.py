@@ -6,6 +6,7 @@ from conditional_cases import random_case
 from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.dissimilarity.targets import (
     confident_detections,
+    detections_of_boxes,
     maps_to_superpixels,
     targets_from_detections,
     targets_from_seeds,
@@ -122,3 +123,13 @@ def test_confident_detections_are_those_above_the_threshold_and_the_best_of_each
     kept = confident_detections(labels, scores, 0.5)
     assert kept.tolist() == [True, True, False, True, True]
     assert confident_detections(labels[:0], scores[:0], 0.5).tolist() == []
+
+
+def test_each_box_gets_the_detection_of_its_class_that_fits_it_best():
+    labels, scores = np.array([1, 1, 2, 1]), np.array([0.5, 0.9, 0.8, 0.7], dtype=np.float32)
+    overlaps = np.array([[0.9, 0.6, 0.0], [0.6, 0.55, 0.1], [0.8, 0.2, 0.7], [0.2, 0.4, 0.9]])
+    # Box 0: detection 1 (.9 x .6) beats 0 (.5 x .9). Box 1: both prefer box 0. Box 2 is of class 2: 3 is not.
+    assert detections_of_boxes(labels, scores, overlaps, np.array([1, 1, 2])).tolist() == [1, -1, 2]
+    assert detections_of_boxes(labels, scores, overlaps, np.array([1, 1, 2]), 0.75).tolist() == [0, -1, -1]
+    assert detections_of_boxes(labels[:0], scores[:0], overlaps[:0], np.array([1, 1, 2])).tolist() == [-1] * 3
+    assert detections_of_boxes(labels, scores, overlaps[:, :0], np.zeros(0, np.int64)).tolist() == []
