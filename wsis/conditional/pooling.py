@@ -6,7 +6,6 @@ image. After the ReLU all of it is linear, so the score of a proposal is a sum o
 Suffix legend: P proposals, S superpixels, H W size of the superpixel map, h w size of the feature map, D columns.
 """
 
-import itertools
 from typing import Literal
 
 import numpy as np
@@ -34,19 +33,27 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
     Returns:
         Sparse COO float32 [S, h*w], coalesced; row sums are the superpixels' areas.
     """
-    rows = _axis_weights(superpixels.shape[0], feature_size[0])
-    columns = _axis_weights(superpixels.shape[1], feature_size[1])
-    segment = superpixels.ravel()
-    parts = []
-    for (y, y_weight), (x, x_weight) in itertools.product(rows, columns):
-        weights = (y_weight[:, None] * x_weight).ravel()
-        kept = np.flatnonzero(weights)  # one part in four where no map is upsampled
-        cells = (y[:, None] * feature_size[1] + x).ravel()
-        parts.append((weights[kept], segment[kept], cells[kept].astype(np.int32)))
-    weights, segments, cells = (np.concatenate(part) for part in zip(*parts, strict=True))
-    shape = (num_superpixels, feature_size[0] * feature_size[1])
-    matrix = scipy.sparse.coo_matrix((weights, (segments, cells)), shape=shape)
-    summed = matrix.tocsr().tocoo()
+    height, width = feature_size
+    (top, top_weight), (_, bottom_weight) = _axis_weights(superpixels.shape[0], height)
+    (left, left_weight), (_, right_weight) = _axis_weights(superpixels.shape[1], width)
+    # Pixels of one superpixel between the same four cells are one group: far fewer entries to sort than pixels.
+    group = (superpixels.astype(np.int64) * (height * width) + (top[:, None] * width + left)).ravel()
+    ordered = np.sort(group)
+    groups = ordered[np.flatnonzero(np.diff(ordered, prepend=-1))]
+    member = np.searchsorted(groups, group)
+    segment, corner = np.divmod(groups, height * width)
+    row, column = np.divmod(corner, width)
+    weights, cells = [], []
+    below, beside = np.minimum(row + 1, height - 1), np.minimum(column + 1, width - 1)
+    for y, y_weight in ((row, top_weight), (below, bottom_weight)):
+        for x, x_weight in ((column, left_weight), (beside, right_weight)):
+            weights.append(np.bincount(member, (y_weight[:, None] * x_weight).ravel(), len(groups)))
+            cells.append(y * width + x)
+    shape = (num_superpixels, height * width)
+    entries = (np.concatenate(weights), (np.tile(segment, 4), np.concatenate(cells)))
+    matrix = scipy.sparse.coo_matrix(entries, shape=shape).tocsr()
+    matrix.eliminate_zeros()
+    summed = matrix.tocoo()
     indices = torch.from_numpy(np.stack([summed.row, summed.col]).astype(np.int64))
     values = torch.from_numpy(summed.data.astype(np.float32))
     return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
