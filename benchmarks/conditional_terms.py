@@ -26,12 +26,12 @@ from stages.base import Artefact
 from stages.conditional import Config
 from stages.conditional_examples import Examples
 from stages.conditional_training import Trainer
-from stages.evaluation import ground_truth_of
 from stages.training import seed_everything
 from wsis.conditional.architectures import build_network
 from wsis.dissimilarity.diversity import diversity_statistics
 from wsis.dissimilarity.learning import sample_labels
 from wsis.dissimilarity.sampler import image_batch, image_key
+from wsis.evaluation.sources import stored_truth
 from wsis.masks import rle
 from wsis.masks.superpixels import iou_with_masks
 
@@ -69,7 +69,7 @@ class Measured:
             0
         ]
         spread = diversity_statistics(labels, problem.graph.membership, problem.graph.superpixel_areas)
-        truth = ground_truth_of(self.truths[image_id])
+        truth = stored_truth(self.truths[image_id])
         masks = rle.decode_many(list(truth.counts), truth.size)
         void = None if truth.void is None else rle.decode(truth.void, truth.size)
         superpixels = self.proposals[image_id]["superpixels"].astype(np.int32)

@@ -16,8 +16,15 @@ from stages.readers.images import decode_image
 from wsis.conditional.graph import ProposalGraph
 from wsis.dissimilarity.learning import ImageProblem
 from wsis.dissimilarity.problems import ImageArrays, build_problem
-from wsis.dissimilarity.sampler import Record, SamplerConfig, arrays_of_image, filtered_rows, resized
-from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
+from wsis.dissimilarity.sampler import (
+    Record,
+    SamplerConfig,
+    arrays_of_image,
+    filtered_rows,
+    resized,
+    targets_of_seeds,
+)
+from wsis.dissimilarity.seed_targets import SeedTargetConfig
 from wsis.dissimilarity.targets import (
     Targets,
     confident_detections,
@@ -121,7 +128,8 @@ class Examples:
         Under image-level labels those of annotated classes; under boxes, for each box the one detection of its class
         that fits it.
         """
-        from_seeds = self._seed_targets(graph, arrays, record, seeds)
+        classes, config = self.sampler.network.num_classes, self.settings.seed_targets()
+        from_seeds = targets_of_seeds(graph, arrays, record, seeds, classes, config, self.settings.floor)
         if self.detections is None:
             return from_seeds
         settings, found = self.settings, self.detections[image_id]
@@ -160,27 +168,6 @@ class Examples:
             arrays.superpixels,
             graph.superpixel_areas,
             _size(record),
-            self.settings.floor,
-        )
-
-    def _seed_targets(
-        self, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Record
-    ) -> Targets:
-        overlap = None
-        if len(arrays.boxes):
-            overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
-        return seed_targets(
-            graph,
-            arrays.superpixels,
-            seeds["peaks"],
-            seeds["scores"],
-            seeds["peak_response_maps"],
-            seeds["class_response_maps"],
-            seeds["response_classes"],
-            _size(record),
-            self.sampler.network.num_classes,
-            self.settings.seed_targets(),
-            overlap,
             self.settings.floor,
         )
 

@@ -18,7 +18,6 @@ Writes metrics.json (one row of results: metrics only, no times), and for pseudo
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -42,6 +41,7 @@ from wsis.evaluation.sources import (
     network_detections,
     proposal_detections,
     pseudo_label_marginals,
+    stored_truth,
 )
 from wsis.evaluation.voc_map import VocMapEvaluator
 from wsis.masks.superpixels import unpack_membership
@@ -90,7 +90,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     evaluator = VocMapEvaluator(class_names(truth_artefact), matching=config.matching, void=config.void)
     quality = InstanceQuality()
     for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
-        truth = ground_truth_of(truths[image_id])
+        truth = stored_truth(truths[image_id])
         try:
             # An image that the subject left out has no detections: leaving it out here would flatter.
             found = subject.detect(image_id, truth) if image_id in there else _nothing(truth)
@@ -114,14 +114,6 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         images_without_records=len(set(image_ids) - there),
         records_without_ground_truth=len(there - set(split_of)),
     )
-
-
-def ground_truth_of(record: Record) -> GroundTruth:
-    """The ground truth of one record of the ground_truth contract."""
-    data, offsets = record["mask_bytes"].tobytes(), record["mask_offsets"].tolist()
-    counts = [data[start:stop] for start, stop in pairwise(offsets)]
-    void = record["void"].tobytes() or None
-    return GroundTruth(_size(record), counts, record["labels"], void=void)
 
 
 def quality_row(quality: InstanceQuality) -> dict[str, float | None]:

@@ -17,9 +17,13 @@ from torch import Tensor
 from wsis.conditional.architectures import NetworkConfig
 from wsis.conditional.energy import EnergyConfig
 from wsis.conditional.filtering import boxed_rows, overlapping_rows, seed_superpixels
+from wsis.conditional.graph import ProposalGraph
 from wsis.conditional.noise import noise_maps
 from wsis.dissimilarity.problems import ImageArrays, ProblemConfig, network_size
+from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
+from wsis.dissimilarity.targets import FLOOR, Targets
 from wsis.errors import InputError
+from wsis.masks.boxes import box_iou
 from wsis.masks.superpixels import unpack_membership
 
 Record = Mapping[str, np.ndarray]
@@ -95,6 +99,39 @@ def arrays_of_image(dataset: Record, proposals: Record, kept: np.ndarray) -> Ima
         labels=dataset["labels"],
         boxes=dataset["boxes"],
         box_labels=dataset["box_labels"],
+    )
+
+
+def targets_of_seeds(
+    graph: ProposalGraph,
+    arrays: ImageArrays,
+    dataset: Record,
+    seeds: Record,
+    num_classes: int,
+    config: SeedTargetConfig,
+    floor: float = FLOOR,
+) -> Targets:
+    """The seeds of one image as targets y_p, from its stored records and the graph of the proposals kept by the filter.
+
+    Raises:
+        InputError: see `seed_targets`.
+    """
+    overlap = None
+    if len(arrays.boxes):
+        overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
+    return seed_targets(
+        graph,
+        arrays.superpixels,
+        seeds["peaks"],
+        seeds["scores"],
+        seeds["peak_response_maps"],
+        seeds["class_response_maps"],
+        seeds["response_classes"],
+        (int(dataset["size"][0]), int(dataset["size"][1])),
+        num_classes,
+        config,
+        overlap,
+        floor,
     )
 
 

@@ -11,6 +11,7 @@ Suffixes: D instances, G ground-truth instances.
 """
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,24 @@ from wsis.masks import rle
 
 FOUND_IOU = 0.5
 COVERED = 0.5
+
+
+class Shares(NamedTuple):
+    """How instances and true instances overlap, each float64 [D, G] in [0, 1].
+
+    Attributes:
+        iou: intersection over union.
+        inside: share of instance d that lies in g.
+        covers: share of g that d covers.
+    """
+
+    iou: NDArray[np.float64]
+    inside: NDArray[np.float64]
+    covers: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> "Shares":
+        """Those of some instances with some true ones; rows may repeat."""
+        return Shares(*(table[rows[:, None], columns[None, :]] for table in self))
 
 
 @dataclass
@@ -55,11 +74,13 @@ def instance_quality(predicted: Detections, truth: GroundTruth) -> InstanceQuali
     """Quality of one set of instances of one image (scores are not used). Void counts nowhere."""
     quality = InstanceQuality(images=1.0)
     for label in np.union1d(predicted.labels, truth.labels).tolist():
-        quality = quality + _quality_of_class(predicted.of_class(label), truth.of_class(label))
+        shares = shares_of_masks(predicted.of_class(label), truth.of_class(label))
+        quality = quality + quality_of_shares(shares)
     return quality
 
 
-def _quality_of_class(predicted: Detections, truth: GroundTruth) -> InstanceQuality:
+def shares_of_masks(predicted: Detections, truth: GroundTruth) -> Shares:
+    """Overlaps of masks, whatever their classes; without void, and without crowd regions in G."""
     size = truth.size
     masks, regions = list(predicted.counts), list(truth.counts)
     if truth.crowd is not None:
@@ -69,16 +90,22 @@ def _quality_of_class(predicted: Detections, truth: GroundTruth) -> InstanceQual
     iou = rle.iou(masks, regions, size)
     inside = rle.iou(masks, regions, size, np.ones(len(regions), dtype=bool))  # share of d inside g
     covers = rle.iou(regions, masks, size, np.ones(len(masks), dtype=bool)).T  # share of g that d covers
+    return Shares(iou, inside, covers)
+
+
+def quality_of_shares(shares: Shares) -> InstanceQuality:
+    """Quality of instances of one class, from their overlaps with the true ones; counts no image."""
+    iou = shares.iou
     best = iou.max(axis=0, initial=0.0)
-    state = _states(best, inside, covers)
+    state = _states(best, shares.inside, shares.covers)
     return InstanceQuality(
-        instances=float(len(regions)),
+        instances=float(iou.shape[1]),
         best_iou_sum=float(best.sum()),
         found=float((state == 0).sum()),
         merged=float((state == 1).sum()),
         split=float((state == 2).sum()),
         missed=float((state == 3).sum()),
-        predicted=float(len(masks)),
+        predicted=float(len(iou)),
         spurious=float((iou.max(axis=1, initial=0.0) < FOUND_IOU).sum()),
     )
 

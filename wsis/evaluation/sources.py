@@ -4,6 +4,8 @@ Suffixes: N detections, P proposals, S superpixels, U unique samples, M labelled
 samples, G ground-truth instances, H W image, h w working size.
 """
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +27,15 @@ class LabelledProposals(NamedTuple):
     proposal_ids: NDArray[np.int32]
     labels: NDArray[np.int32]
     scores: NDArray[np.float64]
+
+
+def stored_truth(record: Mapping[str, np.ndarray]) -> GroundTruth:
+    """The true instances of one stored record: size int [2], labels int [G], mask_offsets int [G+1] into the run
+    lengths mask_bytes uint8, void uint8 (run lengths; empty: no void)."""
+    data, offsets = record["mask_bytes"].tobytes(), record["mask_offsets"].tolist()
+    counts = [data[start:stop] for start, stop in pairwise(offsets)]
+    height, width = record["size"].tolist()
+    return GroundTruth((height, width), counts, record["labels"], void=record["void"].tobytes() or None)
 
 
 def network_detections(

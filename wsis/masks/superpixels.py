@@ -265,16 +265,28 @@ def iou_with_masks(
     Args: superpixels [h, w]; membership [P, S]; masks bool [G, H, W]; void bool [H, W] or None.
     For measuring only: nothing that trains may call this with pixel labels.
     """
-    if masks.ndim != 3 or masks.dtype != np.bool_ or (void is not None and void.shape != masks.shape[1:]):
-        shape = None if void is None else void.shape
-        raise InputError(f"masks: expected bool [G, H, W] (and void [H, W]), got {masks.shape}, void {shape}")
-    count = membership.shape[1]
-    labels = resize_nearest(superpixels, (masks.shape[1], masks.shape[2]))
-    valid = np.ones(labels.shape, np.bool_) if void is None else ~void
-    areas = np.bincount(labels[valid], minlength=count)
-    inside = np.zeros((len(masks), count), np.int64)
-    for row, mask in zip(inside, masks, strict=True):
-        row += np.bincount(labels[mask & valid], minlength=count)
+    areas, inside = mask_integrals(superpixels, masks, void, membership.shape[1])
     common = areas_of(membership, inside.T)
     union = areas_of(membership, areas)[:, None] + inside.sum(axis=1)[None, :] - common
     return np.divide(common, union, out=np.zeros(common.shape), where=union > 0)
+
+
+def mask_integrals(
+    superpixels: IntArray, masks: BoolArray, void: BoolArray | None, num_superpixels: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels of the original size in each superpixel, without void: all of them int64 [S], and those inside each
+    mask int64 [G, S].
+
+    Args: superpixels [h, w]; masks bool [G, H, W]; void bool [H, W] or None; num_superpixels S.
+    For measuring only, as :func:`iou_with_masks`.
+    """
+    if masks.ndim != 3 or masks.dtype != np.bool_ or (void is not None and void.shape != masks.shape[1:]):
+        shape = None if void is None else void.shape
+        raise InputError(f"masks: expected bool [G, H, W] (and void [H, W]), got {masks.shape}, void {shape}")
+    labels = resize_nearest(superpixels, (masks.shape[1], masks.shape[2]))
+    valid = np.ones(labels.shape, np.bool_) if void is None else ~void
+    areas = np.bincount(labels[valid], minlength=num_superpixels)
+    inside = np.zeros((len(masks), num_superpixels), np.int64)
+    for row, mask in zip(inside, masks, strict=True):
+        row += np.bincount(labels[mask & valid], minlength=num_superpixels)
+    return areas, inside
