@@ -10,7 +10,7 @@ import typer
 
 from data_contracts.errors import ConfigError, ContractError
 from data_contracts.store import Store
-from flows import image_commands, suite_commands, trained_commands
+from flows import diagnosis_commands, image_commands, suite_commands, trained_commands
 from flows.options import JsonOption, SetOption, StoreOption
 from wsis.errors import WsisError
 
@@ -205,6 +205,7 @@ app.command()(image_commands.train_ranker)
 app.command()(trained_commands.predict)
 app.command()(trained_commands.export)
 app.command()(suite_commands.ablations)
+app.command(help=diagnosis_commands.DIAGNOSE_HELP)(diagnosis_commands.diagnose)
 
 
 @app.command()
