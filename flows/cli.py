@@ -187,14 +187,20 @@ def report(
     run_name: Annotated[str, typer.Argument(metavar="RUN")],
     out: Annotated[Path | None, typer.Option("--out", help="folder (default: STORE/reports/RUN)")] = None,
     images: Annotated[int, typer.Option("--images", help="overlays of each kind", min=0)] = 6,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="with the diagnosis: every image is compared with its masks")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Write one HTML page: results, curves, pictures, where the time went, lineage."""
+    """Write one HTML page: results, curves, figures, pictures, where the time went, lineage."""
     from data_contracts.runs import load_run
+    from flows.diagnose import diagnose_run
     from reporting.report import write_report
 
     opened = Store(store)
-    page = write_report(opened, load_run(opened, run_name), out or opened.root / "reports" / run_name, images)
+    record = load_run(opened, run_name)
+    found = diagnose_run(opened, run_name) if diagnose else None
+    page = write_report(opened, record, out or opened.root / "reports" / run_name, images, found)
     print(f"artefacts: {opened.location}\nreport and pictures: {page}")
 
 
@@ -206,6 +212,7 @@ app.command()(trained_commands.predict)
 app.command()(trained_commands.export)
 app.command()(suite_commands.ablations)
 app.command(help=diagnosis_commands.DIAGNOSE_HELP)(diagnosis_commands.diagnose)
+app.command()(diagnosis_commands.figures)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands of `wsis` that compare a run with the masks of its images: `wsis diagnose`."""
+"""Commands of `wsis` that show a run beside the masks of its images: `wsis diagnose`, `wsis figures`."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from data_contracts.errors import ConfigError
 from data_contracts.store import Store
 from flows.options import JsonOption, StoreOption
 from reporting.diagnosis_text import DEFINITIONS, diagnosis_text
@@ -44,3 +45,38 @@ def diagnose(
     if out is not None:
         write_atomic(out, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1) if as_json else diagnosis_text(found, per_class))
+
+
+def figures(
+    run_name: RunArgument,
+    out: Annotated[Path, typer.Option("--out", help="folder for the PNG files")],
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="id of an image to draw; may be given many times")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images", help="images of each figure (default: 3 in Figure 2, 12 in Figure 4)", min=1
+        ),
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Draw the paper's Figures 2 and 4 for a run, finished or not.
+
+    figure2.png: training images with the most frequent samples of their pseudo labels and the prediction, at the
+    first and the last outer iteration. The last network never predicts training images: the latest that did is shown.
+    figure4.png: predictions on val at score 0.3 and more, beside the true masks. A PNG of each image as well.
+    Unless --image names them, images are ranked by their mean instance IoU and taken at evenly spread ranks, from the
+    best to the worst (evenly spread where there are no masks). Nothing is written into the store.
+    """
+    from data_contracts.runs import load_run
+    from flows.output_paths import check_folder
+    from reporting.figures import write_figures
+
+    opened = Store(store)
+    record = load_run(opened, run_name)
+    if image and images is not None:
+        raise ConfigError("--images: expected without --image, got both")
+    check_folder(out)
+    for path in write_figures(opened, record, out, image or (), images):
+        print(path)

@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 Columns = Mapping[str, NDArray[Any]]
 
 PLACES = ("label", "area", "alone")
+STEPS = (
+    "perfect",
+    "best proposal",
+    "best filtered proposal",
+    "target from a seed",
+    "best of K",
+    "mean over K",
+    "prediction on train",
+    "prediction on val",
+    "ceiling on val",
+)
 RECALLS = (0.5, 0.7, 0.75)
 AREAS = (("under 5 % of the image", 0.0, 0.05), ("5–15 %", 0.05, 0.15), ("over 15 %", 0.15, np.inf))
 

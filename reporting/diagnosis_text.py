@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from reporting.diagnosis_summary import STEPS
 from reporting.tables import format_table, percent, results_table
 
 Diagnosis = Mapping[str, Any]
@@ -105,12 +106,8 @@ def _waterfall(diagnosis: Diagnosis) -> Section | None:
     for fall in falls:
         for step in fall["steps"]:
             cells.setdefault(step["step"], {})[fall["iteration"]] = step
-    order = [
-        *("perfect", "best proposal", "best filtered proposal", "target from a seed", "best of K"),
-        *("mean over K", "prediction on train", "prediction on val", "ceiling on val"),
-    ]
     rows = []
-    for name in (n for n in order if n in cells):
+    for name in (n for n in STEPS if n in cells):
         aside = any(step["aside"] for step in cells[name].values())
         row = [f"({name})" if aside else name]
         for fall in falls:

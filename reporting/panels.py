@@ -38,6 +38,21 @@ def side_by_side(panels: Sequence[Panel], title: str = "", columns: int = 6) -> 
     return np.concatenate(parts, axis=0)
 
 
+def under_each_other(pictures: Sequence[NDArray[np.uint8]], title: str = "") -> NDArray[np.uint8]:
+    """Pictures uint8 [h, w, 3] from top to bottom on white, a title above all; uint8 [H, W, 3].
+
+    Raises ValueError without pictures.
+    """
+    if not pictures:
+        raise ValueError("under_each_other: expected at least one picture, got none")
+    width = max(picture.shape[1] for picture in pictures)
+    parts = [_blank(_GAP, width), _line(title, width, _TITLE_SIZE, bold=True)] if title else []
+    for picture in pictures:
+        beside = ((0, 0), (0, width - picture.shape[1]), (0, 0))
+        parts += [np.pad(picture, beside, constant_values=_GROUND), _blank(_GAP, width)]
+    return np.concatenate(parts, axis=0)
+
+
 def _row(panels: Sequence[Panel]) -> NDArray[np.uint8]:
     height = max(panel.image.shape[0] for panel in panels)
     parts: list[NDArray[np.uint8]] = []

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from reporting.diagnosis_summary import STEPS
 from reporting.tables import THRESHOLDS
 
 _COLOURS = ("#1f6fd6", "#d1442f", "#0a8f5b", "#9a53c9")
@@ -87,6 +88,49 @@ def time_plot(seconds: Mapping[str, float]) -> bytes:
     axes.set_xlabel("seconds")
     axes.grid(axis="y", visible=False)
     return _png(figure)
+
+
+def waterfall_plot(waterfalls: Sequence[Mapping[str, Any]]) -> bytes:
+    """What remains of perfect masks after each step, and what the step costs: a panel an outer iteration.
+
+    Args:
+        waterfalls: as `reporting.diagnosis_summary.waterfall` makes them, with their "iteration".
+    """
+    rows = max(len(fall["steps"]) for fall in waterfalls)
+    figure = Figure(figsize=(2.3 * len(waterfalls) + 2.0, 0.3 * rows + 0.9), layout="constrained")
+    names = list(dict.fromkeys(step["step"] for fall in waterfalls for step in fall["steps"]))
+    names.sort(key=STEPS.index)
+    for index, fall in enumerate(waterfalls, start=1):
+        axes = figure.add_subplot(1, len(waterfalls), index)
+        _clean(axes)
+        axes.grid(axis="y", visible=False)
+        for step in fall["steps"]:
+            _fall(axes, names.index(step["step"]), step)
+        axes.set_yticks(range(len(names)), names if index == 1 else [""] * len(names), fontsize=8)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("mean IoU (%)", fontsize=8)
+        title = f"outer iteration {fall['iteration']}" if fall["iteration"] else "before the first iteration"
+        axes.set_title(title, fontsize=9)
+    return _png(figure)
+
+
+def _fall(axes: Any, place: int, step: Mapping[str, Any]) -> None:
+    """One bar with its IoU, what the step lost behind it in red, or what it gained at its end in green."""
+    value, loss = 100 * step["iou"], 100 * (step["loss"] or 0.0)
+    if step["aside"]:
+        axes.barh(
+            place, value, height=0.6, facecolor="none", edgecolor="#8a8a8a", linestyle="--", linewidth=1.0
+        )
+    else:
+        axes.barh(place, value, height=0.7, color=_COLOURS[0])
+        axes.barh(place, loss, left=value, height=0.7, color=_COLOURS[1 if loss > 0 else 2], alpha=0.75)
+    change = f" (−{loss:.1f})" if loss >= 0.05 else f" (+{-loss:.1f})" if loss <= -0.05 else ""
+    end = max(value, value + loss)
+    inside = end > 45 and not step["aside"]  # white on the bar where the text fits, else dark beside it
+    place_of = (1.5, "white") if inside or end < 1.5 or step["aside"] else (end + 1.5, "#444444")
+    colour = place_of[1] if inside else "#444444"
+    axes.text(place_of[0], place, f"{value:.1f}{change}", va="center", fontsize=8, color=colour, clip_on=True)
 
 
 def _curve(axes: Any, steps: np.ndarray, values: np.ndarray) -> None:

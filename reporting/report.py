@@ -3,7 +3,7 @@
 import base64
 import html
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from data_contracts.manifest import Manifest
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Artefact, Store
+from reporting.diagnosis_text import diagnosis_html
+from reporting.figures import figures_of_run, write_figure
 from reporting.pictures import encode, file_name, overlays
-from reporting.plots import loss_plot, map_plot, time_plot
+from reporting.plots import loss_plot, map_plot, time_plot, waterfall_plot
 from reporting.results import results_of
 from reporting.tables import duration, format_table, results_table
 
@@ -35,33 +37,45 @@ overflow:auto;max-height:32rem}summary{cursor:pointer}
 """
 
 
-def write_report(store: Store, record: RunRecord, out: Path, images: int = 6) -> Path:
-    """Write `report.html` and the overlays (`overlays/*.png`) of a run; returns the page.
+def write_report(
+    store: Store, record: RunRecord, out: Path, images: int = 6, diagnosis: Mapping[str, Any] | None = None
+) -> Path:
+    """Write `report.html`, the overlays (`overlays/*.png`) and figures of a run; returns the page.
 
     Read-only over the store. What cannot be read (damaged, not computed yet) is said on the page instead.
 
     Args:
-        images: overlays of each kind.
+        images: overlays of each kind; 0: no figures either.
+        diagnosis: as `reporting.diagnosis.diagnose` makes it; None: no section on it.
     """
     out.mkdir(parents=True, exist_ok=True)
     page = out / "report.html"
-    write_atomic(page, report_html(store, record, images, out / "overlays").encode())
+    write_atomic(page, report_html(store, record, images, out, diagnosis).encode())
     return page
 
 
-def report_html(store: Store, record: RunRecord, images: int, overlay_folder: Path | None = None) -> str:
-    """The page as text; overlays are also written to `overlay_folder` if it is given."""
+def report_html(
+    store: Store,
+    record: RunRecord,
+    images: int,
+    folder: Path | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
+) -> str:
+    """The page as text; overlays and figures are also written below `folder` if it is given."""
     artefacts = dict(_artefacts(store, record))
     sections: list[tuple[str, Callable[[], str]]] = [
         ("Results", lambda: _results(store, record)),
         ("Pseudo labels, instance by instance", lambda: _quality(artefacts)),
         ("Conditional distribution", lambda: _conditional(artefacts)),
-        ("Pictures", lambda: _pictures(store, record, images, overlay_folder)),
+        ("Figures", lambda: _figures(store, record, images, folder)),
+        ("Pictures", lambda: _pictures(store, record, images, folder and folder / "overlays")),
         ("Training curves", lambda: _curves(artefacts)),
         ("Where the time went", lambda: _times(record, artefacts)),
         ("Lineage", lambda: _lineage(record, artefacts)),
         ("Configuration", lambda: _config(record)),
     ]
+    if diagnosis is not None:
+        sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
     body = "\n".join(f"<section><h2>{title}</h2>\n{_guarded(make)}</section>" for title, make in sections)
     status = record.status + (f": {record.error}" if record.error else "")
     return (
@@ -164,6 +178,25 @@ def _sample_cells(artefact: Artefact) -> list[str]:
     distinct = np.array([int(one["distinct"][0]) for one in spread])
     means = [diversity.mean(), *np.quantile(diversity, (0.1, 0.9)), distinct.mean()]
     return [str(len(spread)), *(_number(float(value)) for value in means), str(int((distinct == 1).sum()))]
+
+
+def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
+    falls = diagnosis["waterfalls"]
+    parts = [_picture(waterfall_plot(falls), "image/png", "where accuracy is lost")] if falls else []
+    return "\n".join([*parts, diagnosis_html(diagnosis)])
+
+
+def _figures(store: Store, record: RunRecord, images: int, folder: Path | None) -> str:
+    """The paper's Figures 2 and 4."""
+    if images == 0:
+        return _note("None asked for.")
+    parts = []
+    for figure in figures_of_run(store, record):
+        if folder is not None:
+            write_figure(figure, folder / "figures")
+        data = encode(figure.picture, "JPEG", quality=88)
+        parts += [f"<h3>{html.escape(figure.caption)}</h3>", _picture(data, "image/jpeg", figure.caption)]
+    return "\n".join(parts) or _note("Nothing to draw yet.")
 
 
 def _pictures(store: Store, record: RunRecord, images: int, folder: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""`wsis diagnose` on the finished tiny run: it agrees with the evaluation, writes nothing, and says what is not there."""
+"""`wsis diagnose` on the finished tiny run: agrees with the evaluation, writes nothing, says what is not there."""
 
 import json
 from pathlib import Path

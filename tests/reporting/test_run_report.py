@@ -89,7 +89,7 @@ def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
     text = path.read_text()
     page = Page(text)
     assert all(link.startswith("data:image/") for link in page.links)
-    assert len(page.images) == 1 + 4 * 2 + 2 + 1  # mAP, pictures, curves, times
+    assert len(page.images) == 1 + 2 + 4 * 2 + 2 + 1  # mAP, figures, pictures, curves, times
     assert all(image["alt"] for image in page.images)
     for cell in ("50.0", "pseudo labels", "prediction@2", "12 s", "0.610"):
         assert cell in page.cells

@@ -1,0 +1,151 @@
+"""Figures 2 and 4 of a run: what is drawn where, which images are chosen, what is not there yet."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_contracts.errors import ConfigError
+from data_contracts.schemas import text_to_array
+from reporting.figures import SIDE, figures_of_run, write_figures
+from reporting.text import text_size
+from tests.reporting.conftest import (
+    RunBuilder,
+    dataset_record,
+    detections_record,
+    proposals_record,
+    pseudo_labels_record,
+)
+from wsis.masks import rle
+
+SIZE = (60, 80)
+COLUMN, HEIGHT = SIDE + 8, round(SIDE * 60 / 80)
+GREY = 245
+
+
+def two_squares() -> np.ndarray:
+    masks = np.zeros((2, *SIZE), bool)
+    masks[0, 10:30, 10:30] = masks[1, 25:55, 40:70] = True
+    return masks
+
+
+def truth_record(masks: np.ndarray, split: str) -> dict:
+    counts = rle.encode_many(masks)
+    return {
+        "split": text_to_array(split),
+        "size": np.array(SIZE, np.int32),
+        "labels": np.ones(len(masks), np.int32),
+        "boxes": np.zeros((len(masks), 4), np.float32),
+        "mask_offsets": np.cumsum([0, *map(len, counts)]).astype(np.int64),
+        "mask_bytes": np.frombuffer(b"".join(counts), np.uint8),
+        "void": np.zeros(0, np.uint8),
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Five train and five val images; the true masks of image i lie i * 4 pixels beside what was found."""
+    builder, rng, masks = RunBuilder(tmp_path / "store"), np.random.default_rng(0), two_squares()
+    images = rng.integers(0, 256, (10, *SIZE, 3), dtype=np.uint8)
+    ids = {f"{split}{i}": (split, i) for split in ("train", "val") for i in range(5)}
+    data = {}
+    for image, (image_id, (split, _)) in zip(images, ids.items(), strict=True):
+        data[image_id] = dataset_record(image, masks) | {"split": text_to_array(split)}
+    builder.commit("dataset", "dataset", "dataset", data)
+    true = {i: truth_record(np.roll(masks, 4 * n, axis=2), split) for i, (split, n) in ids.items()}
+    builder.commit("ground_truth", "ground_truth", "ground_truth", true)
+    builder.commit("proposals", "proposals", "proposals", {i: proposals_record(masks) for i in ids})
+    train, val = list(ids)[:5], list(ids)[5:]
+    for t in (1, 2, 3):
+        labels = {i: pseudo_labels_record(masks) for i in train}
+        builder.commit(f"pseudo_labels@{t}", "pseudo_labels", "pseudo_labels", labels)
+    for name, t, of in (("train", 1, train), ("train", 2, train), ("val", 1, val), ("val", 3, val)):
+        found = {i: detections_record(masks) for i in of}
+        builder.commit(f"predictions.{name}@{t}", "predictions", "detections", found)
+    return builder
+
+
+def forget(run: RunBuilder, *keys: str) -> None:
+    for key in keys:
+        del run.record.entries[key]
+
+
+def test_images_are_taken_from_the_best_to_the_worst(run):
+    """A shift of image i lowers its IoU: of five, every other one, and all where more are asked for."""
+    two, four = figures_of_run(run.store, run.record, images=3)
+    assert (two.name, list(two.parts)) == ("figure2", ["train0", "train2", "train4"])
+    assert (four.name, list(four.parts)) == ("figure4", ["val0", "val2", "val4"])
+    assert list(figures_of_run(run.store, run.record)[1].parts) == [f"val{i}" for i in range(5)]
+    assert "outer iterations 1 and 3" in two.caption and "iteration 3 on val at score ≥ 0.3" in four.caption
+
+
+def test_named_images_go_where_they_belong(run):
+    two, four = figures_of_run(run.store, run.record, ["val3", "train1", "val1"])
+    assert list(two.parts) == ["train1"] and list(four.parts) == ["val3", "val1"]
+    (only,) = figures_of_run(run.store, run.record, ["val3"])
+    assert only.name == "figure4"
+    with pytest.raises(ConfigError, match="--image: expected ids of images of run demo, got nobody"):
+        figures_of_run(run.store, run.record, ["val3", "nobody"])
+
+
+def panel(picture: np.ndarray, row: int, column: int, rows: int) -> np.ndarray:
+    """A panel of a picture that ends with `rows` rows of panels of one height, each with its caption above."""
+    caption = text_size("", 14)[1] + 5
+    bottom = picture.shape[0] - 8 - (rows - 1 - row) * (caption + HEIGHT + 8)
+    return picture[bottom - HEIGHT : bottom, 8 + column * COLUMN : 8 + column * COLUMN + SIDE]
+
+
+def test_figure_2_shows_samples_and_predictions(run):
+    """Rows: iterations 1 and 3. The second square is in the most frequent sample (6 of 10) and not in the next."""
+    case = figures_of_run(run.store, run.record, ["train0"])[0].parts["train0"]
+    assert case.shape[1] == 5 * COLUMN + 8
+    middle = np.s_[round(SIDE * 40 / 80), round(SIDE * 55 / 80)]
+    image, both, first = (panel(case, 0, column, 2)[middle] for column in range(3))
+    assert (both != image).any() and (first == image).all()
+    true = panel(case, 1, 0, 2)[middle]
+    assert (true != image).any()
+    for row in (0, 1):  # predictions of networks 1 and 2; 3 has none
+        assert (panel(case, row, 4, 2)[10:40, 10:40] != GREY).any()
+    forget(run, "predictions.train@2")
+    case = figures_of_run(run.store, run.record, ["train0"])[0].parts["train0"]
+    assert (panel(case, 1, 4, 2) == GREY).all() and (panel(case, 0, 4, 2) != GREY).any()
+
+
+def test_figure_4_draws_sure_instances_beside_the_truth(run):
+    """The second detection has score 0.2: it is not drawn, its square is as in the photograph."""
+    pair = figures_of_run(run.store, run.record, ["val0"])[0].parts["val0"]
+    assert pair.shape[1] == 2 * COLUMN + 8
+    first, second = (np.s_[round(SIDE * y / 80), round(SIDE * x / 80)] for y, x in ((20, 15), (45, 60)))
+    plain = figures_of_run(run.store, run.record, ["train0"])[0].parts["train0"]
+    assert plain.shape[1] == 5 * COLUMN + 8
+    truth, found = panel(pair, 0, 0, 1), panel(pair, 0, 1, 1)
+    assert (truth[first] == found[first]).all()
+    assert (truth[second] != found[second]).any()
+
+
+def test_a_run_without_ground_truth_is_drawn_without_true_masks(run):
+    forget(run, "ground_truth")
+    two, four = figures_of_run(run.store, run.record, images=2)
+    assert list(two.parts) == ["train0", "train4"] and list(four.parts) == ["val0", "val4"]
+    assert all(part.shape[1] == COLUMN + 8 for part in four.parts.values())
+    assert (panel(two.parts["train0"], 1, 0, 2) == GREY).all()
+
+
+def test_an_unfinished_run(run, tmp_path):
+    """One iteration is one row; nothing to draw is an error that says so."""
+    forget(run, "pseudo_labels@2", "pseudo_labels@3", "predictions.val@1", "predictions.val@3")
+    (two,) = figures_of_run(run.store, run.record, images=1)
+    assert "in outer iteration 1" in two.caption and two.parts["train0"].shape[0] < 2 * HEIGHT
+    forget(run, "pseudo_labels@1")
+    with pytest.raises(ConfigError, match="predictions \\(val\\) of any image to draw, got none yet"):
+        write_figures(run.store, run.record, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    forget(run, "dataset")
+    with pytest.raises(ConfigError, match="no data set yet"):
+        figures_of_run(run.store, run.record)
+
+
+def test_files(run, tmp_path):
+    paths = write_figures(run.store, run.record, tmp_path / "out", ["train1", "val2"])
+    assert [p.name for p in paths] == ["figure2.png", "figure2_train1.png", "figure4.png", "figure4_val2.png"]
+    part, whole = (np.asarray(Image.open(p)) for p in (paths[1], paths[0]))
+    assert (whole[-8 - part.shape[0] : -8] == part).all()
