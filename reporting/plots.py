@@ -124,13 +124,14 @@ def _fall(axes: Any, place: int, step: Mapping[str, Any]) -> None:
         )
     else:
         axes.barh(place, value, height=0.7, color=_COLOURS[0])
-        axes.barh(place, loss, left=value, height=0.7, color=_COLOURS[1 if loss > 0 else 2], alpha=0.75)
+        colour, alpha = (_COLOURS[1], 0.75) if loss > 0 else (_COLOURS[2], 1.0)
+        axes.barh(place, loss, left=value, height=0.7, color=colour, alpha=alpha)
     change = f" (−{loss:.1f})" if loss >= 0.05 else f" (+{-loss:.1f})" if loss <= -0.05 else ""
     end = max(value, value + loss)
     inside = end > 45 and not step["aside"]  # white on the bar where the text fits, else dark beside it
-    place_of = (1.5, "white") if inside or end < 1.5 or step["aside"] else (end + 1.5, "#444444")
-    colour = place_of[1] if inside else "#444444"
-    axes.text(place_of[0], place, f"{value:.1f}{change}", va="center", fontsize=8, color=colour, clip_on=True)
+    left = 1.5 if inside or step["aside"] else end + 1.5
+    ink = "white" if inside else "#444444"
+    axes.text(left, place, f"{value:.1f}{change}", va="center", fontsize=8, color=ink, clip_on=True)
 
 
 def _curve(axes: Any, steps: np.ndarray, values: np.ndarray) -> None:

@@ -170,3 +170,37 @@ def test_bad_options(tiny_store: Path, tmp_path: Path) -> None:
     assert wsis("diagnose", RUN, "--split", "test", "--store", tiny_store).code == 2
     refused = wsis("diagnose", RUN, "--out", tmp_path, "--store", tiny_store)
     assert refused.code == 2 and "--out: expected the name of a file" in refused.err
+
+
+# -- report and figures -----------------------------------------------------------------------------------
+def test_the_report_with_its_diagnosis(tiny_store: Path, tmp_path: Path, whole: dict) -> None:
+    options = ("--store", tiny_store, "--images", 0)
+    done(wsis("report", RUN, "--diagnose", "--out", tmp_path / "with", *options))
+    page = (tmp_path / "with" / "report.html").read_text()
+    for text in ("<h2>Diagnosis</h2>", whole["conclusion"], "where accuracy is lost", "prediction on val"):
+        assert text in page
+    done(wsis("report", RUN, "--out", tmp_path / "without", *options))
+    assert "<h2>Diagnosis</h2>" not in (tmp_path / "without" / "report.html").read_text()
+
+
+def test_figures_are_written_beside_the_store(tiny_store: Path, tmp_path: Path) -> None:
+    before = state_of(tiny_store)
+    out = done(wsis("figures", RUN, "--store", tiny_store, "--out", tmp_path / "f", "--images", 2)).out
+    names = [Path(line).name for line in out.splitlines()]
+    assert len(names) == 6 and {"figure2.png", "figure4.png"} <= set(names)
+    assert sorted(names) == sorted(p.name for p in (tmp_path / "f").iterdir())
+    named = ("--image", "train_00003", "--image", "val_00002")
+    out = done(wsis("figures", RUN, "--store", tiny_store, "--out", tmp_path / "g", *named)).out
+    assert out.count("train_00003") == out.count("val_00002") == 1 and len(out.splitlines()) == 4
+    assert state_of(tiny_store) == before
+
+
+def test_figures_that_cannot_be_drawn(own_store: Path, tmp_path: Path) -> None:
+    command = ("figures", RUN, "--store", own_store, "--out", tmp_path / "f")
+    refused = wsis(*command, "--image", "nobody")
+    assert refused.code == 2 and f"--image: expected ids of images of run {RUN}, got nobody" in refused.err
+    refused = wsis(*command, "--image", "val_00002", "--images", 2)
+    assert refused.code == 2 and "--images: expected without --image" in refused.err
+    without(own_store, "pseudo_labels", "prediction")
+    refused = wsis(*command)
+    assert refused.code == 2 and "expected pseudo labels (train) or predictions (val)" in refused.err

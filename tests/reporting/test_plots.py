@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reporting.plots import loss_plot, map_plot, time_plot
+from reporting.plots import loss_plot, map_plot, time_plot, waterfall_plot
 
 
 def result(kind: str, t: int | None, value: float | None) -> dict:
@@ -50,3 +50,23 @@ def test_values_logged_from_some_step_on():
 def test_time_plot_grows_with_its_bars():
     few, many = time_plot({"a": 1.0}), time_plot({str(i): float(i) for i in range(12)})
     assert pixels(many).shape[0] > pixels(few).shape[0]
+
+
+def test_waterfall_plot_shows_what_is_left_and_what_is_lost():
+    """Bars of 100 and 60 %, then 40 % of red; what stands aside is an outline, a gain is green."""
+    blue, red, green = (0x1F, 0x6F, 0xD6), (0xDD, 0x73, 0x63), (0x0A, 0x8F, 0x5B)
+
+    def fall(*steps: tuple[str, float, float | None, bool]) -> list[dict]:
+        named = [dict(zip(("step", "iou", "loss", "aside"), step, strict=True)) for step in steps]
+        return [{"iteration": 1, "steps": named}]
+
+    def counts(falls: list[dict]) -> list[int]:
+        drawn = pixels(waterfall_plot(falls)).astype(int)
+        return [int((np.abs(drawn - colour).max(axis=2) <= 3).sum()) for colour in (blue, red, green)]
+
+    perfect = ("perfect", 1.0, None, False)
+    left, lost, gained = counts(fall(perfect, ("best of K", 0.6, 0.4, False)))
+    assert left / lost == pytest.approx(1.6 / 0.4, rel=0.2) and gained == 0
+    left, lost, gained = counts(fall(perfect, ("mean over K", 0.6, -0.2, False)))
+    assert gained > 0 == lost
+    assert counts(fall(perfect, ("ceiling on val", 0.6, None, True)))[1:] == [0, 0]
