@@ -217,7 +217,7 @@ def _case(run: _Run, image_id: str, iterations: Sequence[int]) -> Picture:
         shown |= set(there)
         panels.append(_trained_panel(run, image_id, image, there[-1] if there else None, iteration))
     ious = [(t, run.sample_iou(image_id, t)) for t in iterations]
-    measured = ", ".join(f"{100 * iou:.0f} in iteration {t}" for t, iou in ious if iou is not None)
+    measured = ", ".join(f"{100 * iou:.0f} % in iteration {t}" for t, iou in ious if iou is not None)
     title = image_id + (f"   mean IoU of the samples: {measured}" if measured else "")
     return side_by_side(panels, title, columns=SAMPLES + 2)
 
@@ -270,7 +270,7 @@ def _figure_4(run: _Run, ids: Sequence[str]) -> FigureOfRun:
 def _example(run: _Run, image_id: str, t: int) -> list[Panel]:
     """True masks where there are any, and the prediction."""
     image, truth, iou = run.image(image_id), run.truth(image_id), run.val_iou(image_id)
-    measured = "" if iou is None else f"IoU {100 * iou:.0f}"
+    measured = "" if iou is None else f"IoU {100 * iou:.0f} %"
     predicted = _prediction(run, measured or image_id, image, run.val[t][image_id])
     return [predicted] if truth is None else [_truth_panel(run, image, truth, image_id), predicted]
 
