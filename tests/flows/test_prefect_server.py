@@ -207,7 +207,8 @@ def test_there_is_a_deployment_for_the_whole_and_each_stage(prefect: Prefect) ->
     assert flow["name"] == "wsis"
     for deployment in found.values():
         assert deployment["work_pool_name"] == "wsis"
-        assert deployment["name"].startswith("train-") or deployment["parameters"]["run_name"] == "demo"
+        of_no_run = deployment["name"].startswith("train-") or deployment["name"] == "ablations"
+        assert of_no_run or deployment["parameters"]["run_name"] == "demo"
         assert re.fullmatch(r"flows\.\w+\.\w+", deployment["entrypoint"])
 
 
@@ -295,6 +296,21 @@ def test_a_stage_runs_alone(prefect: Prefect, killed: tuple[Path, str, str]) -> 
     assert prefect.task_names(run) == {"prm_seeds": "Completed"}
     assert not record_of(store).entries["prm_seeds"].reused
     assert fingerprints(store) == before
+
+
+def test_a_suite_is_compared_in_an_artifact(
+    prefect: Prefect, killed: tuple[Path, str, str], own_store: Path, tmp_path: Path
+) -> None:
+    """Its one row is the finished run, so that nothing is computed."""
+    suite = tmp_path / "small.yaml"
+    rows = {"all": {"title": "image labels", "set": {"execution.workers": 1}}}
+    suite.write_text(yaml.safe_dump({"base": str(TINY), "rows": rows, "orders": [["all", "all"]]}))
+    run = prefect.start_flow_run("wsis/ablations", suite=suite, store=own_store)
+    prefect.finished(run)
+    assert not computed(own_store, "small-all-s0")
+    assert prefect.task_names(run) == dict.fromkeys(fingerprints(own_store, "small-all-s0"), "Completed")
+    table = prefect.artifacts("markdown")["wsis-small-ablations"]
+    assert "| image labels" in table and "all < all at 0.50: " in table
 
 
 def test_the_contour_network_trains_on_a_worker(
