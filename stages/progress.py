@@ -9,11 +9,14 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from stages.memory import resident_memory
+
 T = TypeVar("T")
 Listener = Callable[[str, float], None]
 """Called with (description, share done in [0, 1]) at most once a second."""
 
 LOG_INTERVAL_SECONDS = 15.0
+MEMORY_INTERVAL_SECONDS = 5.0
 
 
 class Bar:
@@ -27,6 +30,7 @@ class Bar:
         self._listeners, self._notes = listeners, ""
         self._start = self._last_line = time.monotonic()
         self._last_call = 0.0
+        self._looked, self._memory = -MEMORY_INTERVAL_SECONDS, ""
         self._terminal = _is_terminal()
         self._tqdm = (
             tqdm(total=total, desc=description, unit=unit, initial=initial, dynamic_ncols=True)
@@ -42,7 +46,9 @@ class Bar:
         now = time.monotonic()
         if self._tqdm is not None:
             self._tqdm.update(n)
-            self._tqdm.set_postfix_str(self._notes, refresh=False)
+            if now - self._looked >= MEMORY_INTERVAL_SECONDS:
+                self._looked, self._memory = now, _memory()
+            self._tqdm.set_postfix_str(f"{self._memory} {self._notes}".strip(), refresh=False)
         elif now - self._last_line >= LOG_INTERVAL_SECONDS:
             self._last_line = now
             self._print(now)
@@ -63,7 +69,8 @@ class Bar:
             " {rate_fmt}",
         )
         meter = meter.replace(",  ", ", ")  # tqdm pads the rate
-        print(meter + (f" | {self._notes}" if self._notes else ""), file=sys.stderr, flush=True)
+        shown = ", ".join(text for text in (meter, _memory()) if text)
+        print(shown + (f" | {self._notes}" if self._notes else ""), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Print the last line and tell the listeners."""
@@ -73,6 +80,14 @@ class Bar:
             self._print(time.monotonic())
         for listener in self._listeners:
             listener(self.description, self.done / max(1, self.total))
+
+
+def _memory() -> str:
+    """Resident now, this process and its children: `512 MB`, `1.3 GB`; empty where the system does not tell."""
+    found = resident_memory()
+    if found is None:
+        return ""
+    return f"{found / 1e6:.0f} MB" if found < 1e9 else f"{found / 1e9:.1f} GB"
 
 
 def _is_terminal() -> bool:

@@ -19,6 +19,7 @@ STAGE_NEIGHBOURS = {
     "generator",
     "held_back",
     "machine",
+    "memory",
     "peak_network",
     "prediction_training",
     "progress",

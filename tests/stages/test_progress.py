@@ -11,8 +11,11 @@ import sys
 import termios
 import time
 
+import numpy as np
 import pytest
 
+import stages.progress
+from stages.memory import resident_memory
 from stages.progress import Progress
 
 PROGRAM = """
@@ -33,7 +36,7 @@ with progress.bar(40, "proposals", "img", initial=8) as bar:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when told."""
+    """A clock that only moves when told, in a process that never grows."""
 
     class Clock:
         now = 1000.0
@@ -43,6 +46,7 @@ def clock(monkeypatch):
 
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(stages.progress, "resident_memory", lambda: 1_340_000_000)
     return clock
 
 
@@ -54,8 +58,8 @@ def test_lines_with_rate_and_time_left(clock, capsys):
     lines = capsys.readouterr().err.splitlines()
     # a line every 15 seconds, not every image; 10 of 40 in 20 s leave 60 s
     assert lines == [
-        "proposals: 8/40 img (20%) in 00:16, 01:04 left, 2.00s/img",
-        "proposals: 10/40 img (25%) in 00:20, 01:00 left, 2.00s/img",
+        "proposals: 8/40 img (20%) in 00:16, 01:04 left, 2.00s/img, 1.3 GB",
+        "proposals: 10/40 img (25%) in 00:20, 01:00 left, 2.00s/img, 1.3 GB",
     ]
 
 
@@ -66,8 +70,32 @@ def test_rate_after_a_resume_counts_only_what_was_done_now(clock, capsys):
     # 10 steps in 10 s, 10 are left: not 90 steps in 10 s
     assert (
         capsys.readouterr().err
-        == "train: 90/100 step (90%) in 00:10, 00:10 left, 1.00step/s | loss 0.1235 diversity 2\n"
+        == "train: 90/100 step (90%) in 00:10, 00:10 left, 1.00step/s, 1.3 GB | loss 0.1235 diversity 2\n"
     )
+
+
+def test_lines_without_memory_where_the_system_does_not_tell(clock, capsys, monkeypatch):
+    monkeypatch.setattr(stages.progress, "resident_memory", lambda: None)
+    with Progress().bar(2, "train", "step") as bar:
+        clock.now += 1.0
+        bar.update(1)
+    assert capsys.readouterr().err == "train: 1/2 step (50%) in 00:01, 00:01 left, 1.00step/s\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_resident_memory_grows_by_what_is_used_and_counts_children():
+    before = resident_memory()
+    block = np.ones(40_000_000, np.uint8)
+    assert 35e6 < resident_memory() - before < 60e6
+    del block
+    child = "import sys; block = bytearray(b'x') * 60_000_000; print(flush=True); sys.stdin.read()"
+    before = resident_memory()
+    with subprocess.Popen(
+        [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        assert 55e6 < resident_memory() - before < 120e6
+        process.stdin.close()
 
 
 def test_track_counts_an_item_when_it_is_done(clock, capsys):
@@ -116,7 +144,7 @@ def test_in_a_pipe():
     lines = done.stderr.splitlines()
     meters = [x for x in lines if x.startswith("proposals: ")]
     assert len(meters) >= 2
-    pattern = r"proposals: \d+/40 img \(\d+%\) in \d\d:\d\d, \d\d:\d\d left, +[\d.]+img/s \| loss 0\.\d+"
+    pattern = r"proposals: \d+/40 img \(\d+%\) in \d\d:\d\d, \d\d:\d\d left, +[\d.]+img/s, [\d.]+ [MG]B \| loss 0\.\d+"
     assert all(re.fullmatch(pattern, x) for x in meters), meters
     assert meters[-1].startswith("proposals: 40/40 img (100%)")
     assert any(x.endswith("half way") for x in lines)
@@ -146,7 +174,7 @@ def test_in_a_terminal():
     text = shown_on_a_terminal(100)
     assert text.count("\rproposals:") > 2  # the line is drawn again and again
     assert "40/40" in text
-    assert re.search(r"\d+/40 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+img/s, loss 0\.\d+", text)
+    assert re.search(r"\d+/40 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+img/s, [\d.]+ [MG]B loss 0\.\d+", text)
     assert re.search(r"\d\d:\d\d:\d\d half way", text)
 
 
