@@ -233,6 +233,12 @@ def _curves(artefacts: dict[str, Artefact]) -> str:
     return "\n".join(parts) or _note("No training yet.")
 
 
+def _waiting(manifest: Manifest) -> str:
+    """Share of its training steps' time that a stage waited for data, where it says so."""
+    share = manifest.counts.get("data_wait_share")
+    return f"{100 * share:.1f} %" if isinstance(share, float) else ""
+
+
 def _times(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
     manifests = {key: artefact.manifest for key, artefact in artefacts.items()}
     if not manifests:
@@ -246,14 +252,24 @@ def _times(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
             duration(m.cpu_seconds),
             f"{m.peak_memory_bytes / 1e6:.0f} MB",
             f"{_bytes(m) / 1e6:.1f} MB",
+            _waiting(m),
         ]
         for key, m in manifests.items()
     ]
     rows.append(
-        ["all stages", duration(total), "", "", "", f"{sum(map(_bytes, manifests.values())) / 1e6:.1f} MB"]
+        [
+            "all stages",
+            duration(total),
+            "",
+            "",
+            "",
+            f"{sum(map(_bytes, manifests.values())) / 1e6:.1f} MB",
+            "",
+        ]
     )
-    rows.append(["orchestration, hashing, locking", duration(record.overhead_seconds), "", "", "", ""])
-    table = format_table(["stage", "wall", "share", "cpu", "peak memory", "size"], rows, "html")
+    rows.append(["orchestration, hashing, locking", duration(record.overhead_seconds), "", "", "", "", ""])
+    header = ["stage", "wall", "share", "cpu", "peak memory", "size", "waiting for data"]
+    table = format_table(header, rows, "html")
     picture = time_plot({key: m.wall_seconds for key, m in manifests.items()})
     return _picture(picture, "image/png", "seconds by stage") + _wide(table)
 

@@ -22,6 +22,9 @@ from wsis.mmdet_ext.source import PseudoLabelSource
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "mmdet"
 MODEL_NAME, MODEL_JSON_NAME, WEIGHTS_NAME = "model.py", "model.json", "weights.pth"
+# A count of the manifest that says what training cost: over the steps of the call that finished, the first left out
+# (it waits for the workers to start). Of several processes the first's. Absent where that call took one step at most.
+DATA_WAIT = "data_wait_share"
 
 
 class PredictionConfig(StageConfig):
@@ -85,6 +88,8 @@ def train_network(
 ) -> None:
     """Train on a source of images and write the network and its counts.
 
+    The count `data_wait_share` is the share of their wall time that steps waited for data (`DATA_WAIT`).
+
     Args:
         init_weights: weights of the same network to fine-tune.
 
@@ -107,6 +112,7 @@ def train_network(
             context.workdir,
             init_weights=init_weights,
             progress=lambda step, total, losses: bar.update(1, losses),
+            waited=lambda share: context.counts.update({DATA_WAIT: round(share, 4)}),
         )
     plain.dump(str(context.workdir / MODEL_NAME))
     write_atomic(context.workdir / MODEL_JSON_NAME, to_json(plain).encode())

@@ -46,6 +46,10 @@ class StatelessTrainLoop(BaseLoop):
     Args:
         dataloader: over a :class:`StatelessBatchSampler`.
         max_iters: number of steps.
+
+    Attributes:
+        data_seconds, step_seconds: what this process waited for batches, and all that its steps took with that
+            wait. The first step is in neither: it waits for the workers to start.
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader[Any], max_iters: int, seed: int) -> None:
@@ -53,6 +57,12 @@ class StatelessTrainLoop(BaseLoop):
         self._max_iters, self._seed = max_iters, seed
         self._iter = self._epoch = 0
         self.stop_training = False
+        self.data_seconds = self.step_seconds = 0.0
+
+    @property
+    def data_wait_share(self) -> float | None:
+        """Share of the steps' wall time that was spent waiting for data; None before the second step."""
+        return self.data_seconds / self.step_seconds if self.step_seconds else None
 
     @property
     def iter(self) -> int:
@@ -79,12 +89,15 @@ class StatelessTrainLoop(BaseLoop):
             raise InputError(f"StatelessTrainLoop: expected a StatelessBatchSampler, got {type(sampler)}")
         sampler.start = self._iter
         self.runner.model.train()
-        waiting_since = time.monotonic()
-        self.data_seconds = 0.0
+        first, waiting_since = True, time.monotonic()
         for data_batch in self.dataloader:
-            self.data_seconds += time.monotonic() - waiting_since
+            got = time.monotonic()
             self.run_step(data_batch)
-            waiting_since = time.monotonic()
+            ended = time.monotonic()
+            if not first:
+                self.data_seconds += got - waiting_since
+                self.step_seconds += ended - waiting_since
+            first, waiting_since = False, ended
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,6 +90,7 @@ def train(
     workdir: Path,
     init_weights: Path | None = None,
     progress: ProgressCallback | None = None,
+    waited: Callable[[float], None] | None = None,
 ) -> Path:
     """Train from the last checkpoint in `workdir`, if there is one, to the end.
 
@@ -99,6 +100,8 @@ def train(
         model_config: of :func:`wsis.mmdet_ext.config.training_config`.
         init_weights: weights of the same network to fine-tune (the previous outer iteration's).
         progress: called after every step with (steps done, total, losses).
+        waited: called at the end with the share of the wall time that this call's steps waited for data, the first
+            left out; not called where there was at most one.
 
     Returns:
         `workdir/weights.pth`, a checkpoint for MMDetection; `workdir/curve.json` holds the losses.
@@ -117,7 +120,7 @@ def train(
     _check_precision(settings, device)
     workdir.mkdir(parents=True, exist_ok=True)
     with joined(device):
-        _train(model_config, source, settings, workdir, init_weights, progress)
+        _train(model_config, source, settings, workdir, init_weights, progress, waited)
     return final
 
 
@@ -128,6 +131,7 @@ def _train(
     workdir: Path,
     init_weights: Path | None,
     progress: ProgressCallback | None,
+    waited: Callable[[float], None] | None,
 ) -> None:
     identity = run_identity(model_config, source, settings, init_weights)
     resume_from = _resumable(workdir / CHECKPOINT_NAME, identity, source)
@@ -136,6 +140,9 @@ def _train(
     runner.train()
     if get_rank() > 0:
         return
+    loop: Any = runner.train_loop
+    if waited is not None and loop.data_wait_share is not None:
+        waited(loop.data_wait_share)
     curve = next(hook for hook in runner.hooks if isinstance(hook, LossCurveHook)).curve
     _write_text(workdir / CURVE_NAME, json.dumps(curve, indent=1, allow_nan=False))
     write_checkpoint(workdir / WEIGHTS_NAME, weights_checkpoint(_final_state(runner), source.classes))

@@ -166,6 +166,7 @@ def test_two_outer_iterations_and_their_predictions(
     names = {"curve.json", "model.json", "model.py", "weights.pth"}
     assert {path.name for path in first.workdir.iterdir()} == names
     assert first.counts["steps"] == 3 and first.counts["images"] == 3
+    assert 0 < first.counts["data_wait_share"] < 1
     curve = json.loads((first.workdir / "curve.json").read_text())
     assert curve[-1]["step"] == 3 and np.isfinite(curve[-1]["loss"])
     trained = FakeArtefact(first.workdir)
