@@ -21,8 +21,8 @@ from stages.prediction_training import (
     label_sources,
     train_network,
 )
-from wsis.masks.superpixels import proposal_masks, unpack_membership
-from wsis.mmdet_ext.source import ImageInstances, InstanceSet, unite_sets
+from wsis.masks.superpixels import unpack_membership
+from wsis.mmdet_ext.source import ImageInstances, InstanceSet, SuperpixelMasks, unite_sets
 
 NAME = "prediction"
 ALGORITHM_VERSION = 1
@@ -30,7 +30,7 @@ Config = PredictionConfig
 
 
 class StoredSource:
-    """Pseudo labels straight from the store: masks are built from superpixels when an image is used."""
+    """Pseudo labels straight from the store: masks stay sets of superpixels until an image is used."""
 
     def __init__(self, inputs: Mapping[str, Artefact], cached_records: int) -> None:
         self.dataset = inputs["dataset"].records(DATASET)
@@ -38,7 +38,7 @@ class StoredSource:
         self.labels = inputs["pseudo_labels"].records(PSEUDO_LABELS)
         self.ids = list(self.labels.ids)
         self.classes = class_names(inputs["dataset"])
-        self._proposals_of = lru_cache(maxsize=cached_records)(self._read_proposals)
+        self._instances_of = lru_cache(maxsize=cached_records)(self._read_instances)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,8 +60,10 @@ class StoredSource:
         Raises:
             DataError: a proposal that the image does not have.
         """
-        image_id = self.ids[index]
-        record = self.labels[image_id]
+        return self._instances_of(self.ids[index])
+
+    def _read_instances(self, image_id: str) -> ImageInstances:
+        record = self.labels.read(image_id, ("multiplicities", "offsets", "proposal_ids", "classes"))
         total = max(int(record["multiplicities"].sum()), 1)
         parts = [slice(a, b) for a, b in zip(record["offsets"][:-1], record["offsets"][1:], strict=True)]
         keys, labels, weights = unite_sets(
@@ -71,25 +73,24 @@ class StoredSource:
             ]
         )
         masks = self._masks(image_id, keys)
-        kept = masks.any(axis=(1, 2))
-        return ImageInstances(masks[kept], labels[kept], weights[kept])
+        (height, width), (least_height, least_width) = masks.size, masks.superpixels.shape
+        if height >= least_height and width >= least_width:
+            return ImageInstances(masks, labels, weights)
+        dense = masks.dense()
+        kept = dense.any(axis=(1, 2))
+        return ImageInstances(dense[kept], labels[kept], weights[kept])
 
-    def _masks(self, image_id: str, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-        superpixels, bits, count = self._proposals_of(image_id)
+    def _masks(self, image_id: str, keys: NDArray[np.int64]) -> SuperpixelMasks:
+        names = ("superpixels", "membership_bits", "num_superpixels", "boxes")
+        record = self.proposals.read(image_id, names)
+        bits, count = record["membership_bits"], int(record["num_superpixels"][0])
         if len(keys) and not (keys.min() >= 0 and keys.max() < len(bits)):
             raise DataError(
                 f"pseudo labels of image {image_id}: proposal_ids: expected 0..{len(bits) - 1}, got {keys.tolist()}"
             )
-        used, row = np.unique(keys, return_inverse=True)
-        size = self.dataset.read(image_id, ("size",))["size"]
-        masks = proposal_masks(
-            superpixels, unpack_membership(bits[used], count), (int(size[0]), int(size[1]))
-        )
-        return masks[row]
-
-    def _read_proposals(self, image_id: str) -> tuple[NDArray[np.uint16], NDArray[np.uint8], int]:
-        record = self.proposals.read(image_id, ("superpixels", "membership_bits", "num_superpixels"))
-        return record["superpixels"], record["membership_bits"], int(record["num_superpixels"][0])
+        height, width = self.dataset.read(image_id, ("size",))["size"].tolist()
+        membership = unpack_membership(bits[keys], count)
+        return SuperpixelMasks(record["superpixels"], membership, record["boxes"][keys], (height, width))
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

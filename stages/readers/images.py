@@ -115,7 +115,9 @@ def _load(data: bytes, where: str, formats: tuple[str, ...] = FORMATS, orient: b
         # Pillow warns about odd metadata; pixels that are wrong or missing raise
         warnings.simplefilter("ignore", UserWarning)
         _guard(image.load, where)
-        return _guard(lambda: ImageOps.exif_transpose(image), where) if orient else image
+        if orient:  # in place: most photographs need no turn, and would be copied
+            _guard(lambda: ImageOps.exif_transpose(image, in_place=True), where)
+        return image
 
 
 def _to_rgb(image: Image.Image, where: str) -> NDArray[np.uint8]:

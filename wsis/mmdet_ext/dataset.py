@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 
 from wsis.errors import InputError
 from wsis.masks.boxes import box_of_mask
-from wsis.mmdet_ext.source import ImageInstances, PseudoLabelSource
+from wsis.mmdet_ext.source import ImageInstances, PseudoLabelSource, SuperpixelMasks
+from wsis.mmdet_ext.superpixel_bitmaps import SuperpixelBitmaps
 
 
 class SampleKey(NamedTuple):
@@ -75,28 +76,39 @@ class PseudoLabelDataset(Dataset[dict[str, Any]]):
         size = image.shape[:2]
         instances = self.source.instances(index)
         check_instances(instances, size, len(self.source.classes), image_id)
-        boxes = np.array([box_of_mask(mask) for mask in instances.masks], np.float32).reshape(-1, 4)
+        boxes, masks = boxes_and_masks(instances.masks, size)
         return {
-            "img": np.ascontiguousarray(image[..., ::-1]),
+            "img": cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
             "img_shape": size,
             "ori_shape": size,
             "img_id": image_id,
             "img_path": image_id,
             "gt_bboxes": HorizontalBoxes(boxes),
             "gt_bboxes_labels": instances.labels.astype(np.int64) - 1,
-            "gt_masks": BitmapMasks(instances.masks.astype(np.uint8), *size),
+            "gt_masks": masks,
             "gt_set_weights": instances.set_weights.astype(np.float32),
             "gt_ignore_flags": np.zeros(len(boxes), bool),
         }
+
+
+def boxes_and_masks(
+    masks: NDArray[np.bool_] | SuperpixelMasks, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], BitmapMasks]:
+    """Tight boxes float32 [N, 4] of checked masks, and the masks as transforms take them."""
+    if isinstance(masks, SuperpixelMasks):
+        return masks.boxes.copy(), SuperpixelBitmaps.of(masks)
+    boxes = np.array([box_of_mask(mask) for mask in masks], np.float32).reshape(-1, 4)
+    return boxes, BitmapMasks(masks.astype(np.uint8), *size)
 
 
 def check_instances(instances: ImageInstances, size: tuple[int, int], classes: int, image_id: str) -> None:
     """InputError naming the image unless shapes, classes 1..C, masks and weights are as documented."""
     masks, labels, weights = instances.masks, instances.labels, instances.set_weights
     where = f"pseudo labels of image {image_id}"
-    if masks.dtype != np.bool_ or masks.ndim != 3 or masks.shape[1:] != tuple(size):
+    stored = masks.membership if isinstance(masks, SuperpixelMasks) else masks
+    if stored.dtype != np.bool_ or len(masks.shape) != 3 or masks.shape[1:] != tuple(size):
         raise InputError(
-            f"{where}: masks: expected bool [N, {size[0]}, {size[1]}], got {masks.dtype} {masks.shape}"
+            f"{where}: masks: expected bool [N, {size[0]}, {size[1]}], got {stored.dtype} {masks.shape}"
         )
     if labels.shape != (len(masks),) or weights.ndim != 2 or len(weights) != len(masks):
         raise InputError(
@@ -107,7 +119,7 @@ def check_instances(instances: ImageInstances, size: tuple[int, int], classes: i
         return
     if (outside := (labels < 1) | (labels > classes)).any():
         raise InputError(f"{where}: labels: expected classes 1..{classes}, got {labels[outside].tolist()}")
-    if (empty := ~masks.any(axis=(1, 2))).any():
+    if (empty := ~stored.any(axis=tuple(range(1, stored.ndim)))).any():
         raise InputError(f"{where}: masks {np.flatnonzero(empty).tolist()} have no pixel")
     total = float(weights.max(axis=0).sum())
     if not (weights >= 0).all() or not (weights.max(axis=1) > 0).all() or not total <= 1 + 1e-4:
@@ -151,12 +163,12 @@ class KeepSmallInstances(BaseTransform):
         boxes = results["gt_bboxes"].tensor.numpy()
         results["gt_bboxes"] = HorizontalBoxes(_at_least_one_pixel(boxes, height, width))
         masks: NDArray[np.uint8] = results["gt_masks"].masks
-        if len(masks) and (lost := ~masks.any(axis=(1, 2))).any():
+        if len(masks) and (lost := ~masks.reshape(len(masks), -1).view(np.bool_).any(axis=1)).any():
             masks = masks.copy()
             for row in np.flatnonzero(lost):
                 x1, y1, x2, y2 = results["gt_bboxes"].tensor[row].tolist()
                 masks[row, int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = 1
-            results["gt_masks"] = BitmapMasks(masks, height, width)
+        results["gt_masks"] = BitmapMasks(masks, height, width)
         return results
 
 

@@ -6,6 +6,38 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.masks.superpixels import proposal_masks
+
+
+@dataclass(frozen=True, eq=False)
+class SuperpixelMasks:
+    """N masks as sets of superpixels: what is seen of them is built once, at the size that is wanted.
+
+    | field       | type             | meaning                                                                    |
+    | ----------- | ---------------- | -------------------------------------------------------------------------- |
+    | superpixels | int [h, w]       | ids 0..S-1, every one present                                              |
+    | membership  | bool [N, S]      | no empty row                                                               |
+    | boxes       | float32 [N, 4]   | tight boxes xyxy of the masks at the image's size                          |
+    | size        | (int, int)       | H >= h, W >= w of the image: every superpixel then has a pixel             |
+    """
+
+    superpixels: NDArray[np.integer]
+    membership: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    size: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the dense masks."""
+        return (len(self.membership), *self.size)
+
+    def __len__(self) -> int:
+        return len(self.membership)
+
+    def dense(self) -> NDArray[np.bool_]:
+        """Masks bool [N, H, W]."""
+        return proposal_masks(self.superpixels, self.membership, self.size)
+
 
 @dataclass(frozen=True, eq=False)
 class ImageInstances:
@@ -13,7 +45,7 @@ class ImageInstances:
 
     | field       | type           | meaning                                                              |
     | ----------- | -------------- | -------------------------------------------------------------------- |
-    | masks       | bool [N, H, W] | at the image's size, none empty                                      |
+    | masks       | bool [N, H, W] | at the image's size, none empty; or SuperpixelMasks                  |
     | labels      | int [N]        | class, 1..C                                                          |
     | set_weights | float [N, U]   | w_u = multiplicity / K where set u has the instance, else 0; U >= 1  |
 
@@ -21,7 +53,7 @@ class ImageInstances:
     one column of ones.
     """
 
-    masks: NDArray[np.bool_]
+    masks: NDArray[np.bool_] | SuperpixelMasks
     labels: NDArray[np.integer]
     set_weights: NDArray[np.floating]
 

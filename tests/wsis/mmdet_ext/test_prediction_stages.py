@@ -28,6 +28,8 @@ from stages.base import Execution, StageContext
 from stages.progress import Progress
 from wsis.errors import InputError, MissingWeightsError
 from wsis.masks import rle
+from wsis.masks.boxes import box_of_mask
+from wsis.mmdet_ext.source import SuperpixelMasks
 
 SIZE = (64, 96)
 CLASSES = ("square", "disc")
@@ -83,7 +85,7 @@ def _proposals_record() -> dict[str, np.ndarray]:
         "num_superpixels": np.array([6], np.int32),
         "membership_bits": np.packbits(membership, axis=1, bitorder="little"),
         "scores": np.array([0.9, 0.8, 0.7], np.float32),
-        "boxes": np.zeros((3, 4), np.float32),
+        "boxes": np.array([[0, 0, 32, 32], [0, 0, 64, 32], [64, 32, 96, 64]], np.float32),
         "areas": np.full(3, 0.2, np.float32),
         "edges": np.zeros((0, 2), np.int32),
         "edge_contours": np.zeros(0, np.float32),
@@ -148,7 +150,25 @@ def test_masks_and_weights_come_from_the_store(inputs: dict[str, Any]) -> None:
     assert found.set_weights == pytest.approx(np.array([[0.5, 0, 0], [0, 0.25, 0], [0, 0.25, 0]]))
     expected = np.zeros((3, *SIZE), bool)
     expected[0, :32, :32], expected[1, :32, :64], expected[2, 32:, 64:] = True, True, True
-    assert np.array_equal(found.masks, expected)
+    assert isinstance(found.masks, SuperpixelMasks)
+    assert np.array_equal(found.masks.dense(), expected) and found.masks.shape == expected.shape
+    assert np.array_equal(found.masks.boxes, [box_of_mask(mask) for mask in expected])
+
+
+def test_a_proposal_between_the_pixels_of_a_smaller_image_is_left_out(
+    inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    record = {**_dataset_record(0), "size": np.array((64, 2), np.int32)}  # columns 12 and 36 of the grid's 48
+    inputs["dataset"] = FakeArtefact.of(tmp_path / "small", DATASET, {"a": record})
+    found = prediction.StoredSource(inputs, 8).instances(0)
+    assert isinstance(found.masks, np.ndarray) and found.masks.shape == (3, 64, 2)
+    proposals = _proposals_record() | {"superpixels": np.roll(_grid(), 13, axis=1)}
+    membership = np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]], bool)
+    proposals["membership_bits"] = np.packbits(membership, axis=1, bitorder="little")
+    inputs["proposals"] = FakeArtefact.of(tmp_path / "moved", PROPOSALS, {"a": proposals})
+    found = prediction.StoredSource(inputs, 8).instances(0)
+    assert found.labels.tolist() == [1, 2] and len(found.set_weights) == 2
+    assert isinstance(found.masks, np.ndarray) and found.masks.any(axis=(1, 2)).all()
 
 
 def test_an_unknown_proposal_is_named(inputs: dict[str, Any], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The data set over a source of pseudo labels: transforms, batches, and what it refuses."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import TRANSFORMS
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 
 from wsis.errors import InputError
+from wsis.masks.boxes import box_of_mask
+from wsis.masks.superpixels import proposal_masks
 from wsis.mmdet_ext.batches import StatelessBatchSampler
 from wsis.mmdet_ext.config import train_pipeline
 from wsis.mmdet_ext.dataset import PseudoLabelDataset, SampleKey
 from wsis.mmdet_ext.runtime import quiet_mmengine
-from wsis.mmdet_ext.source import ImageInstances
+from wsis.mmdet_ext.source import ImageInstances, SuperpixelMasks
+from wsis.mmdet_ext.superpixel_bitmaps import SuperpixelBitmaps
 
 
 def _dataset(source: Any, scale: tuple[int, int] = (192, 192)) -> PseudoLabelDataset:
@@ -75,6 +80,60 @@ def test_instances_survive_shrinking(make_source: Any) -> None:
     assert ((boxes[:, 2:] - boxes[:, :2]) >= 1).all() and (boxes >= 0).all()
     assert (boxes[:, 2] <= 24).all() and (boxes[:, 3] <= 16).all()
     assert truth.masks.masks[0].sum() >= 1 and truth.masks.masks[1].sum() == 100
+
+
+def _superpixels(index: int) -> ImageInstances:
+    """Nine random proposals of 40 random superpixels at about half the image's size, of which one is a single pixel."""
+    rng = np.random.default_rng(index)
+    height, width = (37, 50) if index % 3 else (50, 37)
+    superpixels = rng.integers(0, 40, (height // 4 + 1, width // 5 + 1)).repeat(4, 0).repeat(5, 1)
+    superpixels = superpixels[:height, :width].astype(np.uint16)
+    superpixels.ravel()[:40], superpixels[-1, -1] = np.arange(40), 40
+    membership = rng.random((9, 41)) < 0.1
+    membership[0] = np.arange(41) == 40
+    membership[:, 3] |= ~membership.any(axis=1)
+    size = (64, 96) if index % 3 else (96, 64)
+    dense = proposal_masks(superpixels, membership, size)
+    boxes = np.array([box_of_mask(mask) for mask in dense])
+    masks = SuperpixelMasks(superpixels, membership, boxes, size)
+    return ImageInstances(masks, 1 + np.arange(9) % 3, np.full((9, 1), 0.5, np.float32))
+
+
+def _dense(index: int) -> ImageInstances:
+    given = _superpixels(index)
+    assert isinstance(given.masks, SuperpixelMasks)
+    return replace(given, masks=given.masks.dense())
+
+
+@pytest.mark.parametrize("scale", [(192, 192), (96, 96), (61, 47), (20, 20)])
+def test_sets_of_superpixels_equal_dense_masks(scale: tuple[int, int], make_source: Any) -> None:
+    lazy, dense = _dataset(make_source(_superpixels), scale), _dataset(make_source(_dense), scale)
+    flips = set()
+    for seed in range(6):
+        for index in (0, 1):
+            a, b = lazy[SampleKey(index, seed)], dense[SampleKey(index, seed)]
+            assert torch.equal(a["inputs"], b["inputs"])
+            ours, theirs = a["data_samples"].gt_instances, b["data_samples"].gt_instances
+            assert type(ours.masks) is BitmapMasks and ours.masks.masks.dtype == theirs.masks.masks.dtype
+            assert np.array_equal(ours.masks.masks, theirs.masks.masks) and ours.masks.masks.any()
+            assert torch.equal(ours.bboxes.tensor, theirs.bboxes.tensor)
+            flips.add(a["data_samples"].metainfo["flip"])
+    assert flips == {True, False}
+
+
+def test_superpixel_bitmaps_are_bitmap_masks() -> None:
+    given = _superpixels(1).masks
+    assert isinstance(given, SuperpixelMasks)
+    lazy, dense = SuperpixelBitmaps.of(given), BitmapMasks(given.dense().astype(np.uint8), *given.size)
+    for way in ("horizontal", "vertical", "diagonal"):
+        assert np.array_equal(lazy.flip(way).masks, dense.flip(way).masks)
+    for scale in ((200, 300), (33, 500), 0.37):
+        assert np.array_equal(lazy.rescale(scale).masks, dense.rescale(scale).masks)
+    assert np.array_equal(lazy.rescale(2.0, "bilinear").masks, dense.rescale(2.0, "bilinear").masks)
+    assert np.array_equal(lazy.resize((31, 17)).masks, dense.resize((31, 17)).masks)
+    assert np.array_equal(lazy[2:4].masks, dense[2:4].masks) and len(lazy) == len(dense) == 9
+    copied = copy.deepcopy(lazy)
+    assert type(copied) is BitmapMasks and np.array_equal(copied.masks, dense.masks)
 
 
 def _broken(**changes: Any) -> Callable[[int], ImageInstances]:
