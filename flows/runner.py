@@ -70,6 +70,7 @@ class Runner:
             wrap: called as wrap(node, execute) for each node.
             after: called with each node and its outcome.
         """
+        self.config.execution.check()
         nodes = plan(self.config)
         for node in nodes:
             if node.stage.check is not None:

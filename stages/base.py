@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,7 @@ from data_contracts.runs import now
 from data_contracts.store import Artefact, Store
 from stages.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
 from stages.progress import Bar, Progress
+from stages.scalars import Write, scalars
 from stages.settings import Execution, StageConfig, execution_only
 
 __all__ = [
@@ -75,6 +77,10 @@ class StageContext:
         self, items: Iterable[Any], total: int, description: str = "", unit: str = "it"
     ) -> Iterable[Any]:
         return self.progress.track(items, total, f"{self.title} {description}".strip(), unit)
+
+    def scalars(self, done: int) -> AbstractContextManager[Write]:
+        """What a training writes to TensorBoard with, see `stages.scalars.scalars`."""
+        return scalars(self.execution.tensorboard, self.workdir.name, self.title, done)
 
     def write_json(self, name: str, value: Any) -> None:
         """A small JSON file of the artefact."""
@@ -138,11 +144,13 @@ def execute(
     says who holds it, and reuses the result.
 
     Raises:
+        ConfigError: this machine cannot execute like that (`Execution.check`).
         ValueError: a required input is missing from `inputs` or an unknown one is given.
         StoreError, DataError, WsisError: as the stage raises; what it had committed stays for the next try.
     """
     start = time.monotonic()
     execution, progress = execution or Execution(), progress or Progress()
+    execution.check()
     unknown = set(inputs) - set(stage.inputs) - set(stage.optional)
     missing = set(stage.inputs) - set(inputs)
     if unknown or missing:

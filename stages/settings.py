@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.errors import ConfigError
+from stages.scalars import tensorboard_is_installed
 
 
 def execution_only(default: Any = ..., **kwargs: Any) -> Any:
@@ -68,6 +70,22 @@ class Execution(BaseModel):
     )
     shard_images: int = Field(default=64, ge=1, le=4096, description="images a shard: what a kill can cost")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
+    tensorboard: Path | None = Field(
+        default=None, description="folder for TensorBoard's event files of every training"
+    )
+
+    def check(self) -> None:
+        """Fail before any work where this machine cannot execute like that.
+
+        Raises:
+            ConfigError: CUDA or TensorBoard is asked for and there is none.
+        """
+        self.torch_device()
+        if self.tensorboard is not None and not tensorboard_is_installed():
+            raise ConfigError(
+                f"execution.tensorboard: expected the package tensorboard because it is {str(self.tensorboard)!r}, "
+                "but it is not installed; install wsis[tensorboard], or use --set execution.tensorboard=null"
+            )
 
     def torch_device(self) -> torch.device:
         """The device to use.

@@ -64,7 +64,10 @@ def run_steps(
     first, curve = _resume(path, state, context)
     window: list[Mapping[str, float]] = []
     last_save = time.monotonic()
-    with context.progress.bar(total_steps, context.title, "step", initial=first) as bar:
+    with (
+        context.progress.bar(total_steps, context.title, "step", initial=first) as bar,
+        context.scalars(first) as write,
+    ):
         for i in range(first, total_steps):
             seed_everything(context.seed, context.outer_iteration or 0, i)
             values = dict(step(i))
@@ -73,6 +76,7 @@ def run_steps(
                     raise NonFiniteError(f"{context.title}: '{name}' became {value} at step {i}")
             window.append(values)
             bar.update(1, values)
+            write(i + 1, values)
             done, due = i + 1, best is not None and best.due(i + 1, total_steps)
             if done % log_every == 0 or done == total_steps or due:
                 means = {k: float(np.mean([w[k] for w in window if k in w])) for k in window[-1]}
@@ -80,6 +84,7 @@ def run_steps(
                 window = []
                 if best is not None and due:
                     curve[-1]["held_back"] = best.update(done)
+                    write(done, {"held_back": curve[-1]["held_back"]})
                     if best.exhausted:
                         break
                 # Only here is nothing of the curve in flight, so that a resumed curve is the same.

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -197,6 +198,16 @@ def test_a_refused_override_leaves_the_run_as_it_was(own_store: Path) -> None:
     assert refused.code == 2
     assert "run tiny: 1 problem(s)" in refused.err and "prm_seeds.image_size" in refused.err
     assert record_of(own_store) == before
+
+
+def test_a_cuda_config_without_cuda_is_refused_before_any_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = wsis("run", TINY, "--set", "execution.device=cuda", "--store", tmp_path / "store")
+    assert result.code == 2
+    assert "error: execution.device: expected a CUDA device because it is 'cuda', but torch" in result.err
+    assert not list((tmp_path / "store").glob("*/*/manifest.json"))
 
 
 def test_a_missing_input_names_the_command(own_store: Path) -> None:

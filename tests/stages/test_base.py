@@ -384,6 +384,13 @@ def test_device(monkeypatch):
     assert Execution().torch_device().type == "cuda"
 
 
+def test_a_device_that_is_not_there_is_refused_before_any_work(counting, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"execution.device: expected a CUDA device"):
+        execute(counting.stage(), Config(), {}, Store(tmp_path), execution=Execution(device="cuda"))
+    assert counting.runs == 0
+
+
 def test_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert Execution().torch_threads() == 3

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from stage_processes import kill, wait_for
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_stages import TRAINING, TrainingConfig
 
 from data_contracts.errors import CorruptArtefactError
@@ -282,3 +283,14 @@ def test_cut_weights(tmp_path):
         (tmp_path / "w.pt").write_bytes(data[:length])
         with pytest.raises(CorruptArtefactError, match=r"w.pt is no file of tensors, or damaged"):
             load_weights(tmp_path / "w.pt")
+
+
+def test_tensorboard_gets_every_step_and_changes_nothing(tmp_path, uninterrupted):
+    got = train(tmp_path / "store", Execution(threads=1, tensorboard=tmp_path / "events"))
+    assert_same_result(got, uninterrupted)
+    (folder,) = (tmp_path / "events").glob("*/*")
+    assert folder.parent.name == got.artefact.fingerprint and folder.name == TRAINING.name
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    steps = got.artefact.manifest.counts["steps"]
+    assert [e.step for e in events.Scalars("loss")] == list(range(1, steps + 1))

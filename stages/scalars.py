@@ -1,0 +1,39 @@
+"""Losses of a training for TensorBoard while it runs: event files beside the store, never part of an artefact."""
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+Write = Callable[[int, Mapping[str, float]], None]
+"""Called with (steps done, value of each scalar)."""
+
+_FLUSH_SECONDS = 10
+
+
+def tensorboard_is_installed() -> bool:
+    """Whether the package is there; it is the optional extra `tensorboard`."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+@contextmanager
+def scalars(folder: Path | None, fingerprint: str, title: str, done: int) -> Iterator[Write]:
+    """What writes scalars to `folder`/`fingerprint`/`title`; nothing is written where `folder` is None.
+
+    Args:
+        done: steps that were done before: later ones, of a process that was killed after its last checkpoint, are
+            no longer shown.
+    """
+    if folder is None:
+        yield lambda step, values: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    target = folder / fingerprint / title
+    with SummaryWriter(str(target), purge_step=done + 1, flush_secs=_FLUSH_SECONDS) as writer:
+
+        def write(step: int, values: Mapping[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        yield write
