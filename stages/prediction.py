@@ -5,6 +5,7 @@ Writes what `stages.prediction_training` says.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +34,16 @@ class StoredSource:
     """Pseudo labels straight from the store: masks stay sets of superpixels until an image is used."""
 
     def __init__(self, inputs: Mapping[str, Artefact], cached_records: int) -> None:
+        self._given = dict(inputs), cached_records
         self.dataset = inputs["dataset"].records(DATASET)
         self.proposals = inputs["proposals"].records(PROPOSALS)
         self.labels = inputs["pseudo_labels"].records(PSEUDO_LABELS)
         self.ids = list(self.labels.ids)
         self.classes = class_names(inputs["dataset"])
         self._instances_of = lru_cache(maxsize=cached_records)(self._read_instances)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredSource, self._given
 
     def __len__(self) -> int:
         return len(self.ids)

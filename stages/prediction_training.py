@@ -8,14 +8,18 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+import torch
+from pydantic import Field, model_validator
 
 from data_contracts.atomic import write_atomic
+from data_contracts.errors import ConfigError
 from stages.base import StageConfig, StageContext, execution_only
+from stages.prediction_processes import Group, run_in_processes
 from wsis.backbones import weights_digest
 from wsis.errors import InputError
 from wsis.mmdet_ext.source import PseudoLabelSource
@@ -53,7 +57,10 @@ class PredictionConfig(StageConfig):
     steps: int = Field(1200, ge=1, description="of outer iteration 1")
     later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")
     max_epochs: float = Field(12.0, gt=0, description="fewer steps where the data set is small")
-    batch_size: int = Field(4, ge=1, le=256)
+    batch_size: int = Field(4, ge=1, le=256, description="images a step, of all processes together")
+    processes: int = Field(
+        1, ge=1, le=64, description="that share every batch: on CUDA one a GPU, on the CPU of the cores"
+    )
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(5e-4, gt=0)
     backbone_factor: float = Field(0.3, ge=0, le=1)
@@ -67,6 +74,22 @@ class PredictionConfig(StageConfig):
     cached_records: int = execution_only(
         256, ge=0, description="labelled proposals of so many images are kept in memory"
     )
+
+    @model_validator(mode="after")
+    def _batch_is_shared(self) -> Self:
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size: expected a multiple of processes ({self.processes}), got {self.batch_size}"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """As of every stage. Several processes draw other regions and normalise losses by their own images, so their
+        number counts; one is left out, so that artefacts made before there was a choice are found."""
+        found = super().identity()
+        if found["processes"] == 1:
+            del found["processes"]
+        return found
 
     def model_path(self) -> Path:
         """The MMDetection config file."""
@@ -94,32 +117,100 @@ def train_network(
         init_weights: weights of the same network to fine-tune.
 
     Raises:
+        ConfigError: fewer GPUs than processes.
+        WorkerDiedError: one of several processes was killed.
         DataError, InputError: bad labels, or a model that is no two-stage mask detector.
         MissingWeightsError: backbone weights absent or of another network.
         NonFiniteError: a loss became NaN or infinite; names the images.
     """
-    from wsis.mmdet_ext import training  # MMDetection takes seconds to import: only where it is used
-    from wsis.mmdet_ext.config import plain_config, to_json, training_config
+    from wsis.mmdet_ext import (
+        training as mmdet_training,
+    )  # MMDetection takes seconds to import: only where it is used
+    from wsis.mmdet_ext.config import plain_config, to_json
 
-    spec = _spec(config, source.classes)
-    plain = plain_config(config.model_path(), spec)
-    done = training.steps_done(context.workdir)
-    with context.progress.bar(total_steps, context.title, "step", initial=done) as bar:
-        training.train(
-            training_config(plain, spec),
-            source,
-            _settings(config, context, total_steps),
-            context.workdir,
-            init_weights=init_weights,
-            progress=lambda step, total, losses: bar.update(1, losses),
-            waited=lambda share: context.counts.update({DATA_WAIT: round(share, 4)}),
-        )
+    training = _Training(
+        config, source, _settings(config, context, total_steps), context.workdir, init_weights
+    )
+    done = mmdet_training.steps_done(context.workdir)
+    with (
+        context.progress.bar(total_steps, context.title, "step", initial=done) as bar,
+        context.scalars(done) as write,
+    ):
+
+        def hear(said: _Step | _Waited) -> None:
+            if isinstance(said, _Waited):
+                context.counts[DATA_WAIT] = round(said.share, 4)
+                return
+            bar.update(1, said.losses)
+            write(said.number, said.losses)
+
+        if config.processes == 1:
+            training(hear)
+        else:
+            run_in_processes(training, _group(config, context), hear, context.worker_memory)
+    plain = plain_config(config.model_path(), _spec(config, source.classes))
     plain.dump(str(context.workdir / MODEL_NAME))
     write_atomic(context.workdir / MODEL_JSON_NAME, to_json(plain).encode())
-    curve = json.loads((context.workdir / training.CURVE_NAME).read_text())
+    curve = json.loads((context.workdir / mmdet_training.CURVE_NAME).read_text())
     context.counts.update(
         images=len(source), steps=total_steps, classes=list(source.classes), first=curve[0], last=curve[-1]
     )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step is done."""
+
+    number: int
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Waited:
+    """Training is done; share of the time that its steps waited for data."""
+
+    share: float
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One training, in this process or pickled to each of several."""
+
+    config: PredictionConfig
+    source: PseudoLabelSource
+    settings: Any
+    workdir: Path
+    init_weights: Path | None
+
+    def __call__(self, tell: Callable[[Any], None]) -> None:
+        from wsis.mmdet_ext.config import plain_config, training_config
+        from wsis.mmdet_ext.training import train
+
+        spec = _spec(self.config, self.source.classes)
+        train(
+            training_config(plain_config(self.config.model_path(), spec), spec),
+            self.source,
+            self.settings,
+            self.workdir,
+            init_weights=self.init_weights,
+            progress=lambda step, total, losses: tell(_Step(step, dict(losses))),
+            waited=lambda share: tell(_Waited(share)),
+        )
+
+
+def _group(config: PredictionConfig, context: StageContext) -> Group:
+    """The processes of a training.
+
+    Raises:
+        ConfigError: there are not as many GPUs.
+    """
+    device, gpus = context.device.type, torch.cuda.device_count()
+    if device == "cuda" and gpus < config.processes:
+        raise ConfigError(
+            f"prediction.processes: expected at most {gpus}, as many as there are GPUs, got {config.processes}"
+        )
+    threads = max(1, context.execution.torch_threads() // config.processes)
+    return Group(config.processes, device, threads, context.title)
 
 
 def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
@@ -140,7 +231,7 @@ def _settings(config: PredictionConfig, context: StageContext, total: int) -> An
 
     return TrainSettings(
         total_steps=total,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // config.processes,
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,
         backbone_rate=config.backbone_factor,
@@ -167,25 +258,29 @@ def content_digest(config: PredictionConfig) -> str:
 
 
 def check_starts(config: PredictionConfig) -> None:
-    """Build the model with its backbone weights before any hour is spent.
+    """Build the model with its backbone weights, and take a detection from it, before any hour is spent.
 
     Raises:
-        InputError: no such model, or torchrun started several processes: all but one would wait for the artefact's
-            lock, and that one for them.
+        InputError: no such model, one that detections cannot be taken from, mixed precision without CUDA, or torchrun
+            started several processes: all but one would wait for the artefact's lock, and that one for them.
         MissingWeightsError: backbone weights absent or of another network.
     """
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":
         raise InputError(
-            f"WORLD_SIZE: expected one process, because a stage writes its artefact alone, got {processes}; only "
-            "wsis.mmdet_ext.training.train may be called under torchrun"
+            f"WORLD_SIZE: expected one process, because a stage writes its artefact alone, got {processes}; instead of "
+            "torchrun use --set prediction.processes=N"
         )
     from wsis.mmdet_ext.config import plain_config, training_config
+    from wsis.mmdet_ext.inference import check_predicts
     from wsis.mmdet_ext.models import starting_model
 
-    spec = _spec(config, ("any",))
+    if config.precision != "fp32" and not torch.cuda.is_available():
+        raise InputError(f"prediction.precision: expected fp32 without a CUDA device, got {config.precision}")
+    spec = replace(_spec(config, ("any",)), image_scale=(64, 64), train_scales=())
     model_config = training_config(plain_config(config.model_path(), spec), spec)
-    starting_model(model_config, spec.classes, config.pretrained)
+    model = starting_model(model_config, spec.classes, config.pretrained)
+    check_predicts(model, model_config, spec.classes)
 
 
 def label_sources(config: PredictionConfig) -> Sequence[str]:

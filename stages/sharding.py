@@ -209,12 +209,15 @@ def _compute_batch(ids: Sequence[str]) -> _Batch:
 @contextmanager
 def _pool(workers: int, compute: Compute) -> Iterator[ProcessPoolExecutor]:
     spawn = multiprocessing.get_context("spawn")
-    with _environment(_ONE_THREAD), ProcessPoolExecutor(workers, spawn, _start_worker, (compute,)) as pool:
+    with (
+        child_environment(_ONE_THREAD),
+        ProcessPoolExecutor(workers, spawn, _start_worker, (compute,)) as pool,
+    ):
         yield pool
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def child_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Environment variables that processes started inside inherit."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -236,10 +239,10 @@ def _start_worker(compute: Compute) -> None:
     _compute = compute
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A parent that is killed cannot tell its workers: they would wait for work, and hold memory, for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:

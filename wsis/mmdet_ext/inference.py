@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.models.layers import multiclass_nms
-from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config, ConfigDict
@@ -24,6 +23,7 @@ from wsis.errors import InputError, NonFiniteError
 from wsis.mmdet_ext.checkpoints import classes_of, load_weights, read_checkpoint
 from wsis.mmdet_ext.dataset import too_thin_named
 from wsis.mmdet_ext.models import build_model, checked_device
+from wsis.mmdet_ext.region_outputs import region_outputs, require_known_head, soft_masks
 
 MASK_SIZE = 28
 
@@ -129,8 +129,8 @@ def load_detector(config: Config, weights: Path, device: str = "cpu", channels_l
     """The model of an exported config (:func:`wsis.mmdet_ext.config.plain_config`) with its weights.
 
     Raises:
-        InputError: no such device; the weights are of other classes than `config.metainfo`; a RoI head other
-            than MMDetection's StandardRoIHead, or masks of another size than 28 x 28.
+        InputError: no such device; the weights are of other classes than `config.metainfo`; a RoI head that
+            `require_known_head` does not know.
         MissingWeightsError: absent, truncated, or of another network.
     """
     place = checked_device(device)
@@ -140,12 +140,27 @@ def load_detector(config: Config, weights: Path, device: str = "cpu", channels_l
     if not classes:
         raise InputError(f"{weights}: neither config nor checkpoint tells the classes")
     model = build_model(config, channels_last)
-    if not isinstance(model.roi_head, StandardRoIHead):
-        raise InputError(f"roi_head: expected a StandardRoIHead, got {type(model.roi_head).__name__}")
     load_weights(model, weights, classes)
+    return detector_of(model, config, classes, place)
+
+
+def detector_of(model: nn.Module, config: Config, classes: tuple[str, ...], device: torch.device) -> Detector:
+    """A model that is there already, on a device and in evaluation mode from now on; InputError as `load_detector`."""
+    require_known_head(model.roi_head)  # type: ignore[arg-type]
     after_loading = [t for t in config.test_pipeline if not t["type"].startswith("Load")]
     pipeline = Compose([TRANSFORMS.build(t) for t in after_loading])
-    return Detector(model.to(place).eval(), pipeline, classes, place)
+    return Detector(model.to(device).eval(), pipeline, classes, device)
+
+
+def check_predicts(model: nn.Module, config: Config, classes: tuple[str, ...]) -> None:
+    """Take a detection of a grey image from a model, before it is trained for hours.
+
+    Raises:
+        InputError: a RoI head that detections cannot be taken from, or masks of another size than 28 x 28.
+    """
+    grey = np.full((64, 64, 3), 127, np.uint8)
+    once = PredictSettings(score_threshold=0.0, max_detections=1)
+    detector_of(model, config, classes, torch.device("cpu")).predict([grey], once)
 
 
 def _same_size_batches(packed: Sequence[dict[str, Any]], batch_size: int) -> Iterator[list[int]]:
@@ -168,12 +183,15 @@ def _detect_boxes(
     """Per image: boxes [N, 4] in network pixels, scores [N], labels [N] 0-based, probabilities [N, C + 1]."""
     rois = bbox2roi([r.bboxes for r in regions])
     counts = [len(r) for r in regions]
-    scored = head._bbox_forward(features, rois)
-    raw = head.bbox_head.predict_by_feat(
-        rois=rois.split(counts),
-        cls_scores=scored["cls_score"].split(counts),
-        bbox_preds=scored["bbox_pred"].split(counts),
-        batch_img_metas=[sample.metainfo for sample in samples],
+    metas = [sample.metainfo for sample in samples]
+    if not len(rois):
+        return [_nothing(rois, head)] * len(samples)
+    outputs = region_outputs(head, features, rois, counts, metas)
+    raw = outputs.bbox_head.predict_by_feat(
+        rois=outputs.rois,
+        cls_scores=outputs.scores,
+        bbox_preds=outputs.deltas,
+        batch_img_metas=metas,
         rcnn_test_cfg=None,  # boxes and scores of every region, before NMS
         rescale=False,
     )
@@ -197,22 +215,22 @@ def _detect_boxes(
     return found
 
 
+def _nothing(rois: Tensor, head: Any) -> Found:
+    last: Any = head.bbox_head[-1] if isinstance(head.bbox_head, nn.ModuleList) else head.bbox_head
+    labels = torch.zeros(0, dtype=torch.long, device=rois.device)
+    return rois[:, 1:], rois[:, 0], labels, rois.new_zeros(0, last.num_classes + 1)
+
+
 def _detect_masks(head: Any, features: Any, found: Sequence[Found]) -> Sequence[Tensor]:
     """Per image: soft masks [N, M, M] of the predicted classes."""
     counts = [len(boxes) for boxes, *_ in found]
     if not sum(counts):
         return [features[0].new_zeros(0, MASK_SIZE, MASK_SIZE)] * len(found)
-    logits = head._mask_forward(features, bbox2roi([boxes for boxes, *_ in found]))["mask_preds"]
-    if logits.shape[2:] != (MASK_SIZE, MASK_SIZE):
-        raise InputError(
-            f"mask_head: expected masks {MASK_SIZE} x {MASK_SIZE}, got {tuple(logits.shape[2:])}"
-        )
     labels = torch.cat([labels for _, _, labels, _ in found])
-    channel = labels if logits.shape[1] > 1 else torch.zeros_like(labels)
-    soft: Sequence[Tensor] = (
-        logits[torch.arange(len(labels), device=labels.device), channel].sigmoid().split(counts)
-    )
-    return soft
+    masks = soft_masks(head, features, bbox2roi([boxes for boxes, *_ in found]), labels)
+    if masks.shape[1:] != (MASK_SIZE, MASK_SIZE):
+        raise InputError(f"mask_head: expected masks {MASK_SIZE} x {MASK_SIZE}, got {tuple(masks.shape[1:])}")
+    return masks.split(counts)
 
 
 def _detections(

@@ -1,125 +1,46 @@
 """The stages `prediction` and `predictions` on artefacts of a few small images."""
 
-import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mmdet.apis import init_detector
-from PIL import Image
 from pydantic import ValidationError
 
 from data_contracts.errors import DataError
-from data_contracts.records import RecordReader, RecordWriter
+from data_contracts.records import RecordReader
 from data_contracts.schemas import (
     DATASET,
     DETECTIONS,
     GROUND_TRUTH,
     PROPOSALS,
     PSEUDO_LABELS,
-    Schema,
     text_to_array,
 )
 from stages import ceiling, prediction, predictions
-from stages.base import Execution, StageContext
-from stages.progress import Progress
+from tests.wsis.mmdet_ext.stored_labels import (
+    CLASSES,
+    SIZE,
+    FakeArtefact,
+    context,
+    dataset_record,
+    grid,
+    labels_record,
+    make_inputs,
+    proposals_record,
+)
 from wsis.errors import InputError, MissingWeightsError
 from wsis.masks import rle
 from wsis.masks.boxes import box_of_mask
 from wsis.mmdet_ext.source import SuperpixelMasks
 
-SIZE = (64, 96)
-CLASSES = ("square", "disc")
-IDS = ("a", "b", "c", "d")
-
-
-class FakeArtefact:
-    """Files in a folder and the part of a manifest that the stages read."""
-
-    def __init__(self, path: Path, classes: tuple[str, ...] = CLASSES) -> None:
-        self.path = path
-        self.manifest = SimpleNamespace(counts={"classes": list(classes)}, supervision=[])
-
-    @classmethod
-    def of(cls, path: Path, schema: Schema, records: dict[str, Any]) -> "FakeArtefact":
-        path.mkdir()
-        RecordWriter(path, schema, list(records)).write(0, list(records.values()))
-        return cls(path)
-
-    def records(self, schema: Schema) -> RecordReader:
-        return RecordReader(self.path, schema)
-
-    def file(self, name: str) -> Path:
-        return self.path / name
-
-
-def _grid() -> np.ndarray:
-    """2 x 3 superpixels of 16 x 16 at half the image's size."""
-    rows, columns = np.indices((32, 48))
-    return (rows // 16 * 3 + columns // 16).astype(np.uint16)
-
-
-def _dataset_record(index: int) -> dict[str, np.ndarray]:
-    pixels = np.random.default_rng(index).integers(0, 99, (*SIZE, 3), dtype=np.uint8)
-    pixels[:32, :32] += 90
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return {
-        "split": text_to_array("val" if IDS[index] == "d" else "train"),
-        "file_name": text_to_array(f"{IDS[index]}.png"),
-        "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
-        "size": np.array(SIZE, np.int32),
-        "labels": np.array([1, 2], np.int32),
-        "boxes": np.zeros((0, 4), np.float32),
-        "box_labels": np.zeros(0, np.int32),
-    }
-
-
-def _proposals_record() -> dict[str, np.ndarray]:
-    membership = np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], bool)
-    return {
-        "superpixels": _grid(),
-        "num_superpixels": np.array([6], np.int32),
-        "membership_bits": np.packbits(membership, axis=1, bitorder="little"),
-        "scores": np.array([0.9, 0.8, 0.7], np.float32),
-        "boxes": np.array([[0, 0, 32, 32], [0, 0, 64, 32], [64, 32, 96, 64]], np.float32),
-        "areas": np.full(3, 0.2, np.float32),
-        "edges": np.zeros((0, 2), np.int32),
-        "edge_contours": np.zeros(0, np.float32),
-        "edge_lengths": np.zeros(0, np.float32),
-        "size": np.array(SIZE, np.int32),
-    }
-
-
-def _labels_record() -> dict[str, np.ndarray]:
-    """K = 4: twice {0: square}, once {1: square, 2: disc}, once nothing."""
-    return {
-        "multiplicities": np.array([2, 1, 1], np.int32),
-        "offsets": np.array([0, 1, 3, 3], np.int32),
-        "proposal_ids": np.array([0, 2, 1], np.int32),
-        "classes": np.array([1, 2, 1], np.int32),
-        "scores": np.ones(3, np.float32),
-        "diversity": np.array([0.6], np.float32),
-        "distinct": np.array([3], np.int32),
-    }
-
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "dataset": FakeArtefact.of(
-            tmp_path / "dataset", DATASET, {i: _dataset_record(n) for n, i in enumerate(IDS)}
-        ),
-        "proposals": FakeArtefact.of(
-            tmp_path / "proposals", PROPOSALS, {i: _proposals_record() for i in IDS[:3]}
-        ),
-        "pseudo_labels": FakeArtefact.of(
-            tmp_path / "labels", PSEUDO_LABELS, {i: _labels_record() for i in IDS[:3]}
-        ),
-    }
+    return make_inputs(tmp_path)
 
 
 @pytest.fixture
@@ -134,11 +55,6 @@ def config(tiny_config: Path) -> prediction.Config:
         warmup_steps=1,
         data_workers=1,
     )
-
-
-def _context(path: Path, iteration: int, stage: str = "prediction") -> StageContext:
-    path.mkdir()
-    return StageContext(path, 7, iteration, Execution(device="cpu"), Progress(quiet=True), stage)
 
 
 def test_masks_and_weights_come_from_the_store(inputs: dict[str, Any]) -> None:
@@ -158,11 +74,11 @@ def test_masks_and_weights_come_from_the_store(inputs: dict[str, Any]) -> None:
 def test_a_proposal_between_the_pixels_of_a_smaller_image_is_left_out(
     inputs: dict[str, Any], tmp_path: Path
 ) -> None:
-    record = {**_dataset_record(0), "size": np.array((64, 2), np.int32)}  # columns 12 and 36 of the grid's 48
+    record = {**dataset_record(0), "size": np.array((64, 2), np.int32)}  # columns 12 and 36 of the grid's 48
     inputs["dataset"] = FakeArtefact.of(tmp_path / "small", DATASET, {"a": record})
     found = prediction.StoredSource(inputs, 8).instances(0)
     assert isinstance(found.masks, np.ndarray) and found.masks.shape == (3, 64, 2)
-    proposals = _proposals_record() | {"superpixels": np.roll(_grid(), 13, axis=1)}
+    proposals = proposals_record() | {"superpixels": np.roll(grid(), 13, axis=1)}
     membership = np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]], bool)
     proposals["membership_bits"] = np.packbits(membership, axis=1, bitorder="little")
     inputs["proposals"] = FakeArtefact.of(tmp_path / "moved", PROPOSALS, {"a": proposals})
@@ -172,7 +88,7 @@ def test_a_proposal_between_the_pixels_of_a_smaller_image_is_left_out(
 
 
 def test_an_unknown_proposal_is_named(inputs: dict[str, Any], tmp_path: Path) -> None:
-    record = _labels_record() | {"proposal_ids": np.array([0, 9, 1], np.int32)}
+    record = labels_record() | {"proposal_ids": np.array([0, 9, 1], np.int32)}
     inputs["pseudo_labels"] = FakeArtefact.of(tmp_path / "broken", PSEUDO_LABELS, {"a": record})
     with pytest.raises(DataError, match=r"image a: proposal_ids: expected 0\.\.2, got"):
         prediction.StoredSource(inputs, 8).instances(0)
@@ -181,7 +97,7 @@ def test_an_unknown_proposal_is_named(inputs: dict[str, Any], tmp_path: Path) ->
 def test_two_outer_iterations_and_their_predictions(
     inputs: dict[str, Any], config: prediction.Config, tmp_path: Path
 ) -> None:
-    first = _context(tmp_path / "prediction1", 1)
+    first = context(tmp_path / "prediction1", 1)
     prediction.run(inputs, config, first)
     names = {"curve.json", "model.json", "model.py", "weights.pth"}
     assert {path.name for path in first.workdir.iterdir()} == names
@@ -191,7 +107,7 @@ def test_two_outer_iterations_and_their_predictions(
     assert curve[-1]["step"] == 3 and np.isfinite(curve[-1]["loss"])
     trained = FakeArtefact(first.workdir)
 
-    second = _context(tmp_path / "prediction2", 2)
+    second = context(tmp_path / "prediction2", 2)
     prediction.run({**inputs, "previous": trained}, config, second)
     assert second.counts["steps"] == 2
 
@@ -200,11 +116,11 @@ def test_two_outer_iterations_and_their_predictions(
 
     found = {}
     for split in ("train", "val"):
-        context = _context(tmp_path / f"found-{split}", 1, "predictions")
+        given = context(tmp_path / f"found-{split}", 1, "predictions")
         settings = predictions.Config(split=split, score_threshold=0.1, max_detections=7)
-        predictions.run({"dataset": inputs["dataset"], "prediction": trained}, settings, context)
-        records = RecordReader(context.workdir, DETECTIONS)
-        assert context.counts["images"] == len(records.ids)
+        predictions.run({"dataset": inputs["dataset"], "prediction": trained}, settings, given)
+        records = RecordReader(given.workdir, DETECTIONS)
+        assert given.counts["images"] == len(records.ids)
         found[split] = {i: records[i] for i in records.ids}
     assert list(found["train"]) == ["a", "b", "c"] and list(found["val"]) == ["d"]
     record = found["val"]["d"]
@@ -229,6 +145,11 @@ def test_the_stage_checks_before_it_trains(tmp_path: Path, monkeypatch: pytest.M
         check(prediction.Config(model="absent_model"))
     with pytest.raises(ValidationError, match="gamma"):
         prediction.Config(gamma=1.5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        InputError, match=r"prediction\.precision: expected fp32 without a CUDA device, got bf16"
+    ):
+        check(prediction.Config(precision="bf16"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match=r"WORLD_SIZE: expected one process, .* got 2"):
         check(prediction.Config())
@@ -249,10 +170,10 @@ def test_the_digest_follows_the_model_and_its_bases(tmp_path: Path) -> None:
 
 
 def test_a_split_without_images_is_named(inputs: dict[str, Any], tmp_path: Path) -> None:
-    only_train = FakeArtefact.of(tmp_path / "train", DATASET, {"a": _dataset_record(0)})
-    context = _context(tmp_path / "found", 1, "predictions")
+    only_train = FakeArtefact.of(tmp_path / "train", DATASET, {"a": dataset_record(0)})
+    given = context(tmp_path / "found", 1, "predictions")
     with pytest.raises(DataError, match="expected images of split 'val'"):
-        predictions.run({"dataset": only_train, "prediction": only_train}, predictions.Config(), context)
+        predictions.run({"dataset": only_train, "prediction": only_train}, predictions.Config(), given)
 
 
 def _truth_record(split: str, masks: np.ndarray) -> dict[str, np.ndarray]:

@@ -74,6 +74,32 @@ def test_a_stopped_and_resumed_run_is_bit_identical(
     assert train(tiny_training, synthetic_source, settings, tmp_path / "whole") == whole  # nothing to do
 
 
+def test_a_truncated_checkpoint_of_its_own_starts_afresh(
+    tiny_training: Config, synthetic_source: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was written whole, so the disk damaged it: the steps are lost, the run is not."""
+
+    def stop(step: int, total: int, losses: Mapping[str, float]) -> None:
+        if step == 4:
+            raise Stop
+
+    steps: list[int] = []
+    whole = train(tiny_training, synthetic_source, SETTINGS, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(tiny_training, synthetic_source, SETTINGS, tmp_path / "cut", progress=stop)
+    checkpoint = tmp_path / "cut" / CHECKPOINT_NAME
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+    again = train(
+        tiny_training,
+        synthetic_source,
+        SETTINGS,
+        tmp_path / "cut",
+        progress=lambda step, total, losses: steps.append(step),
+    )
+    assert steps == [1, 2, 3, 4, 5, 6] and _equal(whole, again)
+    assert "truncated or no checkpoint" in caplog.text and "training starts afresh" in caplog.text
+
+
 _CHILD = """
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training in two processes of torchrun (gloo, CPU) is training in one on the same global batch."""
+"""Training in two processes (gloo, CPU), of torchrun or of the stage, is training in one on the same global batch."""
 
 import json
 import os
@@ -13,7 +13,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from pydantic import ValidationError
 
+from stages import prediction
+from tests.stages.stage_processes import kill, wait_for, workers_of
+from tests.wsis.mmdet_ext.stored_labels import context, make_inputs
 from wsis.mmdet_ext.batches import derived_seed
 from wsis.mmdet_ext.checkpoints import read_checkpoint
 from wsis.mmdet_ext.training import CHECKPOINT_NAME, CURVE_NAME, WEIGHTS_NAME, TrainSettings, train
@@ -50,7 +54,7 @@ def _furthest(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> f
     return max(float((a[k].double() - b[k].double()).abs().max()) for k in a)
 
 
-def _each_image_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def _each_image_on_its_own(monkeypatch: pytest.MonkeyPatch, seed: int = SETTINGS.seed) -> None:
     """Make one process normalise losses and sample regions image by image, as two with an image each do."""
     step = 0
 
@@ -58,7 +62,7 @@ def _each_image_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal step
         parsed = []
         for rank in (0, 1):
-            torch.manual_seed(derived_seed(SETTINGS.seed, step, *([rank] if rank else [])))
+            torch.manual_seed(derived_seed(seed, step, *([rank] if rank else [])))
             own = {name: values[rank : rank + 1] for name, values in data.items()}
             losses = model._run_forward(model.data_preprocessor(own, True), mode="loss")
             parsed.append(model.parse_losses(losses))
@@ -108,3 +112,57 @@ def test_two_processes_stopped_and_resumed_equal_one(
     assert _furthest(_weights(half), _weights(whole)) > 100 * distance  # one share alone goes elsewhere
     together, alone = (json.loads((folder / CURVE_NAME).read_text()) for folder in (two, whole.parent))
     assert together == [pytest.approx(entry, rel=1e-4, abs=1e-5) for entry in alone]
+
+
+STAGE_SETTINGS: dict[str, Any] = dict(
+    pretrained=None, image_size=96, steps=3, max_epochs=99, batch_size=2, warmup_steps=1, data_workers=0
+)
+STAGE_CHILD = """
+import sys
+from pathlib import Path
+from stages import prediction
+from tests.wsis.mmdet_ext.stored_labels import context, opened
+folder = Path(sys.argv[1])
+config = prediction.Config.model_validate_json(sys.argv[2])
+prediction.run(opened(folder), config, context(folder / "two", 1))
+"""
+
+
+def test_the_stage_in_two_processes_killed_and_resumed_equals_one(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(tmp_path)
+    sgd: dict[str, Any] = dict(optimizer="sgd", learning_rate=0.02)
+    config = prediction.Config(model=str(tiny_config), processes=2, **STAGE_SETTINGS, **sgd)
+    command = [sys.executable, "-W", "ignore", "-c", STAGE_CHILD, str(tmp_path), config.model_dump_json()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_for((tmp_path / "two" / CHECKPOINT_NAME).exists, process, seconds=500.0)
+        children = workers_of(process)
+        kill(process)
+    wait_for(lambda: not any(child.is_running() for child in children), seconds=20)
+    assert len(children) == 2 and not (tmp_path / "two" / WEIGHTS_NAME).exists()
+
+    heard: list[str] = []
+    given = context(tmp_path / "two", 1, listener=lambda text, share: heard.append(text))
+    prediction.run(inputs, config, given)
+    assert "prediction@1" in heard and len(given.worker_memory) == 2
+    names = {CURVE_NAME, WEIGHTS_NAME, "model.py", "model.json"}
+    assert {path.name for path in given.workdir.iterdir()} == names
+
+    alone = context(tmp_path / "one", 1)
+    _each_image_on_its_own(monkeypatch, derived_seed(alone.seed, 1) % 2**31)
+    prediction.run(inputs, config.model_copy(update={"processes": 1}), alone)
+    distance = _furthest(_weights(tmp_path / "two" / WEIGHTS_NAME), _weights(tmp_path / "one" / WEIGHTS_NAME))
+    assert distance < 1e-5
+    together, single = (
+        json.loads((folder / CURVE_NAME).read_text()) for folder in (given.workdir, alone.workdir)
+    )
+    assert together == [pytest.approx(entry, rel=1e-4, abs=1e-5) for entry in single]
+
+
+def test_the_batch_is_shared_and_one_process_leaves_the_identity() -> None:
+    with pytest.raises(ValidationError, match=r"batch_size: expected a multiple of processes \(3\), got 4"):
+        prediction.Config(processes=3)
+    one, two = prediction.Config(), prediction.Config(processes=2)
+    assert "processes" not in one.identity() and two.identity() == {**one.identity(), "processes": 2}

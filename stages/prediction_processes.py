@@ -1,0 +1,173 @@
+"""Several processes of this machine at one piece of work: started, heard, and ended with the stage.
+
+Each is a rank of a torch.distributed group: gloo on the CPU, nccl on CUDA, where rank r takes GPU r.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch import distributed
+
+from data_contracts.errors import ContractError, WorkerDiedError
+from stages.machine import peak_memory
+from stages.sharding import child_environment, end_with_parent
+from wsis.errors import WsisError
+
+Send = Callable[[Any], None]
+Work = Callable[[Send], None]
+_HOST = "127.0.0.1"
+_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the work of rank 0 sends."""
+
+    what: Any
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The work is done; process id and peak resident bytes."""
+
+    pid: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An error on purpose with its class, or any other as the text of its traceback."""
+
+    kind: type[Exception] | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """How many processes, where, with how many torch threads each; `title` is for messages."""
+
+    processes: int
+    device: str
+    threads: int
+    title: str
+
+
+def run_in_processes(work: Work, group: Group, hear: Send, worker_memory: dict[int, int]) -> None:
+    """Call `work` in every process of a group, and return when all are through.
+
+    Args:
+        work: pickled to spawned processes; is called with a function that sends things (of rank 0) to `hear`.
+        worker_memory: is filled with process id -> peak resident bytes.
+
+    Raises:
+        ContractError, WsisError: as the work raises in any process; the others are ended.
+        WorkerDiedError: a process was killed.
+        RuntimeError: any other error, with its traceback.
+    """
+    server = distributed.TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
+    with _started(work, group, server.port) as ranks:
+        for message in _messages(ranks, group.title):
+            if isinstance(message, _Said):
+                hear(message.what)
+            else:
+                worker_memory[message.pid] = message.peak
+        for process in ranks.values():
+            process.join()
+
+
+@contextmanager
+def _started(work: Work, group: Group, port: int) -> Iterator[dict[Connection, BaseProcess]]:
+    spawn = multiprocessing.get_context("spawn")
+    ranks: dict[Connection, BaseProcess] = {}
+    threads = str(group.threads)
+    variables = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    try:
+        with child_environment(variables):
+            for rank in range(group.processes):
+                receiver, sender = spawn.Pipe(duplex=False)
+                process: BaseProcess = spawn.Process(target=_rank, args=(work, group, rank, port, sender))
+                process.start()
+                sender.close()  # its end is then the end of the process
+                ranks[receiver] = process
+        yield ranks
+    finally:
+        _end(ranks)
+
+
+def _end(ranks: dict[Connection, BaseProcess]) -> None:
+    """Nothing of the group is left."""
+    for process in ranks.values():
+        process.terminate()
+    for receiver, process in ranks.items():
+        process.join(_PATIENCE_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        receiver.close()
+
+
+def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Said | _Ended]:
+    """What all processes say until the last has ended. Errors on purpose come before those that follow from them:
+    when one process fails the others lose their connection to it."""
+    left, unnamed, until = dict(ranks), "", float("inf")
+    while left:
+        ready = wait(list(left), None if until == float("inf") else max(0.0, until - time.monotonic()))
+        if not ready:
+            break
+        for receiver in [r for r in left if r in ready]:
+            try:
+                message = receiver.recv()
+            except EOFError:
+                process = left.pop(receiver)
+                process.join()
+                if process.exitcode and process.exitcode < 0:
+                    raise WorkerDiedError(
+                        f"{title}: a training process was ended by signal {-process.exitcode}, most often because "
+                        "memory ran out; the last checkpoint is kept. Give the command again with fewer: "
+                        "--set prediction.processes=1"
+                    ) from None
+                if process.exitcode:  # it has said why, unless it could not even start
+                    unnamed = unnamed or f"it ended with exit code {process.exitcode}; see above"
+                    until = min(until, time.monotonic() + _PATIENCE_SECONDS)
+                continue
+            if not isinstance(message, _Failed):
+                yield message
+            elif message.kind is not None:
+                raise message.kind(message.message)
+            else:
+                unnamed, until = unnamed or message.message, min(until, time.monotonic() + _PATIENCE_SECONDS)
+    if unnamed:
+        raise RuntimeError(f"{title}: a training process failed:\n{unnamed}")
+
+
+def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection) -> None:
+    """The life of one process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage ends it
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(group.threads)
+    try:
+        if group.device == "cuda":
+            torch.cuda.set_device(rank)
+        store = distributed.TCPStore(_HOST, port, is_master=False)
+        backend = "nccl" if group.device == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=group.processes)
+        work((lambda what: connection.send(_Said(what))) if rank == 0 else (lambda what: None))
+        distributed.barrier()  # nobody leaves before rank 0 has written
+        distributed.destroy_process_group()
+        connection.send(_Ended(os.getpid(), peak_memory()))
+    except Exception as error:
+        on_purpose = isinstance(error, ContractError | WsisError)
+        text = str(error) if on_purpose else f"rank {rank}: {traceback.format_exc()}"
+        connection.send(_Failed(type(error) if on_purpose else None, text))
+        raise SystemExit(1) from error

@@ -1,0 +1,61 @@
+"""Work for groups of processes: top-level functions, because they are sent to other processes."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import distributed
+
+from wsis.errors import NonFiniteError
+
+Send = Callable[[Any], None]
+
+
+def total(send: Send) -> None:
+    """Ranks add up 1, 2, ...; both send, rank 0 is heard."""
+    value = torch.tensor(float(distributed.get_rank() + 1))
+    distributed.all_reduce(value)
+    send((distributed.get_rank(), value.item(), torch.get_num_threads()))
+
+
+def wait_for_nobody(send: Send) -> None:
+    """The others never come."""
+    send(os.getpid())
+    distributed.all_reduce(torch.zeros(1))
+
+
+def stay(send: Send) -> None:
+    """Sends its process id and never ends."""
+    send(os.getpid())
+    time.sleep(600)
+
+
+def diverge(send: Send) -> None:
+    """Rank 1 fails on purpose, rank 0 waits for it."""
+    if distributed.get_rank() == 1:
+        raise NonFiniteError("'loss' became nan at step 3, images b, c")
+    wait_for_nobody(send)
+
+
+def break_down(send: Send) -> None:
+    """Rank 1 fails by mistake."""
+    if distributed.get_rank() == 1:
+        raise KeyError("nothing of that name")
+    wait_for_nobody(send)
+
+
+def leave(send: Send) -> None:
+    """Rank 1 ends without a word."""
+    if distributed.get_rank() == 1:
+        os._exit(3)
+    wait_for_nobody(send)
+
+
+def be_killed(send: Send) -> None:
+    """Rank 1 is killed."""
+    if distributed.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    wait_for_nobody(send)
