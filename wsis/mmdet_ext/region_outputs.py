@@ -41,8 +41,9 @@ def region_outputs(
 ) -> RegionOutputs:
     """Boxes and classes of rois [R, 5], `counts` of each image."""
     if isinstance(head, CascadeRoIHead):
+        # It gives its regions already by image, whatever its docstring says.
         refined, scores, deltas = head._refine_roi(features, rois, metas, counts)
-        return RegionOutputs(head.bbox_head[-1], refined.split(counts), scores, deltas)
+        return RegionOutputs(head.bbox_head[-1], refined, scores, deltas)
     scored = head._bbox_forward(features, rois)
     scores, deltas = scored["cls_score"].split(counts), scored["bbox_pred"].split(counts)
     return RegionOutputs(head.bbox_head, rois.split(counts), scores, deltas)
