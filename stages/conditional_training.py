@@ -162,15 +162,16 @@ class Trainer:
                 "div_pc is still high, training is stuck: lower learning_rate or clip_gradient, or raise epsilon"
             )
 
-    def validate(self) -> float:
-        """DIV(p,c) - gamma DIV(c,c) (eq. 22) of samples of the held-back images, with the same noise every time."""
+    def validate(self) -> list[float]:
+        """DIV(p,c) - gamma DIV(c,c) (eq. 22) of samples of each held-back image, with the same noise every time."""
         self.network.eval()
         with self.naming("held-back images"):
-            values = [
-                estimate_dissimilarity(self.network, image, [problem], [noise], self.learning)
+            return [
+                estimate_dissimilarity(self.network, image, [problem], [noise], self.learning)[
+                    "dissimilarity"
+                ]
                 for image, problem, noise in self.held_back
             ]
-        return float(np.mean([value["dissimilarity"] for value in values]))
 
     @cached_property
     def held_back(self) -> list[tuple[Tensor, ImageProblem, Tensor]]:

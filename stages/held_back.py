@@ -75,18 +75,29 @@ def steps_between(settings: HeldBackSettings, total: int, epoch: float, cost: fl
 
 
 class BestWeights:
-    """The weights of the best validation so far, and when to give up. Its state belongs to the checkpoint.
+    """The weights to end with, chosen by validation, and when to give up. Its state belongs to the checkpoint.
+
+    The latest weights are kept unless they are worse than the best by more than a standard error of the difference,
+    image by image (the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984): a few
+    images cannot tell two steps of one training apart that are near each other, and the later one has learned more.
 
     Args:
         model: what is trained.
-        validate: the value to minimise, a function of the model's weights alone.
+        validate: the values to minimise, one an image, a function of the model's weights alone.
         every: steps between validations; the last step is always validated.
-        patience: validations without improvement after which training ends.
+        patience: validations without a better mean after which training ends.
+
+    Attributes:
+        value, step: mean and step of the kept weights.
+        least: values of the validation with the smallest mean.
     """
 
-    def __init__(self, model: nn.Module, validate: Callable[[], float], every: int, patience: int) -> None:
+    def __init__(
+        self, model: nn.Module, validate: Callable[[], Sequence[float]], every: int, patience: int
+    ) -> None:
         self.model, self.validate, self.every, self.patience = model, validate, every, patience
         self.value, self.step, self.waited = math.inf, 0, 0
+        self.least: list[float] = []
         self.weights: dict[str, Tensor] = {}
 
     def due(self, step: int, total: int) -> bool:
@@ -94,20 +105,23 @@ class BestWeights:
         return step % self.every == 0 or step == total
 
     def update(self, step: int) -> float:
-        """Validate after `step` steps, keep the weights if they are the best, return the value.
+        """Validate after `step` steps, keep the weights if no earlier ones are clearly better, return the mean.
 
         Raises:
-            NonFiniteError: the value is NaN or infinite.
+            NonFiniteError: a value is NaN or infinite.
         """
-        value = self.validate()
-        if not math.isfinite(value):
-            raise NonFiniteError(f"the value on the held-back images became {value} after step {step}")
-        if value < self.value:
-            self.value, self.step, self.waited = value, step, 0
-            self.weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        values = [float(value) for value in self.validate()]
+        mean = float(np.mean(values))
+        if not math.isfinite(mean):
+            raise NonFiniteError(f"the value on the held-back images became {mean} after step {step}")
+        if not self.least or mean < float(np.mean(self.least)):
+            self.least, self.waited = values, 0
         else:
             self.waited += 1
-        return value
+        if not _clearly_worse(values, self.least):
+            self.value, self.step = mean, step
+            self.weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        return mean
 
     @property
     def exhausted(self) -> bool:
@@ -115,12 +129,21 @@ class BestWeights:
         return self.waited >= self.patience
 
     def restore(self) -> None:
-        """Give the model its best weights."""
+        """Give the model the kept weights."""
         self.model.load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "step": self.step, "waited": self.waited, "weights": self.weights}
+        names = ("value", "step", "waited", "least", "weights")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.value, self.step = state_dict["value"], state_dict["step"]
-        self.waited, self.weights = state_dict["waited"], state_dict["weights"]
+        for name in self.state_dict():
+            setattr(self, name, state_dict[name])
+
+
+def _clearly_worse(values: Sequence[float], least: Sequence[float]) -> bool:
+    """Whether the mean of paired values is larger by more than the standard error of their difference."""
+    difference = np.subtract(values, least)
+    if len(difference) < 2:
+        return bool(difference.mean() > 0)
+    return bool(difference.mean() > difference.std(ddof=1) / math.sqrt(len(difference)))

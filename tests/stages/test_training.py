@@ -157,7 +157,7 @@ def test_the_best_weights_are_kept_and_patience_ends_training(validated, tmp_pat
 
 def test_a_value_that_is_not_finite_is_no_best(tmp_path):
     model = torch.nn.Linear(1, 1)
-    best = BestWeights(model, lambda: float("nan"), every=2, patience=3)
+    best = BestWeights(model, lambda: [float("nan")], every=2, patience=3)
     with pytest.raises(NonFiniteError, match=r"held-back images became nan after step 2"):
         run_steps(context_of(tmp_path), {"model": model}, 4, lambda i: {"loss": 0.0}, best=best)
 

@@ -91,11 +91,11 @@ def run_training(inputs: Mapping[str, Artefact], config: TrainingConfig, context
     fixed = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 
     @torch.no_grad()
-    def validate() -> float:
+    def validate() -> list[float]:
         model.eval()
-        value = (model(fixed) - fixed.sum(1, keepdim=True)).square().mean().item()
+        values = (model(fixed) - fixed.sum(1, keepdim=True)).square().mean(1).tolist()
         model.train()
-        return value
+        return values
 
     best = BestWeights(model, validate, every=7, patience=config.patience) if config.patience else None
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
