@@ -374,30 +374,11 @@ def test_absent_package_is_recorded_as_absent(monkeypatch):
 
 
 # -- execution ------------------------------------------------------------------------------------------------
-def test_device(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert Execution(device="cpu").torch_device().type == "cpu"
-    assert Execution().torch_device().type == "cpu"
-    with pytest.raises(ConfigError, match=r"execution.device: expected a CUDA device because it is 'cuda'"):
-        Execution(device="cuda").torch_device()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert Execution().torch_device().type == "cuda"
-
-
 def test_a_device_that_is_not_there_is_refused_before_any_work(counting, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"execution.device: expected a CUDA device"):
         execute(counting.stage(), Config(), {}, Store(tmp_path), execution=Execution(device="cuda"))
     assert counting.runs == 0
-
-
-def test_threads(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert Execution().torch_threads() == 3
-    assert Execution(threads=5).torch_threads() == 5
-    for nothing in ("", "0", "many"):
-        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
-        assert Execution().torch_threads() >= 1
 
 
 def test_stage_is_a_value(counting):
