@@ -33,7 +33,7 @@ from wsis.dissimilarity.sampler import SamplerConfig
 from wsis.errors import InputError
 
 NAME = "conditional"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 SAMPLER_NAME = "sampler.json"
 
 

@@ -48,8 +48,8 @@ def run_steps(
     Args:
         state: everything a step changes; goes into the checkpoint.
         step: does one optimisation step and returns the values to log; "loss" must be among them.
-        best: validates now and then; the model ends with its best weights, and training before `total_steps` when
-            its patience ends. Which step was best goes into the counts.
+        best: validates now and then; the model ends with the weights it chooses, and training before `total_steps` when
+            its patience ends. Their step goes into the counts.
 
     Returns:
         The curve: means of the logged values over every `log_every` steps and up to each validation, with its value
@@ -100,7 +100,7 @@ def run_steps(
         best.restore()
         early = curve[-1]["step"] < total_steps
         if early:
-            context.log(f"stops at step {curve[-1]['step']}: the held-back images were best at {best.step}")
+            context.log(f"stops at step {curve[-1]['step']}: the weights of step {best.step} are kept")
         context.counts.update(best_step=best.step, best_held_back=best.value, stopped_early=early)
     return curve
 
