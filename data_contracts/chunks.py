@@ -17,11 +17,12 @@ from data_contracts.errors import CorruptArtefactError
 
 _CODECS = ("bytes", "zstd", "crc32c")
 _CRC_BYTES = 4
+_KEPT_BYTES = 1 << 14
 _zstd = Zstd()
 
 
 class ChunkedArray:
-    """A zarr array [L] or [L, D] chunked along its first axis alone.
+    """A zarr array [L] or [L, D] chunked along its first axis alone. One of at most 16 KiB stays in memory once read.
 
     Raises:
         CorruptArtefactError: its metadata is missing, cannot be read, or describes another layout.
@@ -41,6 +42,7 @@ class ChunkedArray:
             raise _damaged(metadata, f"expected {dtype} in chunks of {_CODECS}, got {got} in {self._chunk}")
         if self._chunk[0] < 1:
             raise _damaged(metadata, f"expected chunks of at least one row, got {self._chunk}")
+        self._whole: np.ndarray | None = None
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1 as a new array.
@@ -55,10 +57,18 @@ class ChunkedArray:
         size = self._chunk[0]
         first, last = start // size, (stop - 1) // size
         parts = [
-            self._read(k)[max(0, start - k * size) : min(size, stop - k * size)]
+            self._decoded(k)[max(0, start - k * size) : min(size, stop - k * size)]
             for k in range(first, last + 1)
         ]
         return np.concatenate(parts)
+
+    def _decoded(self, k: int) -> np.ndarray:
+        if self._whole is not None:
+            return self._whole
+        data = self._read(k)
+        if self._chunk == self.shape and data.nbytes <= _KEPT_BYTES:
+            self._whole = data
+        return data
 
     def _read(self, k: int) -> np.ndarray:
         path = self.root.joinpath("c", str(k), *("0" for _ in self.shape[1:]))

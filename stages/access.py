@@ -7,7 +7,7 @@ from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import array_to_text
 from stages.base import Artefact
-from stages.readers.images import decode_image
+from stages.readers.images import decode_again, decode_image
 
 
 def class_names(artefact: Artefact) -> tuple[str, ...]:
@@ -39,3 +39,12 @@ def read_image(dataset: RecordReader, image_id: str) -> NDArray[np.uint8]:
         DataError: it does not decode.
     """
     return decode_image(dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)
+
+
+def read_image_again(dataset: RecordReader, image_id: str) -> NDArray[np.uint8]:
+    """BGR uint8 [H, W, 3] of an image that a stage before this one has read with :func:`read_image`.
+
+    Raises:
+        DataError: it does not decode.
+    """
+    return decode_again(dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)

@@ -80,7 +80,7 @@ class TruthSource:
         return height, width
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        return read_image(self.dataset, self.ids[index])
+        return np.ascontiguousarray(read_image(self.dataset, self.ids[index])[..., ::-1])
 
     def instances(self, index: int) -> ImageInstances:
         """Every true instance with its class."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
-from stages.access import class_names, read_image
+from stages.access import class_names, read_image_again
 from stages.base import Artefact, Stage, StageContext
 from stages.prediction_training import (
     WEIGHTS_NAME,
@@ -56,7 +56,8 @@ class StoredSource:
         return height, width
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        return read_image(self.dataset, self.ids[index])
+        # the stage `proposals` has decoded every one of them
+        return read_image_again(self.dataset, self.ids[index])
 
     def instances(self, index: int) -> ImageInstances:
         """The distinct labelled proposals of all samples. One that has no pixel at the image's size (it fell

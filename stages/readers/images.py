@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -15,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from data_contracts.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+_ORIENTATION = 0x0112  # the EXIF tag
 MAX_PIXELS = 64_000_000  # a photograph of 8000 x 8000; larger ones are refused before they are decoded
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -41,6 +43,26 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_to_rgb(image, where))
 
 
+def decode_again(data: bytes, where: str) -> NDArray[np.uint8]:
+    """BGR, else equal to `decode_image` of a file that was decoded by it before, and faster.
+
+    The common JPEG goes through OpenCV, which has the same libjpeg-turbo but fills what is missing with grey.
+
+    Raises:
+        DataError: as :func:`decode_image`, but a JPEG that is cut short in its pixels is not told.
+    """
+    image = _open(data, where, FORMATS)
+    if (
+        image.format == "JPEG"
+        and image.mode == "RGB"
+        and _guard(lambda: image.getexif().get(_ORIENTATION, 1), where) == 1
+    ):
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is not None:
+            return pixels.astype(np.uint8, copy=False)
+    return np.ascontiguousarray(decode_image(data, where)[..., ::-1])
+
+
 def decode_indices(data: bytes, where: str) -> NDArray[np.uint8]:
     """Decode a palette (or grey) PNG of labels to its raw indices, uint8 [H, W].
 
@@ -63,10 +85,10 @@ def image_size(data: bytes, where: str) -> tuple[int, int]:
     """
     image = _open(data, where, FORMATS)
     width, height = image.size
-    # orientations 5 to 8 swap the axes (EXIF tag 0x0112)
+    # orientations 5 to 8 swap the axes
     return (
         (width, height)
-        if _guard(lambda: image.getexif().get(0x0112, 1), where) in (5, 6, 7, 8)
+        if _guard(lambda: image.getexif().get(_ORIENTATION, 1), where) in (5, 6, 7, 8)
         else (height, width)
     )
 

@@ -11,6 +11,7 @@ import pytest
 import zarr
 from contract_cases import RAGGED, assert_same_record, good, some_records, write
 
+from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import SchemaError
 from data_contracts.records import RecordReader, RecordWriter, shard_name
 from data_contracts.schemas import PROPOSALS, SCHEMAS, Field, Schema, array_to_text, text_to_array
@@ -87,6 +88,26 @@ def test_arrays_belong_to_the_caller(tmp_path):
     for value in reader["image/0 ü"].values():
         value[...] = 0
     assert_same_record(reader["image/0 ü"], records["image/0 ü"])
+
+
+def test_small_arrays_are_read_once(tmp_path, monkeypatch):
+    records = some_records(RAGGED, 4)
+    reader = write(tmp_path, RAGGED, records)
+    reads = []
+    original = ChunkedArray._read
+    monkeypatch.setattr(
+        ChunkedArray, "_read", lambda self, k: reads.append((self.root, k)) or original(self, k)
+    )
+
+    def read_twice(of: RecordReader) -> int:
+        reads.clear()
+        for image_id in (*records, *records):
+            assert_same_record(of[image_id], records[image_id])
+        return len(reads) - len(set(reads))
+
+    assert read_twice(reader) == 0 and reads
+    monkeypatch.setattr("data_contracts.chunks._KEPT_BYTES", 0)
+    assert read_twice(RecordReader(tmp_path, RAGGED)) > 0
 
 
 def test_some_fields(tmp_path):

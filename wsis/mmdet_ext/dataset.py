@@ -71,14 +71,14 @@ class PseudoLabelDataset(Dataset[dict[str, Any]]):
         image = self.source.image(index)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError(
-                f"image {image_id}: expected RGB uint8 [H, W, 3], got {image.dtype} {image.shape}"
+                f"image {image_id}: expected BGR uint8 [H, W, 3], got {image.dtype} {image.shape}"
             )
         size = image.shape[:2]
         instances = self.source.instances(index)
         check_instances(instances, size, len(self.source.classes), image_id)
         boxes, masks = boxes_and_masks(instances.masks, size)
         return {
-            "img": cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
+            "img": image,
             "img_shape": size,
             "ori_shape": size,
             "img_id": image_id,
@@ -168,7 +168,7 @@ class KeepSmallInstances(BaseTransform):
             for row in np.flatnonzero(lost):
                 x1, y1, x2, y2 = results["gt_bboxes"].tensor[row].tolist()
                 masks[row, int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = 1
-        results["gt_masks"] = BitmapMasks(masks, height, width)
+            results["gt_masks"] = BitmapMasks(masks, height, width)
         return results
 
 
@@ -183,9 +183,18 @@ def _at_least_one_pixel(boxes: NDArray[np.float32], height: int, width: int) -> 
 
 @TRANSFORMS.register_module()
 class PackPseudoLabels(PackDetInputs):
-    """PackDetInputs that keeps `set_weights` [N, U] beside boxes, labels and masks."""
+    """PackDetInputs that keeps `set_weights` [N, U] beside boxes, labels and masks.
+
+    Without ignored instances it copies no mask.
+    """
 
     mapping_table: ClassVar[dict[str, str]] = {
         **PackDetInputs.mapping_table,
         "gt_set_weights": "set_weights",
     }
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if not results["gt_ignore_flags"].any():
+            results = {k: v for k, v in results.items() if k != "gt_ignore_flags"}
+        packed: dict[str, Any] = super().transform(results)
+        return packed

@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image, ImageFile
 
 from data_contracts.errors import DataError
 from stages.readers import images
-from stages.readers.images import decode_image, decode_indices, image_size
+from stages.readers.images import decode_again, decode_image, decode_indices, image_size
 
 
 @pytest.fixture
@@ -41,6 +42,36 @@ def test_jpeg_equals_opencv() -> None:
     data = saved(Image.fromarray(smooth()), "JPEG", quality=90)
     reference = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     np.testing.assert_array_equal(decode_image(data, "x"), reference)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "JPEG"])
+def test_what_was_decoded_before_is_decoded_alike(kind: str) -> None:
+    data = saved(Image.fromarray(smooth()), kind)
+    np.testing.assert_array_equal(decode_again(data, "x"), decode_image(data, "x")[..., ::-1])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_jpegs_of_all_kinds_are_decoded_alike_again(
+    subsampling: int, progressive: bool, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noisy = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    options = {"subsampling": subsampling, "progressive": progressive, "exif": exif.tobytes()}
+    data = saved(Image.fromarray(noisy), "JPEG", quality=80, **options)
+    np.testing.assert_array_equal(decode_again(data, "x"), decode_image(data, "x")[..., ::-1])
+
+
+def test_grey_cmyk_and_photographs_are_decoded_alike_again(voc_root: Path) -> None:
+    grey = saved(Image.fromarray(smooth()[..., 0]), "JPEG")
+    cmyk = saved(Image.fromarray(smooth()).convert("CMYK"), "JPEG")
+    files = sorted((voc_root / "JPEGImages").glob("*.jpg"))[::50]
+    for data in (grey, cmyk, *(path.read_bytes() for path in files)):
+        np.testing.assert_array_equal(decode_again(data, "x"), decode_image(data, "x")[..., ::-1])
+    with pytest.raises(DataError, match="expected an image"):
+        decode_again(b"no image", "x")
 
 
 def test_grey_is_repeated(pixels: np.ndarray) -> None:
