@@ -12,7 +12,6 @@ from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from reporting.diagnosis_summary import mean, recall_rows
 from reporting.run_records import Readers
-from wsis.conditional.graph import build_graph
 from wsis.dissimilarity.sampler import SamplerConfig, arrays_of_image, filtered_rows, targets_of_seeds
 from wsis.dissimilarity.seed_targets import SeedTargetConfig
 from wsis.errors import WsisError
@@ -179,14 +178,7 @@ class TrainMeasures:
         truth: TrueMasks,
     ) -> NDArray[np.float64]:
         arrays = arrays_of_image(dataset, proposals, kept)
-        graph = build_graph(
-            arrays.superpixels,
-            arrays.membership,
-            arrays.edges,
-            arrays.edge_contours,
-            arrays.edge_lengths,
-            self.rule.sampler.problem.graph,
-        )
+        graph = arrays.graph(self.rule.sampler.problem.graph)
         classes = self.rule.sampler.network.num_classes
         targets = targets_of_seeds(graph, arrays, dataset, seeds, classes, self.rule.targets, self.rule.floor)
         labels = targets.probabilities.argmax(1).numpy()

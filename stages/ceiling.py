@@ -10,7 +10,6 @@ to instance masks. Writes what `stages.prediction_training` says.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -28,6 +27,7 @@ from stages.prediction_training import (
     label_sources,
     train_network,
 )
+from wsis.evaluation.sources import stored_truth
 from wsis.masks import rle
 from wsis.mmdet_ext.source import ImageInstances
 
@@ -84,10 +84,9 @@ class TruthSource:
 
     def instances(self, index: int) -> ImageInstances:
         """Every true instance with its class."""
-        record = self.truths.read(self.ids[index], ("labels", "mask_offsets", "mask_bytes"))
-        data, offsets = record["mask_bytes"].tobytes(), record["mask_offsets"].tolist()
-        masks = rle.decode_many([data[a:b] for a, b in pairwise(offsets)], self.image_size(index))
-        return ImageInstances(masks, record["labels"], np.ones((len(masks), 1), np.float32))
+        truth = stored_truth(self.truths[self.ids[index]])
+        masks = rle.decode_many(truth.counts, truth.size)
+        return ImageInstances(masks, truth.labels, np.ones((len(masks), 1), np.float32))
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

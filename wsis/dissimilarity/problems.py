@@ -58,6 +58,12 @@ class ImageArrays:
     boxes: np.ndarray
     box_labels: np.ndarray
 
+    def graph(self, config: GraphConfig) -> ProposalGraph:
+        """The kept proposals' graph."""
+        return build_graph(
+            self.superpixels, self.membership, self.edges, self.edge_contours, self.edge_lengths, config
+        )
+
 
 def build_problem(
     arrays: ImageArrays,
@@ -80,14 +86,7 @@ def build_problem(
     """
     if len(arrays.labels) == 0:
         raise InputError("labels: expected at least one annotated class, got none")
-    graph = build_graph(
-        arrays.superpixels,
-        arrays.membership,
-        arrays.edges,
-        arrays.edge_contours,
-        arrays.edge_lengths,
-        config.graph,
-    )
+    graph = arrays.graph(config.graph)
     classes = torch.from_numpy(np.unique(arrays.labels).astype(np.int64))
     table, miss = None, 0.0
     if make_targets is not None:
