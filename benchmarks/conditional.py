@@ -128,7 +128,7 @@ def _growth(case: Case) -> list[Figure]:
     print(f"\n| P | {' | '.join(f'{name} ms | MB' for name in WORKS)} |\n|---:|{'---:|' * (2 * len(WORKS))}")
     taken: dict[tuple[str, int], float] = {}
     counts = COUNTS[:2] if case.tiny else COUNTS
-    for count in (*counts, LARGE):
+    for count in counts if case.tiny else (*counts, LARGE):
         cells = []
         for name, make in WORKS.items():
             sizes = replace(case.sizes(375, 500, 600, count), channels=5)

@@ -2,8 +2,8 @@
 the ceiling, and whether rows are in the order that was expected."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from data_contracts.runs import RunRecord
@@ -56,6 +56,10 @@ class Score:
         """Mean over seeds."""
         values = self.values(threshold)
         return sum(values) / len(values) if values else None
+
+    def of_seeds(self, seeds: Collection[int]) -> "Score":
+        """The same line of some seeds alone."""
+        return replace(self, seeds={seed: maps for seed, maps in self.seeds.items() if seed in seeds})
 
     def half_range(self, threshold: str) -> float | None:
         """Half the distance of the best from the worst seed; None of one seed."""
@@ -126,20 +130,30 @@ def pseudo_label_table(runs: Sequence[SuiteRun], style: Style = "markdown") -> s
 
 
 def order_lines(runs: Sequence[SuiteRun], orders: Sequence[Sequence[str]]) -> Iterator[str]:
-    """For each expected order of rows and each of two thresholds, whether the last outer iterations have it."""
-    last = {
-        score.row: score for score in scores(runs, ["prediction"])
-    }  # later iterations replace earlier ones
+    """For each expected order of rows and each of two thresholds, whether they have it: at the last outer iteration
+    that all of them have reached, on the seeds that all of them have."""
+    known = {(score.row, score.outer_iteration): score for score in scores(runs, ["prediction"])}
     for order in orders:
-        if missing := [row for row in order if row not in last]:
-            yield f"{' < '.join(order)}: not known yet, no results of {', '.join(missing)}"
+        name = " < ".join(order)
+        if missing := [row for row in order if row not in {row for row, _ in known}]:
+            yield f"{name}: not known yet, no results of {', '.join(missing)}"
+            continue
+        common = set.intersection(*({t for row, t in known if row == one} for one in order))
+        if not common:
+            yield f"{name}: not known yet, no outer iteration that all have reached"
+            continue
+        iteration = max(t or 0 for t in common)
+        lines = [known[row, iteration] for row in order]
+        seeds = set.intersection(*(set(line.seeds) for line in lines))
+        if not seeds:
+            yield f"{name}: not known yet, no seed that all have"
             continue
         for threshold in _RATIOS:
-            means = [last[row].mean(threshold) or 0.0 for row in order]
-            spreads = [s for row in order if (s := last[row].half_range(threshold)) is not None]
+            means = [line.of_seeds(seeds).mean(threshold) or 0.0 for line in lines]
+            spreads = [s for line in lines if (s := line.half_range(threshold)) is not None]
             gain = min(b - a for a, b in itertools.pairwise(means))
             yield (
-                f"{' < '.join(order)} at {threshold}: {', '.join(map(percent, means))}: "
+                f"{name} at {threshold}, iteration {iteration}: {', '.join(map(percent, means))}: "
                 f"{_verdict(gain, max(spreads, default=None))}"
             )
 

@@ -69,11 +69,7 @@ def run_steps(
         context.scalars(first) as write,
     ):
         for i in range(first, total_steps):
-            seed_everything(context.seed, context.outer_iteration or 0, i)
-            values = dict(step(i))
-            for name, value in values.items():
-                if not math.isfinite(value):
-                    raise NonFiniteError(f"{context.title}: '{name}' became {value} at step {i}")
+            values = _finite_values(context, step, i)
             window.append(values)
             bar.update(1, values)
             write(i + 1, values)
@@ -97,12 +93,26 @@ def run_steps(
     context.write_json(CURVE_NAME, curve)
     context.counts["steps"] = curve[-1]["step"]
     if best is not None:
-        best.restore()
-        early = curve[-1]["step"] < total_steps
-        if early:
-            context.log(f"stops at step {curve[-1]['step']}: the weights of step {best.step} are kept")
-        context.counts.update(best_step=best.step, best_held_back=best.value, stopped_early=early)
+        _restore(best, context, early=curve[-1]["step"] < total_steps)
     return curve
+
+
+def _finite_values(
+    context: StageContext, step: Callable[[int], Mapping[str, float]], i: int
+) -> Mapping[str, float]:
+    seed_everything(context.seed, context.outer_iteration or 0, i)
+    values = dict(step(i))
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(f"{context.title}: '{name}' became {value} at step {i}")
+    return values
+
+
+def _restore(best: BestWeights, context: StageContext, early: bool) -> None:
+    best.restore()
+    if early:
+        context.log(f"stops at step {context.counts['steps']}: the weights of step {best.step} are kept")
+    context.counts.update(best_step=best.step, best_held_back=best.value, stopped_early=early)
 
 
 def finish(context: StageContext, weights: Mapping[str, torch.Tensor]) -> None:

@@ -29,7 +29,7 @@ def write_suite(folder: Path, **changes: object) -> Path:
 def test_rows_share_what_they_have_in_common(own_store: Path, tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
     out = done(wsis("ablations", suite, "--store", own_store)).out
-    assert "| U+P+H" in out and "| U " in out and "u < all at 0.50: " in out
+    assert "| U+P+H" in out and "| U " in out and "u < all at 0.50, iteration " in out
     assert not computed(own_store, "small-all-s0"), "the finished run `tiny` has the same artefacts"
     mine, others = fingerprints(own_store, "small-u-s0"), fingerprints(own_store, "small-all-s0")
     differing = {key for key in mine if mine[key] != others[key]}

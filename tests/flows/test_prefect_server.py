@@ -318,7 +318,7 @@ def test_a_suite_is_compared_in_an_artifact(
     assert not computed(own_store, "small-all-s0")
     prefect.all_completed(run, fingerprints(own_store, "small-all-s0"))
     table = prefect.artifacts("markdown")["wsis-small-ablations"]
-    assert "| image labels" in table and "all < all at 0.50: " in table
+    assert "| image labels" in table and "all < all at 0.50, iteration 2: " in table
 
 
 def test_the_contour_network_trains_on_a_worker(

@@ -70,17 +70,30 @@ def test_half_range_of_several_seeds_alone(runs: list[SuiteRun]) -> None:
     assert scores(runs[2:], ["prediction"])[0].half_range("0.50") is None
 
 
-def test_orders_are_of_the_last_iterations(runs: list[SuiteRun]) -> None:
-    lines = list(order_lines(runs, [("u", "image"), ("image", "u"), ("u", "absent")]))
-    assert lines == [
-        "u < image at 0.50: 64.0, 65.0: holds by 1.0, within the seeds' ± 5.0",
-        "u < image at 0.75: 10.0, 35.0: holds by 25.0, beyond the seeds' ± 5.0",
-        "image < u at 0.50: 65.0, 64.0: does not hold",
-        "image < u at 0.75: 35.0, 10.0: does not hold",
+def test_orders_are_of_the_last_iteration_and_the_seeds_that_all_have(runs: list[SuiteRun]) -> None:
+    orders = [("u", "image"), ("image", "u"), ("u", "absent")]
+    assert list(order_lines(runs, orders)) == [
+        "u < image at 0.50, iteration 1: 64.0, 40.0: does not hold",
+        "u < image at 0.75, iteration 1: 10.0, 10.0: does not hold",
+        "image < u at 0.50, iteration 1: 40.0, 64.0: holds by 24.0, beyond the seeds' ± 5.0",
+        "image < u at 0.75, iteration 1: 10.0, 10.0: does not hold",
         "u < absent: not known yet, no results of absent",
+    ]
+    runs[2] = run("u", 0, *runs[2].results, result("prediction", 2, 0.57, 0.2))
+    assert list(order_lines(runs, orders))[:2] == [
+        "u < image at 0.50, iteration 2: 57.0, 60.0: holds by 3.0, within the seeds' ± 5.0",
+        "u < image at 0.75, iteration 2: 20.0, 30.0: holds by 10.0, beyond the seeds' ± 5.0",
     ]
 
 
+def test_rows_without_a_common_seed_or_iteration_are_not_compared(runs: list[SuiteRun]) -> None:
+    (line,) = order_lines(runs[1:], [("u", "image")])
+    assert line == "u < image: not known yet, no seed that all have"
+    runs[2] = run("u", 0, result("prediction", 3, 0.5, 0.1))
+    (line,) = order_lines(runs, [("u", "image")])
+    assert line == "u < image: not known yet, no outer iteration that all have reached"
+
+
 def test_one_seed_says_so(runs: list[SuiteRun]) -> None:
-    (line, _) = order_lines([runs[0], run("u", 0, result("prediction", 1, 0.5, 0.1))], [("u", "image")])
+    (line, _) = order_lines([runs[0], run("u", 0, result("prediction", 1, 0.3, 0.1))], [("u", "image")])
     assert line.endswith("holds by 10.0, of one seed")
