@@ -33,6 +33,10 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
     Returns:
         Sparse COO float32 [S, h*w], coalesced; row sums are the superpixels' areas.
     """
+    if feature_size == superpixels.shape:  # nothing is upsampled: one entry a pixel
+        order = np.argsort(superpixels, axis=None, kind="stable")
+        indices = torch.from_numpy(np.stack([superpixels.ravel()[order], order], dtype=np.int64))
+        return _coalesced(indices, torch.ones(order.size), (num_superpixels, order.size))
     height, width = feature_size
     (top, top_weight), (_, bottom_weight) = _axis_weights(superpixels.shape[0], height)
     (left, left_weight), (_, right_weight) = _axis_weights(superpixels.shape[1], width)
@@ -56,6 +60,10 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
     summed = matrix.tocoo()
     indices = torch.from_numpy(np.stack([summed.row, summed.col]).astype(np.int64))
     values = torch.from_numpy(summed.data.astype(np.float32))
+    return _coalesced(indices, values, shape)
+
+
+def _coalesced(indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
 
 

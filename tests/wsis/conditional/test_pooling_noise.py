@@ -32,6 +32,13 @@ def test_rows_of_the_pool_matrix_sum_to_areas():
     torch.testing.assert_close(matrix.sum(1), graph.superpixel_areas)
 
 
+def test_the_pool_matrix_of_a_map_of_full_size_has_an_entry_a_pixel():
+    superpixels, membership, _, _ = random_case(1)
+    matrix = pool_matrix(superpixels, superpixels.shape, membership.shape[1])
+    assert matrix._nnz() == superpixels.size
+    torch.testing.assert_close(matrix.indices(), matrix.coalesce().indices(), rtol=0, atol=0)
+
+
 def test_pooling_differentiates_as_the_dense_product():
     superpixels, membership, _, graph = random_case(2)
     matrix = pool_matrix(superpixels, (4, 5), membership.shape[1]).double()
