@@ -56,7 +56,7 @@ class StoredSource:
         return height, width
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        # the stage `proposals` has decoded every one of them
+        # the stage `pseudo_labels` has decoded every one of them
         return read_image_again(self.dataset, self.ids[index])
 
     def instances(self, index: int) -> ImageInstances:
