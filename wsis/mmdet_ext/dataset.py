@@ -194,7 +194,9 @@ class PackPseudoLabels(PackDetInputs):
     }
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if not results["gt_ignore_flags"].any():
-            results = {k: v for k, v in results.items() if k != "gt_ignore_flags"}
-        packed: dict[str, Any] = super().transform(results)
+        if results["gt_ignore_flags"].any():
+            return dict(super().transform(results))
+        packed = dict(super().transform({k: v for k, v in results.items() if k != "gt_ignore_flags"}))
+        sample = packed["data_samples"]
+        sample.ignored_instances = sample.gt_instances[:0]  # MMDetection's assigners look for its boxes
         return packed
