@@ -74,7 +74,7 @@ class Runner:
         nodes = plan(self.config)
         for node in nodes:
             if node.stage.check is not None:
-                node.stage.check(node.config)
+                node.stage.check(node.config, self.config.execution)
         stale = set(self.record.entries) - {n.key for n in nodes}
         for key in stale:
             del self.record.entries[key]

@@ -100,7 +100,7 @@ class Stage:
         contract: schema of its records, or another name for what it holds ("weights", "metrics").
         supervision: sources of labels the stage itself adds, from its config.
         content_digest: digest of external content that the stage reads.
-        check: fails early on a configuration that cannot run here (missing weights, no device).
+        check: fails early on a configuration that cannot run here (missing weights, too few devices).
         seeded: false for a stage that draws nothing at random: runs of several seeds share its artefact.
     """
 
@@ -113,7 +113,7 @@ class Stage:
     optional: tuple[str, ...] = ()
     supervision: Callable[[Any], Sequence[str]] = lambda config: ()
     content_digest: Callable[[Any], str] | None = None
-    check: Callable[[Any], None] | None = None
+    check: Callable[[Any, Execution], None] | None = None
     seeded: bool = True
 
 
@@ -205,7 +205,7 @@ def _run(
     stage: Stage, config: StageConfig, inputs: Mapping[str, Artefact], context: StageContext
 ) -> dict[str, float]:
     if stage.check is not None:
-        stage.check(config)
+        stage.check(config, context.execution)
     torch.set_num_threads(context.execution.torch_threads())
     reset_peak_memory()
     timing_file = context.workdir / _TIMING

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, GROUND_TRUTH
-from stages.access import class_names, image_ids, read_image
+from stages.access import class_names, image_ids, read_image_again
 from stages.base import Artefact, Stage, StageContext
 from stages.prediction_training import (
     PredictionConfig,
@@ -80,7 +80,7 @@ class TruthSource:
         return height, width
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(read_image(self.dataset, self.ids[index])[..., ::-1])
+        return read_image_again(self.dataset, self.ids[index])
 
     def instances(self, index: int) -> ImageInstances:
         """Every true instance with its class."""

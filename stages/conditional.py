@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.access import class_names
-from stages.base import Artefact, Stage, StageContext
+from stages.base import Artefact, Execution, Stage, StageContext
 from stages.conditional_examples import Examples
 from stages.conditional_training import Trainer, TrainingSettings
 from stages.training import WEIGHTS_NAME, finish, load_weights, run_steps, seed_everything
@@ -156,7 +156,7 @@ def _build(config: Config, sampler: SamplerConfig, load_pretrained: bool = True)
     return network
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, _: Execution) -> None:
     """Fail before hours are spent: a wrong stride, absent weights, settings that exclude each other."""
     _build(config, config.sampler(1))
 

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
-from stages.base import StageConfig, StageContext, execution_only
+from stages.base import Execution, StageConfig, StageContext, execution_only
 from stages.prediction_processes import Group, run_in_processes
 from wsis.backbones import weights_digest
 from wsis.errors import InputError
@@ -199,18 +199,8 @@ class _Training:
 
 
 def _group(config: PredictionConfig, context: StageContext) -> Group:
-    """The processes of a training.
-
-    Raises:
-        ConfigError: there are not as many GPUs.
-    """
-    device, gpus = context.device.type, torch.cuda.device_count()
-    if device == "cuda" and gpus < config.processes:
-        raise ConfigError(
-            f"prediction.processes: expected at most {gpus}, as many as there are GPUs, got {config.processes}"
-        )
     threads = max(1, context.execution.torch_threads() // config.processes)
-    return Group(config.processes, device, threads, context.title)
+    return Group(config.processes, context.device.type, threads, context.title)
 
 
 def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
@@ -257,10 +247,11 @@ def content_digest(config: PredictionConfig) -> str:
     return hashlib.sha256(f"{config_digest(config.model_path())} {weights}".encode()).hexdigest()
 
 
-def check_starts(config: PredictionConfig) -> None:
+def check_starts(config: PredictionConfig, execution: Execution) -> None:
     """Build the model with its backbone weights, and take a detection from it, before any hour is spent.
 
     Raises:
+        ConfigError: more processes than GPUs.
         InputError: no such model, one that detections cannot be taken from, mixed precision without CUDA, or torchrun
             started several processes: all but one would wait for the artefact's lock, and that one for them.
         MissingWeightsError: backbone weights absent or of another network.
@@ -275,7 +266,12 @@ def check_starts(config: PredictionConfig) -> None:
     from wsis.mmdet_ext.inference import check_predicts
     from wsis.mmdet_ext.models import starting_model
 
-    if config.precision != "fp32" and not torch.cuda.is_available():
+    on_cuda, gpus = execution.torch_device().type == "cuda", torch.cuda.device_count()
+    if on_cuda and gpus < config.processes:
+        raise ConfigError(
+            f"prediction.processes: expected at most {gpus}, as many as there are GPUs, got {config.processes}"
+        )
+    if config.precision != "fp32" and not on_cuda:
         raise InputError(f"prediction.precision: expected fp32 without a CUDA device, got {config.precision}")
     spec = replace(_spec(config, ("any",)), image_scale=(64, 64), train_scales=())
     model_config = training_config(plain_config(config.model_path(), spec), spec)

@@ -17,7 +17,7 @@ from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET
 from stages.access import class_names, image_ids, read_image
-from stages.base import Artefact, Stage, StageConfig, StageContext
+from stages.base import Artefact, Execution, Stage, StageConfig, StageContext
 from stages.peak_network import SPEC_NAME
 from stages.settings import odd
 from stages.training import finish, run_steps
@@ -164,7 +164,7 @@ def _measure(
     context.counts["held_back_mAP"] = mean
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, _: Execution) -> None:
     """Find and load the weights before any hour is spent."""
     config.spec(1).build(config.pretrained)
 

@@ -329,6 +329,6 @@ STAGE = Stage(
     contract=PROPOSALS.name,
     supervision=supervision,
     content_digest=content_digest,
-    check=check,
+    check=lambda config, _: check(config),
     seeded=False,
 )

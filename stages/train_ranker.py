@@ -236,5 +236,5 @@ STAGE = Stage(
     contract="ranker weights",
     supervision=lambda config: (region_supervision(config), *contour_lineage(config)),
     content_digest=content_digest,
-    check=check,
+    check=lambda config, _: check(config),
 )

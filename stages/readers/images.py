@@ -17,6 +17,7 @@ from data_contracts.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag
+_AXES_SWAPPED = (5, 6, 7, 8)
 MAX_PIXELS = 64_000_000  # a photograph of 8000 x 8000; larger ones are refused before they are decoded
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -52,15 +53,11 @@ def decode_again(data: bytes, where: str) -> NDArray[np.uint8]:
         DataError: as :func:`decode_image`, but a JPEG that is cut short in its pixels is not told.
     """
     image = _open(data, where, FORMATS)
-    if (
-        image.format == "JPEG"
-        and image.mode == "RGB"
-        and _guard(lambda: image.getexif().get(_ORIENTATION, 1), where) == 1
-    ):
+    if image.format == "JPEG" and image.mode == "RGB" and _orientation(image, where) == 1:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None:
             return pixels.astype(np.uint8, copy=False)
-    return np.ascontiguousarray(decode_image(data, where)[..., ::-1])
+    return cv2.cvtColor(decode_image(data, where), cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
 
 
 def decode_indices(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -85,12 +82,13 @@ def image_size(data: bytes, where: str) -> tuple[int, int]:
     """
     image = _open(data, where, FORMATS)
     width, height = image.size
-    # orientations 5 to 8 swap the axes
-    return (
-        (width, height)
-        if _guard(lambda: image.getexif().get(_ORIENTATION, 1), where) in (5, 6, 7, 8)
-        else (height, width)
-    )
+    return (width, height) if _orientation(image, where) in _AXES_SWAPPED else (height, width)
+
+
+def _orientation(image: Image.Image, where: str) -> int:
+    """The EXIF orientation of an opened image: 1, as it lies, where there is none."""
+    found: int = _guard(lambda: image.getexif().get(_ORIENTATION, 1), where)
+    return found
 
 
 def _open(data: bytes, where: str, formats: tuple[str, ...]) -> Image.Image:

@@ -280,7 +280,7 @@ def test_supervision_is_the_union_over_all_ancestors(counting, store):
 
 
 def test_check_fails_before_anything_is_run(counting, store):
-    def check(config):
+    def check(config, execution):
         raise ConfigError("no weights here")
 
     with pytest.raises(ConfigError, match="no weights here"):

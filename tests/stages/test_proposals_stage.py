@@ -185,4 +185,4 @@ def test_absent_detector_is_found_before_the_run(tmp_path, monkeypatch):
     monkeypatch.delattr(cv2, "ximgproc", raising=False)
     config = proposals.Config(contour="structured_forests", contour_model=tmp_path / "m")
     with pytest.raises(UnsupportedOpError, match="ximgproc"):
-        proposals.STAGE.check(config)
+        proposals.STAGE.check(config, Execution())

@@ -213,7 +213,7 @@ def test_proposals_want_a_ranker_exactly_when_they_are_ranked_by_it(
 
 def test_an_absent_ranker_is_found_before_the_run(tmp_path: Path) -> None:
     settings = {"contour": "lab_gradient", "ranking": "learned", "ranker_model": tmp_path / "none.npz"}
-    for early in (proposals.STAGE.check, proposals.content_digest, proposals.supervision):
+    for early in (proposals.check, proposals.content_digest, proposals.supervision):
         with pytest.raises(MissingWeightsError, match=r"ranker: no file .*none\.npz"):
             early(proposals.Config(**settings))
 

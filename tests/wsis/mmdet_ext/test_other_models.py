@@ -13,6 +13,7 @@ from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS
 from stages import prediction, predictions
 from stages.access import read_image
+from stages.base import Execution
 from tests.wsis.mmdet_ext.stored_labels import FakeArtefact, context, make_inputs
 from wsis.errors import InputError
 
@@ -56,7 +57,7 @@ def test_trains_predicts_and_is_plain_mmdetection(source: str, equal: bool, tmp_
     inputs = make_inputs(tmp_path)
     config = _config(_shrunk(source, tmp_path / "model.py"), pointwise=True)
     assert prediction.STAGE.check is not None
-    prediction.STAGE.check(config)
+    prediction.STAGE.check(config, Execution())
     trained = context(tmp_path / "trained", 1)
     prediction.run(inputs, config, trained)
     assert trained.counts["last"]["step"] == 2 and np.isfinite(trained.counts["last"]["loss"])
@@ -85,8 +86,8 @@ def test_self_diversity_is_for_mask_r_cnn_alone(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="CascadeRoIHead: self-diversity is built for StandardRoIHead; use pointwise"
     ):
-        check(_config(model))
-    check(_config(model, gamma=1.0))
+        check(_config(model), Execution())
+    check(_config(model, gamma=1.0), Execution())
 
 
 def test_what_cannot_predict_is_refused_before_training(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_what_cannot_predict_is_refused_before_training(tmp_path: Path) -> None:
     config.model.roi_head.mask_head.upsample_cfg = dict(type=None)
     config.dump(str(path))
     with pytest.raises(InputError, match=r"mask_head: expected masks 28 x 28, got \(14, 14\)"):
-        check(_config(path))
+        check(_config(path), Execution())
     config.model.train_cfg.rcnn = [config.model.train_cfg.rcnn]
     config.model.roi_head.update(type="HybridTaskCascadeRoIHead", num_stages=1, stage_loss_weights=[1])
     config.model.roi_head.mask_head = dict(
@@ -107,4 +108,4 @@ def test_what_cannot_predict_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"roi_head: expected a StandardRoIHead .* got HybridTaskCascadeRoIHead"
     ):
-        check(_config(path, pointwise=True))
+        check(_config(path, pointwise=True), Execution())

@@ -10,7 +10,7 @@ import torch
 from mmdet.apis import init_detector
 from pydantic import ValidationError
 
-from data_contracts.errors import DataError
+from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import (
     DATASET,
@@ -21,6 +21,7 @@ from data_contracts.schemas import (
     text_to_array,
 )
 from stages import ceiling, prediction, predictions
+from stages.base import Execution
 from tests.wsis.mmdet_ext.stored_labels import (
     CLASSES,
     SIZE,
@@ -138,21 +139,28 @@ def test_steps_follow_the_data_and_the_iteration() -> None:
 def test_the_stage_checks_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check = prediction.STAGE.check
     assert check is not None
-    check(prediction.Config())  # EfficientNet-Lite0 from its package
+    check(prediction.Config(), Execution())  # EfficientNet-Lite0 from its package
     with pytest.raises(MissingWeightsError, match=r"no file .*absent\.pth"):
-        check(prediction.Config(pretrained=str(tmp_path / "absent.pth")))
+        check(prediction.Config(pretrained=str(tmp_path / "absent.pth")), Execution())
     with pytest.raises(InputError, match=r"no file .*absent_model"):
-        check(prediction.Config(model="absent_model"))
+        check(prediction.Config(model="absent_model"), Execution())
     with pytest.raises(ValidationError, match="gamma"):
         prediction.Config(gamma=1.5)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
         InputError, match=r"prediction\.precision: expected fp32 without a CUDA device, got bf16"
     ):
-        check(prediction.Config(precision="bf16"))
+        check(prediction.Config(precision="bf16"), Execution())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        ConfigError, match=r"prediction\.processes: expected at most 1, as many as there are GPUs, got 2"
+    ):
+        check(prediction.Config(processes=2), Execution())
+    check(prediction.Config(processes=2), Execution(device="cpu"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match=r"WORLD_SIZE: expected one process, .* got 2"):
-        check(prediction.Config())
+        check(prediction.Config(), Execution())
 
 
 def test_the_digest_follows_the_model_and_its_bases(tmp_path: Path) -> None:
