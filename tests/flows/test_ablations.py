@@ -28,17 +28,18 @@ def write_suite(folder: Path, **changes: object) -> Path:
 
 def test_rows_share_what_they_have_in_common(own_store: Path, tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
-    out = done(wsis("ablations", suite, "--store", own_store)).out
-    assert "| U+P+H" in out and "| U " in out and "u < all at 0.50, iteration " in out
+    first = ("--set", "outer_iterations=1", "--store", own_store)
+    out = done(wsis("ablations", suite, *first)).out
+    assert "| U+P+H" in out and "| U " in out and "u < all at 0.50, iteration 1" in out
     assert not computed(own_store, "small-all-s0"), "the finished run `tiny` has the same artefacts"
     mine, others = fingerprints(own_store, "small-u-s0"), fingerprints(own_store, "small-all-s0")
     differing = {key for key in mine if mine[key] != others[key]}
     assert {key.partition("@")[0] for key in differing} == {
-        "conditional", "pseudo_labels", "prediction", "predictions.train", "predictions.val",
+        "conditional", "pseudo_labels", "prediction", "predictions.val",
         "evaluation.pseudo_labels", "evaluation.prediction",
     }  # fmt: skip
 
-    shown = done(wsis("ablations", suite, "--show", "--json", "--store", own_store))
+    shown = done(wsis("ablations", suite, "--show", "--json", *first))
     rows = json.loads(shown.out)
     assert [(r["row"], r["seed"], r["finished"]) for r in rows] == [("all", 0, True), ("u", 0, True)]
     assert {r["kind"] for r in rows[0]["results"]} == {"prm_baseline", "pseudo_labels", "prediction"}
