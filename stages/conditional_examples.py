@@ -52,6 +52,11 @@ class ExampleSettings(StageConfig):
     seed_box_power: float = Field(
         4.0, ge=0, le=20, description="under boxes: how much the overlap with the box counts for its proposal"
     )
+    seed_split: float | None = Field(
+        0.85,
+        ge=0,
+        description="seeds on one proposal get one each whose perimeter has this share of its contour; null: never",
+    )
     seed_top: int = Field(1, ge=1, le=100)
     min_detection_score: float = Field(0.05, ge=0, le=1)
     detection_target: Literal["soft", "confident"] = Field(
@@ -66,7 +71,11 @@ class ExampleSettings(StageConfig):
     def seed_targets(self) -> SeedTargetConfig:
         """Settings of a seed's target."""
         return SeedTargetConfig(
-            self.seed_target, self.seed_contour_power, self.seed_top, box_power=self.seed_box_power
+            self.seed_target,
+            self.seed_contour_power,
+            self.seed_top,
+            box_power=self.seed_box_power,
+            split=self.seed_split,
         )
 
     def task_loss(self) -> TaskLossConfig:

@@ -6,6 +6,7 @@ same image-level labels.
 Suffix legend: N seeds, P proposals, S superpixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,8 @@ from wsis.dissimilarity.targets import (
 from wsis.dissimilarity.task_loss import instance_iou
 from wsis.errors import InputError
 
+_BESIDE = 0.3  # largest share of the smaller of two proposals in the other for which they are two objects
+
 
 @dataclass(frozen=True)
 class SeedTargetConfig:
@@ -36,7 +39,9 @@ class SeedTargetConfig:
         contour_power: how much a contour along the perimeter counts.
         top: `crm_proposal` averages this many best proposals into a soft mask; 1 = the best alone.
         box_power: under box supervision, how much the IoU with the box counts.
-        merge_iou: of two seeds of a class whose targets overlap this much, the weaker one is dropped.
+        merge_iou: seeds of a class whose targets overlap this much share one, that of the strongest.
+        split: seeds that share a target get one each, from their own cells of the class response map, where the mean
+            contour strength along each one's perimeter is at least this share of that of the common one; None: never.
     """
 
     kind: Literal["prm", "crm_proposal"] = "crm_proposal"
@@ -44,6 +49,7 @@ class SeedTargetConfig:
     top: int = 1
     merge_iou: float = 0.5
     box_power: float = 4.0
+    split: float | None = 0.85
 
 
 def seed_targets(
@@ -105,9 +111,17 @@ def seed_targets(
         top = torch.topk(ranked, min(config.top, len(ranked)), dim=0).indices
         return one_hot_targets(classes, graph.membership[top].float().mean(0), num_classes, floor)
     chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
-    masks = torch.stack([graph.membership[c].float().mean(0) for c in chosen])
-    kept = _merge(masks, classes, torch.from_numpy(np.asarray(scores, np.float32)), areas, config.merge_iou)
-    return one_hot_targets(classes[kept], masks[kept], num_classes, floor)
+    strongest_first = torch.from_numpy(np.asarray(scores, np.float32)).argsort(descending=True, stable=True)
+    centres = _centres(superpixels, len(areas))
+    targets: dict[int, Tensor] = {}  # by seed
+    for seed, sharing in _sharing(_masks(graph, chosen), classes, strongest_first, areas, config.merge_iou):
+        own: dict[int, Tensor] = {}
+        if config.split is not None and len(sharing) > 1:
+            response = responses[columns[seed]] * _cells(centres, centres[at_peak[sharing]])
+            own = _own_targets(graph, response, at_peak[sharing], chosen[seed], config)
+        targets |= {sharing[i]: proposals for i, proposals in own.items()} or {seed: chosen[seed]}
+    kept = sorted(targets)
+    return one_hot_targets(classes[kept], _masks(graph, [targets[k] for k in kept]), num_classes, floor)
 
 
 def response_fit(graph: ProposalGraph, responses: Tensor, contour_power: float) -> Tensor:
@@ -134,14 +148,61 @@ def _best_proposals(graph: ProposalGraph, fit: Tensor, at_peak: Tensor, top: int
     return result
 
 
-def _merge(masks: Tensor, classes: Tensor, scores: Tensor, areas: Tensor, limit: float) -> Tensor:
-    """Greedy suppression inside a class by soft IoU, strongest seed first; kept indices in ascending order."""
+def _masks(graph: ProposalGraph, chosen: Sequence[Tensor]) -> Tensor:
+    """Mean masks of lists of proposals, float [N, S]."""
+    return torch.stack([graph.membership[ids].float().mean(0) for ids in chosen])
+
+
+def _sharing(
+    masks: Tensor, classes: Tensor, order: Tensor, areas: Tensor, limit: float
+) -> list[tuple[int, list[int]]]:
+    """Seeds whose target stays, and with each the seeds of its class (itself first) that share it by soft IoU.
+
+    order: int64 [N], seeds that come first keep theirs.
+    """
     mass = masks * areas
     common = mass @ masks.T
     size = mass.sum(1)
     overlap = common / (size[:, None] + size[None] - common).clamp(min=1e-6)
+    shared: dict[int, list[int]] = {}
+    for seed in order.tolist():
+        first = [k for k in shared if classes[k] == classes[seed] and float(overlap[seed, k]) >= limit]
+        shared.setdefault(first[0] if first else seed, []).append(seed)
+    return list(shared.items())
+
+
+def _centres(superpixels: np.ndarray, count: int) -> Tensor:
+    """Mean row and column of each superpixel, float [S, 2]."""
+    rows, columns = np.indices(superpixels.shape)
+    flat = superpixels.ravel()
+    sums = [np.bincount(flat, weights=place.ravel(), minlength=count) for place in (rows, columns)]
+    sizes = np.bincount(flat, minlength=count).clip(min=1)
+    return torch.from_numpy(np.stack(sums, axis=1) / sizes[:, None]).float()
+
+
+def _cells(places: Tensor, peaks: Tensor) -> Tensor:
+    """Voronoi cells of peaks [n, 2] over places [S, 2]: float [n, S], 1 where a peak is the nearest one."""
+    nearest = torch.cdist(places, peaks).argmin(1)
+    return (nearest[None] == torch.arange(len(peaks))[:, None]).float()
+
+
+def _own_targets(
+    graph: ProposalGraph, responses: Tensor, at_peak: Tensor, common: Tensor, config: SeedTargetConfig
+) -> dict[int, Tensor]:
+    """Targets of seeds apart, position -> proposals, instead of their `common` one; empty where they are one object.
+
+    They are several objects where at least two proposals, each the best for a seed's own response (float [n, S]), lie
+    beside each other and have a perimeter like that of the common one: inside one object there is no such contour.
+    """
+    fit = response_fit(graph, responses, config.contour_power)
+    chosen = _best_proposals(graph, fit, at_peak, config.top)
+    strengths = graph.perimeter_strengths
+    needed = (config.split or 0.0) * float(strengths[common[0]])
+    best = torch.tensor([int(ids[0]) for ids in chosen])
+    inside = graph.containment(best)[:, best]
     kept: list[int] = []
-    for index in torch.sort(scores, descending=True, stable=True).indices.tolist():
-        if all(classes[index] != classes[k] or float(overlap[index, k]) < limit for k in kept):
-            kept.append(index)
-    return torch.tensor(sorted(kept), dtype=torch.int64)
+    for position in strengths[best].argsort(descending=True, stable=True).tolist():
+        beside = all(float(max(inside[position, k], inside[k, position])) < _BESIDE for k in kept)
+        if beside and float(strengths[best[position]]) >= needed:
+            kept.append(position)
+    return {position: chosen[position] for position in kept} if len(kept) > 1 else {}

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from conditional_cases import random_case
+from conditional_cases import random_case, superpixel_edges
 
+from wsis.conditional.graph import build_graph
 from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.dissimilarity.targets import (
     confident_detections,
@@ -105,6 +106,46 @@ def test_two_seeds_of_a_class_on_one_proposal_are_one_target():
     same = seed_targets(*seeds_of(case, [[1, 3, 4], [1, 3, 4]], responses), SeedTargetConfig())
     other = seed_targets(*seeds_of(case, [[1, 3, 4], [2, 3, 4]], responses), SeedTargetConfig())
     assert (len(same), len(other)) == (1, 2)
+
+
+def two_objects(between):
+    """Ground, two objects, ground: columns of a 6 x 16 image, contours 0.5 around the two and `between` them."""
+    superpixels = np.repeat(np.repeat([[0, 1, 2, 3]], 4, axis=1), 6, axis=0).astype(np.int32)
+    edges, lengths = superpixel_edges(superpixels)
+    assert edges.tolist() == [[0, 1], [1, 2], [2, 3]]
+    contours = np.array([0.5, between, 0.5], np.float32) * lengths
+    membership = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0], [1, 1, 1, 0]], bool)
+    return superpixels, membership, None, build_graph(superpixels, membership, edges, contours, lengths)
+
+
+BOTH = [[1, 2, 5], [1, 3, 10]]  # a peak of class 1 in each object
+RESPONSE = np.tile(np.array([0, 0, 255, 255, 255, 255, 0, 0], np.uint8), (1, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("between", "split", "parted"),
+    [
+        (0.5, 0.85, True),  # the contour between them is like the one around them
+        (0.4, 0.85, True),  # mean along a part's perimeter 0.45, along that of both 0.5
+        (0.4, 0.95, False),
+        (0.1, 0.0, False),  # each seed alone would choose both
+        (0.5, None, False),
+    ],
+)
+def test_seeds_that_share_a_proposal_are_parted_where_a_contour_parts_them(between, split, parted):
+    case = two_objects(between)
+    found = seed_targets(*seeds_of(case, BOTH, RESPONSE), SeedTargetConfig(split=split))
+    expected = [[0, 1, 0, 0], [0, 0, 1, 0]] if parted else [[0, 1, 1, 0]]
+    assert sorted(found.masks.tolist(), reverse=True) == expected
+    assert found.probabilities.argmax(1).tolist() == [1] * len(expected)
+
+
+def test_a_seed_alone_and_seeds_of_two_classes_are_not_parted():
+    case, responses = two_objects(0.5), np.repeat(RESPONSE, 2, axis=0)
+    one = seed_targets(*seeds_of(case, BOTH[:1], responses), SeedTargetConfig())
+    assert one.masks.tolist() == [[0, 1, 1, 0]]
+    two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig())
+    assert two.masks.tolist() == [[0, 1, 1, 0]] * 2
 
 
 def test_literal_seeds_no_seeds_and_bad_seeds():
