@@ -103,17 +103,13 @@ def seed_targets(
     columns = torch.tensor([positions[int(c)] for c in peaks[:, 0]], dtype=torch.int64)
     classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
     if boxes_iou is not None:
-        if boxes_iou.shape[1] != len(peaks):
-            raise InputError(
-                f"boxes_iou: expected one seed a box, got {len(peaks)} for {boxes_iou.shape[1]} boxes"
-            )
-        ranked = (fit[:, columns] + 1e-6) * boxes_iou**config.box_power
-        top = torch.topk(ranked, min(config.top, len(ranked)), dim=0).indices
-        return one_hot_targets(classes, graph.membership[top].float().mean(0), num_classes, floor)
-    chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
+        return one_hot_targets(
+            classes, _masks_of_boxes(graph, fit[:, columns], boxes_iou, config), num_classes, floor
+        )
     strongest_first = torch.from_numpy(np.asarray(scores, np.float32)).argsort(descending=True, stable=True)
+    chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
     centres = _centres(superpixels, len(areas))
-    targets: dict[int, Tensor] = {}  # by seed
+    targets: dict[int, Tensor] = {}  # seed -> its proposals
     for seed, sharing in _sharing(_masks(graph, chosen), classes, strongest_first, areas, config.merge_iou):
         own: dict[int, Tensor] = {}
         if config.split is not None and len(sharing) > 1:
@@ -128,6 +124,17 @@ def response_fit(graph: ProposalGraph, responses: Tensor, contour_power: float) 
     """Soft IoU with each response (float [A, S] in [0, 1]) times a power of the mean contour strength along the
     perimeter, float [P, A]."""
     return instance_iou(graph, responses) * graph.perimeter_strengths[:, None] ** contour_power
+
+
+def _masks_of_boxes(graph: ProposalGraph, fit: Tensor, boxes_iou: Tensor, config: SeedTargetConfig) -> Tensor:
+    """Mean masks of the best proposals for each seed's fit [P, N] and IoU with its box, float [N, S]."""
+    if boxes_iou.shape[1] != fit.shape[1]:
+        raise InputError(
+            f"boxes_iou: expected one seed a box, got {fit.shape[1]} for {boxes_iou.shape[1]} boxes"
+        )
+    ranked = (fit + 1e-6) * boxes_iou**config.box_power
+    top = torch.topk(ranked, min(config.top, len(ranked)), dim=0).indices
+    return graph.membership[top].float().mean(0)
 
 
 def _superpixel_at(superpixels: np.ndarray, peaks: np.ndarray, image_size: tuple[int, int]) -> Tensor:
