@@ -53,9 +53,9 @@ class ExampleSettings(StageConfig):
         4.0, ge=0, le=20, description="under boxes: how much the overlap with the box counts for its proposal"
     )
     seed_split: float | None = Field(
-        0.85,
+        None,
         ge=0,
-        description="seeds on one proposal get one each whose perimeter has this share of its contour; null: never",
+        description="seeds on one proposal get one each with this share of its contour (try 0.85); null: never",
     )
     seed_top: int = Field(1, ge=1, le=100)
     min_detection_score: float = Field(0.05, ge=0, le=1)

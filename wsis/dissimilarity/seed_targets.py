@@ -49,7 +49,7 @@ class SeedTargetConfig:
     top: int = 1
     merge_iou: float = 0.5
     box_power: float = 4.0
-    split: float | None = 0.85
+    split: float | None = None
 
 
 def seed_targets(

@@ -142,9 +142,9 @@ def test_seeds_that_share_a_proposal_are_parted_where_a_contour_parts_them(betwe
 
 def test_a_seed_alone_and_seeds_of_two_classes_are_not_parted():
     case, responses = two_objects(0.5), np.repeat(RESPONSE, 2, axis=0)
-    one = seed_targets(*seeds_of(case, BOTH[:1], responses), SeedTargetConfig())
+    one = seed_targets(*seeds_of(case, BOTH[:1], responses), SeedTargetConfig(split=0.85))
     assert one.masks.tolist() == [[0, 1, 1, 0]]
-    two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig())
+    two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig(split=0.85))
     assert two.masks.tolist() == [[0, 1, 1, 0]] * 2
 
 
