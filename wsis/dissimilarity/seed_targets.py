@@ -24,6 +24,7 @@ from wsis.dissimilarity.targets import (
 )
 from wsis.dissimilarity.task_loss import instance_iou
 from wsis.errors import InputError
+from wsis.masks.superpixels import segment_sums
 
 _BESIDE = 0.3  # largest share of the smaller of two proposals in the other for which they are two objects
 
@@ -108,16 +109,19 @@ def seed_targets(
         )
     strongest_first = torch.from_numpy(np.asarray(scores, np.float32)).argsort(descending=True, stable=True)
     chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
-    centres = _centres(superpixels, len(areas))
-    targets: dict[int, Tensor] = {}  # seed -> its proposals
-    for seed, sharing in _sharing(_masks(graph, chosen), classes, strongest_first, areas, config.merge_iou):
+    masks = _masks(graph, chosen)
+    kept: list[int] = []
+    for seed, sharing in _sharing(masks, classes, strongest_first, areas, config.merge_iou):
         own: dict[int, Tensor] = {}
         if config.split is not None and len(sharing) > 1:
-            response = responses[columns[seed]] * _cells(centres, centres[at_peak[sharing]])
-            own = _own_targets(graph, response, at_peak[sharing], chosen[seed], config)
-        targets |= {sharing[i]: proposals for i, proposals in own.items()} or {seed: chosen[seed]}
-    kept = sorted(targets)
-    return one_hot_targets(classes[kept], _masks(graph, [targets[k] for k in kept]), num_classes, floor)
+            response = responses[columns[seed]] * _cells(_centres(graph, superpixels), at_peak[sharing])
+            needed = config.split * float(graph.perimeter_strengths[chosen[seed][0]])
+            own = _own_targets(graph, response, at_peak[sharing], needed, config)
+        for position, proposals in own.items():
+            masks[sharing[position]] = _masks(graph, [proposals])[0]
+        kept += [sharing[position] for position in own] or [seed]
+    kept.sort()
+    return one_hot_targets(classes[kept], masks[kept], num_classes, floor)
 
 
 def response_fit(graph: ProposalGraph, responses: Tensor, contour_power: float) -> Tensor:
@@ -178,33 +182,30 @@ def _sharing(
     return list(shared.items())
 
 
-def _centres(superpixels: np.ndarray, count: int) -> Tensor:
+def _centres(graph: ProposalGraph, superpixels: np.ndarray) -> Tensor:
     """Mean row and column of each superpixel, float [S, 2]."""
-    rows, columns = np.indices(superpixels.shape)
-    flat = superpixels.ravel()
-    sums = [np.bincount(flat, weights=place.ravel(), minlength=count) for place in (rows, columns)]
-    sizes = np.bincount(flat, minlength=count).clip(min=1)
-    return torch.from_numpy(np.stack(sums, axis=1) / sizes[:, None]).float()
+    areas, places = graph.superpixel_areas, np.moveaxis(np.indices(superpixels.shape), 0, -1)
+    sums = torch.from_numpy(segment_sums(places, superpixels, len(areas)))
+    return (sums / areas.clamp(min=1)[:, None]).float()
 
 
-def _cells(places: Tensor, peaks: Tensor) -> Tensor:
-    """Voronoi cells of peaks [n, 2] over places [S, 2]: float [n, S], 1 where a peak is the nearest one."""
-    nearest = torch.cdist(places, peaks).argmin(1)
-    return (nearest[None] == torch.arange(len(peaks))[:, None]).float()
+def _cells(centres: Tensor, at_peak: Tensor) -> Tensor:
+    """Voronoi cells of the superpixels `at_peak` [n] by centres [S, 2]: float [n, S], 1 where one is the nearest."""
+    nearest = torch.cdist(centres, centres[at_peak]).argmin(1)
+    return (nearest[None] == torch.arange(len(at_peak))[:, None]).float()
 
 
 def _own_targets(
-    graph: ProposalGraph, responses: Tensor, at_peak: Tensor, common: Tensor, config: SeedTargetConfig
+    graph: ProposalGraph, responses: Tensor, at_peak: Tensor, needed: float, config: SeedTargetConfig
 ) -> dict[int, Tensor]:
-    """Targets of seeds apart, position -> proposals, instead of their `common` one; empty where they are one object.
+    """Targets of seeds apart, position -> proposals, instead of a common one; empty where they are one object.
 
     They are several objects where at least two proposals, each the best for a seed's own response (float [n, S]), lie
-    beside each other and have a perimeter like that of the common one: inside one object there is no such contour.
+    beside each other with a perimeter of the strength `needed`: inside one object there is no such contour.
     """
     fit = response_fit(graph, responses, config.contour_power)
     chosen = _best_proposals(graph, fit, at_peak, config.top)
     strengths = graph.perimeter_strengths
-    needed = (config.split or 0.0) * float(strengths[common[0]])
     best = torch.tensor([int(ids[0]) for ids in chosen])
     inside = graph.containment(best)[:, best]
     kept: list[int] = []
