@@ -22,7 +22,7 @@ from wsis.conditional.architectures import NetworkConfig, build_network
 from wsis.conditional.energy import EnergyConfig, refine_scores
 from wsis.conditional.graph import GraphConfig
 from wsis.conditional.inference import infer
-from wsis.conditional.noise import noise_maps
+from wsis.conditional.noise import Noise, noise_maps
 from wsis.conditional.pooling import pool_matrix, pool_proposals, segment_sums
 from wsis.dissimilarity.learning import ImageProblem, LearningConfig, dissimilarity_loss
 from wsis.dissimilarity.surrogate import SurrogateConfig, augmented_scores
@@ -183,7 +183,7 @@ def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Tim
         )
         problems.append(problem.to(device))
     images = 255 * torch.rand(batch, 3, sizes.height, sizes.width, device=device)
-    noises = [noise_maps(sizes.samples, size).to(device) for _ in range(batch)]
+    noises = [Noise(noise_maps(sizes.samples, size)).to(device) for _ in range(batch)]
     config, flipped = LearningConfig(), [False] * batch
 
     def ours() -> Tensor:
@@ -197,7 +197,7 @@ def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Tim
         features = network.features(images)
         total = torch.stack(
             [
-                network.proposal_scores(f, z, p.matrix, p.graph, p.classes).sum()
+                network.proposal_scores(f, z.maps, p.matrix, p.graph, p.classes).sum()
                 for f, z, p in zip(features, noises, problems, strict=True)
             ]
         ).sum()

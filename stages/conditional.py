@@ -33,7 +33,7 @@ from wsis.dissimilarity.sampler import SamplerConfig
 from wsis.errors import InputError
 
 NAME = "conditional"
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 SAMPLER_NAME = "sampler.json"
 
 
@@ -66,6 +66,9 @@ class Config(TrainingSettings):
     temperature: float = Field(30.0, gt=0, description="initial scale of the scores, then learned")
     noise_grid: int = Field(4, ge=0, le=256, description="cells a side; 0: independent noise at every pixel")
     noise_scale: float = Field(1.0, ge=0)
+    score_noise: float = Field(
+        0.1, ge=0, description="scale of Gumbel noise on the scores of training and sampling; paper: 0"
+    )
     max_proposals: int = Field(
         300, ge=1, le=20_000, description="proposals kept after the filter, by objectness"
     )
@@ -113,6 +116,7 @@ class Config(TrainingSettings):
             ),
             image_size=self.image_size,
             noise_grid=self.noise_grid,
+            score_noise=self.score_noise,
             max_proposals=self.max_proposals,
             seed_threshold=self.seed_threshold,
         )

@@ -17,6 +17,7 @@ from stages.held_back import BestWeights, HeldBackSettings, split, steps_between
 from stages.training import Stateful
 from wsis.conditional.architectures import compile_errors
 from wsis.conditional.network import ConditionalNetwork
+from wsis.conditional.noise import Noise
 from wsis.dissimilarity.learning import (
     ImageProblem,
     LearningConfig,
@@ -119,9 +120,9 @@ class Trainer:
             result.append(self.train_ids[int(order[position])])
         return result
 
-    def noise(self, problem: ImageProblem, *key: int) -> Tensor:
-        settings, size = self.settings, problem.feature_size
-        drawn = image_noise(settings.k, size, self.examples.sampler, self.key(*key), zero=settings.zero_noise)
+    def noise(self, problem: ImageProblem, *key: int) -> Noise:
+        settings, sampler = self.settings, self.examples.sampler
+        drawn = image_noise(settings.k, problem, sampler, self.key(*key), zero=settings.zero_noise)
         return drawn.to(self.context.device)
 
     def step(self, index: int) -> dict[str, float]:
@@ -174,7 +175,7 @@ class Trainer:
             ]
 
     @cached_property
-    def held_back(self) -> list[tuple[Tensor, ImageProblem, Tensor]]:
+    def held_back(self) -> list[tuple[Tensor, ImageProblem, Noise]]:
         """Input, problem and noise of the held-back images."""
         device, found = self.context.device, []
         for image_id in self.held_back_ids:

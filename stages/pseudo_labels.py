@@ -3,7 +3,7 @@ much they differ."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from wsis.dissimilarity.sampler import (
 from wsis.errors import WsisError
 
 NAME = "pseudo_labels"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 _NOISE_STREAM = 4
 _SAMPLE_FIELDS = [field.name for field in fields(SampleSet)]
 
@@ -45,6 +45,9 @@ class Config(StageConfig):
 
     k: int = Field(10, ge=1, le=256, description="samples of an image (paper: 10)")
     zero_noise: bool = Field(False, description="pointwise PW_c: with k = 1")
+    score_noise: float | None = Field(
+        0.02, ge=0, description="scale of the noise on the scores; null: as in training; 0: nearly one sample"
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,11 @@ class _Compute:
         problem = build_problem(arrays_of_image(record, proposals, kept), size, self.sampler.problem)
         # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
         noise = image_noise(
-            self.config.k, size, self.sampler, (*self.key, image_key(image_id)), zero=self.config.zero_noise
+            self.config.k,
+            problem,
+            self.sampler,
+            (*self.key, image_key(image_id)),
+            zero=self.config.zero_noise,
         )
         labels, scores = sample_labels(
             self.network,
@@ -106,6 +113,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     seeds = inputs["prm_seeds"].records(SEEDS)
     trained = inputs["conditional"]
     sampler = SamplerConfig.from_json(json.loads(trained.file("sampler.json").read_text()))
+    if config.score_noise is not None:
+        sampler = replace(sampler, score_noise=config.score_noise)
     compute = _Compute(
         inputs["dataset"].records(DATASET),
         inputs["proposals"].records(PROPOSALS),

@@ -27,6 +27,7 @@ CONFIG = conditional.Config(
     epochs=2,
     learning_rate=1e-3,
     temperature=10.0,
+    score_noise=0.03,
     warmup_steps=2,
 )
 

@@ -114,7 +114,7 @@ def test_a_trapped_network_is_named_and_ends_early(data, capsys):
     """A rate far too large: no loss-augmented inference changes anything any more, unless scores are pulled back."""
     wild = {"learning_rate": 0.3, "clip_gradient": 1e4, "pretrain_epochs": 20.0, "patience": 2}
     # The present defaults leave such a rate on the other side, far below the background, which nothing pulls back.
-    wild |= {"direction": "central", "background_bias": 4.0, "background_margin": 1.0}
+    wild |= {"direction": "central", "background_bias": 4.0, "background_margin": 1.0, "score_noise": 0.0}
     pulled = train(*data, HELD.model_copy(update={**wild, "reach_weight": 1.0}))
     assert pulled.manifest.counts["last"]["reach"] > 0.5
     assert "loss-augmented inference changed only" not in capsys.readouterr().err

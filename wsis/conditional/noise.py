@@ -1,13 +1,34 @@
-"""Noise z^k ~ U(0, 1) of the conditional network (paper 3.2, appendix C.1).
+"""Noise of the conditional distribution: z^k ~ U(0, 1) of the network (paper 3.2, appendix C.1), and of its scores.
 
-Suffix legend: K samples, g cells of the noise grid a side, H W size of the feature map.
+Suffix legend: K samples, g cells of the noise grid a side, H W size of the feature map, P proposals, J score columns.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from wsis.errors import InputError
+
+_EULER = 0.5772156649015329  # mean of the standard Gumbel distribution
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What makes the K samples of one image differ.
+
+    Attributes:
+        maps: float [K, h, w], z^k, an input of the network.
+        scores: float [K, P, J], added to its refined scores before inference; None: nothing.
+    """
+
+    maps: Tensor
+    scores: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "Noise":
+        """Copy to a device."""
+        return Noise(self.maps.to(device), None if self.scores is None else self.scores.to(device))
 
 
 def noise_maps(
@@ -44,3 +65,28 @@ def noise_maps(
         return torch.rand(samples, *size, generator=generator)
     coarse = torch.rand(samples, 1, grid, grid, generator=generator)
     return functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def score_noise(
+    shape: tuple[int, int, int], scale: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Return Gumbel noise of mean 0 for the scores of K samples, float32 [K, P, J]; 0 for the background, column 0.
+
+    The argmax of scores with Gumbel noise of scale s is a draw from softmax(scores / s) (Papandreou and Yuille,
+    "Perturb-and-MAP random fields", ICCV 2011). Unlike z^k, which passes through weights that learn, it has a size of
+    its own that scores must rise above.
+
+    Args:
+        shape: (K, P, J).
+        scale: at least 0.
+        generator: CPU generator; the same state gives the same noise.
+
+    Raises:
+        InputError: scale < 0.
+    """
+    if scale < 0:
+        raise InputError(f"score_noise: expected scale >= 0, got {scale}")
+    waiting = torch.empty(shape).exponential_(generator=generator).clamp(min=torch.finfo(torch.float32).tiny)
+    noise = scale * (-torch.log(waiting) - _EULER)
+    noise[..., 0] = 0.0
+    return noise

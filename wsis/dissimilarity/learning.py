@@ -13,6 +13,7 @@ from wsis.conditional.energy import EnergyConfig, refine_scores
 from wsis.conditional.graph import ProposalGraph
 from wsis.conditional.inference import Slots, infer
 from wsis.conditional.network import ConditionalNetwork
+from wsis.conditional.noise import Noise
 from wsis.dissimilarity.diversity import diversity_statistics
 from wsis.dissimilarity.surrogate import (
     SurrogateConfig,
@@ -106,7 +107,7 @@ def sample_labels(
     network: ConditionalNetwork,
     images: Tensor,
     problems: Sequence[ImageProblem],
-    noises: Sequence[Tensor],
+    noises: Sequence[Noise],
     energy: EnergyConfig,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Draw K labellings of each image (eq. 5).
@@ -114,25 +115,33 @@ def sample_labels(
     Args:
         images: float [B, 3, H, W] in 0..255.
         problems: B problems.
-        noises: B tensors [K, h, w].
+        noises: B of them, of K samples.
 
     Returns:
-        Per image int64 [K, P] score columns, and refined scores float [K, P, J].
+        Per image int64 [K, P] score columns, and refined scores float [K, P, J] without the noise of the scores.
     """
     with torch.no_grad():
         features = network.features(images)
         scores = [
-            conditional_scores(network, f, z, p, energy)
+            conditional_scores(network, f, z.maps, p, energy)
             for f, z, p in zip(features, noises, problems, strict=True)
         ]
-        return infer(scores, [p.slots for p in problems], higher_order=energy.higher_order), scores
+        noisy = _noisy(scores, noises)
+        return infer(noisy, [p.slots for p in problems], higher_order=energy.higher_order), scores
+
+
+def _noisy(scores: Sequence[Tensor], noises: Sequence[Noise]) -> list[Tensor]:
+    """Scores of each image with the noise of its scores, detached."""
+    return [
+        s.detach() if z.scores is None else s.detach() + z.scores for s, z in zip(scores, noises, strict=True)
+    ]
 
 
 def dissimilarity_loss(
     network: ConditionalNetwork,
     images: Tensor,
     problems: Sequence[ImageProblem],
-    noises: Sequence[Tensor],
+    noises: Sequence[Noise],
     flipped: Sequence[bool],
     config: LearningConfig,
 ) -> tuple[Tensor, dict[str, float]]:
@@ -147,16 +156,16 @@ def dissimilarity_loss(
     Args:
         images: float [B, 3, H, W] in 0..255, mirrored where `flipped`.
         problems: B problems with target tables.
-        noises: B tensors [K, h, w].
+        noises: B of them, of K samples.
         flipped: B flags.
     """
     features = network.features(images)
     scores = [
-        conditional_scores(network, f, z, p, config.energy, flip)
+        conditional_scores(network, f, z.maps, p, config.energy, flip)
         for f, z, p, flip in zip(features, noises, problems, flipped, strict=True)
     ]
     with torch.no_grad():
-        weights, logs = surrogate_of_scores([s.detach() for s in scores], problems, config)
+        weights, logs = surrogate_of_scores(_noisy(scores, noises), problems, config)
     loss = torch.stack([(w * s).sum() for w, s in zip(weights, scores, strict=True)]).mean()
     logs = {"surrogate": float(loss.detach()), **logs}
     if config.surrogate.reach_weight:
@@ -208,7 +217,7 @@ def estimate_dissimilarity(
     network: ConditionalNetwork,
     images: Tensor,
     problems: Sequence[ImageProblem],
-    noises: Sequence[Tensor],
+    noises: Sequence[Noise],
     config: LearningConfig,
 ) -> dict[str, float]:
     """Return what `dissimilarity_loss` logs of the samples, without a gradient and without loss-augmented inference.

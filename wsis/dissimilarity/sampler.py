@@ -18,7 +18,8 @@ from wsis.conditional.architectures import NetworkConfig
 from wsis.conditional.energy import EnergyConfig
 from wsis.conditional.filtering import boxed_rows, overlapping_rows, seed_superpixels
 from wsis.conditional.graph import ProposalGraph
-from wsis.conditional.noise import noise_maps
+from wsis.conditional.noise import Noise, noise_maps, score_noise
+from wsis.dissimilarity.learning import ImageProblem
 from wsis.dissimilarity.problems import ImageArrays, ProblemConfig, network_size
 from wsis.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.dissimilarity.targets import FLOOR, Targets
@@ -39,6 +40,7 @@ class SamplerConfig:
         problem: neighbours, containment, box threshold.
         image_size: longer side of the network's input, about.
         noise_grid: cells a side of the noise grid, see `noise.noise_maps`.
+        score_noise: scale of the noise of the scores, see `noise.score_noise`.
         max_proposals: proposals kept after the filter, by objectness.
         seed_threshold: share of a peak response map's maximum from which on a pixel belongs to the seed.
     """
@@ -48,6 +50,7 @@ class SamplerConfig:
     problem: ProblemConfig = field(default_factory=ProblemConfig)
     image_size: int = 256
     noise_grid: int = 4
+    score_noise: float = 0.0
     max_proposals: int = 300
     seed_threshold: float = 0.3
 
@@ -159,12 +162,16 @@ def image_batch(images: Sequence[Tensor], flipped: Sequence[bool]) -> Tensor:
 
 
 def image_noise(
-    samples: int, size: tuple[int, int], config: SamplerConfig, key: Sequence[int], *, zero: bool = False
-) -> Tensor:
-    """Noise maps float [K, h, w] that are a function of `key` alone (seed, outer iteration, step or image, ...)."""
+    samples: int, problem: ImageProblem, config: SamplerConfig, key: Sequence[int], *, zero: bool = False
+) -> Noise:
+    """Noise of K samples that is a function of `key` alone (seed, outer iteration, step or image, ...)."""
     word = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]) & 0x7FFF_FFFF_FFFF_FFFF
     generator = torch.Generator().manual_seed(word)
-    return noise_maps(samples, size, grid=config.noise_grid, zero=zero, generator=generator)
+    maps = noise_maps(samples, problem.feature_size, grid=config.noise_grid, zero=zero, generator=generator)
+    if zero or config.score_noise == 0:
+        return Noise(maps)
+    shape = (samples, problem.graph.num_proposals, 1 + len(problem.classes))
+    return Noise(maps, score_noise(shape, config.score_noise, generator))
 
 
 def image_key(image_id: str) -> int:

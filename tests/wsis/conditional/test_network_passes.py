@@ -11,7 +11,7 @@ from wsis.conditional.architectures import NetworkConfig, build_network
 from wsis.conditional.energy import EnergyConfig, refine_scores
 from wsis.conditional.inference import Slots
 from wsis.conditional.network import ConditionalNetwork, HeadConfig
-from wsis.conditional.noise import noise_maps
+from wsis.conditional.noise import Noise, noise_maps
 from wsis.conditional.pooling import pool_matrix
 from wsis.dissimilarity.learning import (
     ImageProblem,
@@ -65,7 +65,7 @@ def images_of(count):
 @pytest.mark.parametrize("samples", [1, 5])
 def test_features_are_computed_once_an_image_whatever_k(samples):
     network, problems = a_network(), [a_problem(0), a_problem(1), a_problem(2)]
-    noises = [noise_maps(samples, SIZE) for _ in problems]
+    noises = [Noise(noise_maps(samples, SIZE)) for _ in problems]
     loss, _ = dissimilarity_loss(network, images_of(3), problems, noises, [False] * 3, LearningConfig())
     loss.backward()
     assert network.extractor.seen == [3]  # one call with the batch, none in the backward pass
@@ -90,9 +90,9 @@ def test_k_branches_equal_k_passes(pooling):
     torch.testing.assert_close(together, passes, rtol=1e-5, atol=1e-5)
     for branch, separate in zip(gradient, one_by_one, strict=True):
         torch.testing.assert_close(branch, separate, rtol=1e-4, atol=1e-4)
-    labels = sample_labels(network, images, [problem], [noise], EnergyConfig())[0][0]
+    labels = sample_labels(network, images, [problem], [Noise(noise)], EnergyConfig())[0][0]
     for k, z in enumerate(noise):
-        alone = sample_labels(network, images, [problem], [z[None]], EnergyConfig())[0][0]
+        alone = sample_labels(network, images, [problem], [Noise(z[None])], EnergyConfig())[0][0]
         assert torch.equal(labels[k], alone[0])
 
 
@@ -101,10 +101,10 @@ def test_the_unet_too_runs_once_and_its_branches_are_passes():
     images, noise = images_of(1), noise_maps(4, SIZE, grid=2)
     calls = []
     network.extractor.register_forward_hook(lambda *_: calls.append(1))
-    labels, scores = sample_labels(network, images, [problem], [noise], EnergyConfig())
+    labels, scores = sample_labels(network, images, [problem], [Noise(noise)], EnergyConfig())
     assert len(calls) == 1
     for k, z in enumerate(noise):
-        alone, value = sample_labels(network, images, [problem], [z[None]], EnergyConfig())
+        alone, value = sample_labels(network, images, [problem], [Noise(z[None])], EnergyConfig())
         assert torch.equal(labels[0][k], alone[0][0])
         torch.testing.assert_close(scores[0][k], value[0][0], rtol=1e-5, atol=1e-5)
 
@@ -153,7 +153,7 @@ def test_gradcheck_of_whole_proposal_scores(pooling, pairwise):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_features_that_are_not_finite_stop_sampling_and_learning(value):
     network, problems, images = a_network(), [a_problem(0), a_problem(1)], images_of(2)
-    noises = [noise_maps(2, SIZE) for _ in problems]
+    noises = [Noise(noise_maps(2, SIZE)) for _ in problems]
     with torch.no_grad():
         network.mix.bias[0] = value
     with pytest.raises(NonFiniteError, match="NaN or infinite"):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from wsis.conditional.architectures import NetworkConfig, build_network
-from wsis.conditional.noise import noise_maps
+from wsis.conditional.noise import Noise, noise_maps
 from wsis.dissimilarity.learning import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.dissimilarity.problems import ImageArrays, ProblemConfig, build_problem
 from wsis.dissimilarity.targets import one_hot_targets
@@ -50,7 +50,7 @@ def measure(proposals):
     torch.set_num_threads(1)
     arrays = arrays_of(proposals)
     network = build_network(NetworkConfig("unet", 20, widths=(8, 8)))
-    images, noises = 255 * torch.rand(1, 3, *SIZE), [noise_maps(SAMPLES, SIZE)]
+    images, noises = 255 * torch.rand(1, 3, *SIZE), [Noise(noise_maps(SAMPLES, SIZE))]
 
     def targets(graph):
         return one_hot_targets(torch.tensor([1, 2, 3, 4]), graph.membership[5:9].float(), 20)

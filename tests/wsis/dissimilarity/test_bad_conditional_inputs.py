@@ -9,7 +9,7 @@ import torch
 from test_problems import arrays
 
 from wsis.conditional.architectures import NetworkConfig, build_network
-from wsis.conditional.noise import noise_maps
+from wsis.conditional.noise import Noise, noise_maps
 from wsis.conditional.samples import deduplicate
 from wsis.dissimilarity.learning import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.dissimilarity.problems import ImageArrays, ProblemConfig, build_problem
@@ -46,7 +46,7 @@ def network():
 def learn_and_sample(network, problems):
     """One step's logs and gradient norm, and K labelings an image."""
     images = 255 * torch.rand(len(problems), 3, *SIZE)
-    noises = [noise_maps(K, p.feature_size, grid=2) for p in problems]
+    noises = [Noise(noise_maps(K, p.feature_size, grid=2)) for p in problems]
     network.zero_grad()
     loss, logs = dissimilarity_loss(
         network, images, problems, noises, [False] * len(problems), LearningConfig()
@@ -74,7 +74,7 @@ def test_no_proposal_after_the_filter_is_an_empty_sample_and_no_gradient(network
 def test_an_image_without_proposals_leaves_the_others_of_the_batch_alone(network, supervision):
     problems = [a_problem(count, supervision) for count in (0, 12, 0)]
     learn_and_sample(network, problems)
-    images, noises = 255 * torch.rand(3, 3, *SIZE), [noise_maps(K, SIZE, grid=2) for _ in problems]
+    images, noises = 255 * torch.rand(3, 3, *SIZE), [Noise(noise_maps(K, SIZE, grid=2)) for _ in problems]
     energy = LearningConfig().energy
     together, _ = sample_labels(network, images, problems, noises, energy)
     alone, _ = sample_labels(network, images[1:2], problems[1:2], noises[1:2], energy)
@@ -161,7 +161,7 @@ def test_images_from_one_pixel_to_4000_through_proposals_problem_and_samples(net
         np.zeros(0, dtype=np.int32),
     )
     problem = build_problem(described, tuple(pixels.shape[1:]), ProblemConfig(), target_of)
-    noise = noise_maps(K, problem.feature_size)
+    noise = Noise(noise_maps(K, problem.feature_size))
     batch = image_batch([pixels], [False])
     loss, _ = dissimilarity_loss(network, batch, [problem], [noise], [False], LearningConfig())
     assert torch.isfinite(loss)

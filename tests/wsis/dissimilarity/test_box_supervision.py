@@ -9,7 +9,7 @@ from inference_references import brute_force_boxes
 from wsis.conditional.architectures import NetworkConfig, build_network
 from wsis.conditional.energy import labelling_score
 from wsis.conditional.inference import infer
-from wsis.conditional.noise import noise_maps
+from wsis.conditional.noise import Noise, noise_maps
 from wsis.conditional.samples import deduplicate
 from wsis.dissimilarity.learning import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.dissimilarity.problems import ProblemConfig, build_problem
@@ -167,7 +167,7 @@ def test_learning_and_sampling_fill_every_box(image):
 
     problem = a_problem(image, targets=make_targets)
     network = build_network(CONFIG.network)
-    pixels, noise = 255 * torch.rand(1, 3, 8, 10), noise_maps(5, (8, 10), grid=2)
+    pixels, noise = 255 * torch.rand(1, 3, 8, 10), Noise(noise_maps(5, (8, 10), grid=2))
     loss, logs = dissimilarity_loss(network, pixels, [problem], [noise], [False], LearningConfig())
     loss.backward()
     assert logs["instances"] == 3.0

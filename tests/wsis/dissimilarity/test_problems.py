@@ -89,11 +89,18 @@ def test_batches_are_mirrored_and_padded():
 
 
 def test_noise_is_a_function_of_its_key():
-    config = SamplerConfig(NetworkConfig("unet", 2))
+    config = SamplerConfig(NetworkConfig("unet", 2), score_noise=0.5)
     key = (0, 1, image_key("2007_000001"))
-    assert torch.equal(image_noise(3, (4, 5), config, key), image_noise(3, (4, 5), config, key))
-    other = (0, 1, image_key("2007_000002"))
-    assert not torch.equal(image_noise(3, (4, 5), config, key), image_noise(3, (4, 5), config, other))
+    problem = build_problem(arrays(), (4, 5), ProblemConfig())
+    drawn, again = (image_noise(3, problem, config, key) for _ in range(2))
+    assert torch.equal(drawn.maps, again.maps) and torch.equal(drawn.scores, again.scores)
+    assert drawn.maps.shape == (3, 4, 5) and drawn.scores.shape == (3, problem.graph.num_proposals, 3)
+    other = image_noise(3, problem, config, (0, 1, image_key("2007_000002")))
+    assert not torch.equal(drawn.maps, other.maps) and not torch.equal(drawn.scores, other.scores)
+    without = image_noise(3, problem, replace(config, score_noise=0.0), key)
+    assert torch.equal(without.maps, drawn.maps) and without.scores is None
+    pointwise = image_noise(3, problem, config, key, zero=True)
+    assert not pointwise.maps.any() and pointwise.scores is None
 
 
 def test_sampler_description_round_trips_and_refuses_nonsense():

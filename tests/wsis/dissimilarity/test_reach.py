@@ -7,7 +7,7 @@ from conditional_cases import random_case
 from wsis.backbones.lite_unet import FeatureExtractor
 from wsis.conditional.inference import Slots
 from wsis.conditional.network import ConditionalNetwork, HeadConfig
-from wsis.conditional.noise import noise_maps
+from wsis.conditional.noise import Noise, noise_maps
 from wsis.conditional.pooling import pool_matrix
 from wsis.dissimilarity.learning import (
     ImageProblem,
@@ -75,7 +75,7 @@ def test_the_held_back_estimate_is_what_training_logs():
     network = ConditionalNetwork(Given(), HeadConfig(num_classes=3, noise_scale=30.0, temperature=100.0))
     problems = [problem_of(0), problem_of(1)]
     images = torch.randn(2, 3, 8, 10)
-    noises = [noise_maps(4, (8, 10), grid=2) for _ in problems]
+    noises = [Noise(noise_maps(4, (8, 10), grid=2)) for _ in problems]
     config = LearningConfig()
     _, logs = dissimilarity_loss(network, images, problems, noises, [False, False], config)
     estimate = estimate_dissimilarity(network, images, problems, noises, config)
@@ -89,7 +89,11 @@ def test_scores_far_apart_are_out_of_reach():
     """The trap: the task loss is bounded, so no loss-augmented inference changes a sample."""
     torch.manual_seed(0)
     network = ConditionalNetwork(Given(), HeadConfig(num_classes=3))
-    images, problems, noises = torch.randn(1, 3, 8, 10), [problem_of(0)], [noise_maps(4, (8, 10), grid=2)]
+    images, problems, noises = (
+        torch.randn(1, 3, 8, 10),
+        [problem_of(0)],
+        [Noise(noise_maps(4, (8, 10), grid=2))],
+    )
     reaches = []
     for scale in (1.0, 1e6):
         network.log_temperature.data.fill_(torch.tensor(10 * scale).log())
