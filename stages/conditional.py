@@ -67,7 +67,7 @@ class Config(TrainingSettings):
     noise_grid: int = Field(4, ge=0, le=256, description="cells a side; 0: independent noise at every pixel")
     noise_scale: float = Field(1.0, ge=0)
     score_noise: float = Field(
-        0.1, ge=0, description="scale of Gumbel noise on the scores of training and sampling; paper: 0"
+        0.1, ge=0, description="scale of Gumbel noise on the scores in training; paper: 0; see pseudo_labels"
     )
     max_proposals: int = Field(
         300, ge=1, le=20_000, description="proposals kept after the filter, by objectness"

@@ -45,8 +45,10 @@ class Config(StageConfig):
 
     k: int = Field(10, ge=1, le=256, description="samples of an image (paper: 10)")
     zero_noise: bool = Field(False, description="pointwise PW_c: with k = 1")
-    score_noise: float | None = Field(
-        0.02, ge=0, description="scale of the noise on the scores; null: as in training; 0: nearly one sample"
+    score_noise: float = Field(
+        0.02,
+        ge=0,
+        description="scale of the noise on the scores, that of training at most; 0: few distinct samples",
     )
 
 
@@ -113,8 +115,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     seeds = inputs["prm_seeds"].records(SEEDS)
     trained = inputs["conditional"]
     sampler = SamplerConfig.from_json(json.loads(trained.file("sampler.json").read_text()))
-    if config.score_noise is not None:
-        sampler = replace(sampler, score_noise=config.score_noise)
+    # scores that were not trained against noise are too close together for any
+    sampler = replace(sampler, score_noise=min(config.score_noise, sampler.score_noise))
     compute = _Compute(
         inputs["dataset"].records(DATASET),
         inputs["proposals"].records(PROPOSALS),

@@ -37,6 +37,21 @@ def test_zero_noise_gives_one_distinct_sample(trained):
     assert labels.manifest.counts["images_with_one_distinct_sample"] == 12
 
 
+def test_noise_of_the_scores_makes_samples_differ_and_is_that_of_training_at_most(trained):
+    store, inputs, weights = trained
+    distinct = [
+        sample(store, inputs, weights, k=5, score_noise=scale).manifest.counts["mean_distinct"]
+        for scale in (0.0, CONFIG.score_noise, 100.0)
+    ]
+    assert distinct[0] < distinct[1] == distinct[2]
+    plain = train(store, inputs, CONFIG.model_copy(update={"score_noise": 0.0, "pretrain_epochs": 1.0}))
+    without, asked = (sample(store, inputs, plain, k=5, score_noise=scale) for scale in (0.0, 100.0))
+    for image_id, record in asked.records(PSEUDO_LABELS):
+        np.testing.assert_array_equal(
+            record["proposal_ids"], without.records(PSEUDO_LABELS)[image_id]["proposal_ids"]
+        )
+
+
 def test_samples_of_an_image_do_not_depend_on_the_other_images(trained, tmp_path):
     store, inputs, weights = trained
     everything = sample(store, inputs, weights, k=4).records(PSEUDO_LABELS)
