@@ -115,7 +115,7 @@ def sample_labels(
     Args:
         images: float [B, 3, H, W] in 0..255.
         problems: B problems.
-        noises: B of them, of K samples.
+        noises: one an image, of K samples.
 
     Returns:
         Per image int64 [K, P] score columns, and refined scores float [K, P, J] without the noise of the scores.
@@ -156,7 +156,7 @@ def dissimilarity_loss(
     Args:
         images: float [B, 3, H, W] in 0..255, mirrored where `flipped`.
         problems: B problems with target tables.
-        noises: B of them, of K samples.
+        noises: one an image, of K samples; what they add to the scores is added before every inference.
         flipped: B flags.
     """
     features = network.features(images)

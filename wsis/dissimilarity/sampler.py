@@ -164,7 +164,10 @@ def image_batch(images: Sequence[Tensor], flipped: Sequence[bool]) -> Tensor:
 def image_noise(
     samples: int, problem: ImageProblem, config: SamplerConfig, key: Sequence[int], *, zero: bool = False
 ) -> Noise:
-    """Noise of K samples that is a function of `key` alone (seed, outer iteration, step or image, ...)."""
+    """Noise of K samples that is a function of `key` alone (seed, outer iteration, step or image, ...).
+
+    zero: all-zero maps and no noise of the scores (the pointwise PW_c of Table 3).
+    """
     word = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]) & 0x7FFF_FFFF_FFFF_FFFF
     generator = torch.Generator().manual_seed(word)
     maps = noise_maps(samples, problem.feature_size, grid=config.noise_grid, zero=zero, generator=generator)
