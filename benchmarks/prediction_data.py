@@ -155,8 +155,6 @@ def _dataset_record(name: str, encoded: bytes, size: tuple[int, ...]) -> dict[st
         "encoded": np.frombuffer(encoded, np.uint8),
         "size": np.array(size, np.int32),
         "labels": np.zeros(0, np.int32),
-        "boxes": np.zeros((0, 4), np.float32),
-        "box_labels": np.zeros(0, np.int32),
     }
 
 

@@ -70,14 +70,21 @@ class Schema:
 
 DATASET = Schema(
     "dataset",
-    1,
+    2,
     {
         "split": Field("uint8", ("L1",), "UTF-8 name of the split: train or val"),
         "file_name": Field("uint8", ("L2",), "UTF-8 path of the image relative to the data root"),
         "encoded": Field("uint8", ("L3",), "the image file's bytes as the user gave them (JPEG, PNG, ...)"),
         "size": Field("int32", (2,), "height, width in pixels after EXIF rotation"),
         "labels": Field("int32", ("C",), "annotated classes of the image, 1..C, sorted, unique"),
-        "boxes": Field("float32", ("N", 4), "xyxy pixels, x2 y2 exclusive; empty without box supervision"),
+    },
+)
+
+BOXES = Schema(
+    "boxes",
+    1,
+    {
+        "boxes": Field("float32", ("N", 4), "annotated boxes, xyxy pixels, x2 y2 exclusive"),
         "box_labels": Field("int32", ("N",), "class of each box, 1..C"),
     },
 )
@@ -100,10 +107,11 @@ GROUND_TRUTH = Schema(
 
 SEEDS = Schema(
     "seeds",
-    1,
+    2,
     {
         "peaks": Field("int32", ("N", 3), "class 1..C, row, column in original pixels"),
         "scores": Field("float32", ("N",), "class response at the peak"),
+        "boxes": Field("float32", ("G", 4), "box of each seed, G = N; under image-level labels G = 0"),
         "peak_response_maps": Field("uint8", ("N", "h", "w"), "response over the image, maximum 255"),
         "class_response_maps": Field("uint8", ("A", "h2", "w2"), "max(0, response) / maximum * 255"),
         "response_classes": Field("int32", ("A",), "class of each class response map, 1..C"),
@@ -170,6 +178,7 @@ SCHEMAS: dict[str, Schema] = {
     schema.name: schema
     for schema in (
         DATASET,
+        BOXES,
         GROUND_TRUTH,
         SEEDS,
         PROPOSALS,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from data_contracts.errors import ArtefactMissingError, ConfigError
 from flows.config import RunConfig
 from stages import (
+    boxes,
     ceiling,
     conditional,
     dataset,
@@ -62,11 +63,14 @@ def plan(config: RunConfig) -> list[Node]:
 def _before_the_loop(config: RunConfig) -> Iterator[Node]:
     data = {"dataset": "dataset"}
     yield Node("dataset", dataset.STAGE, config.data)
+    if config.data.supervision == "box":
+        yield Node("boxes", boxes.STAGE, config.data)
     yield Node("ground_truth", ground_truth.STAGE, config.data)
     yield Node("prm_classifier", prm_classifier.STAGE, config.prm_classifier, data)
     yield Node("proposals", proposals.STAGE, config.proposals, data)
     trained = {**data, "prm_classifier": "prm_classifier"}
-    yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, trained)
+    boxed = {"boxes": "boxes"} if config.data.supervision == "box" else {}
+    yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **boxed})
     yield Node("prm_baseline", prm_baseline.STAGE, config.prm_baseline, {**trained, "proposals": "proposals"})
     yield Node(
         "evaluation.prm_baseline",

@@ -150,11 +150,10 @@ class TrainMeasures:
         self.sizes["all"] += len(every.iou)
         columns = {"proposal": every.iou.max(axis=0, initial=0.0)}
         if self.dataset is not None and self.seed_records is not None:
-            fields = ("labels", "boxes", "box_labels", "size")
-            dataset, seeds = self.dataset.read(image_id, fields), self.seed_records[image_id]
+            dataset, seeds = self.dataset.read(image_id, ("labels", "size")), self.seed_records[image_id]
             sampler = self.rule.sampler
-            filtered = filtered_rows(dataset, proposals, seeds, replace(sampler, max_proposals=_EVERY))
-            kept = filtered_rows(dataset, proposals, seeds, sampler)
+            filtered = filtered_rows(proposals, seeds, replace(sampler, max_proposals=_EVERY))
+            kept = filtered_rows(proposals, seeds, sampler)
             for name, rows in (("filtered", filtered), ("limited", kept)):
                 columns[name] = every.iou[rows].max(axis=0, initial=0.0)
                 self.sizes[name] += len(rows)
@@ -177,7 +176,7 @@ class TrainMeasures:
         overlaps: RegionOverlaps,
         truth: TrueMasks,
     ) -> NDArray[np.float64]:
-        arrays = arrays_of_image(dataset, proposals, kept)
+        arrays = arrays_of_image(dataset, proposals, seeds, kept)
         graph = arrays.graph(self.rule.sampler.problem.graph)
         classes = self.rule.sampler.network.num_classes
         targets = targets_of_seeds(graph, arrays, dataset, seeds, classes, self.rule.targets, self.rule.floor)

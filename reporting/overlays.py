@@ -85,15 +85,17 @@ def draw_seeds(
     peak_response_maps: NDArray[np.uint8],
     colours: NDArray[np.uint8],
     names: Sequence[str] | None = None,
+    boxes: NDArray[np.floating] | None = None,
     strength: float = 0.75,
 ) -> Image:
-    """Peak response maps as heat in each peak's colour on the darkened image, and the peaks as crosses.
+    """Peak response maps as heat in each peak's colour on the darkened image, the peaks as crosses, their boxes.
 
     Args:
         image: uint8 [H, W, 3]; not changed.
         peaks: int [N, 3], class, row, column in image pixels.
         peak_response_maps: uint8 [N, h, w], over the whole image.
         colours: uint8 [N, 3]. names: N texts for the peaks, or None.
+        boxes: float [N, 4], xyxy in image pixels, or None (also [0, 4]): seeds of image-level labels.
     """
     size = (image.shape[1], image.shape[0])
     grey = image.mean(axis=2, keepdims=True)
@@ -104,7 +106,13 @@ def draw_seeds(
         weight = strength * np.sqrt(np.clip(heat, 0, 1))[:, :, None]
         drawn = (1 - weight) * drawn + weight * (0.6 * colour + 0.4 * 255)
     result: Image = np.rint(drawn).astype(np.uint8)
-    arm = 4 * line_width(image.shape)
+    width = line_width(image.shape)
+    if boxes is not None and len(boxes):
+        for (x1, y1, x2, y2), colour in zip(
+            np.rint(boxes).astype(int).tolist(), colours.tolist(), strict=True
+        ):
+            cv2.rectangle(result, (x1, y1), (x2 - 1, y2 - 1), colour, width)
+    arm = 4 * width
     worth = np.zeros(image.shape[:2])
     around = [(c - arm, r - arm, c + arm + 1, r + arm + 1) for _, r, c in peaks.tolist()]
     for left, top, right, bottom in around:

@@ -169,7 +169,8 @@ def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> P
     peaks[:, 1] = peaks[:, 1] * small.shape[0] // image.shape[0]
     peaks[:, 2] = peaks[:, 2] * small.shape[1] // image.shape[1]
     names = _names(sources, peaks[:, 0], seeds["scores"])
-    drawn = draw_seeds(small, peaks, seeds["peak_response_maps"], instance_colours(len(peaks)), names)
+    boxes = seeds["boxes"] * (small.shape[1] / image.shape[1])
+    drawn = draw_seeds(small, peaks, seeds["peak_response_maps"], instance_colours(len(peaks)), names, boxes)
     return Panel(f"seeds: {len(peaks)} peak{'s' if len(peaks) != 1 else ''}", drawn)
 
 

@@ -116,7 +116,7 @@ class Examples:
         record, seeds = self.dataset[image_id], self.seeds[image_id]
         proposals = self.proposals[image_id]
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
-        arrays = arrays_of_image(record, proposals, filtered_rows(record, proposals, seeds, self.sampler))
+        arrays = arrays_of_image(record, proposals, seeds, filtered_rows(proposals, seeds, self.sampler))
         size = (image.shape[1] // self.stride, image.shape[2] // self.stride)
 
         def make_targets(graph: ProposalGraph) -> Targets:
@@ -145,12 +145,12 @@ class Examples:
         kept = np.flatnonzero(
             np.isin(found["labels"], record["labels"]) & (found["scores"] >= settings.min_detection_score)
         )
-        if len(record["boxes"]):
+        if len(arrays.boxes):
             of_box = detections_of_boxes(
                 found["labels"][kept],
                 found["scores"][kept],
-                box_iou(found["boxes"][kept], record["boxes"]),
-                record["box_labels"],
+                box_iou(found["boxes"][kept], arrays.boxes),
+                arrays.box_labels,
             )
             kept, absent = kept[of_box[of_box >= 0]], of_box < 0
         else:

@@ -1,7 +1,7 @@
-"""Stage `dataset`: the user's images and weak labels, checked once and copied into the store.
+"""Stage `dataset`: the user's images and image-level labels, checked once and copied into the store.
 
-Later stages and remote workers read this artefact and never the data root. It holds image-level labels and,
-under box supervision, boxes; never masks. Class names are `manifest.counts["classes"]`.
+Later stages and remote workers read this artefact and never the data root. It holds no boxes (stage `boxes`) and
+never masks. Class names are `manifest.counts["classes"]`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,33 +17,29 @@ from stages.readers.records import ROLES, DatasetSource, ImageRecord
 from stages.sharding import Record, write_records
 
 NAME = "dataset"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 Config = DataConfig
 
 
 @dataclass(frozen=True)
 class _Compute:
-    """Image ids -> records of the contract; boxes only if asked for."""
+    """Image ids -> records of the contract."""
 
     source: DatasetSource
-    with_boxes: bool
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
-            yield encode_record(self.source.image(image_id), self.with_boxes)
+            yield encode_record(self.source.image(image_id))
 
 
-def encode_record(image: ImageRecord, with_boxes: bool) -> dict[str, np.ndarray]:
+def encode_record(image: ImageRecord) -> dict[str, np.ndarray]:
     """The arrays of one record, see `data_contracts.schemas.DATASET`."""
-    kept = len(image.boxes) if with_boxes else 0
     return {
         "split": text_to_array(image.split),
         "file_name": text_to_array(image.file_name),
         "encoded": np.frombuffer(image.encoded, dtype=np.uint8),
         "size": np.array([image.height, image.width], dtype=np.int32),
         "labels": image.labels,
-        "boxes": image.boxes[:kept],
-        "box_labels": image.box_labels[:kept],
     }
 
 
@@ -61,7 +57,7 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
     source = open_source(config)
     source.validate(lambda items, total: context.track(items, total, "checks images", "img"))
     image_ids = [image_id for role in ROLES for image_id in source.image_ids(role)]
-    writer = write_records(context, DATASET, image_ids, _Compute(source, config.supervision == "box"))
+    writer = write_records(context, DATASET, image_ids, _Compute(source))
     context.counts.update(_counts(source, len(writer.image_ids)))
 
 
@@ -80,9 +76,7 @@ STAGE = Stage(
     run=run,
     inputs=(),
     contract=DATASET.name,
-    supervision=lambda config: (
-        ("image labels", "boxes") if config.supervision == "box" else ("image labels",)
-    ),
+    supervision=lambda config: ("image labels",),
     content_digest=content_digest,
     seeded=False,
 )

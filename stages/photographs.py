@@ -18,7 +18,7 @@ from stages.readers.photographs import Photograph, digest, list_photographs
 from stages.sharding import Record, read_failures, write_records
 
 NAME = "photographs"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 
 class Config(StageConfig):
@@ -43,8 +43,6 @@ class _Compute:
                 "encoded": np.frombuffer(encoded, np.uint8),
                 "size": np.array(image_size(encoded, one.file_name), np.int32),
                 "labels": np.zeros(0, np.int32),
-                "boxes": np.zeros((0, 4), np.float32),
-                "box_labels": np.zeros(0, np.int32),
             }
 
 

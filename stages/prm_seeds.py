@@ -1,6 +1,7 @@
 """Seeds of the training images: peaks of their annotated classes and the peak response maps behind them.
 
-Under box supervision (the data set's artefact holds boxes) every box gets one seed, and maps are cut to it.
+Under box supervision (there is an artefact of `boxes`) every box gets one seed, maps are cut to it, and the record
+holds the boxes too: the stages that follow take them from there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from data_contracts.records import RecordReader
-from data_contracts.schemas import SEEDS
+from data_contracts.schemas import BOXES, SEEDS
 from stages.access import image_ids
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from stages.peak_network import PeakNetwork, open_peak_network, workers
@@ -20,7 +21,7 @@ from wsis.errors import NonFiniteError
 from wsis.prm.seeds import SeedConfig, generate_seeds
 
 NAME = "prm_seeds"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 
 class Config(StageConfig):
@@ -43,6 +44,7 @@ class _Compute:
     """Image ids -> seeds."""
 
     peaks: PeakNetwork
+    boxes: RecordReader | None
     config: Config
 
     def __call__(self, ids: Sequence[str]) -> Iterator[Record]:
@@ -50,13 +52,16 @@ class _Compute:
             yield self.seeds_of(image_id)
 
     def seeds_of(self, image_id: str) -> dict[str, np.ndarray]:
-        one = self.peaks.dataset.read(image_id, ("size", "labels", "boxes", "box_labels"))
+        one = self.peaks.dataset.read(image_id, ("size", "labels"))
         batch = self.peaks.batch(image_id)
         config = self.config
         settings = SeedConfig(config.threshold, self.peaks.spec.window, config.map_stride, config.position)
         size = (int(one["size"][0]), int(one["size"][1]))
         # One image at a time: its peaks go down together, and no record depends on how images are grouped.
-        boxes = [(one["boxes"], one["box_labels"])] if len(one["boxes"]) else None
+        boxes = None
+        if self.boxes is not None:
+            annotated = self.boxes[image_id]
+            boxes = [(annotated["boxes"], annotated["box_labels"])]
         try:
             (seeds,) = generate_seeds(self.peaks.network, batch, [one["labels"]], [size], settings, boxes)
         except NonFiniteError as error:
@@ -66,9 +71,10 @@ class _Compute:
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Write the seeds of every training image."""
+    boxes = inputs["boxes"].records(BOXES) if "boxes" in inputs else None
     peaks = open_peak_network(inputs, config, context)
     ids = image_ids(peaks.dataset, "train")
-    write_records(context, SEEDS, ids, _Compute(peaks, config), workers(context))
+    write_records(context, SEEDS, ids, _Compute(peaks, boxes, config), workers(context))
     context.counts.update(_counts(RecordReader(context.workdir, SEEDS), config.threshold))
 
 
@@ -98,6 +104,7 @@ STAGE = Stage(
     config=Config,
     run=run,
     inputs=("dataset", "prm_classifier"),
+    optional=("boxes",),
     contract=SEEDS.name,
     seeded=False,
 )

@@ -80,11 +80,13 @@ class _Compute:
 
     def _samples_of(self, image_id: str) -> dict[str, np.ndarray]:
         record, proposals = self.dataset[image_id], self.proposals[image_id]
-        kept = filtered_rows(record, proposals, self.seeds[image_id], self.sampler)
+        seeds = self.seeds[image_id]
+        kept = filtered_rows(proposals, seeds, self.sampler)
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
         stride = self.network.extractor.stride
         size = (image.shape[1] // stride, image.shape[2] // stride)
-        problem = build_problem(arrays_of_image(record, proposals, kept), size, self.sampler.problem)
+        arrays = arrays_of_image(record, proposals, seeds, kept)
+        problem = build_problem(arrays, size, self.sampler.problem)
         # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
         noise = image_noise(
             self.config.k,

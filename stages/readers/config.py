@@ -59,7 +59,8 @@ class DataConfig(StageConfig):
         train_split, val_split: names of the splits; null leaves the part out. VOC's `trainaug` merges SBD in.
         classes: class names in order; null takes those that are annotated.
         limit: train images to use, spread evenly over the split, every class kept; of val a quarter, at least 8.
-        supervision: what the training artefacts hold: image-level labels, or boxes too. Never masks.
+        supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level
+            labels are the same artefact under both.
         sbd_root: SBD's folder `dataset`, for `trainaug`.
         on_empty: a train image without annotated class is an error, or is dropped.
         on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
@@ -74,7 +75,7 @@ class DataConfig(StageConfig):
     val_split: Name | None = "val"
     classes: tuple[Name, ...] | None = Field(default=None, min_length=1)
     limit: int | None = Field(default=None, ge=1)
-    supervision: Literal["image", "box"] = "image"
+    supervision: Literal["image", "box"] = execution_only("image")  # whether there is a stage `boxes`
     sbd_root: Path | None = execution_only(None)
     on_empty: Literal["error", "drop"] = "error"
     on_unknown_class: Literal["error", "ignore"] = "error"

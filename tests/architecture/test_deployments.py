@@ -49,7 +49,7 @@ def test_one_deployment_a_stage():
     from flows.config import load_config
     from flows.plan import plan, select
 
-    nodes = plan(load_config("demo"))
+    nodes = plan(load_config("demo", ["data.supervision=box"]))  # all stages: boxes too
     stages = {d["parameters"]["stage"] for n, d in DEPLOYMENTS.items() if "stage" in d["parameters"]}
     assert stages == {node.stage.name for node in nodes}
     for name, deployment in DEPLOYMENTS.items():

@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-from data_contracts.schemas import DATASET
+from data_contracts.schemas import SEEDS
 from data_contracts.store import Store
 from tests.flows.other_data import write_coco, write_voc
 from tests.flows.tiny_run import (
@@ -230,14 +230,14 @@ def test_boxes_and_no_evaluation(tmp_path: Path) -> None:
     ).out
     assert "pseudo labels" not in out and "run 'box' in" in out
     assert {p.name for p in store.iterdir()} == {
-        *("dataset", "prm_classifier", "proposals", "prm_seeds", "conditional", "pseudo_labels"),
+        *("dataset", "boxes", "prm_classifier", "proposals", "prm_seeds", "conditional", "pseudo_labels"),
         *("prediction", "predictions", "runs"),
     }
     assert json.loads(done(wsis("results", "box", "--json", "--store", store)).out) == []
-    for key in ("dataset", "conditional@1", "pseudo_labels@1", "prediction@1", "predictions.val@1"):
+    for key in ("prm_seeds", "conditional@1", "pseudo_labels@1", "prediction@1", "predictions.val@1"):
         assert {"boxes", "image labels"} <= set(manifest_of(store, key, "box").supervision), key
-    records = Store(store).open(*fingerprints(store, "box")["dataset"].split("/")).records(DATASET)
-    assert all(len(records[i]["boxes"]) == len(records[i]["box_labels"]) > 0 for i in records.ids)
+    seeds = Store(store).open(*fingerprints(store, "box")["prm_seeds"].split("/")).records(SEEDS)
+    assert all(len(seeds[i]["boxes"]) == len(seeds[i]["peaks"]) > 0 for i in seeds.ids)
 
 
 def test_the_store_comes_from_the_option_the_variable_or_is_runs(

@@ -29,6 +29,19 @@ def test_no_stage_but_evaluation_reads_pixel_labels() -> None:
                 assert not {stage_of[k] for k in node.inputs.values()} & EVALUATION_ONLY, node.key
 
 
+def test_boxes_reach_the_seeds_alone_and_what_comes_before_is_shared() -> None:
+    labels, boxed = (
+        {n.key: n for n in plan(load_config("demo", [f"data.supervision={s}"]))} for s in ("image", "box")
+    )
+    assert set(boxed) - set(labels) == {"boxes"}
+    assert [n.key for n in boxed.values() if "boxes" in n.inputs.values()] == ["prm_seeds"]
+    for key in ("dataset", "ground_truth", "prm_classifier", "proposals", "prm_baseline"):
+        one, other = labels[key], boxed[key]
+        # all that a fingerprint is made of, beside the seed and the files
+        assert (one.stage, one.inputs) == (other.stage, other.inputs)
+        assert one.config.identity() == other.config.identity(), key
+
+
 def test_the_method_is_the_same_with_a_ceiling_beside_it() -> None:
     without = plan(load_config("demo"))
     with_ceiling = plan(load_config("demo", ["ceiling=true"]))

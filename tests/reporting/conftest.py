@@ -143,8 +143,6 @@ def dataset_record(image: np.ndarray, masks: np.ndarray) -> dict:
         "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
         "size": np.array(image.shape[:2], np.int32),
         "labels": np.array([1], np.int32),
-        "boxes": np.zeros((0, 4), np.float32),
-        "box_labels": np.zeros(0, np.int32),
     }
 
 
@@ -158,6 +156,7 @@ def seeds_record(masks: np.ndarray) -> dict:
     return {
         "peaks": np.array(peaks, np.int32),
         "scores": np.linspace(3.1, 1.2, len(masks)).astype(np.float32),
+        "boxes": np.zeros((0, 4), np.float32),
         "peak_response_maps": np.stack(maps),
         "class_response_maps": maps[0][None],
         "response_classes": np.array([1], np.int32),

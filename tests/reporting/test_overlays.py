@@ -109,6 +109,12 @@ def test_seeds_are_bright_at_the_peak_and_dark_elsewhere():
     assert drawn[5, 5].max() < 100
     assert tuple(drawn[65, 85]) == tuple(instance_colours(1)[0])
     assert drawn[58, 78].mean() > drawn[5, 5].mean()
+    boxed = draw_seeds(
+        image, np.array([[1, 65, 85]]), response, instance_colours(1), boxes=np.array([[70.2, 50, 100, 80]])
+    )
+    assert (
+        tuple(boxed[50, 90]) == tuple(boxed[79, 71]) == tuple(instance_colours(1)[0]) != tuple(drawn[50, 90])
+    )
     nothing = draw_seeds(image, np.zeros((0, 3), int), np.zeros((0, 4, 4), np.uint8), instance_colours(0))
     assert nothing.shape == image.shape
 

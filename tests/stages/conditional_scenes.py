@@ -105,8 +105,6 @@ def records_of(index, boxed, of_scene=scene):
         "encoded": encoded.ravel(),
         "size": np.array([SIZE, SIZE], dtype=np.int32),
         "labels": np.array([name], dtype=np.int32),
-        "boxes": boxes[7:8] if boxed else np.zeros((0, 4), dtype=np.float32),
-        "box_labels": np.full(int(boxed), name, dtype=np.int32),
     }
     proposals = {
         "superpixels": superpixels.astype(np.uint16),
@@ -123,6 +121,7 @@ def records_of(index, boxed, of_scene=scene):
     seeds = {
         "peaks": centre,
         "scores": np.ones(1, dtype=np.float32),
+        "boxes": boxes[7:8] if boxed else np.zeros((0, 4), dtype=np.float32),
         "peak_response_maps": response,
         "class_response_maps": response,
         "response_classes": np.array([name], dtype=np.int32),

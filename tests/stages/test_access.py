@@ -39,8 +39,6 @@ def test_images_of_a_split_in_the_order_of_the_records(tmp_path):
             "encoded": np.frombuffer(stream.getvalue() if name == "c" else b"nothing", np.uint8),
             "size": np.array((5, 7), np.int32),
             "labels": np.array([1], np.int32),
-            "boxes": np.zeros((0, 4), np.float32),
-            "box_labels": np.zeros(0, np.int32),
         }
         for name, role in roles.items()
     ]

@@ -42,8 +42,6 @@ def dataset_record(name):
         "encoded": np.frombuffer(stream.getvalue(), np.uint8),
         "size": np.array(SIZES[name], np.int32),
         "labels": np.array([1], np.int32),
-        "boxes": np.zeros((0, 4), np.float32),
-        "box_labels": np.zeros(0, np.int32),
     }
 
 

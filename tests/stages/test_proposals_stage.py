@@ -53,8 +53,6 @@ def dataset(tmp_path):
                 "encoded": np.frombuffer(stream.getvalue(), np.uint8),
                 "size": np.array(size, np.int32),
                 "labels": np.array([1], np.int32),
-                "boxes": np.zeros((0, 4), np.float32),
-                "box_labels": np.zeros(0, np.int32),
             }
         )
     RecordWriter(root, DATASET, list(SIZES)).write(0, records)

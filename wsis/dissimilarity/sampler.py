@@ -72,14 +72,14 @@ class SamplerConfig:
             raise InputError(f"sampler description: {error}") from error
 
 
-def filtered_rows(dataset: Record, proposals: Record, seeds: Record, config: SamplerConfig) -> np.ndarray:
+def filtered_rows(proposals: Record, seeds: Record, config: SamplerConfig) -> np.ndarray:
     """Rows of the proposals that take part (paper 6.2), int64 [n] ascending, n >= 1 if there is any proposal.
 
-    Under box supervision (the data set's record holds boxes) those that fit a box, else those that overlap a seed.
+    Under box supervision (every seed has its box) those that fit a box, else those that overlap a seed.
     """
-    if len(dataset["boxes"]):
+    if len(seeds["boxes"]):
         threshold = config.problem.box_threshold
-        return boxed_rows(proposals["boxes"], dataset["boxes"], threshold, config.max_proposals)
+        return boxed_rows(proposals["boxes"], seeds["boxes"], threshold, config.max_proposals)
     count = int(proposals["num_superpixels"][0])
     size = (int(proposals["size"][0]), int(proposals["size"][1]))
     superpixels = proposals["superpixels"].astype(np.int32)
@@ -89,8 +89,9 @@ def filtered_rows(dataset: Record, proposals: Record, seeds: Record, config: Sam
     return overlapping_rows(unpack_membership(proposals["membership_bits"], count), hit, config.max_proposals)
 
 
-def arrays_of_image(dataset: Record, proposals: Record, kept: np.ndarray) -> ImageArrays:
+def arrays_of_image(dataset: Record, proposals: Record, seeds: Record, kept: np.ndarray) -> ImageArrays:
     """Arrays of one image from its stored records and the rows of the proposals kept by the filter."""
+    boxes = seeds["boxes"]
     membership = unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0]))
     return ImageArrays(
         superpixels=proposals["superpixels"].astype(np.int32),
@@ -100,8 +101,8 @@ def arrays_of_image(dataset: Record, proposals: Record, kept: np.ndarray) -> Ima
         edge_contours=proposals["edge_contours"],
         edge_lengths=proposals["edge_lengths"],
         labels=dataset["labels"],
-        boxes=dataset["boxes"],
-        box_labels=dataset["box_labels"],
+        boxes=boxes,
+        box_labels=seeds["peaks"][: len(boxes), 0],
     )
 
 

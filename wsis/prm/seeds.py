@@ -58,6 +58,7 @@ class Seeds:
     | peak_response_maps  | uint8 [N, h, w] | over the whole image, maximum 255                          |
     | class_response_maps | uint8 [A, h, w] | max(0, response) / its maximum * 255; 0 if none is above 0 |
     | response_classes    | int32 [A]       | class of each class response map, 1..C                     |
+    | boxes               | float32 [G, 4]  | the box of each seed (G = N); without boxes G = 0          |
     | fallbacks           | int             | seeds placed without a peak above the threshold            |
     | sourceless          | int             | seeds whose response map is a dot: nothing flowed down     |
     """
@@ -67,6 +68,7 @@ class Seeds:
     peak_response_maps: NDArray[np.uint8]
     class_response_maps: NDArray[np.uint8]
     response_classes: NDArray[np.int32]
+    boxes: NDArray[np.float32]
     fallbacks: int = 0
     sourceless: int = 0
 
@@ -263,6 +265,7 @@ def _finish(
         quantise(responses),
         quantise(values[classes - 1]),
         classes,
+        np.zeros((0, 4), np.float32) if boxes is None else boxes.astype(np.float32),
         chosen.fallbacks,
         sourceless,
     )

@@ -1,4 +1,4 @@
-"""The stages `dataset` and `ground_truth` end to end on hand-made data."""
+"""The stages `dataset`, `boxes` and `ground_truth` end to end on hand-made data."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import DataError
-from data_contracts.schemas import DATASET, GROUND_TRUTH, array_to_text
+from data_contracts.schemas import BOXES, DATASET, GROUND_TRUTH, array_to_text
 from data_contracts.store import Store
-from stages import dataset, ground_truth
+from stages import boxes, dataset, ground_truth
 from stages.base import execute
 from stages.readers.config import DataConfig
 from wsis.masks import rle
@@ -40,14 +40,18 @@ def test_dataset_holds_images_and_labels_alone(devkit: Any, store: Store) -> Non
     assert record["encoded"].tobytes() == (devkit.root / "JPEGImages/c.jpg").read_bytes()
     assert record["size"].tolist() == [8, 12]
     assert record["labels"].tolist() == [1, 2]
-    assert record["boxes"].shape == (0, 4)
-    assert record["box_labels"].shape == (0,)
+    assert set(record) == set(DATASET.fields)
 
 
-def test_boxes_under_box_supervision(devkit: Any, store: Store) -> None:
-    artefact = execute(dataset.STAGE, voc(devkit.root, supervision="box"), {}, store).artefact
-    assert artefact.manifest.supervision == ["boxes", "image labels"]
-    record = artefact.records(DATASET)["c"]
+def test_boxes_lie_beside_the_data_set_that_all_supervision_shares(devkit: Any, store: Store) -> None:
+    data = execute(dataset.STAGE, voc(devkit.root), {}, store)
+    boxed = voc(devkit.root, supervision="box")
+    assert execute(dataset.STAGE, boxed, {}, store).artefact.fingerprint == data.artefact.fingerprint
+    artefact = execute(boxes.STAGE, boxed, {}, store).artefact
+    assert artefact.manifest.supervision == ["boxes"]
+    records = artefact.records(BOXES)
+    assert records.ids == ["a", "b", "c"]  # the training images
+    record = records["c"]
     np.testing.assert_array_equal(record["boxes"], [[1, 2, 5, 6], [1, 2, 5, 6]])
     assert record["box_labels"].tolist() == [1, 2]
 
@@ -135,10 +139,13 @@ def test_scenes(store: Store) -> None:
         }
     )
     records = execute(dataset.STAGE, config, {}, store).artefact.records(DATASET)
+    boxed = execute(boxes.STAGE, config, {}, store).artefact.records(BOXES)
     truth = execute(ground_truth.STAGE, config, {}, store).artefact.records(GROUND_TRUTH)
     assert records.ids == truth.ids
-    for image_id in records.ids:
-        np.testing.assert_array_equal(records[image_id]["boxes"], truth[image_id]["boxes"])
+    assert len(boxed.ids) == 3
+    for image_id in boxed.ids:
+        np.testing.assert_array_equal(boxed[image_id]["boxes"], truth[image_id]["boxes"])
+        np.testing.assert_array_equal(boxed[image_id]["box_labels"], truth[image_id]["labels"])
 
 
 def test_coco(coco: Any, store: Store) -> None:

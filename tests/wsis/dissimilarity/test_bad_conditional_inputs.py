@@ -131,11 +131,11 @@ def test_no_seed_and_no_proposal_pass_the_filter():
     seeds = {
         "peaks": np.zeros((0, 3), dtype=np.int32),
         "peak_response_maps": np.zeros((0, 4, 4), dtype=np.uint8),
+        "boxes": np.zeros((0, 4), dtype=np.float32),
     }
-    dataset = {"boxes": np.zeros((0, 4), dtype=np.float32)}
-    assert filtered_rows(dataset, record, seeds, config).tolist() == []
+    assert filtered_rows(record, seeds, config).tolist() == []
     one = record | {"membership_bits": np.ones((1, 1), np.uint8), "boxes": np.float32([[0, 0, 8, 8]])}
-    assert filtered_rows(dataset, one, seeds, config).tolist() == [0]
+    assert filtered_rows(one, seeds, config).tolist() == [0]
 
 
 SIZES = [(32, 32), (32, 4000), (4000, 32), (4000, 4000), (33, 47), (1, 1)]

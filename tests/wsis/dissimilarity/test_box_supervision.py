@@ -39,10 +39,11 @@ def rectangles(seed):
 
 @pytest.fixture(scope="module", params=[0, 1, 2])
 def image(request):
-    """Stored records of one image: data set with boxes, proposals."""
+    """Stored records of one image: data set, seeds of boxes (what of them the filter reads), proposals."""
     superpixels, _, (edges, contours, lengths), _ = random_case(request.param)
     membership = rectangles(request.param)
-    dataset = {"labels": np.array([2, 4], dtype=np.int32), "boxes": BOXES, "box_labels": BOX_LABELS}
+    dataset = {"labels": np.array([2, 4], dtype=np.int32)}
+    seeds = seeds_of(BOXES, BOX_LABELS)
     proposals = {
         "superpixels": superpixels.astype(np.uint16),
         "num_superpixels": np.array([20], dtype=np.int32),
@@ -53,13 +54,18 @@ def image(request):
         "edge_lengths": lengths,
         "size": np.array(superpixels.shape, dtype=np.int32),
     }
-    return dataset, proposals
+    return dataset, seeds, proposals
+
+
+def seeds_of(boxes, labels):
+    """Boxes and classes of seeds; their places and maps are left out, so that nothing could read them."""
+    return {"boxes": boxes, "peaks": np.stack([labels, 0 * labels, 0 * labels], axis=1).astype(np.int32)}
 
 
 def filtered(image):
-    dataset, proposals = image
-    kept = filtered_rows(dataset, proposals, {}, CONFIG)
-    return kept, arrays_of_image(dataset, proposals, kept)
+    dataset, seeds, proposals = image
+    kept = filtered_rows(proposals, seeds, CONFIG)
+    return kept, arrays_of_image(dataset, proposals, seeds, kept)
 
 
 def a_problem(image, size=(8, 10), targets=None):
@@ -67,8 +73,8 @@ def a_problem(image, size=(8, 10), targets=None):
 
 
 def test_the_filter_asks_the_boxes_alone(image):
-    _, proposals = image
-    kept, arrays = filtered(image)  # the seeds, absent here, have no say
+    _, _, proposals = image
+    kept, arrays = filtered(image)  # the seeds' maps, absent here, have no say
     overlap = box_iou(proposals["boxes"], BOXES)
     assert set(overlap.argmax(0)) <= set(kept.tolist())
     fits = {u for u in range(COUNT) if overlap[u].max() >= 0.5} | set(overlap.argmax(0).tolist())
@@ -78,12 +84,12 @@ def test_the_filter_asks_the_boxes_alone(image):
 
 
 def test_the_filter_of_an_image_without_proposals_is_empty(image):
-    dataset, proposals = image
+    _, seeds, proposals = image
     none = proposals | {
         "boxes": np.zeros((0, 4), dtype=np.float32),
         "membership_bits": np.zeros((0, 3), dtype=np.uint8),
     }
-    assert filtered_rows(dataset, none, {}, CONFIG).tolist() == []
+    assert filtered_rows(none, seeds, CONFIG).tolist() == []
 
 
 def test_slots_are_the_boxes_with_the_ious_of_the_kept_proposals(image):
@@ -109,7 +115,7 @@ def test_every_box_gets_one_proposal_of_its_class_that_fits_it(image):
 
 
 def seeds(image, kind="crm_proposal", boxes_iou=None, count=3, box_power=1.0):
-    _, proposals = image
+    _, _, proposals = image
     problem, superpixels = a_problem(image), proposals["superpixels"].astype(np.int32)
     centres = (BOXES[:, 1::2].mean(1), BOXES[:, 0::2].mean(1))
     peaks = np.stack([BOX_LABELS, *centres], axis=1).astype(np.int32)[:count]
@@ -181,13 +187,10 @@ def test_learning_and_sampling_fill_every_box(image):
 
 
 def test_boxes_of_two_pixels_and_of_the_whole_image(image):
-    dataset, proposals = image
-    extremes = {
-        "boxes": np.array([[3, 3, 5, 4], [0, 0, 20, 16]], dtype=np.float32),
-        "box_labels": np.array([2, 4], dtype=np.int32),
-    }
-    kept = filtered_rows(dataset | extremes, proposals, {}, CONFIG)
-    arrays = arrays_of_image(dataset | extremes, proposals, kept)
+    dataset, _, proposals = image
+    extremes = seeds_of(np.array([[3, 3, 5, 4], [0, 0, 20, 16]], dtype=np.float32), np.array([2, 4]))
+    kept = filtered_rows(proposals, extremes, CONFIG)
+    arrays = arrays_of_image(dataset, proposals, extremes, kept)
     problem = build_problem(arrays, (8, 10), ProblemConfig())
     labels = infer([torch.randn(3, len(kept), 3)], [problem.slots])[0]
     assert (labels > 0).sum(1).tolist() == [2, 2, 2]

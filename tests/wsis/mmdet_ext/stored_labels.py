@@ -55,8 +55,6 @@ def dataset_record(index: int) -> dict[str, np.ndarray]:
         "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
         "size": np.array(SIZE, np.int32),
         "labels": np.array([1, 2], np.int32),
-        "boxes": np.zeros((0, 4), np.float32),
-        "box_labels": np.zeros(0, np.int32),
     }
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, PROPOSAL_DETECTIONS, PROPOSALS, SEEDS, text_to_array
+from data_contracts.schemas import BOXES, DATASET, PROPOSAL_DETECTIONS, PROPOSALS, SEEDS, text_to_array
 from data_contracts.store import Store
 from stages import prm_baseline, prm_classifier, prm_seeds
 from stages.base import Execution, Stage, StageConfig, execute
@@ -45,20 +45,22 @@ def picture(number: int) -> tuple[np.ndarray, int, np.ndarray]:
     return pixels, label, np.array([[column, row, column + 24, row + 24]], np.float32)
 
 
-def dataset_record(number: int, split: str, with_boxes: bool) -> dict[str, np.ndarray]:
-    pixels, label, box = picture(number)
+def dataset_record(number: int, split: str) -> dict[str, np.ndarray]:
+    pixels, label, _ = picture(number)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    kept = slice(None) if with_boxes else slice(0)
     return {
         "split": text_to_array(split),
         "file_name": text_to_array(f"{number}.png"),
         "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
         "size": np.array(SIZE, np.int32),
         "labels": np.array([label], np.int32),
-        "boxes": box[kept],
-        "box_labels": np.array([label], np.int32)[kept],
     }
+
+
+def boxes_record(number: int) -> dict[str, np.ndarray]:
+    _, label, box = picture(number)
+    return {"boxes": box, "box_labels": np.array([label], np.int32)}
 
 
 def proposals_record(number: int) -> dict[str, np.ndarray]:
@@ -83,7 +85,6 @@ def proposals_record(number: int) -> dict[str, np.ndarray]:
 
 
 class GivenConfig(StageConfig):
-    with_boxes: bool = False
     train: int = 15
     val: int = 4
 
@@ -91,10 +92,13 @@ class GivenConfig(StageConfig):
 def _write_dataset(inputs, config, context):
     ids = {f"t{n:02d}": (n, "train") for n in range(config.train)}
     ids |= {f"v{n:02d}": (50 + n, "val") for n in range(config.val)}
-    write_records(
-        context, DATASET, list(ids), lambda some: (dataset_record(*ids[i], config.with_boxes) for i in some)
-    )
+    write_records(context, DATASET, list(ids), lambda some: (dataset_record(*ids[i]) for i in some))
     context.counts["classes"] = ["red", "blue"]
+
+
+def _write_boxes(inputs, config, context):
+    ids = [f"t{n:02d}" for n in range(config.train)]
+    write_records(context, BOXES, ids, lambda some: (boxes_record(int(i[1:])) for i in some))
 
 
 def _write_proposals(inputs, config, context):
@@ -195,17 +199,15 @@ def test_seeds_from_two_processes_are_the_same(run, tmp_path):
 
 def test_box_supervision_gives_one_seed_a_box(run):
     store = run["store"]
-    dataset = do(store, given("dataset", _write_dataset), GivenConfig(with_boxes=True))
-    seeds = do(
-        store,
-        prm_seeds.STAGE,
-        prm_seeds.Config(image_size=160),
-        {"dataset": dataset, "prm_classifier": run["prm_classifier"]},
-    )
+    inputs = pick(run, "dataset", "prm_classifier") | {
+        "boxes": do(store, given("boxes", _write_boxes), GivenConfig())
+    }
+    seeds = do(store, prm_seeds.STAGE, prm_seeds.Config(image_size=160), inputs)
     for image_id, one in seeds.records(SEEDS):
         _, label, (box,) = picture(int(image_id[1:]))
         assert one["peaks"].shape == (1, 3) and one["peaks"][0, 0] == label
         assert box[1] <= one["peaks"][0, 1] < box[3] and box[0] <= one["peaks"][0, 2] < box[2]
+        assert one["boxes"].tolist() == [box.tolist()]
 
 
 def test_baseline_retrieves_the_square_without_reading_labels(run, monkeypatch):
@@ -222,7 +224,7 @@ def test_baseline_retrieves_the_square_without_reading_labels(run, monkeypatch):
         prm_baseline.Config(image_size=160, class_threshold=1.0),
         pick(run, "dataset", "prm_classifier", "proposals"),
     )
-    assert not {("dataset", "labels"), ("dataset", "boxes"), ("dataset", "box_labels")} & fields_read
+    assert ("dataset", "labels") not in fields_read
     records = artefact.records(PROPOSAL_DETECTIONS)
     assert records.ids == [f"v{n:02d}" for n in range(4)]
     right = [

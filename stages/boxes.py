@@ -1,0 +1,59 @@
+"""Stage `boxes`: the boxes of the training images, in a run with `data.supervision: box` alone.
+
+They lie beside the artefact of `dataset`, not in it, so that runs on image-level labels and on boxes share what needs
+no box: classifier and proposals.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from data_contracts.schemas import BOXES
+from stages.base import Artefact, Stage, StageContext
+from stages.readers.config import DataConfig, open_source
+from stages.readers.records import DatasetSource
+from stages.sharding import Record, write_records
+
+NAME = "boxes"
+ALGORITHM_VERSION = 1
+Config = DataConfig
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> records of the contract."""
+
+    source: DatasetSource
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in image_ids:
+            image = self.source.image(image_id)
+            yield {"boxes": image.boxes, "box_labels": image.box_labels}
+
+
+def content_digest(config: DataConfig) -> str:
+    """Digest of the files read, as that of `dataset`."""
+    return open_source(config).digest()
+
+
+def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContext) -> None:
+    """Store the boxes of every training image.
+
+    Raises:
+        DataError: listing every object without a box, and whatever else is wrong with the annotations.
+    """
+    source = open_source(config)
+    writer = write_records(context, BOXES, list(source.image_ids("train")), _Compute(source))
+    context.counts.update(images=len(writer.image_ids))
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=(),
+    contract=BOXES.name,
+    supervision=lambda config: ("boxes",),
+    content_digest=content_digest,
+    seeded=False,
+)
