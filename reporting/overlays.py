@@ -106,13 +106,9 @@ def draw_seeds(
         weight = strength * np.sqrt(np.clip(heat, 0, 1))[:, :, None]
         drawn = (1 - weight) * drawn + weight * (0.6 * colour + 0.4 * 255)
     result: Image = np.rint(drawn).astype(np.uint8)
-    width = line_width(image.shape)
     if boxes is not None and len(boxes):
-        for (x1, y1, x2, y2), colour in zip(
-            np.rint(boxes).astype(int).tolist(), colours.tolist(), strict=True
-        ):
-            cv2.rectangle(result, (x1, y1), (x2 - 1, y2 - 1), colour, width)
-    arm = 4 * width
+        draw_boxes(result, boxes, colours)
+    arm = 4 * line_width(image.shape)
     worth = np.zeros(image.shape[:2])
     around = [(c - arm, r - arm, c + arm + 1, r + arm + 1) for _, r, c in peaks.tolist()]
     for left, top, right, bottom in around:
@@ -124,6 +120,12 @@ def draw_seeds(
     for index, (_, row, column) in enumerate(peaks.tolist()):
         draw_cross(result, row, column, tuple(colours[index].tolist()))
     return result
+
+
+def draw_boxes(image: Image, boxes: NDArray[np.floating], colours: NDArray[np.uint8]) -> None:
+    """Outlines of boxes float [N, 4], xyxy in image pixels, in colours uint8 [N, 3], in place."""
+    for (x1, y1, x2, y2), colour in zip(np.rint(boxes).astype(int).tolist(), colours.tolist(), strict=True):
+        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, line_width(image.shape))
 
 
 def draw_cross(image: Image, row: int, column: int, colour: tuple[int, ...]) -> None:

@@ -18,7 +18,7 @@ from data_contracts.records import RecordReader
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import DATASET, SCHEMAS
 from data_contracts.store import Artefact, Store
-from reporting.overlays import draw_instances, draw_seeds, fit, instance_colours
+from reporting.overlays import draw_boxes, draw_instances, draw_seeds, fit, instance_colours
 from reporting.panels import Panel, side_by_side
 from wsis.masks.paste import paste_masks
 from wsis.masks.superpixels import proposal_masks, unpack_membership
@@ -27,7 +27,7 @@ PANEL_SIDE = 340
 MAX_SAMPLES = 4
 MAX_DETECTIONS = 8
 MIN_SCORE = 0.3
-_DRAWABLE = ("dataset", "seeds", "proposals", "proposal_detections", "pseudo_labels", "detections")
+_DRAWABLE = ("dataset", "boxes", "seeds", "proposals", "proposal_detections", "pseudo_labels", "detections")
 
 Record = Mapping[str, NDArray[Any]]
 
@@ -38,6 +38,7 @@ class Sources:
 
     classes: list[str]
     dataset: RecordReader
+    boxes: RecordReader | None
     seeds: RecordReader | None
     proposals: RecordReader | None
     baseline: RecordReader | None
@@ -107,6 +108,7 @@ def sources_of(store: Store, record: RunRecord, iteration: int | None) -> Source
     return Sources(
         classes=[str(name) for name in names] if isinstance(names, list) else [],
         dataset=dataset.records(DATASET),
+        boxes=reader("boxes"),
         seeds=reader("prm_seeds"),
         proposals=reader("proposals"),
         baseline=reader("prm_baseline"),
@@ -125,6 +127,8 @@ def picture_of(sources: Sources, image_id: str) -> NDArray[np.uint8]:
     spread = ""
     if sources.seeds is not None and image_id in sources.seeds:
         panels.append(_seeds_panel(sources, image, sources.seeds[image_id]))
+    elif sources.boxes is not None and image_id in sources.boxes:
+        panels.append(_boxes_panel(image, sources.boxes[image_id]["boxes"]))
     if sources.proposals is not None and image_id in sources.proposals:
         proposals = sources.proposals[image_id]
         if sources.pseudo_labels is not None and image_id in sources.pseudo_labels:
@@ -161,6 +165,13 @@ def encode(picture: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     PillowImage.fromarray(picture).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _boxes_panel(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Panel:
+    """For a run that has no seeds yet; later their panel shows the boxes."""
+    small = fit(image, PANEL_SIDE)[0].copy()
+    draw_boxes(small, boxes * (small.shape[1] / image.shape[1]), instance_colours(len(boxes)))
+    return Panel(f"{len(boxes)} box{'es' if len(boxes) != 1 else ''}", small)
 
 
 def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> Panel:

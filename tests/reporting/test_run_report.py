@@ -11,6 +11,7 @@ from PIL import Image
 
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Store
+from reporting.overlays import instance_colours
 from reporting.pictures import decode, overlays, picture_of, sources_of, write_overlays
 from reporting.report import report_html, write_report
 
@@ -82,6 +83,18 @@ def test_run_that_has_only_data(demo_run):
     assert picture.shape[1] == 348 + 8
     page = Page(report_html(demo_run.store, demo_run.record, 1))
     assert any("dataset photo0" in image["alt"] for image in page.images)
+
+
+def test_boxes_are_drawn_before_there_are_seeds_and_with_them(demo_run):
+    box = {"boxes": np.array([[20, 10, 60, 50]], np.float32), "box_labels": np.array([1], np.int32)}
+    demo_run.commit("boxes", "boxes", "boxes", {"photo0": box})
+    ((_, with_seeds),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
+    demo_run.record.entries = {key: demo_run.record.entries[key] for key in ("dataset", "boxes")}
+    ((_, picture),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
+    assert picture.shape[1] == 2 * 348 + 8 < with_seeds.shape[1]  # image and boxes, side by side
+    colour = instance_colours(1)[0]
+    assert not (picture[:, :348] == colour).all(axis=2).any()
+    assert (picture[:, 348:] == colour).all(axis=2).sum() > 100
 
 
 def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
