@@ -38,6 +38,9 @@ class RunRecord(BaseModel):
     overhead_seconds: float = Field(
         default=0.0, description="orchestration, locking and hashing, all attempts"
     )
+    waited_seconds: float = Field(
+        default=0.0, description="while other processes made artefacts that this run needed too"
+    )
     entries: dict[str, RunEntry] = Field(default_factory=dict)
 
 

@@ -179,7 +179,10 @@ class Runner:
         self.progress.log(
             f"{node.key}: {'reused' if outcome.reused else 'committed'} {node.stage.name}/{manifest.fingerprint}"
         )
-        self.record.overhead_seconds += time.monotonic() - start - outcome.wall_seconds
+        self.record.waited_seconds += outcome.waited_seconds
+        self.record.overhead_seconds += (
+            time.monotonic() - start - outcome.wall_seconds - outcome.waited_seconds
+        )
         save_run(self.store, self.record)
         return outcome
 

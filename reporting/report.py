@@ -268,6 +268,8 @@ def _times(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
         ]
     )
     rows.append(["orchestration, hashing, locking", duration(record.overhead_seconds), "", "", "", "", ""])
+    if record.waited_seconds >= 1:
+        rows.append(["waiting for other processes", duration(record.waited_seconds), "", "", "", "", ""])
     header = ["stage", "wall", "share", "cpu", "peak memory", "size", "waiting for data"]
     table = format_table(header, rows, "html")
     picture = time_plot({key: m.wall_seconds for key, m in manifests.items()})

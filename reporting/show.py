@@ -53,6 +53,10 @@ def run_text(store: Store, record: RunRecord) -> str:
             f"{manifest.cpu_seconds:8.1f} {manifest.peak_memory_bytes / 1e6:8.0f} {size / 1e6:8.1f}"
         )
     lines.append(f"\nstages {wall:.0f} s; orchestration, hashing and locking {record.overhead_seconds:.1f} s")
+    if record.waited_seconds >= 1:
+        lines.append(
+            f"waited {record.waited_seconds:.0f} s for other processes that made artefacts of this run"
+        )
     return "\n".join(lines)
 
 

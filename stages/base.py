@@ -119,12 +119,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The artefact of an executed stage, whether it was there already, and what this call spent on it."""
+    """The artefact of an executed stage, whether it was there already, what this call spent on it, and how long it
+    waited for another process that was making the same one."""
 
     artefact: Artefact
     reused: bool
     wall_seconds: float
-    overhead_seconds: float
+    waited_seconds: float
 
 
 def execute(
@@ -148,7 +149,6 @@ def execute(
         ValueError: a required input is missing from `inputs` or an unknown one is given.
         StoreError, DataError, WsisError: as the stage raises; what it had committed stays for the next try.
     """
-    start = time.monotonic()
     execution, progress = execution or Execution(), progress or Progress()
     execution.check()
     unknown = set(inputs) - set(stage.inputs) - set(stage.optional)
@@ -162,15 +162,16 @@ def execute(
     identity = fingerprint(
         stage.name, stage.version, config.identity(), parents, seed, outer_iteration, content
     )
+    asked = time.monotonic()
     with store.writing(stage.name, identity, on_wait=progress.log) as work:
+        waited = time.monotonic() - asked
         if not force and (found := _intact(store, stage.name, identity, progress)):
             _remove_empty(work)
-            return Outcome(found, True, 0.0, time.monotonic() - start)
+            return Outcome(found, True, 0.0, waited)
         context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
         began = time.monotonic()
         timing = _run(stage, config, inputs, context)
         spent = time.monotonic() - began
-        began_commit = time.monotonic()
         if force:
             store.discard(stage.name, identity)
         artefact = store.commit(
@@ -180,8 +181,7 @@ def execute(
             _manifest(stage, config, inputs, context, identity, content, timing),
         )
         store.sweep(stage.name, identity)
-        overhead = time.monotonic() - began_commit
-    return Outcome(artefact, False, spent, overhead)
+    return Outcome(artefact, False, spent, waited)
 
 
 def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Artefact | None:

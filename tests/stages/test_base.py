@@ -244,8 +244,9 @@ def test_second_process_waits_and_reuses(toy, tmp_path):
     with redirect_stderr(text):
         outcome = execute(SHARDS, ShardConfig(), {}, Store(tmp_path), execution=Execution(workers=1))
     assert f"is being written by pid {process.pid} on " in text.getvalue()
-    assert outcome.reused
+    assert outcome.reused and outcome.waited_seconds > 0.1
     assert process.wait(20) == 0
+    assert execute(SHARDS, ShardConfig(), {}, Store(tmp_path)).waited_seconds < 0.1
 
 
 # -- inputs, checks, lineage ----------------------------------------------------------------------------------
