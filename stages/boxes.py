@@ -4,13 +4,12 @@ They lie beside the artefact of `dataset`, not in it, so that runs on image-leve
 no box: classifier and proposals.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from data_contracts.schemas import BOXES
 from stages.base import Artefact, Stage, StageContext
 from stages.readers.config import DataConfig, open_source
-from stages.readers.records import DatasetSource
+from stages.readers.records import ImageRecord
 from stages.sharding import Record, write_records
 
 NAME = "boxes"
@@ -18,16 +17,9 @@ ALGORITHM_VERSION = 1
 Config = DataConfig
 
 
-@dataclass(frozen=True)
-class _Compute:
-    """Image ids -> records of the contract."""
-
-    source: DatasetSource
-
-    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
-        for image_id in image_ids:
-            image = self.source.image(image_id)
-            yield {"boxes": image.boxes, "box_labels": image.box_labels}
+def encode_record(image: ImageRecord) -> Record:
+    """The arrays of one record, see `data_contracts.schemas.BOXES`."""
+    return {"boxes": image.boxes, "box_labels": image.box_labels}
 
 
 def content_digest(config: DataConfig) -> str:
@@ -42,7 +34,8 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
         DataError: listing every object without a box, and whatever else is wrong with the annotations.
     """
     source = open_source(config)
-    writer = write_records(context, BOXES, list(source.image_ids("train")), _Compute(source))
+    ids = source.image_ids("train")
+    writer = write_records(context, BOXES, ids, lambda some: (encode_record(source.image(i)) for i in some))
     context.counts.update(images=len(writer.image_ids))
 
 

@@ -4,8 +4,7 @@ Later stages and remote workers read this artefact and never the data root. It h
 never masks. Class names are `manifest.counts["classes"]`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,18 +20,7 @@ ALGORITHM_VERSION = 2
 Config = DataConfig
 
 
-@dataclass(frozen=True)
-class _Compute:
-    """Image ids -> records of the contract."""
-
-    source: DatasetSource
-
-    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
-        for image_id in image_ids:
-            yield encode_record(self.source.image(image_id))
-
-
-def encode_record(image: ImageRecord) -> dict[str, np.ndarray]:
+def encode_record(image: ImageRecord) -> Record:
     """The arrays of one record, see `data_contracts.schemas.DATASET`."""
     return {
         "split": text_to_array(image.split),
@@ -57,7 +45,9 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
     source = open_source(config)
     source.validate(lambda items, total: context.track(items, total, "checks images", "img"))
     image_ids = [image_id for role in ROLES for image_id in source.image_ids(role)]
-    writer = write_records(context, DATASET, image_ids, _Compute(source))
+    writer = write_records(
+        context, DATASET, image_ids, lambda some: (encode_record(source.image(i)) for i in some)
+    )
     context.counts.update(_counts(source, len(writer.image_ids)))
 
 
