@@ -50,6 +50,10 @@ class TrainingSettings(ExampleSettings, HeldBackSettings):
     direction: Direction = Field("towards", description="away: Algorithm 2 by the letter (eps = +1)")
     pretrain_epochs: float = Field(3.0, gt=0)
     epochs: float = Field(1.0, gt=0, description="of every later outer iteration")
+    min_pretrain_steps: int = Field(
+        0, ge=0, description="steps at least, where the epochs of a small data set are fewer"
+    )
+    min_steps: int = Field(0, ge=0, description="the same of every later outer iteration")
     batch_size: int = Field(4, ge=1, le=256)
     learning_rate: float = Field(1e-3, gt=0)
     backbone_factor: float = Field(0.1, ge=0, le=1)
@@ -97,9 +101,12 @@ class Trainer:
         self.train_ids, self.held_back_ids = split(
             examples.ids, settings, (context.seed, _SPLIT_STREAM), turn
         )
-        epochs = settings.pretrain_epochs if examples.detections is None else settings.epochs
         self.epoch = len(self.train_ids) / settings.batch_size
-        self.steps = max(1, math.ceil(epochs * self.epoch))
+        if examples.detections is None:
+            epochs, least = settings.pretrain_epochs, settings.min_pretrain_steps
+        else:
+            epochs, least = settings.epochs, settings.min_steps
+        self.steps = max(1, least, math.ceil(epochs * self.epoch))
         self.reaches: deque[float] = deque(maxlen=_REACH_STEPS)
         self.warned = False
 

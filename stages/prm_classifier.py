@@ -55,6 +55,9 @@ class Config(StageConfig):
     )
     batch_size: int = Field(16, ge=1, le=1024)
     epochs: float = Field(3.0, gt=0, le=1000)
+    min_steps: int = Field(
+        0, ge=0, description="steps at least, where the epochs of a small data set are fewer"
+    )
     learning_rate: float = Field(2e-4, gt=0, description="of the backbone")
     classifier_learning_rate: float = Field(2e-3, gt=0, description="of the new 1x1 convolution")
     weight_decay: float = Field(1e-4, ge=0)
@@ -84,7 +87,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         model.parameter_groups(config.learning_rate, config.classifier_learning_rate),
         weight_decay=config.weight_decay,
     )
-    total = max(1, round(config.epochs * len(examples.train) / config.batch_size))
+    total = max(1, config.min_steps, round(config.epochs * len(examples.train) / config.batch_size))
     model.train()
 
     def step(i: int) -> dict[str, float]:

@@ -72,6 +72,13 @@ def test_the_second_iteration_learns_from_detections(trained):
     assert 0 < float((before - after).abs().max()) < 1  # went on from the previous weights
 
 
+def test_a_later_iteration_has_its_own_least_steps(trained):
+    store, inputs, weights = trained
+    more = {"previous": weights, "train_predictions": inputs["train_predictions"]}
+    few = CONFIG.model_copy(update={"epochs": 0.1, "min_pretrain_steps": 50, "min_steps": 3})
+    assert train(store, inputs, few, iteration=2, **more).manifest.counts["steps"] == 3
+
+
 def test_box_supervision_gives_every_box_one_instance(tmp_path):
     store, inputs = make_inputs(tmp_path, boxed=True)
     weights = train(store, inputs, CONFIG.model_copy(update={"pretrain_epochs": 10.0}))

@@ -87,6 +87,18 @@ def test_validation_changes_nothing_and_is_the_same_every_time(data, tmp_path):
     assert all(parameter.grad is None for parameter in trainer.network.parameters())
 
 
+def test_a_small_data_set_is_trained_for_the_least_steps_through_as_many_epochs_as_it_takes(data, tmp_path):
+    few = trainer_of(data[1], tmp_path, SHORT)
+    assert few.steps == 3  # 12 images, 4 a step
+    least = SHORT.model_copy(update={"min_pretrain_steps": 7, "min_steps": 100})
+    trainer = trainer_of(data[1], tmp_path, least)
+    assert trainer.steps == 7
+    seen = [image for step in range(7) for image in trainer.batch_ids(step)]
+    assert seen[:12] == [image for step in range(3) for image in few.batch_ids(step)]
+    assert min(seen.count(image) for image in set(seen)) == 2
+    assert trainer_of(data[1], tmp_path, SHORT.model_copy(update={"min_pretrain_steps": 2})).steps == 3
+
+
 class Stop(Exception):
     pass
 

@@ -143,6 +143,12 @@ def test_classifier_artefact(run):
     assert "checkpoint.pt" not in artefact.manifest.files
 
 
+def test_a_small_data_set_is_trained_for_the_least_steps(run):
+    few = prm_classifier.Config(**{**SMALL, "epochs": 0.5, "min_steps": 5})
+    artefact = do(run["store"], prm_classifier.STAGE, few, pick(run, "dataset"))
+    assert artefact.manifest.counts["steps"] == 5  # half an epoch would be 2
+
+
 def test_training_killed_and_resumed_ends_with_the_same_bytes(run, tmp_path, monkeypatch):
     store = Store(tmp_path)
     dataset = do(store, given("dataset", _write_dataset), GivenConfig())
