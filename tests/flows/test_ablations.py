@@ -64,7 +64,8 @@ def test_shipped_suites_load_and_say_what_they_are(name: str) -> None:
 
 def test_table_3_of_the_shipped_suite() -> None:
     name, suite = load_suite("voc_lite")
-    (both,) = members(name, suite, only=["pwp_pwc"])
+    both, other = members(name, suite, only=["pwp_pwc"])
+    assert (both.seed, other.seed) == (0, 1)  # as many seeds as the row that the order compares it with
     assert (both.config.conditional.k, both.config.conditional.gamma) == (1, 0)
     assert both.config.conditional.zero_noise and both.config.pseudo_labels.zero_noise
     assert both.config.prediction.pointwise
