@@ -84,6 +84,9 @@ class Config(TrainingSettings):
     pairwise: Pairwise = "diffuse"
     delta: float = Field(0.1, gt=0)
     pairwise_iterations: int = Field(3, ge=0, le=100)
+    contrast_weight: float = Field(
+        1.0, ge=0, description="weight of an outline on contours: pairwise=contrast"
+    )
     containment: float = Field(0.5, ge=0, le=1, description="t of Algorithm 1")
     box_threshold: float = Field(
         0.8, ge=0, le=1, description="a box draws on proposals whose box has at least this IoU with it"
@@ -91,6 +94,10 @@ class Config(TrainingSettings):
 
     def sampler(self, num_classes: int) -> SamplerConfig:
         """Everything that sampling must do as training did."""
+        energy = EnergyConfig(
+            self.terms, self.pairwise, self.delta, self.pairwise_iterations, self.contrast_weight
+        )
+        neighbours = self.max_neighbours if energy.uses_neighbours else 0  # most of a graph's time
         return SamplerConfig(
             network=NetworkConfig(
                 architecture=self.architecture,
@@ -108,9 +115,9 @@ class Config(TrainingSettings):
                 temperature=self.temperature,
                 noise_scale=self.noise_scale,
             ),
-            energy=EnergyConfig(self.terms, self.pairwise, self.delta, self.pairwise_iterations),
+            energy=energy,
             problem=ProblemConfig(
-                GraphConfig(self.max_neighbours, self.separation, self.separation_weight),
+                GraphConfig(neighbours, self.separation, self.separation_weight),
                 self.containment,
                 self.box_threshold,
             ),

@@ -1,12 +1,16 @@
 """The stages `conditional` and `pseudo_labels` on a small synthetic data set, through a real store."""
 
+import json
+
 import numpy as np
 import pytest
 from conditional_scenes import CONFIG, make_inputs, sample, share_of_truth, train
 
 from data_contracts.schemas import PSEUDO_LABELS
+from stages.conditional import SAMPLER_NAME
 from stages.conditional_examples import Examples
 from stages.training import WEIGHTS_NAME, load_weights
+from wsis.dissimilarity.sampler import SamplerConfig
 from wsis.errors import InputError
 
 
@@ -107,6 +111,25 @@ def test_pointwise_conditional_network_trains(trained):
     store, inputs, _ = trained
     config = CONFIG.model_copy(update={"k": 1, "gamma": 0.0, "zero_noise": True, "pretrain_epochs": 1.0})
     assert train(store, inputs, config).manifest.counts["last"]["div_cc"] == 0.0
+
+
+def test_contrast_trains_and_is_stored_with_the_weights(tmp_path):
+    store, inputs = make_inputs(tmp_path)
+    config = CONFIG.model_copy(
+        update={"pairwise": "contrast", "contrast_weight": 0.5, "pretrain_epochs": 10.0}
+    )
+    weights = train(store, inputs, config)
+    stored = SamplerConfig.from_json(json.loads(weights.file(SAMPLER_NAME).read_text()))
+    assert (stored.energy.pairwise, stored.energy.contrast_weight) == ("contrast", 0.5)
+    assert share_of_truth(sample(store, inputs, weights, k=4)) > 0.5
+
+
+@pytest.mark.parametrize(
+    "terms, pairwise, neighbours", [("U", "diffuse", 0), ("U+P", "contrast", 0), ("U+P+H", "diffuse", 16)]
+)
+def test_neighbours_are_listed_only_where_a_term_reads_them(terms, pairwise, neighbours):
+    sampler = CONFIG.model_copy(update={"terms": terms, "pairwise": pairwise}).sampler(2)
+    assert sampler.problem.graph.max_neighbours == neighbours
 
 
 def test_no_training_image_is_named(tmp_path):

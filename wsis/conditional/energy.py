@@ -17,7 +17,7 @@ from wsis.conditional.graph import ProposalGraph
 from wsis.errors import InputError
 
 Terms = Literal["U", "U+P", "U+P+H"]
-Pairwise = Literal["literal", "propagate", "diffuse"]
+Pairwise = Literal["literal", "propagate", "diffuse", "contrast"]
 
 # Differences G_v - G_u worked on at a time: what a core's cache holds, and what keeps a GPU busy.
 _CACHE_ENTRIES = 1 << 18
@@ -31,19 +31,27 @@ class EnergyConfig:
     Attributes:
         terms: `U` unary only, `U+P` with the pairwise term, `U+P+H` with the higher-order term too (Table 2).
         pairwise: `literal` is eq. (1) as printed, `propagate` moves the neighbour's score (method.md 4), `diffuse`
-            is `propagate` times delta, whose step never overshoots (see `diffuse_update`).
+            is `propagate` times delta, whose step never overshoots (see `diffuse_update`); `contrast` is none of
+            these: pairs of superpixels instead of pairs of proposals (see `contrast_scores`).
         delta: the stabiliser of eq. (1), > 0.
-        iterations: unrolled iterations of eq. (1)-(2).
+        iterations: unrolled iterations of eq. (1)-(2); `contrast` has none.
+        contrast_weight: lambda of `contrast`, >= 0.
     """
 
     terms: Terms = "U+P+H"
     pairwise: Pairwise = "diffuse"
     delta: float = 0.1
     iterations: int = 3
+    contrast_weight: float = 1.0
 
     @property
     def higher_order(self) -> bool:
         return self.terms == "U+P+H"
+
+    @property
+    def uses_neighbours(self) -> bool:
+        """Whether the neighbours N_u of the proposals play a part."""
+        return self.terms != "U" and self.pairwise != "contrast"
 
 
 def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
@@ -75,6 +83,20 @@ def diffuse_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor
     """
     degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
     return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) * (delta / degree), delta)
+
+
+def contrast_scores(scores: Tensor, graph: ProposalGraph, weight: float) -> Tensor:
+    """Add to every class what a proposal's outline gains by lying on contours: lambda (B_u - mean of B over the image).
+
+    B_u in [0, 1] is the mean contour strength of the superpixel edges that r_u cuts: the contrast-sensitive Potts term
+    of a labelling of superpixels (Boykov and Jolly, ICCV 2001) a unit of boundary, as in minimum mean cut (Wang and
+    Siskind, ICCV 2001). The background, column 0, is left as it is; the mean is taken off so that no weight makes an
+    image's proposals better than the background as a whole.
+    scores: float [K, P, J]; returns the same shape.
+    """
+    strengths = graph.perimeter_strengths.to(scores.dtype)
+    gain = weight * (strengths - strengths.mean())
+    return torch.cat([scores[..., :1], scores[..., 1:] + gain[None, :, None]], dim=-1)
 
 
 _UPDATES = {"literal": literal_update, "propagate": propagate_update, "diffuse": diffuse_update}
@@ -148,11 +170,11 @@ def _weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> Tensor:
-    """Return G after the pairwise iterations (Algorithm 1, lines 1-6); differentiable.
+    """Return G after the pairwise term (Algorithm 1, lines 1-6, unless `pairwise` is `contrast`); differentiable.
 
     Args:
         unary: float [K, P, J], the network's F.
-        graph: neighbours N_u and separations I_uv.
+        graph: neighbours N_u and separations I_uv, or perimeter strengths.
         config: `terms = U` returns the unary scores as they are.
 
     Raises:
@@ -162,6 +184,8 @@ def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> 
         raise InputError(f"unary: expected [K, {graph.num_proposals}, J], got {tuple(unary.shape)}")
     if config.delta <= 0:
         raise InputError(f"delta: expected > 0, got {config.delta}")
+    if config.terms != "U" and config.pairwise == "contrast":
+        return contrast_scores(unary, graph, config.contrast_weight)
     if config.terms == "U" or graph.neighbours.shape[1] == 0:
         return unary
     update = _UPDATES[config.pairwise]

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from conditional_cases import random_case
 
 from wsis.conditional.energy import EnergyConfig, labelling_score, refine_scores
+from wsis.conditional.graph import build_graph
 from wsis.errors import InputError
 
 
@@ -43,7 +45,36 @@ def test_three_iterations_equal_the_equations(kind, seed):
     torch.testing.assert_close(refined, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["literal", "propagate", "diffuse"])
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+def test_contrast_adds_the_mean_contour_of_the_edges_a_proposal_cuts(weight):
+    _, membership, (edges, contours, lengths), graph = random_case(3, proposals=9)
+    outline = []
+    for proposal in membership:
+        cut = [e for e, (a, b) in enumerate(edges.tolist()) if proposal[a] != proposal[b]]
+        outline.append(sum(float(contours[e]) for e in cut) / sum(float(lengths[e]) for e in cut))
+    scores = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    refined = refine_scores(
+        scores, graph, EnergyConfig(terms="U+P", pairwise="contrast", contrast_weight=weight)
+    )
+    assert torch.equal(refined[..., 0], scores[..., 0])
+    for u, strength in enumerate(outline):
+        gain = weight * (strength - sum(outline) / len(outline))
+        torch.testing.assert_close(refined[:, u, 1:], scores[:, u, 1:] + gain, rtol=1e-6, atol=1e-6)
+
+
+def test_contrast_prefers_the_outline_on_a_contour():
+    """Of two regions of equal unary score the one whose boundary follows the strong contour wins."""
+    superpixels = np.repeat(np.arange(4, dtype=np.int32)[None], 3, axis=0)
+    edges, lengths = np.array([[0, 1], [1, 2], [2, 3]], dtype=np.int32), np.full(3, 3.0, np.float32)
+    contours = np.array([0.1, 0.9, 0.1], np.float32) * lengths
+    membership = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=bool)
+    graph = build_graph(superpixels, membership, edges, contours, lengths)
+    refined = refine_scores(torch.zeros(1, 3, 2), graph, EnergyConfig(pairwise="contrast"))
+    assert int(refined[0, :, 1].argmax()) == 1
+    assert float(refined[0, :, 1].mean()) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["literal", "propagate", "diffuse", "contrast"])
 def test_gradcheck(kind):
     *_, graph = random_case(4, proposals=6, max_neighbours=3)
     scores = torch.randn(2, 6, 2, dtype=torch.float64, requires_grad=True)
@@ -58,6 +89,7 @@ def test_terms_switch_the_pairwise_part():
     with_pairs = refine_scores(scores, graph, EnergyConfig(terms="U+P"))
     assert not torch.allclose(with_pairs, scores)
     assert torch.equal(with_pairs, refine_scores(scores, graph, EnergyConfig(terms="U+P+H")))
+    assert torch.equal(refine_scores(scores, graph, EnergyConfig(terms="U", pairwise="contrast")), scores)
 
 
 def test_diffusion_stays_inside_the_range_of_the_scores():

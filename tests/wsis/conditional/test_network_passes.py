@@ -122,7 +122,7 @@ def test_scores_of_an_image_do_not_depend_on_padding_or_mirroring():
 
 
 @pytest.mark.parametrize("pooling", ["image", "area", "root"])
-@pytest.mark.parametrize("pairwise", ["literal", "propagate", "diffuse"])
+@pytest.mark.parametrize("pairwise", ["literal", "propagate", "diffuse", "contrast"])
 def test_gradcheck_of_whole_proposal_scores(pooling, pairwise):
     """Features, noise weights, class weights, margin and temperature -> refined scores, in float64."""
     network = a_network(pooling=pooling).double()
