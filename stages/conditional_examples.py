@@ -49,12 +49,6 @@ class ExampleSettings(StageConfig):
     seed_contour_power: float = Field(
         3.0, ge=0, le=20, description="how much a contour along its perimeter counts for a seed's proposal"
     )
-    seed_peak_share: float = Field(
-        0.0, ge=0, le=1, description="weight of a seed's own response map beside its class's"
-    )
-    seed_min_score: float = Field(
-        0.0, ge=0, le=1, description="seeds below this share of their class's strongest give no target"
-    )
     seed_box_power: float = Field(
         4.0, ge=0, le=20, description="under boxes: how much the overlap with the box counts for its proposal"
     )
@@ -82,8 +76,6 @@ class ExampleSettings(StageConfig):
             self.seed_top,
             box_power=self.seed_box_power,
             split=self.seed_split,
-            peak_share=self.seed_peak_share,
-            min_score=self.seed_min_score,
         )
 
     def task_loss(self) -> TaskLossConfig:

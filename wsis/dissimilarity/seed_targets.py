@@ -37,9 +37,6 @@ class SeedTargetConfig:
         kind: `prm` = the peak response map as soft mask (the paper's letter); `crm_proposal` = among the proposals that
             contain the peak, the one with the largest soft IoU with the class response map times the mean contour
             strength along its perimeter to the power `contour_power`.
-        peak_share: weight in [0, 1] of the seed's own peak response map beside the class response map, which is common
-            to all objects of a class and coarser than a small one.
-        min_score: a seed below this share of its class's largest score gives no target.
         contour_power: how much a contour along the perimeter counts.
         top: `crm_proposal` averages this many best proposals into a soft mask; 1 = the best alone.
         box_power: under box supervision, how much the IoU with the box counts.
@@ -54,8 +51,6 @@ class SeedTargetConfig:
     merge_iou: float = 0.5
     box_power: float = 4.0
     split: float | None = None
-    peak_share: float = 0.0
-    min_score: float = 0.0
 
 
 def seed_targets(
@@ -104,20 +99,16 @@ def seed_targets(
             f"class_response_maps: expected one for each peak's class, none for {sorted(missing)}"
         )
     responses = maps_to_superpixels(class_response_maps.astype(np.float32) / 255.0, superpixels, areas)
-    columns = torch.tensor([positions[int(c)] for c in peaks[:, 0]], dtype=torch.int64)
-    fitted = responses[columns]
-    if config.peak_share:
-        own_maps = maps_to_superpixels(peak_response_maps.astype(np.float32) / 255.0, superpixels, areas)
-        fitted = torch.lerp(_scaled(fitted), _scaled(own_maps), config.peak_share)
-    fit = response_fit(graph, fitted, config.contour_power)
+    fit = response_fit(graph, responses, config.contour_power)
     at_peak = _superpixel_at(superpixels, peaks, image_size)
+    columns = torch.tensor([positions[int(c)] for c in peaks[:, 0]], dtype=torch.int64)
     classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
     if boxes_iou is not None:
-        return one_hot_targets(classes, _masks_of_boxes(graph, fit, boxes_iou, config), num_classes, floor)
-    strengths = torch.from_numpy(np.asarray(scores, np.float32))
-    order = strengths.argsort(descending=True, stable=True)
-    strongest_first = order[_strong(strengths, classes, config.min_score)[order]]
-    chosen = _best_proposals(graph, fit, at_peak, config.top)
+        return one_hot_targets(
+            classes, _masks_of_boxes(graph, fit[:, columns], boxes_iou, config), num_classes, floor
+        )
+    strongest_first = torch.from_numpy(np.asarray(scores, np.float32)).argsort(descending=True, stable=True)
+    chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
     masks = _masks(graph, chosen)
     kept: list[int] = []
     for seed, sharing in _sharing(masks, classes, strongest_first, areas, config.merge_iou):
@@ -131,17 +122,6 @@ def seed_targets(
         kept += [sharing[position] for position in own] or [seed]
     kept.sort()
     return one_hot_targets(classes[kept], masks[kept], num_classes, floor)
-
-
-def _scaled(maps: Tensor) -> Tensor:
-    """Each map (float [N, S], none negative) by its largest value."""
-    return maps / maps.amax(1, keepdim=True).clamp(min=1e-6)
-
-
-def _strong(scores: Tensor, classes: Tensor, least: float) -> Tensor:
-    """Whether a seed has at least this share of its class's largest score, bool [N]; the largest always."""
-    largest = torch.stack([scores[classes == c].max() for c in classes])
-    return (scores >= least * largest) | (scores == largest)
 
 
 def response_fit(graph: ProposalGraph, responses: Tensor, contour_power: float) -> Tensor:
@@ -189,7 +169,7 @@ def _sharing(
 ) -> list[tuple[int, list[int]]]:
     """Seeds whose target stays, and with each the seeds of its class (itself first) that share it by soft IoU.
 
-    order: int64 [n], the seeds that take part; those that come first keep theirs.
+    order: int64 [N], seeds that come first keep theirs.
     """
     mass = masks * areas
     common = mass @ masks.T

@@ -66,10 +66,10 @@ def test_peak_response_maps_become_soft_targets():
     assert targets.probabilities.tolist() == [[0, 0, 1], [0, 1, 0]]
 
 
-def seeds_of(case, peaks, responses, prm=None):
+def seeds_of(case, peaks, responses):
     superpixels, _, _, graph = case
     peaks = np.array(peaks, dtype=np.int32)
-    prm = np.full((len(peaks), 4, 4), 255, dtype=np.uint8) if prm is None else prm
+    prm = np.full((len(peaks), 4, 4), 255, dtype=np.uint8)
     classes = np.arange(1, len(responses) + 1, dtype=np.int32)
     return (
         graph,
@@ -146,50 +146,6 @@ def test_a_seed_alone_and_seeds_of_two_classes_are_not_parted():
     assert one.masks.tolist() == [[0, 1, 1, 0]]
     two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig(split=0.85))
     assert two.masks.tolist() == [[0, 1, 1, 0]] * 2
-
-
-def test_a_seeds_own_map_tells_it_from_the_other_objects_of_its_class():
-    case = two_objects(0.5)
-    own = np.zeros((2, 3, 8), np.uint8)
-    own[0, :, 2:4], own[1, :, 4:6] = 200, 100  # a map counts by its shape, not by its height
-    for share, expected in ((0.0, [[0, 1, 1, 0]]), (0.8, [[0, 1, 0, 0], [0, 0, 1, 0]])):
-        found = seed_targets(*seeds_of(case, BOTH, RESPONSE, own), SeedTargetConfig(peak_share=share))
-        assert found.masks.tolist() == expected
-
-
-def test_a_seeds_own_map_is_weighed_against_its_classs():
-    case = random_case(6, proposals=15)
-    superpixels, membership, _, graph = case
-    rng = np.random.default_rng(1)
-    crm, own = (rng.integers(0, 256, (n, 6, 6)).astype(np.uint8) for n in (2, 1))
-    peak = [[2, 3, 4]]
-    found = seed_targets(*seeds_of(case, peak, crm, own), SeedTargetConfig(peak_share=0.25))
-    of_class, of_seed = (
-        maps_to_superpixels(m / np.float32(255), superpixels, graph.superpixel_areas) for m in (crm[1:], own)
-    )
-    mixed = 0.75 * of_class / of_class.max() + 0.25 * of_seed / of_seed.max()
-    fit = (instance_iou(graph, mixed) * graph.perimeter_strengths[:, None] ** 3)[:, 0]
-    best = max((u for u in range(15) if membership[u, superpixels[3, 4]]), key=lambda u: float(fit[u]))
-    torch.testing.assert_close(found.masks[0], torch.from_numpy(membership[best]).float())
-
-
-@pytest.mark.parametrize(
-    ("scores", "least", "kept"),
-    [
-        ([1.0, 0.3, 0.1], 0.0, [1, 1, 2]),
-        ([1.0, 0.3, 0.1], 0.2, [1, 1, 2]),
-        ([1.0, 0.3, 0.1], 0.4, [1, 2]),  # a class's largest stays, however small
-        ([-0.2, -0.3, -1.0], 0.4, [1, 2]),
-    ],
-)
-def test_a_seed_far_below_its_classs_strongest_gives_no_target(scores, least, kept):
-    case = two_objects(0.5)
-    own = np.zeros((3, 3, 8), np.uint8)
-    own[0, :, 2:4] = own[1:, :, 4:6] = 255
-    given = list(seeds_of(case, [BOTH[0], BOTH[1], [2, 3, 10]], np.repeat(RESPONSE, 2, axis=0), own))
-    given[3] = np.array(scores)
-    found = seed_targets(*given, SeedTargetConfig(peak_share=1.0, min_score=least))
-    assert found.probabilities.argmax(1).tolist() == kept
 
 
 def test_literal_seeds_no_seeds_and_bad_seeds():
