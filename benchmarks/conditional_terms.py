@@ -41,6 +41,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "U+P+H": {},
     "U+P+H, literal": {"pairwise": "literal"},
     "U+P+H, propagate": {"pairwise": "propagate"},
+    "U+P+H, contrast": {"pairwise": "contrast"},
     # the defaults before: ground inside a proposal costs, small proposals start out of the task loss's reach
     "U+P+H, ground costs": {"background_bias": 4.0, "background_margin": 1.0, "direction": "central"},
 }
