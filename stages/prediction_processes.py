@@ -47,10 +47,11 @@ class _Ended:
 
 @dataclass(frozen=True)
 class _Failed:
-    """An error on purpose with its class, or any other as the text of its traceback."""
+    """An error on purpose with its class, or any other as the text of its traceback; `when` is the machine's clock."""
 
     kind: type[Exception] | None
     message: str
+    when: float
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,10 @@ def _end(ranks: dict[Connection, BaseProcess]) -> None:
 
 
 def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Said | _Ended]:
-    """What all processes say until the last has ended. Errors on purpose come before those that follow from them:
-    when one process fails the others lose their connection to it."""
-    left, unnamed, until = dict(ranks), "", float("inf")
+    """What all processes say until the last has ended. Errors come before those that follow from them, whatever order
+    they are heard in: when one process fails the others lose their connection to it."""
+    left, until = dict(ranks), float("inf")
+    unnamed: dict[Connection, tuple[float, str]] = {}  # when and why, of what is no error on purpose
     while left:
         ready = wait(list(left), None if until == float("inf") else max(0.0, until - time.monotonic()))
         if not ready:
@@ -137,8 +139,8 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
                         "memory ran out; the last checkpoint is kept. Give the command again with fewer: "
                         "--set prediction.processes=1"
                     ) from None
-                if process.exitcode:  # it has said why, unless it could not even start
-                    unnamed = unnamed or f"it ended with exit code {process.exitcode}; see above"
+                if process.exitcode and receiver not in unnamed:  # whoever loses a connection says so
+                    unnamed[receiver] = (0.0, f"it ended with exit code {process.exitcode}; see above")
                     until = min(until, time.monotonic() + _PATIENCE_SECONDS)
                 continue
             if not isinstance(message, _Failed):
@@ -146,9 +148,10 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
             elif message.kind is not None:
                 raise message.kind(message.message)
             else:
-                unnamed, until = unnamed or message.message, min(until, time.monotonic() + _PATIENCE_SECONDS)
+                unnamed[receiver] = (message.when, message.message)
+                until = min(until, time.monotonic() + _PATIENCE_SECONDS)
     if unnamed:
-        raise RuntimeError(f"{title}: a training process failed:\n{unnamed}")
+        raise RuntimeError(f"{title}: a training process failed:\n{min(unnamed.values())[1]}")
 
 
 def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection) -> None:
@@ -167,7 +170,8 @@ def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection
         distributed.destroy_process_group()
         connection.send(_Ended(os.getpid(), peak_memory()))
     except Exception as error:
+        when = time.monotonic()
         on_purpose = isinstance(error, ContractError | WsisError)
         text = str(error) if on_purpose else f"rank {rank}: {traceback.format_exc()}"
-        connection.send(_Failed(type(error) if on_purpose else None, text))
+        connection.send(_Failed(type(error) if on_purpose else None, text, when))
         raise SystemExit(1) from error

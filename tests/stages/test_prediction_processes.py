@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,18 @@ def test_an_error_of_one_ends_all(work: Callable[..., None], error: type[Excepti
     with pytest.raises(error, match=f"(?s){message}"):
         run_in_processes(work, GROUP, lambda what: None, {})
     assert not children()
+
+
+@pytest.mark.parametrize(
+    ("work", "cause"),
+    [(group_work.break_down, "rank 1: .*nothing of"), (group_work.leave, "it ended with exit code 3")],
+)
+def test_the_first_failure_is_named_though_both_are_heard_at_once(
+    work: Callable[..., None], cause: str
+) -> None:
+    """Rank 0 says that it lost rank 1 while the stage is busy with what rank 0 said before."""
+    with pytest.raises(RuntimeError, match=f"(?s)a training process failed:\n{cause}"):
+        run_in_processes(work, GROUP, lambda what: time.sleep(4), {})
 
 
 def test_ctrl_c_ends_all() -> None:
