@@ -15,11 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads its BLAS
 
 import numpy as np
 import torch
+from stored_run import artefacts_of_run, labelled_images
 
 from data_contracts.records import RecordReader
-from data_contracts.runs import load_run
-from data_contracts.schemas import GROUND_TRUTH, PROPOSALS, SEEDS
-from data_contracts.store import Store
+from data_contracts.schemas import GROUND_TRUTH, PROPOSALS
 from flows.config import validated
 from stages.access import class_names
 from stages.base import Artefact
@@ -119,15 +118,10 @@ def main() -> None:
     """Train each variant and print its figures before and after."""
     options = _options()
     torch.set_num_threads(1)
-    store = Store(options.store)
-    entries = load_run(store, options.run).entries
-    names = ("dataset", "proposals", "prm_seeds", "ground_truth")
-    inputs = {name: store.open(entries[name].stage, entries[name].fingerprint) for name in names}
-    truths = inputs["ground_truth"].records(GROUND_TRUTH)
-    trained = set(inputs["prm_seeds"].records(SEEDS).ids)
-    labelled = [i for i in truths.ids if i in trained]
-    chosen = labelled[:: max(1, len(labelled) // options.images)][: options.images]
-    measured = Measured(truths, inputs["proposals"].records(PROPOSALS), chosen)
+    inputs = artefacts_of_run(options.store, options.run)
+    chosen = labelled_images(inputs, options.images)
+    truths, proposals = inputs["ground_truth"].records(GROUND_TRUTH), inputs["proposals"].records(PROPOSALS)
+    measured = Measured(truths, proposals, chosen)
     print(f"{len(chosen)} images, {options.steps} steps, seed {options.seed} {' '.join(options.set)}\n")
     print(
         "| | mean over K | best of K | mean distance | distinct | instances |\n|---|---:|---:|---:|---:|---:|"

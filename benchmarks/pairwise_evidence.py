@@ -12,36 +12,25 @@ import argparse
 import json
 import os
 from dataclasses import replace
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads its BLAS
 
 import numpy as np
 import torch
+from stored_run import artefacts_of_run, labelled_images
 
-from data_contracts.runs import load_run
-from data_contracts.schemas import DATASET, GROUND_TRUTH, PROPOSALS, SEEDS
-from data_contracts.store import Store
-from stages.conditional import SAMPLER_NAME
-from stages.readers.images import decode_image
+from data_contracts.schemas import GROUND_TRUTH
+from stages.conditional import SAMPLER_NAME, Config
+from stages.conditional_examples import Examples
 from stages.training import WEIGHTS_NAME, load_weights
 from wsis.conditional.architectures import build_network
 from wsis.conditional.energy import EnergyConfig
 from wsis.conditional.graph import GraphConfig, ProposalGraph
+from wsis.conditional.network import ConditionalNetwork
 from wsis.dissimilarity.learning import ImageProblem, sample_labels
-from wsis.dissimilarity.problems import build_problem
-from wsis.dissimilarity.sampler import (
-    SamplerConfig,
-    arrays_of_image,
-    filtered_rows,
-    image_batch,
-    image_key,
-    image_noise,
-    resized,
-)
+from wsis.dissimilarity.sampler import SamplerConfig, image_batch, image_key, image_noise
 from wsis.evaluation.diagnosis import RegionOverlaps, TrueMasks
 from wsis.evaluation.sources import stored_truth
-from wsis.masks.superpixels import unpack_membership
 
 GRAPHS = {
     "sum": GraphConfig(),
@@ -60,8 +49,10 @@ class Evidence:
 
     def __init__(self) -> None:
         self.attraction: dict[str, list[np.ndarray]] = {name: [] for name in GRAPHS}
-        self.pairs: list[np.ndarray] = []  # [n, 4]: IoU, I_uv (mean), |difference of quality|, better of both
-        self.nested: list[np.ndarray] = []  # [n, 4]: IoU, I_uv (mean), gain of the outer one, better of both
+        self.pairs: list[
+            np.ndarray
+        ] = []  # [n, 4]: IoU, I_uv (mean), quality of v less that of u, better of both
+        self.nested: list[np.ndarray] = []  # those of them where u lies in v
         self.changed: dict[str, list[bool]] = {name: [] for name in GRAPHS}
 
     def add_graphs(self, graphs: dict[str, ProposalGraph], quality: np.ndarray) -> None:
@@ -72,13 +63,13 @@ class Evidence:
         listed = graph.neighbour_mask.numpy()
         u = np.broadcast_to(np.arange(graph.num_proposals)[:, None], listed.shape)[listed]
         v = graph.neighbours.numpy()[listed]
-        better = np.maximum(quality[u], quality[v])
         overlap, separation = graph.iou()[u, v].numpy(), graph.separations.numpy()[listed]
-        self.pairs.append(np.stack([overlap, separation, np.abs(quality[v] - quality[u]), better], axis=1))
+        better, gain = np.maximum(quality[u], quality[v]), quality[v] - quality[u]
+        pairs = np.stack([overlap, separation, gain, better], axis=1)
+        self.pairs.append(pairs)
         inside = graph.containment()[v, u].numpy() > _NESTED  # the share of u in v
         inside &= (graph.areas[v] > _LARGER * graph.areas[u]).numpy()
-        gain = np.stack([overlap, separation, quality[v] - quality[u], better], axis=1)
-        self.nested.append(gain[inside])
+        self.nested.append(pairs[inside])
 
     def print(self) -> None:
         """Both tables."""
@@ -94,7 +85,7 @@ class Evidence:
         print("|---|---:|---:|---:|---:|")
         pairs, nested = np.concatenate(self.pairs), np.concatenate(self.nested)
         for low, high in OVERLAPS:
-            cells = [_correlation(table, low, high) for table in (pairs, nested)]
+            cells = [_correlation(table, low, high) for table in (np.abs(pairs), nested)]
             print(f"| {low} to {high} | " + " | ".join(f"{n} | {r:+.2f}" for n, r in cells) + " |")
 
 
@@ -104,32 +95,30 @@ def _correlation(table: np.ndarray, low: float, high: float) -> tuple[int, float
 
 
 def _measure(
-    evidence: Evidence, image_id: str, records: dict[str, Any], sampler: SamplerConfig, network: Any
+    evidence: Evidence,
+    image_id: str,
+    examples: dict[str, Examples],
+    truth: TrueMasks,
+    network: ConditionalNetwork,
 ) -> None:
-    proposals, seeds, data = (records[name][image_id] for name in ("proposals", "prm_seeds", "dataset"))
-    kept, count = filtered_rows(proposals, seeds, sampler), int(proposals["num_superpixels"][0])
-    overlaps = RegionOverlaps(
-        proposals["superpixels"], count, TrueMasks(stored_truth(records["ground_truth"][image_id]))
-    )
-    quality = overlaps(unpack_membership(proposals["membership_bits"], count)[kept]).iou.max(1, initial=0.0)
-    arrays = arrays_of_image(data, proposals, seeds, kept)
-    image = resized(decode_image(data["encoded"].tobytes(), image_id), sampler.image_size)
-    size = (image.shape[1] // network.extractor.stride, image.shape[2] // network.extractor.stride)
-    problem = build_problem(arrays, size, sampler.problem)
-    graphs = {name: arrays.graph(config) for name, config in GRAPHS.items()}
+    """examples: one a graph configuration, the first of them to compare with."""
+    built = {name: of.build(image_id) for name, of in examples.items()}
+    image, problem = next(iter(built.values()))
+    graphs = {name: one.graph for name, (_, one) in built.items()}
+    membership = problem.graph.membership.numpy()
+    superpixels = next(iter(examples.values())).proposals[image_id]["superpixels"]
+    quality = RegionOverlaps(superpixels, membership.shape[1], truth)(membership).iou.max(1, initial=0.0)
     evidence.add_graphs(graphs, quality)
-    noise = image_noise(
-        _SAMPLES, problem, replace(sampler, score_noise=0.0), (0, _STREAM, image_key(image_id))
-    )
+    sampler = replace(next(iter(examples.values())).sampler, score_noise=0.0)
+    noise = image_noise(_SAMPLES, problem, sampler, (0, _STREAM, image_key(image_id)))
 
     def labels(one: ImageProblem, iterations: int) -> torch.Tensor:
         energy = EnergyConfig(pairwise="diffuse", iterations=iterations)
         return sample_labels(network, image_batch([image], [False]), [one], [noise], energy)[0][0]
 
     without = labels(problem, 0)
-    for name, graph in graphs.items():
-        changed = (labels(replace(problem, graph=graph), 3) != without).any(1)
-        evidence.changed[name] += changed.tolist()
+    for name, (_, one) in built.items():
+        evidence.changed[name] += (labels(one, 3) != without).any(1).tolist()
 
 
 def _options() -> argparse.Namespace:
@@ -146,28 +135,19 @@ def main() -> None:
     """Measure and print."""
     options = _options()
     torch.set_num_threads(1)
-    store = Store(options.store)
-    entries = load_run(store, options.run).entries
-    schemas = {
-        "dataset": DATASET,
-        "proposals": PROPOSALS,
-        "prm_seeds": SEEDS,
-        "ground_truth": GROUND_TRUTH,
-    }
-    records = {
-        name: store.open(entries[name].stage, entries[name].fingerprint).records(schema)
-        for name, schema in schemas.items()
-    }
-    trained = store.open("conditional", entries["conditional@1"].fingerprint)
+    inputs = artefacts_of_run(options.store, options.run, "conditional@1")
+    chosen = labelled_images(inputs, options.images)
+    truths, trained = inputs["ground_truth"].records(GROUND_TRUTH), inputs["conditional@1"]
     sampler = SamplerConfig.from_json(json.loads(trained.file(SAMPLER_NAME).read_text()))
     network = build_network(sampler.network, load_pretrained=False).eval()
     network.load_state_dict(load_weights(trained.file(WEIGHTS_NAME)))
-    seeded = set(records["prm_seeds"].ids)
-    labelled = [i for i in records["ground_truth"].ids if i in seeded]
-    chosen = labelled[:: max(1, len(labelled) // options.images)][: options.images]
+    examples = {}
+    for name, graph in GRAPHS.items():
+        of_graph = replace(sampler, problem=replace(sampler.problem, graph=graph))
+        examples[name] = Examples(inputs, Config(), of_graph, network.extractor.stride)
     evidence = Evidence()
     for image_id in chosen:
-        _measure(evidence, image_id, records, sampler, network)
+        _measure(evidence, image_id, examples, TrueMasks(stored_truth(truths[image_id])), network)
     print(f"{len(chosen)} images of run {options.run}, {_SAMPLES} samples each, noise of the scores off")
     evidence.print()
 

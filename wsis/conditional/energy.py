@@ -184,9 +184,11 @@ def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> 
         raise InputError(f"unary: expected [K, {graph.num_proposals}, J], got {tuple(unary.shape)}")
     if config.delta <= 0:
         raise InputError(f"delta: expected > 0, got {config.delta}")
-    if config.terms != "U" and config.pairwise == "contrast":
+    if config.terms == "U":
+        return unary
+    if config.pairwise == "contrast":
         return contrast_scores(unary, graph, config.contrast_weight)
-    if config.terms == "U" or graph.neighbours.shape[1] == 0:
+    if graph.neighbours.shape[1] == 0:
         return unary
     update = _UPDATES[config.pairwise]
     samples, proposals, columns = unary.shape
