@@ -37,6 +37,7 @@ from wsis.errors import WsisError
 NAME = "pseudo_labels"
 ALGORITHM_VERSION = 3
 _NOISE_STREAM = 4
+_MUCH_MISSING = 0.25  # of what the samples should name: said aloud
 _SAMPLE_FIELDS = [field.name for field in fields(SampleSet)]
 
 
@@ -132,19 +133,30 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     workers = context.execution.workers if context.device.type == "cpu" else 1
     write_records(context, PSEUDO_LABELS, list(seeds.ids), compute, workers)
     context.counts.update(_statistics(RecordReader(context.workdir, PSEUDO_LABELS), compute))
+    missing = context.counts["missing_class_share"]
+    if missing >= _MUCH_MISSING:
+        context.log(
+            f"warning: {100 * missing:.0f} % of the annotated classes are missing in the samples; the prediction "
+            "network is taught that they are background, and may end with no detections at all. "
+            f"conditional.terms is {sampler.energy.terms}; U+P+H gives every annotated class an instance (eq. 4)"
+        )
 
 
 def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
     """Means over what was written, so that a resumed stage counts the same."""
     distances, distinct, instances, empty = [], [], [], 0
+    lost = wanted = 0
     for image_id, record in records:
         samples = SampleSet(**{name: record[name] for name in _SAMPLE_FIELDS})
         distances.append(float(record["diversity"][0]))
         distinct.append(int(record["distinct"][0]))
         sizes = np.diff(samples.offsets)
         instances.append(float((sizes * samples.multiplicities).sum() / samples.num_samples))
-        missing = set(compute.dataset.read(image_id, ("labels",))["labels"].tolist())
-        empty += any(missing - set(samples.unique(u)[1].tolist()) for u in range(len(sizes)))
+        annotated = set(compute.dataset.read(image_id, ("labels",))["labels"].tolist())
+        absent = [len(annotated - set(samples.unique(u)[1].tolist())) for u in range(len(sizes))]
+        empty += any(absent)
+        lost += int(np.dot(absent, samples.multiplicities))
+        wanted += len(annotated) * samples.num_samples
     return {
         "images": len(distances),
         "samples_per_image": compute.config.k,
@@ -153,6 +165,7 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         "images_with_one_distinct_sample": int(sum(d == 1 for d in distinct)),
         "mean_instances": float(np.mean(instances)) if instances else 0.0,
         "images_with_an_unlabelled_class": int(empty),
+        "missing_class_share": lost / wanted if wanted else 0.0,
     }
 
 

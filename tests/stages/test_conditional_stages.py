@@ -34,6 +34,22 @@ def test_pretraining_moves_the_samples_to_the_objects(trained):
     assert counts["images_with_an_unlabelled_class"] == 0
 
 
+@pytest.mark.parametrize("terms, missing", [("U", True), ("U+P+H", False)])
+def test_samples_that_leave_annotated_classes_out_are_said(trained, capsys, terms, missing):
+    store, inputs, _ = trained
+    untrained = CONFIG.model_copy(update={"terms": terms, "learning_rate": 1e-9, "pretrain_epochs": 0.1})
+    labels = sample(store, inputs, train(store, inputs, untrained), k=4)
+    sets = [
+        (record["multiplicities"], np.diff(record["offsets"]) > 0)
+        for _, record in labels.records(PSEUDO_LABELS)
+    ]
+    share = 1 - np.mean([np.average(named, weights=times) for times, named in sets])  # one class an image
+    assert labels.manifest.counts["missing_class_share"] == pytest.approx(share)
+    assert (share >= 0.25) == missing
+    warned = f"warning: {100 * share:.0f} % of the annotated classes are missing in the samples"
+    assert (warned in capsys.readouterr().err) == missing
+
+
 def test_zero_noise_gives_one_distinct_sample(trained):
     store, inputs, weights = trained
     labels = sample(store, inputs, weights, k=5, zero_noise=True)
