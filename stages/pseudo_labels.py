@@ -138,7 +138,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         context.log(
             f"warning: {100 * missing:.0f} % of the annotated classes are missing in the samples; the prediction "
             "network is taught that they are background, and may end with no detections at all. "
-            f"conditional.terms is {sampler.energy.terms}; U+P+H gives every annotated class an instance (eq. 4)"
+            f"conditional.terms is {sampler.energy.terms}; U+P+H gives every annotated class an instance (eq. 4). "
+            "Without it conditional.detection_target=confident keeps later iterations from losing more"
         )
 
 
