@@ -97,6 +97,14 @@ def _exact_dtype(weights: np.ndarray) -> type[np.floating]:
     return np.float32 if integral and int(np.abs(weights).sum()) < _EXACT_IN_FLOAT32 else np.float64
 
 
+def _product(rows: FloatArray, weights: FloatArray) -> FloatArray:
+    """``rows @ weights``, silent: BLAS works on whole vectors, and what lies beside the end of an array now and then
+    raises the "invalid" flag though every number is finite and the product right (numpy issue 24067)."""
+    with np.errstate(invalid="ignore"):
+        product: FloatArray = rows @ weights
+    return product
+
+
 def areas_of(membership: BoolArray, areas: np.ndarray) -> FloatArray:
     """Area of each proposal [P] in the unit of ``areas`` [S] (pixels, or any additive measure).
 
@@ -105,7 +113,7 @@ def areas_of(membership: BoolArray, areas: np.ndarray) -> FloatArray:
     areas = np.asarray(areas)
     _check_membership(membership, len(areas))
     dtype = _exact_dtype(areas)
-    return membership.astype(dtype) @ areas.astype(dtype)
+    return _product(membership.astype(dtype), areas.astype(dtype))
 
 
 def intersections(membership_a: BoolArray, membership_b: BoolArray, areas: np.ndarray) -> FloatArray:
@@ -115,7 +123,7 @@ def intersections(membership_a: BoolArray, membership_b: BoolArray, areas: np.nd
     _check_membership(membership_b, len(areas))
     dtype = _exact_dtype(areas)
     weighted: FloatArray = membership_a.astype(dtype) * areas.astype(dtype)
-    return weighted @ membership_b.T.astype(dtype)
+    return _product(weighted, membership_b.T.astype(dtype))
 
 
 def iou_matrix(membership_a: BoolArray, membership_b: BoolArray, areas: np.ndarray) -> FloatArray:
