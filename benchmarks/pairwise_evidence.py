@@ -103,13 +103,13 @@ def _measure(
 ) -> None:
     """examples: one a graph configuration, the first of them to compare with."""
     built = {name: of.build(image_id) for name, of in examples.items()}
-    image, problem = next(iter(built.values()))
+    first, (image, problem) = next(iter(examples.values())), next(iter(built.values()))
     graphs = {name: one.graph for name, (_, one) in built.items()}
     membership = problem.graph.membership.numpy()
-    superpixels = next(iter(examples.values())).proposals[image_id]["superpixels"]
+    superpixels = first.proposals[image_id]["superpixels"]
     quality = RegionOverlaps(superpixels, membership.shape[1], truth)(membership).iou.max(1, initial=0.0)
     evidence.add_graphs(graphs, quality)
-    sampler = replace(next(iter(examples.values())).sampler, score_noise=0.0)
+    sampler = replace(first.sampler, score_noise=0.0)
     noise = image_noise(_SAMPLES, problem, sampler, (0, _STREAM, image_key(image_id)))
 
     def labels(one: ImageProblem, iterations: int) -> torch.Tensor:

@@ -98,8 +98,8 @@ def _exact_dtype(weights: np.ndarray) -> type[np.floating]:
 
 
 def _product(rows: FloatArray, weights: FloatArray) -> FloatArray:
-    """``rows @ weights``, silent: BLAS works on whole vectors, and what lies beside the end of an array now and then
-    raises the "invalid" flag though every number is finite and the product right (numpy issue 24067)."""
+    """``rows @ weights``, silent: a membership and integer areas were flagged "invalid" once, as OpenBLAS is known to
+    do for finite numbers and a right product (numpy issue 24067)."""
     with np.errstate(invalid="ignore"):
         product: FloatArray = rows @ weights
     return product
