@@ -32,6 +32,24 @@ def image_ids(records: RecordReader, split: str) -> list[str]:
     return [image_id for image_id, its_split in splits(records).items() if its_split == split]
 
 
+def is_negative(dataset: RecordReader, image_id: str, split: str) -> bool:
+    """Whether an image of a `dataset` artefact is a training image that shows none of the classes.
+
+    It teaches the classifier what the classes are not; nothing in it can be segmented, so seeds, proposals and all
+    that is learned from them leave it out. (Photographs without labels are of the split val.)
+    """
+    return split == "train" and not len(dataset.read(image_id, ("labels",))["labels"])
+
+
+def segmented_ids(dataset: RecordReader, split: str | None = None) -> list[str]:
+    """The images, of one split or of all, that are no negatives; in the order of the records."""
+    return [
+        image_id
+        for image_id, its_split in splits(dataset).items()
+        if split in (None, its_split) and not is_negative(dataset, image_id, its_split)
+    ]
+
+
 def read_image(dataset: RecordReader, image_id: str) -> NDArray[np.uint8]:
     """An image of the dataset artefact, uint8 RGB [H, W, 3], EXIF applied.
 

@@ -59,7 +59,8 @@ class TruthSource:
     def __init__(self, inputs: Mapping[str, Artefact]) -> None:
         self.dataset = inputs["dataset"].records(DATASET)
         self.truths = inputs["ground_truth"].records(GROUND_TRUTH)
-        self.ids = image_ids(self.truths, "train")
+        train = image_ids(self.truths, "train")
+        self.ids = [i for i in train if len(self.truths.read(i, ("labels",))["labels"])]
         self.classes = class_names(inputs["dataset"])
         true_classes = class_names(inputs["ground_truth"])
         if not self.ids:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from data_contracts.schemas import DATASET, text_to_array
-from stages.base import Artefact, Stage, StageContext
+from stages.base import Artefact, Execution, Stage, StageContext
 from stages.readers.config import DataConfig, open_source
+from stages.readers.learnability import check_learnable, rarely_lacking
 from stages.readers.records import ROLES, DatasetSource, ImageRecord
 from stages.sharding import Record, write_records
 
@@ -49,14 +50,32 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
         context, DATASET, image_ids, lambda some: (encode_record(source.image(i)) for i in some)
     )
     context.counts.update(_counts(source, len(writer.image_ids)))
+    warning = rarely_lacking(context.counts["train"], context.counts["train_images_of_class"])
+    if warning is not None:
+        context.log(warning)
 
 
 def _counts(source: DatasetSource, total: int) -> dict[str, Any]:
+    labels = {role: [source.labels_of(i) for i in source.image_ids(role)] for role in ROLES}
+    of_class = np.bincount(
+        np.concatenate([[0], *labels["train"]]).astype(int), minlength=len(source.classes) + 1
+    )
     return {
         "images": total,
         "classes": list(source.classes),
-        **{role: len(source.image_ids(role)) for role in ROLES},
+        **{role: len(labels[role]) for role in ROLES},
+        **{f"{role}_negatives": sum(not len(one) for one in labels[role]) for role in ROLES},
+        "train_images_of_class": dict(zip(source.classes, of_class[1:].tolist(), strict=True)),
     }
+
+
+def check(config: DataConfig, _: Execution) -> None:
+    """Fail early on labels that cannot teach a class.
+
+    Raises:
+        DataError: see `check_learnable`.
+    """
+    check_learnable(open_source(config), config.supervision)
 
 
 STAGE = Stage(
@@ -68,5 +87,6 @@ STAGE = Stage(
     contract=DATASET.name,
     supervision=lambda config: ("image labels",),
     content_digest=content_digest,
+    check=check,
     seeded=False,
 )

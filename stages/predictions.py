@@ -13,7 +13,7 @@ from pydantic import Field
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS
-from stages.access import read_image, splits
+from stages.access import read_image, segmented_ids
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from stages.sharding import Record, read_failures, write_records
 from wsis.errors import WsisError
@@ -76,7 +76,7 @@ class _Compute:
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
-    """Write the detections of every image of the split.
+    """Write the detections of every image of the split; negatives of train are left out: nothing is learned from them.
 
     Of data without labels (the user's own photographs) an image that fails is listed in the manifest and the
     others go on; a run needs all of its images.
@@ -86,7 +86,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     """
     records = inputs["dataset"].records(DATASET)
     failed = read_failures(records.root)
-    ids = [i for i, split in splits(records).items() if split == config.split or i in failed]
+    wanted = {*segmented_ids(records, config.split), *failed}
+    ids = [i for i in records.ids if i in wanted]
     if not ids:
         raise DataError(f"{NAME}: expected images of split '{config.split}' in the data set, got none")
     trained = inputs["prediction"]

@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import BOXES, SEEDS
-from stages.access import image_ids
+from stages.access import segmented_ids
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from stages.peak_network import PeakNetwork, open_peak_network, workers
 from stages.sharding import Record, write_records
@@ -70,10 +71,16 @@ class _Compute:
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
-    """Write the seeds of every training image."""
+    """Write the seeds of every training image that shows a class.
+
+    Raises:
+        DataError: none does.
+    """
     boxes = inputs["boxes"].records(BOXES) if "boxes" in inputs else None
     peaks = open_peak_network(inputs, config, context)
-    ids = image_ids(peaks.dataset, "train")
+    ids = segmented_ids(peaks.dataset, "train")
+    if not ids:
+        raise DataError(f"{NAME}: expected training images that show a class, got none")
     write_records(context, SEEDS, ids, _Compute(peaks, boxes, config), workers(context))
     context.counts.update(_counts(RecordReader(context.workdir, SEEDS), config.threshold))
 

@@ -1,4 +1,4 @@
-"""Stage `proposals`: the proposals of every image, train and val, generated or imported.
+"""Stage `proposals`: the proposals of train (its negatives left out) and val, generated or imported.
 
 Imported `.mat` files lie in one folder and are named by image id; COCO results are one file for all images.
 Nothing here reads pixel labels; what has supervised the contours, and the ranking of imported files, is in the
@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
+from stages.access import segmented_ids
 from stages.base import Artefact, Stage, StageContext, execution_only
 from stages.generator import GeneratorConfig, contour_content, contour_lineage
 from stages.readers.coco_results import ResultsIndex, Target, index_results
@@ -245,7 +246,7 @@ def supervision(config: Config) -> tuple[str, ...]:
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
-    """Write the proposals of every image of the data set.
+    """Write the proposals of every image of the data set but the negatives of train, in which nothing is segmented.
 
     Raises:
         ConfigError: failures are to be tolerated in a data set with labels: a run needs all of its images.
@@ -259,9 +260,10 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         )
     dataset = inputs["dataset"].records(DATASET)
     failed = read_failures(dataset.root)
+    ids = segmented_ids(dataset)
     if config.folder is not None and not config.tolerate_failures:
         problems = Problems()
-        for image_id in dataset.ids:
+        for image_id in ids:
             path = _file_of(config, image_id)
             if not path.is_file():
                 problems.add(f"image {image_id}: the file {path} is missing")
@@ -271,7 +273,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     write_records(
         context,
         PROPOSALS,
-        dataset.ids,
+        ids,
         compute,
         workers=context.execution.workers,
         tolerate=config.tolerate_failures,

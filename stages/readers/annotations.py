@@ -38,6 +38,7 @@ class Declared:
         size: (height, width) that the annotation claims, None if it claims none.
         where: the annotation file, for messages.
         digest: sha256 of the annotation.
+        unsure: crowds alone are annotated: they give no label, but the image is no negative either.
     """
 
     image_id: str
@@ -48,6 +49,7 @@ class Declared:
     objects: tuple[DeclaredObject, ...]
     where: str
     digest: str
+    unsure: bool = False
 
 
 def checked_box(declared: DeclaredObject, size: tuple[int, int], image_id: str) -> NDArray[np.float32]:

@@ -128,8 +128,9 @@ class CocoSource(FolderSource):
         objects = [_object(a, part) for a in part.annotations[number] if not _is_crowd(a)]
         image_id = f"{self.options.splits[role]}_{number}"
         digest = sha256(repr((image_id, height, width, objects_digest(objects))).encode())
+        unsure = not objects and bool(part.annotations[number])
         return Declared(
-            image_id, role, path, f"{folder}/{name}", (height, width), tuple(objects), where, digest
+            image_id, role, path, f"{folder}/{name}", (height, width), tuple(objects), where, digest, unsure
         )
 
     def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from data_contracts.errors import ConfigError
 from stages.readers.coco import CocoPaths, CocoSource
-from stages.readers.folder import FolderOptions
+from stages.readers.folder import FolderOptions, OnEmpty
 from stages.readers.records import DatasetSource, Role
 from stages.readers.scenes import SceneSet, SceneSource
 from stages.readers.voc import VocSource
@@ -62,7 +62,8 @@ class DataConfig(StageConfig):
         supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level
             labels are the same artefact under both.
         sbd_root: SBD's folder `dataset`, for `trainaug`.
-        on_empty: a train image without annotated class is an error, or is dropped.
+        on_empty: a train image without annotated class is a negative (it shows none of the classes, which teaches the
+            classifier and nothing else), is left out, or is an error.
         on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
         train_annotations, val_annotations, train_images, val_images: COCO: paths below the root where they are not
             annotations/instances_<split>.json and <split>/, images/<split>/ or images/.
@@ -77,7 +78,7 @@ class DataConfig(StageConfig):
     limit: int | None = Field(default=None, ge=1)
     supervision: Literal["image", "box"] = execution_only("image")  # whether there is a stage `boxes`
     sbd_root: Path | None = execution_only(None)
-    on_empty: Literal["error", "drop"] = "error"
+    on_empty: OnEmpty = "negative"
     on_unknown_class: Literal["error", "ignore"] = "error"
     train_annotations: Name | None = None
     val_annotations: Name | None = None

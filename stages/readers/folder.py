@@ -21,7 +21,12 @@ from stages.readers.files import Problems, read_bytes, sha256
 from stages.readers.images import decode_image, image_size
 from stages.readers.records import ROLES, ImageRecord, Role, Track, TruthRecord, untracked
 
+OnEmpty = Literal["negative", "drop", "error"]
+
 DIGEST_VERSION = 1  # raised when the same files are read into other records
+
+
+_NEGATIVE = ""  # stands among the classes where a subset is chosen, so that negatives stay too
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class FolderOptions:
         splits: name of the split that plays each part; a part that is absent is not read.
         classes: class names in order; None takes those of the annotations.
         limit: train images to take (val: a quarter, at least 8), see `annotations.pick_spread`; None: all.
-        on_empty: what to do with a train image without any annotated class. In val such images stay.
+        on_empty: a train image without any annotated class is a negative (it shows none of the classes), is left out,
+            or is an error. In val such images stay.
         boxes_required: whether an object without a box is an error.
         on_unknown_class: what to do with an object of a class that is not in `classes`.
     """
@@ -40,7 +46,7 @@ class FolderOptions:
     splits: Mapping[Role, str]
     classes: tuple[str, ...] | None = None
     limit: int | None = None
-    on_empty: Literal["error", "drop"] = "error"
+    on_empty: OnEmpty = "negative"
     on_unknown_class: Literal["error", "ignore"] = "error"
     boxes_required: bool = False
 
@@ -114,7 +120,8 @@ class FolderSource(ABC):
         known = [self._known_classes(one, numbers, problems) for one in declared]
         kept = [i for i, present in enumerate(known) if present or not self._drops(declared[i])]
         if self.options.limit is not None:
-            spread = pick_spread([known[i] for i in kept], role_limit(role, self.options.limit))
+            empty = {_NEGATIVE} if role == "train" else set()
+            spread = pick_spread([known[i] or empty for i in kept], role_limit(role, self.options.limit))
             kept = [kept[i] for i in spread]
         paths = {entry.declared.path: entry.declared for entry in entries.values()}
         for one in (declared[i] for i in kept):
@@ -128,7 +135,7 @@ class FolderSource(ABC):
             paths[one.path] = one
             with problems.collect():
                 entries[one.image_id] = self._entry(one, numbers)
-        if declared and not kept:
+        if declared and not any(known[i] for i in kept) and role == "train":
             problems.add(f"{self.root}: split {names[role]!r}: no image holds an annotated class")
 
     def _known_classes(self, one: Declared, numbers: Mapping[str, int], problems: Problems) -> set[str]:
@@ -139,20 +146,22 @@ class FolderSource(ABC):
         return {item.name for item in one.objects if item.name in numbers}
 
     def _drops(self, one: Declared) -> bool:
-        return one.role == "train" and self.options.on_empty == "drop"
+        return one.role == "train" and (self.options.on_empty == "drop" or one.unsure)
 
     def _entry(self, one: Declared, numbers: Mapping[str, int]) -> Entry:
         objects = [item for item in one.objects if item.name in numbers]
-        if not one.objects and one.role == "train":
+        refused = one.role == "train" and self.options.on_empty == "error"
+        if refused and not one.objects:
             raise DataError(
                 f"{one.where}: expected at least one object, got none (image {one.image_id}); "
-                "set data.on_empty=drop to leave such images out"
+                "it shows none of the classes? data.on_empty=negative; data.on_empty=drop leaves such images out"
             )
-        if not objects and one.role == "train":
+        if refused and not objects:
             found = ", ".join(sorted({item.name for item in one.objects}))
             raise DataError(
                 f"{one.where}: expected an object of an annotated class ({', '.join(numbers)}), got {found} "
-                f"(image {one.image_id}); set data.on_empty=drop to leave such images out"
+                f"(image {one.image_id}); data.on_empty=negative takes it for one that shows none of them, "
+                "data.on_empty=drop leaves such images out"
             )
         size = one.size or self._size_from_header(one)
         boxed = [item for item in objects if item.box is not None or self.options.boxes_required]
@@ -241,6 +250,10 @@ class FolderSource(ABC):
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part in the order of its split."""
         return tuple(i for i, entry in self._entries().items() if entry.declared.role == split)
+
+    def labels_of(self, image_id: str) -> NDArray[np.int32]:
+        """Classes of one image. KeyError if the id is not in the data set."""
+        return self._entry_of(image_id).labels
 
     def image(self, image_id: str) -> ImageRecord:
         """One image. KeyError if the id is not in the data set."""

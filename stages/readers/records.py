@@ -32,7 +32,7 @@ class ImageRecord:
     | encoded    | bytes          | the image file as the user gave it                                   |
     | height     | int            | pixels, after EXIF rotation                                          |
     | width      | int            | pixels, after EXIF rotation                                          |
-    | labels     | int32 [M]      | classes annotated in the image, 1..C, sorted, unique                 |
+    | labels     | int32 [M]      | classes annotated in the image, 1..C, sorted; none: a negative       |
     | boxes      | float32 [N, 4] | xyxy pixels, x2 y2 exclusive, inside the image                       |
     | box_labels | int32 [N]      | class of each box, 1..C                                              |
     """
@@ -96,6 +96,10 @@ class DatasetSource(Protocol):
 
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order; empty if the source has no such part."""
+        ...
+
+    def labels_of(self, image_id: str) -> NDArray[np.int32]:
+        """`ImageRecord.labels` of one image; its file is not decoded. KeyError if the id is not in the data set."""
         ...
 
     def image(self, image_id: str) -> ImageRecord:

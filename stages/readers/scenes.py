@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.readers.annotations import role_limit
 from stages.readers.records import ROLES, ImageRecord, Role, Track, TruthRecord, untracked
@@ -80,6 +81,10 @@ class SceneSource:
             self._last = image_id, generate_scene(rng, self._scenes.look, first_class)
         return role, self._last[1]
 
+    def labels_of(self, image_id: str) -> NDArray[np.int32]:
+        """Classes of one image. KeyError if the id is not in the data set."""
+        return np.unique(self._draw(image_id)[1].labels).astype(np.int32)
+
     def image(self, image_id: str) -> ImageRecord:
         """One image. KeyError if the id is not in the data set."""
         role, scene = self._draw(image_id)
@@ -92,7 +97,7 @@ class SceneSource:
             encoded=png.tobytes(),
             height=scene.image.shape[0],
             width=scene.image.shape[1],
-            labels=np.unique(scene.labels).astype(np.int32),
+            labels=self.labels_of(image_id),
             boxes=boxes,
             box_labels=scene.labels,
         )

@@ -116,12 +116,19 @@ def test_image_without_annotation(coco: Any) -> None:
     coco.write("train")
     coco.write("val")
     with pytest.raises(DataError, match=r"image 2: expected at least one object, got none \(image train_2\)"):
-        source(coco).validate()
+        source(coco, on_empty="error").validate()
+    assert source(coco).labels_of("train_2").shape == (0,)
     data = source(coco, on_empty="drop")
     assert data.image_ids("train") == ("train_1",)
     assert data.image_ids("val") == ("val_1", "val_2")  # val images without instances stay
     assert data.image("val_2").labels.tolist() == []
     assert data.truth_of("val_2").masks == ()
+
+
+def test_a_crowd_alone_is_no_negative(coco: Any) -> None:
+    annotation(coco, 2)["iscrowd"] = 1
+    coco.write("train")
+    assert source(coco).image_ids("train") == ("train_1",)
 
 
 def test_classes_matched_by_name(coco: Any) -> None:

@@ -30,7 +30,15 @@ def voc(root: Path, **values: Any) -> DataConfig:
 def test_dataset_holds_images_and_labels_alone(devkit: Any, store: Store) -> None:
     artefact = execute(dataset.STAGE, voc(devkit.root), {}, store).artefact
     assert artefact.manifest.supervision == ["image labels"]
-    assert artefact.manifest.counts == {"images": 5, "classes": ["cat", "dog"], "train": 3, "val": 2}
+    assert artefact.manifest.counts == {
+        "images": 5,
+        "classes": ["cat", "dog"],
+        "train": 3,
+        "val": 2,
+        "train_negatives": 0,
+        "val_negatives": 0,
+        "train_images_of_class": {"cat": 2, "dog": 2},
+    }
     records = artefact.records(DATASET)
     assert records.ids == ["a", "b", "c", "d", "e"]
     record = records["c"]

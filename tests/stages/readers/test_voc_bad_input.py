@@ -102,9 +102,12 @@ def test_truncated_and_foreign_images(devkit: Any) -> None:
 
 def test_xml_without_objects(devkit: Any, objects_xml: Callable[..., str]) -> None:
     devkit.xml("b", objects_xml())
-    fails(devkit, r"b\.xml: expected at least one object, got none \(image b\); set data\.on_empty=drop")
-    voc = source(devkit, on_empty="drop")
-    assert voc.image_ids("train") == ("a", "c")
+    message = r"b\.xml: expected at least one object, got none \(image b\); .* data\.on_empty=negative"
+    fails(devkit, message, on_empty="error")
+    assert source(devkit, on_empty="drop").image_ids("train") == ("a", "c")
+    voc = source(devkit)
+    assert voc.image_ids("train") == ("a", "b", "c")
+    assert voc.labels_of("b").shape == (0,)
 
 
 def test_val_images_may_be_empty(devkit: Any, objects_xml: Callable[..., str]) -> None:
@@ -126,7 +129,14 @@ def test_unknown_class_ignored(devkit: Any) -> None:
         r"b\.xml: expected an object of an annotated class \(cat\), got dog",
         classes=("cat",),
         on_unknown_class="ignore",
+        on_empty="error",
     )
+    negative = source(devkit, classes=("cat",), on_unknown_class="ignore")
+    assert {i: negative.labels_of(i).tolist() for i in negative.image_ids("train")} == {
+        "a": [1],
+        "b": [],
+        "c": [1],
+    }
     voc = source(devkit, classes=("cat",), on_unknown_class="ignore", on_empty="drop")
     assert voc.image_ids("train") == ("a", "c")
     assert voc.image("c").box_labels.tolist() == [1]
