@@ -5,20 +5,21 @@
 Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011. Suffixes: H W image, N instances.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from data_contracts.errors import DataError
 from stages.readers.annotations import DeclaredObject
 from stages.readers.files import Problems, inside, read_bytes, sha256
+from stages.readers.images import MAX_PIXELS
 from stages.readers.voc_format import VOC_CLASSES, read_split
+from wsis.errors import InputError
+from wsis.mcg.mat_files import load_struct, whole_numbers
 
+_LARGEST = 2 * MAX_PIXELS  # bytes of a decompressed annotation: the map, and boundaries that we do not read
 Annotation = tuple[tuple[int, int], tuple[DeclaredObject, ...], str, str]
 
 
@@ -59,8 +60,6 @@ class SbdFolder:
         instances, categories, where = self._parse(data, path)
         objects = []
         for instance, category in categories.items():
-            if not 1 <= category <= len(VOC_CLASSES):
-                raise DataError(f"{where}: field 'Categories': expected 1..20, got {category}")
             rows, columns = np.nonzero(instances == instance)
             box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
             objects.append(DeclaredObject(VOC_CLASSES[category - 1], box, f"{where}: instance {instance}"))
@@ -81,33 +80,33 @@ class SbdFolder:
 
     def _parse(self, data: bytes, path: Path) -> tuple[NDArray[np.uint8], dict[int, int], str]:
         where = str(path)
-        found = _struct_fields(data, "GTinst", ("Segmentation", "Categories"), where)
-        instances = np.atleast_2d(np.asarray(found["Segmentation"]))
-        categories = np.atleast_1d(np.asarray(found["Categories"])).ravel()
-        if instances.ndim != 2 or instances.dtype.kind not in "uif" or instances.size == 0:
+        instances, categories = _instances_and_categories(data, where)
+        if instances.ndim != 2 or instances.size == 0:
             raise DataError(
-                f"{where}: field 'Segmentation': expected numbers [H, W], got {instances.dtype} {instances.shape}"
+                f"{where}: field 'Segmentation': expected numbers [H, W], got {list(instances.shape)}"
             )
         if instances.min() < 0 or instances.max() > len(categories) or len(categories) > 254:
             raise DataError(
                 f"{where}: field 'Segmentation': expected instances 0..{len(categories)} (one for each of "
                 f"'Categories', at most 254), got {instances.min()}..{instances.max()}"
             )
-        if categories.dtype.kind not in "uif":
-            raise DataError(f"{where}: field 'Categories': expected numbers, got {categories.dtype}")
         present = np.unique(instances)
-        classes = {int(i): int(categories[int(i) - 1]) for i in present if i > 0}
+        classes = {int(i): int(categories[i - 1]) for i in present.tolist() if i > 0}
+        if strange := [category for category in classes.values() if not 1 <= category <= len(VOC_CLASSES)]:
+            raise DataError(f"{where}: field 'Categories': expected 1..{len(VOC_CLASSES)}, got {strange[0]}")
         return instances.astype(np.uint8), classes, where
 
 
-def _struct_fields(data: bytes, variable: str, fields: tuple[str, ...], where: str) -> dict[str, Any]:
-    """Fields of a MATLAB struct. scipy reads numbers and structs; it runs no code from the file."""
+def _instances_and_categories(data: bytes, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The instance map and the class index of each instance.
+
+    Raises:
+        DataError: no such MAT file, or anything but whole numbers in it.
+    """
+    names = ("Segmentation", "Categories")
     try:
-        content = loadmat(io.BytesIO(data), variable_names=[variable], simplify_cells=True)
-    except Exception as error:  # scipy's parser raises whatever the damaged bytes lead it to
-        raise DataError(f"{where}: expected a MATLAB 5 file, got {error}") from error
-    struct = content.get(variable)
-    if not isinstance(struct, dict) or any(field not in struct for field in fields):
-        got = sorted(struct) if isinstance(struct, dict) else type(struct).__name__
-        raise DataError(f"{where}: expected a struct {variable} with fields {', '.join(fields)}, got {got}")
-    return {field: struct[field] for field in fields}
+        found = load_struct(data, "GTinst", names, where, largest=_LARGEST)
+        instances, categories = (whole_numbers(found[name], f"{where}: field '{name}'") for name in names)
+    except InputError as error:
+        raise DataError(str(error)) from error
+    return instances, categories.ravel()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsis.errors import InputError
 from wsis.masks.runs import flips_of_mask
 from wsis.mcg.imports import ImportSettings, complete, complete_masks
-from wsis.mcg.mat_files import load_variables
+from wsis.mcg.mat_files import load_variables, whole_numbers
 from wsis.mcg.overlay import MAX_CELLS
 from wsis.mcg.proposal_set import ProposalSet
 
@@ -31,13 +31,15 @@ def import_mcg(
             range, a size unlike the image's, a score that is not finite, no proposal with superpixels.
     """
     variables = load_variables(data, ("superpixels", "labels", "scores"), where)
-    superpixels = _integers(variables["superpixels"], f"{where}: superpixels")
+    superpixels = whole_numbers(variables["superpixels"], f"{where}: superpixels")
     size = _check_size(superpixels.shape, image, f"{where}: superpixels")
     count, lowest = int(superpixels.max()), int(superpixels.min())
     if lowest < 1 or count > MAX_CELLS:
         raise InputError(f"{where}: superpixels: expected ids in 1..{MAX_CELLS}, got {lowest}..{count}")
     cells = _cells(variables["labels"], where, "labels")
-    lists = [_integers(one, f"{where}: labels of proposal {row}").ravel() for row, one in enumerate(cells)]
+    lists = [
+        whole_numbers(one, f"{where}: labels of proposal {row}").ravel() for row, one in enumerate(cells)
+    ]
     membership = _membership(lists, count, where)
     used, dense = np.unique(superpixels, return_inverse=True)
     return complete(
@@ -68,7 +70,7 @@ def import_cob(
     masks = []
     for row, cell in enumerate(cells):
         place = f"{where}: maskmat {row}"
-        values = _integers(cell, place)
+        values = whole_numbers(cell, place)
         _check_size(values.shape, image, place)
         masks.append(flips_of_mask(values > 0))
     size = (image.shape[0], image.shape[1])
@@ -83,19 +85,6 @@ def _cells(values: np.ndarray, where: str, name: str) -> list[np.ndarray]:
             f"got {values.dtype} {values.shape}"
         )
     return list(values.ravel())
-
-
-def _integers(values: np.ndarray, where: str) -> NDArray[np.int64]:
-    """Integral numbers of any numeric MATLAB type as int64; there may be none."""
-    if values.dtype.kind not in "biuf":
-        raise InputError(f"{where}: expected numbers, got {values.dtype} {values.shape}")
-    if values.size == 0:
-        return values.astype(np.int64)
-    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.round(values))).all():
-        raise InputError(f"{where}: expected whole numbers, got fractions, NaN or infinity")
-    if values.min() < -(2**31) or values.max() > 2**31:
-        raise InputError(f"{where}: expected 32-bit numbers, got {values.min()}..{values.max()}")
-    return values.astype(np.int64)
 
 
 def _membership(lists: list[NDArray[np.int64]], count: int, where: str) -> NDArray[np.bool_]:

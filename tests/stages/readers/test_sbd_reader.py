@@ -31,13 +31,15 @@ class Sbd:
         for image_id in ("a", "d", "s1", "s2"):
             self.mat(image_id, self.instances, [10, 15])
 
-    def mat(self, image_id: str, instances: np.ndarray, categories: list[int]) -> None:
+    def mat(self, image_id: str, instances: np.ndarray, categories: Any) -> None:
         boundaries = np.empty((len(categories), 1), dtype=object)
         for i in range(len(categories)):
             boundaries[i, 0] = np.zeros((8, 12), np.uint8)
         struct = {
             "Segmentation": instances,
-            "Categories": np.array(categories, np.uint8)[:, None],
+            "Categories": (categories if isinstance(categories, np.ndarray) else np.uint8(categories))[
+                :, None
+            ],
             "Boundaries": boundaries,
         }
         savemat(self.root / f"inst/{image_id}.mat", {"GTinst": struct}, do_compression=True)
@@ -113,12 +115,12 @@ def bad(devkit: Any, voc_with_sbd: VocSource, sbd: Sbd, match: str) -> None:
 def test_damaged_mat(devkit: Any, voc_with_sbd: VocSource, sbd: Sbd) -> None:
     path = sbd.root / "inst/s1.mat"
     path.write_bytes(path.read_bytes()[:150])
-    bad(devkit, voc_with_sbd, sbd, r"s1\.mat: expected a MATLAB 5 file")
+    bad(devkit, voc_with_sbd, sbd, r"s1\.mat: the MAT file is damaged: cut short")
 
 
 def test_mat_of_another_kind(devkit: Any, voc_with_sbd: VocSource, sbd: Sbd) -> None:
     savemat(sbd.root / "inst/s1.mat", {"GTinst": np.zeros(3)})
-    bad(devkit, voc_with_sbd, sbd, r"s1\.mat: expected a struct GTinst with fields Segmentation, Categories")
+    bad(devkit, voc_with_sbd, sbd, r"s1\.mat: GTinst: expected one struct, got numbers")
 
 
 def test_mat_with_too_many_instances(devkit: Any, voc_with_sbd: VocSource, sbd: Sbd) -> None:
@@ -129,6 +131,18 @@ def test_mat_with_too_many_instances(devkit: Any, voc_with_sbd: VocSource, sbd: 
 def test_mat_with_an_unknown_category(devkit: Any, voc_with_sbd: VocSource, sbd: Sbd) -> None:
     sbd.mat("s1", sbd.instances, [10, 77])
     bad(devkit, voc_with_sbd, sbd, r"s1\.mat: field 'Categories': expected 1\.\.20, got 77")
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+@pytest.mark.parametrize("field", ["Segmentation", "Categories"])
+def test_mat_with_numbers_that_are_not_whole(
+    devkit: Any, voc_with_sbd: VocSource, sbd: Sbd, field: str, value: float
+) -> None:
+    """As whole numbers they would give background a class, or an instance another one."""
+    instances, categories = sbd.instances.astype(np.float64), np.array([10.0, 15.0])
+    (instances if field == "Segmentation" else categories).flat[0] = value
+    sbd.mat("s1", instances, categories)
+    bad(devkit, voc_with_sbd, sbd, rf"s1\.mat: field '{field}': expected whole numbers, got fractions")
 
 
 def test_mat_of_another_size_than_the_image(devkit: Any, voc_with_sbd: VocSource, sbd: Sbd) -> None:

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 
 from wsis.errors import InputError
-from wsis.mcg.mat_files import load_variables
+from wsis.mcg.mat_files import load_struct, load_variables, whole_numbers
 
 NUMBERS = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 
@@ -93,6 +93,11 @@ def test_optional_variables():
         load_variables(mat({"a": 1, "b": 2}), ["a", "c"], "x")
 
 
+def packed(data):
+    content = zlib.compress(data)
+    return struct.pack("<II", 15, len(content)) + content  # not padded
+
+
 EIGHT = element("<", 9, np.arange(8.0).tobytes())
 GOOD = matrix("<", b"a", (2, 4), EIGHT)
 PACKED = zlib.compress(GOOD)
@@ -103,10 +108,19 @@ DAMAGED = {
     "cut": (file_of("<", GOOD)[:-8], "cut short: 120 bytes from byte 128, only 112 are there"),
     "compressed cut": (
         file_of("<", struct.pack("<II", 15, 20), PACKED[:20]),
+        "more than there are",
+    ),
+    "compressed without its checksum": (
+        file_of("<", struct.pack("<II", 15, len(PACKED) - 4), PACKED[:-4]),
         "byte 128 is cut short or too large",
     ),
+    "compressed bomb": (
+        file_of("<", packed(struct.pack("<II", 14, 1 << 31) + GOOD[8:])),
+        "the variable at byte 128 has 2147483648 bytes, more than 1073741824",
+    ),
+    "twice": (file_of("<", GOOD, GOOD), "expected one variable a, got two"),
     "compressed flipped": (file_of("<", struct.pack("<II", 15, 20), bytes(20)), "Error -3"),
-    "not a matrix": (file_of("<", EIGHT), "expected a whole matrix at byte 128, got an element of type 9"),
+    "not a matrix": (file_of("<", EIGHT), "expected a matrix at byte 128, got an element of type 9"),
     "type beyond": (
         file_of("<", matrix("<", b"a", (2, 4), element("<", 29956, bytes(64)))),
         "expected numbers for f8 at byte .*, got type 29956",
@@ -136,7 +150,7 @@ DAMAGED = {
         "has 640 bytes, more than there are",
     ),
     "small too long": (
-        file_of("<", matrix("<", b"a", (1, 6), struct.pack("<I", 6 << 16 | 2) + bytes(8))),
+        file_of("<", matrix("<", b"a", (1, 6), struct.pack("<I", 6 << 16 | 2) + bytes(12))),
         "has 6 bytes, more than there are",
     ),
     "cells missing": (
@@ -179,3 +193,67 @@ def test_random_damage_never_escapes_as_another_error(compressed):
         except InputError:
             refused += 1
     assert refused > 500
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_fields_of_a_struct(compressed):
+    """As SBD has them, between fields that are not numbers."""
+    table = {
+        "text": "x",
+        "map": np.arange(12, dtype=np.uint8).reshape(3, 4),
+        "cells": cell(np.ones(2)),
+        "one": 7.0,
+    }
+    data = mat({"other": 1, "table": table}, compressed)
+    found = load_struct(data, "table", ("one", "map"), "x")
+    assert_equal(found["map"], table["map"])
+    assert_equal(found["one"], np.array([[7.0]]))
+
+
+NAMES = element("<", 1, b"a".ljust(32, b"\0") * 2)
+LENGTH = element("<", 5, struct.pack("<i", 32))
+BAD_STRUCTS = {
+    "absent": (mat({"other": {"a": 1}}), "expected a struct s, got no variable of this name"),
+    "numbers": (mat({"s": np.ones((2, 3))}), r"x: s: expected one struct, got numbers \[2, 3\]"),
+    "cells": (mat({"s": cell(np.ones(2))}), "x: s: expected one struct, got class 1"),
+    "several": (mat({"s": np.zeros(2, [("a", "f8")])}), r"expected one struct, got struct \[1, 2\]"),
+    "another field": (mat({"s": {"b": 1}}), r"x: s: expected the fields a, got \['b'\]"),
+    "a field twice": (
+        file_of("<", matrix("<", b"s", (1, 1), LENGTH + NAMES + GOOD + GOOD, kind=2)),
+        r"expected the fields a, got \['a', 'a'\]",
+    ),
+    "text": (mat({"s": {"a": "text"}}), "x: s.a: expected numbers or a cell vector, got char"),
+    "names of no length": (
+        file_of("<", matrix("<", b"s", (1, 1), element("<", 5, bytes(4)) + NAMES, kind=2)),
+        "field names of 64 bytes, each of 0",
+    ),
+    "no names": (file_of("<", matrix("<", b"s", (1, 1), EIGHT, kind=2)), "does not say how long"),
+    "no value": (
+        file_of("<", matrix("<", b"s", (1, 1), LENGTH + element("<", 1, b"a".ljust(32, b"\0")), kind=2)),
+        "cut short",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STRUCTS, ids=str)
+def test_bad_structs_are_named(case):
+    data, match = BAD_STRUCTS[case]
+    with pytest.raises(InputError, match=match):
+        load_struct(data, "s", ("a",), "x")
+
+
+def test_a_variable_that_is_not_asked_for_is_not_unpacked():
+    big = matrix("<", b"big", (1 << 23, 1), element("<", 2, bytes(1 << 23)))
+    data = file_of("<", packed(big), GOOD)
+    assert set(load_variables(data, ["a"], "x", largest=1 << 20)) == {"a"}
+    with pytest.raises(InputError, match="more than 1048576"):
+        load_variables(data, ["big"], "x", largest=1 << 20)
+
+
+def test_whole_numbers():
+    assert_equal(whole_numbers(np.array([[2.0, 3.0]]), "x"), np.array([[2, 3]]))
+    for bad in (8.7, np.nan, np.inf, -np.inf):
+        with pytest.raises(InputError, match="x: expected whole numbers, got fractions, NaN or infinity"):
+            whole_numbers(np.array([1.0, bad]), "x")
+    with pytest.raises(InputError, match="expected 32-bit numbers"):
+        whole_numbers(np.array([1e12]), "x")
