@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import configs
 from data_contracts.errors import ConfigError
+from data_contracts.yaml_text import parse_yaml, read_yaml_file
 from stages import (
     conditional,
     dataset,
@@ -108,13 +108,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file of sections.
 
     Raises:
-        ConfigError: not YAML, or not a mapping; names the file.
+        ConfigError: not YAML (see :func:`data_contracts.yaml_text.parse_yaml`), or not a mapping; names the file.
     """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
-    return _mapping(tree, str(path))
+    return _mapping(read_yaml_file(path), str(path))
 
 
 def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -169,17 +165,16 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not separator or not all(parts):
         raise ConfigError(f"--set {override!r}: expected dotted.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
+    value = parse_yaml(text, f"--set {override!r:.200}: the value")
     node = tree
     for i, part in enumerate(parts[:-1]):
         child = node.get(part)
         if child is None:
             child = node[part] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {override!r}: '{'.'.join(parts[: i + 1])}' is no section but {child!r}")
+            raise ConfigError(
+                f"--set {override!r}: '{'.'.join(parts[: i + 1])}' is no section but {child!r:.200}"
+            )
         node = child
     node[parts[-1]] = value
 
@@ -206,7 +201,7 @@ def _describe_problems(error: ValidationError, settings: type[BaseModel]) -> lis
         elif problem["type"] == "value_error":  # of our own validators: they say what came
             lines.append(f"{key}: {problem['ctx']['error']}".removeprefix(": "))
         else:
-            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
+            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r:.200}")
     return lines
 
 

@@ -45,7 +45,7 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
         ("conditional.k", r"expected dotted\.key=value"),
         ("conditional..k=1", r"expected dotted\.key=value"),
         ("conditional.k.x=1", r"'conditional\.k' is no section but 5"),
-        ("data.root=[", r"the value is not YAML"),
+        ("data.root=[", r"the value is not YAML that can be used: .*line 1"),
         ("outer_iterations=0", r"outer_iterations: .*got 0"),
         ("conditional.learning_rate=.nan", r"conditional\.learning_rate: .*got nan"),
         ("proposals.tolerate_failures=true", r"  proposals\.tolerate_failures: expected false .*, got true$"),
@@ -93,3 +93,15 @@ def test_overrides_do_not_touch_the_tree_they_come_from() -> None:
 def test_a_dumped_config_validates_to_itself() -> None:
     config = load_config("demo")
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_key_that_is_there_twice_is_refused_in_files_and_in_set(tmp_path: Path) -> None:
+    """PyYAML takes the last in silence."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(shipped_configs()["demo"].read_text() + "\nouter_iterations: 3\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml .*the key 'outer_iterations' is there twice \(line"):
+        load_config(str(path))
+    with pytest.raises(
+        ConfigError, match=r"--set 'data=\{limit: 1, limit: 2\}': the value .*'limit' is there"
+    ):
+        load_config("demo", ["data={limit: 1, limit: 2}"])
