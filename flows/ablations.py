@@ -7,7 +7,6 @@ settings. Its runs are ordinary runs of the store, so that they are resumed, ins
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_contracts.errors import ConfigError
 from data_contracts.runs import check_run_name, list_runs, load_run
 from data_contracts.store import Store
-from flows.config import RunConfig, find_yaml, load_config, read_yaml, suites_folder, validated
+from flows.config import RunConfig, load_config, read_yaml, validated
 from flows.runner import Runner
+from flows.shipped import find_yaml, shipped_suites
 from reporting.ablations import SuiteRun, suite_run
 
 Seed = int
@@ -71,11 +71,6 @@ def load_suite(name_or_path: str) -> tuple[str, Suite]:
     check_run_name(path.stem)
     beside = path.parent / suite.base
     return path.stem, suite.model_copy(update={"base": str(beside)}) if beside.is_file() else suite
-
-
-def shipped_suites() -> dict[str, Path]:
-    """Name -> file of the suites that ship with wsis."""
-    return {p.stem: p for p in sorted(suites_folder().glob("*.yaml"))}
 
 
 def members(

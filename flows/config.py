@@ -7,9 +7,9 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import configs
 from data_contracts.errors import ConfigError
 from data_contracts.yaml_text import parse_yaml, read_yaml_file
+from flows.shipped import find_yaml, shipped_configs
 from stages import (
     conditional,
     dataset,
@@ -65,43 +65,6 @@ class RunConfig(BaseModel):
                 f"evaluate={self.evaluate}, train_split={self.data.train_split}, val_split={self.data.val_split}"
             )
         return self
-
-
-def configs_folder() -> Path:
-    """Folder of the configurations that ship with wsis."""
-    return Path(configs.__path__[0])
-
-
-def suites_folder() -> Path:
-    """Folder of the suites of runs that ship with wsis (:mod:`flows.ablations`)."""
-    return configs_folder() / "ablations"
-
-
-def shipped_configs() -> dict[str, Path]:
-    """Name -> file of the shipped configurations."""
-    folder, suites = configs_folder(), suites_folder()
-    files = (p for p in sorted(folder.rglob("*.yaml")) if not p.is_relative_to(suites))
-    return {str(p.relative_to(folder).with_suffix("")): p for p in files}
-
-
-def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:
-    """The file of a shipped name or of a path.
-
-    Args:
-        shipped: name -> file.
-        what: the word for it in errors.
-
-    Raises:
-        ConfigError: neither; names the nearest shipped name.
-    """
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        return path
-    near = difflib.get_close_matches(name_or_path, shipped, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"{what} {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

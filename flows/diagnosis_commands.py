@@ -7,17 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from data_contracts.errors import ConfigError
-from data_contracts.store import Store
-from flows.options import JsonOption, StoreOption
-from reporting.diagnosis_text import DEFINITIONS, diagnosis_text
-
-DIAGNOSE_HELP = f"""Say where accuracy is lost: each stage of a run, finished or not, against the masks of its images.
-
-Reads pixel labels and writes nothing into the store: nothing that trains sees what it finds.
-
-{DEFINITIONS}"""
-
-RunArgument = Annotated[str, typer.Argument(metavar="RUN")]
+from flows.options import JsonOption, RunArgument, StoreOption
+from reporting.diagnosis_terms import DEFINITIONS
 
 
 def diagnose(
@@ -34,10 +25,12 @@ def diagnose(
     out: Annotated[Path | None, typer.Option("--out", help="also write the JSON to this file")] = None,
     store: StoreOption = None,
 ) -> None:
-    """See DIAGNOSE_HELP."""
+    """Its help is below: it ends with the definitions that the tables rest on."""
     from data_contracts.atomic import write_atomic
+    from data_contracts.store import Store
     from flows.diagnose import diagnose_run
     from flows.output_paths import check_file
+    from reporting.diagnosis_text import diagnosis_text
 
     if out is not None:
         check_file(out, "--out")
@@ -45,6 +38,14 @@ def diagnose(
     if out is not None:
         write_atomic(out, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1) if as_json else diagnosis_text(found, per_class))
+
+
+diagnose.__doc__ = f"""Say where accuracy is lost: each stage of a run against the masks of its images.
+
+The run may be unfinished. Reads pixel labels and writes nothing into the store: nothing that trains sees what it
+finds.
+
+{DEFINITIONS}"""
 
 
 def figures(
@@ -70,6 +71,7 @@ def figures(
     best to the worst (evenly spread where there are no masks). Nothing is written into the store.
     """
     from data_contracts.runs import load_run
+    from data_contracts.store import Store
     from flows.output_paths import check_folder
     from reporting.figures import write_figures
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_contracts.store import Store
 from flows.options import SetOption, StoreOption
 
 if TYPE_CHECKING:  # imports torch: a command imports what it needs
@@ -44,6 +43,7 @@ def proposals(
     A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
     The same command again computes what is missing.
     """
+    from data_contracts.store import Store
     from flows import own_images
     from flows.output_paths import check_file, check_outside
     from stages.progress import Progress
@@ -132,6 +132,7 @@ def _train(
     model: "Model", data: Path, out: Path | None, overrides: list[str] | None, store: str | None
 ) -> None:
     """Train, then say where the model is, what supervised it and how to use it."""
+    from data_contracts.store import Store
     from flows.model_training import train
     from stages.progress import Progress
 

@@ -4,6 +4,9 @@ from typing import Annotated
 
 import typer
 
+from flows.completion import complete_run
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", autocompletion=complete_run, show_default=False)]
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)")
 ]

@@ -4,12 +4,18 @@ from typing import Annotated
 
 import typer
 
+from flows.completion import complete_suite
 from flows.options import JsonOption, SetOption, StoreOption
 
 
 def ablations(
     suite: Annotated[
-        str, typer.Argument(help="a shipped suite (configs/ablations) or a YAML file", metavar="SUITE")
+        str,
+        typer.Argument(
+            help="a shipped suite (see `wsis configs`) or a YAML file",
+            metavar="SUITE",
+            autocompletion=complete_suite,
+        ),
     ],
     rows: Annotated[
         list[str] | None, typer.Option("--row", help="this row alone; may be given many times")

@@ -1,4 +1,4 @@
-"""Commands of `wsis` on a trained run: its network on the user's own photographs, and exports."""
+"""Commands of `wsis` on a trained run: its network on the user's own photographs and data, and exports."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from data_contracts.errors import ConfigError
-from data_contracts.store import Store
 from flows.image_commands import ImagesArgument, end_with_failures
-from flows.options import SetOption, StoreOption
+from flows.options import JsonOption, RunArgument, SetOption, StoreOption
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN")]
 IterationOption = Annotated[
     int | None, typer.Option("--iteration", help="outer iteration, from 1 (default: the last)", min=1)
 ]
@@ -34,6 +32,7 @@ def predict(
     A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
     The same command again computes what is missing. Settings: predictions.*, execution.*.
     """
+    from data_contracts.store import Store
     from flows import own_predictions
     from flows.output_paths import check_folder, check_outside
     from flows.own_images import find_photographs
@@ -57,6 +56,29 @@ def predict(
     end_with_failures(list(predicted.failed.values()), len(found))
 
 
+def evaluate(
+    run_name: RunArgument,
+    data: Annotated[str, typer.Option("--data", help="root of the labelled data set")],
+    split: Annotated[str, typer.Option("--split", help="name of the split")],
+    data_format: Annotated[str, typer.Option("--format", help="voc or coco")] = "voc",
+    iteration: IterationOption = None,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Score a trained run on another labelled data set; classes are matched by name."""
+    import json
+
+    from data_contracts.store import Store
+    from flows.external import evaluate_external
+    from reporting.tables import results_table
+
+    row = evaluate_external(Store(store), run_name, data, data_format, split, iteration)
+    if as_json:
+        print(json.dumps([row], indent=1))
+    else:
+        print(results_table([row]) + "\n\n" + results_table([row], per_class="0.50"))
+
+
 def export(
     run_name: RunArgument,
     out: Annotated[Path, typer.Option("--out", help="folder to write into")],
@@ -78,6 +100,7 @@ def export(
     model.py and weights.pth are what mmdet.apis.init_detector takes. pseudo_labels.json holds the training images'
     instances; "multiplicity" and "weight" of an image entry say how many of the K samples equal its set.
     """
+    from data_contracts.store import Store
     from flows import exports
     from flows.runner import Runner
 

@@ -1,5 +1,6 @@
 """Progress of long work: a bar in a terminal, plain lines in a log, callbacks for an orchestrator."""
 
+import logging
 import os
 import sys
 import time
@@ -17,13 +18,20 @@ Listener = Callable[[str, float], None]
 
 LOG_INTERVAL_SECONDS = 15.0
 MEMORY_INTERVAL_SECONDS = 5.0
+_LOGGER = logging.getLogger("wsis")
 
 
 class Bar:
     """One piece of work with a known total."""
 
     def __init__(
-        self, total: int, description: str, unit: str, initial: int, listeners: list[Listener]
+        self,
+        total: int,
+        description: str,
+        unit: str,
+        initial: int,
+        listeners: list[Listener],
+        quiet: bool = False,
     ) -> None:
         self.total, self.description, self.unit = total, description, unit
         self.done = self._initial = initial
@@ -31,10 +39,10 @@ class Bar:
         self._start = self._last_line = time.monotonic()
         self._last_call = 0.0
         self._looked, self._memory = -MEMORY_INTERVAL_SECONDS, ""
-        self._terminal = _is_terminal()
+        self._quiet = quiet
         self._tqdm = (
             tqdm(total=total, desc=description, unit=unit, initial=initial, dynamic_ncols=True)
-            if self._terminal
+            if not quiet and _is_terminal()
             else None
         )
 
@@ -49,7 +57,7 @@ class Bar:
             if now - self._looked >= MEMORY_INTERVAL_SECONDS:
                 self._looked, self._memory = now, _memory()
             self._tqdm.set_postfix_str(f"{self._memory} {self._notes}".strip(), refresh=False)
-        elif now - self._last_line >= LOG_INTERVAL_SECONDS:
+        elif not self._quiet and now - self._last_line >= LOG_INTERVAL_SECONDS:
             self._last_line = now
             self._print(now)
         if now - self._last_call >= 1.0:
@@ -76,7 +84,7 @@ class Bar:
         """Print the last line and tell the listeners."""
         if self._tqdm is not None:
             self._tqdm.close()
-        elif self.done > self._initial:
+        elif not self._quiet and self.done > self._initial:
             self._print(time.monotonic())
         for listener in self._listeners:
             listener(self.description, self.done / max(1, self.total))
@@ -100,23 +108,40 @@ def _is_terminal() -> bool:
         return False
 
 
+def _write_line(message: str) -> None:
+    """One line on stderr, above any bar."""
+    tqdm.write(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+class LogHandler(logging.Handler):
+    """Writes records of `logging` as progress lines, above any bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        _write_line(self.format(record))
+
+
 class Progress:
-    """Makes bars that report to the terminal or log and to `listeners`."""
+    """Makes bars that report to the terminal or log and to `listeners`.
+
+    Args:
+        quiet: nothing on the terminal; so it is as well where the level of the logger `wsis` is above INFO.
+    """
 
     def __init__(self, listeners: Iterable[Listener] = (), quiet: bool = False) -> None:
         self.listeners = list(listeners)
-        self._quiet = quiet
+        self._quiet = quiet or _LOGGER.level > logging.INFO
 
     def log(self, message: str) -> None:
         """One line, above any bar."""
         if not self._quiet:
-            tqdm.write(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr)
-            sys.stderr.flush()
+            _write_line(message)
 
     @contextmanager
     def bar(self, total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator[Bar]:
         """A bar for `total` units of which `initial` are done already."""
-        bar = Bar(total, description, unit, initial, self.listeners)
+        bar = Bar(total, description, unit, initial, self.listeners, self._quiet)
         try:
             yield bar
         finally:

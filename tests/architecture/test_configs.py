@@ -20,8 +20,9 @@ def test_the_promised_ones_are_there():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_loads_validates_and_plans(name):
-    from flows.config import load_config, shipped_configs
+    from flows.config import load_config
     from flows.plan import plan
+    from flows.shipped import shipped_configs
 
     assert name in shipped_configs()
     config = load_config(name)

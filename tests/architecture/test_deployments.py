@@ -59,6 +59,6 @@ def test_one_deployment_a_stage():
 
 
 def test_config_of_the_default_run_ships():
-    from flows.config import shipped_configs
+    from flows.shipped import shipped_configs
 
     assert DEPLOYMENTS["full-training"]["parameters"]["config"] in shipped_configs()

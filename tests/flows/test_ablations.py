@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from data_contracts.errors import ConfigError
-from flows.ablations import load_suite, members, shipped_suites
+from flows.ablations import load_suite, members
+from flows.shipped import shipped_suites
 from tests.flows.tiny_run import TINY, computed, done, fingerprints, wsis
 
 pytestmark = pytest.mark.timeout(400)

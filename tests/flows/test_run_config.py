@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from data_contracts.errors import ConfigError
-from flows.config import RunConfig, apply_override, load_config, shipped_configs
+from flows.config import RunConfig, apply_override, load_config
+from flows.shipped import shipped_configs
 
 
 @pytest.mark.parametrize("name", sorted(shipped_configs()))

@@ -1,0 +1,95 @@
+"""Commands of `wsis` that look at runs: what there is, what it holds, how good it is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import ConfigError
+from flows.completion import complete_key
+from flows.options import JsonOption, RunArgument, StoreOption
+
+KeyArgument = Annotated[
+    str | None, typer.Argument(metavar="[STAGE[@T]]", help="one artefact of it", autocompletion=complete_key)
+]
+
+
+def runs(store: StoreOption = None) -> None:
+    """The runs in a store."""
+    from data_contracts.store import Store
+    from reporting.show import runs_text
+
+    print(runs_text(Store(store)))
+
+
+def show(
+    run_name: RunArgument,
+    key: KeyArgument = None,
+    images: Annotated[int, typer.Option("--images", help="number of overlays to write", min=0)] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="folder for the overlays")] = None,
+    store: StoreOption = None,
+) -> None:
+    """What a run, or one of its artefacts, holds; with --images N --out DIR also pictures."""
+    from data_contracts.runs import load_run
+    from data_contracts.store import Store
+    from reporting.show import artefact_text, run_text
+
+    opened = Store(store)
+    record = load_run(opened, run_name)
+    if key is None:
+        print(run_text(opened, record))
+        return
+    print(artefact_text(opened, record, key))
+    if images and out is None:
+        raise ConfigError("--images: expected --out DIR beside it, got none")
+    if out is not None:
+        from reporting.pictures import write_overlays
+
+        for path in write_overlays(opened, record, key, images or 8, out):
+            print(path)
+
+
+def results(
+    run_name: RunArgument,
+    as_json: JsonOption = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="AP of every class as well")] = False,
+    store: StoreOption = None,
+) -> None:
+    """One row per evaluated thing and outer iteration."""
+    import json
+
+    from data_contracts.runs import load_run
+    from data_contracts.store import Store
+    from reporting.results import results_of
+    from reporting.tables import THRESHOLDS, results_table
+
+    opened = Store(store)
+    rows = results_of(opened, load_run(opened, run_name))
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print(results_table(rows))
+        for threshold in THRESHOLDS if per_class else ():
+            print("\n" + results_table(rows, per_class=threshold))
+
+
+def report(
+    run_name: RunArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="folder (default: STORE/reports/RUN)")] = None,
+    images: Annotated[int, typer.Option("--images", help="overlays of each kind", min=0)] = 6,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="with the diagnosis: every image is compared with its masks")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Write one HTML page: results, curves, figures, pictures, where the time went, lineage."""
+    from data_contracts.runs import load_run
+    from data_contracts.store import Store
+    from flows.diagnose import diagnose_run
+    from reporting.report import write_report
+
+    opened = Store(store)
+    record = load_run(opened, run_name)
+    found = diagnose_run(opened, run_name) if diagnose else None
+    page = write_report(opened, record, out or opened.root / "reports" / run_name, images, found)
+    print(f"artefacts: {opened.location}\nreport and pictures: {page}")

@@ -1,0 +1,81 @@
+"""Commands of `wsis` that compute a run, or one stage of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import ConfigError
+from flows.completion import complete_config, complete_run, complete_stage
+from flows.options import SetOption, StoreOption
+
+
+def run(
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            help="a shipped configuration (see `wsis configs`) or a YAML file (default: the run's)",
+            autocompletion=complete_config,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="name of the run (default: the configuration's)", autocompletion=complete_run
+        ),
+    ] = None,
+    overrides: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Run all stages through the outer iterations; what is intact in the store is reused.
+
+    Without CONFIG the run --name goes on as it was configured, `wsis stage --set` included.
+    """
+    from data_contracts.runs import load_run
+    from data_contracts.store import Store
+    from flows.config import build_config, load_config
+    from flows.runner import Runner
+    from reporting.results import results_of
+    from reporting.tables import results_table
+
+    opened = Store(store)
+    if config is not None:
+        loaded = load_config(config, overrides or ())
+        run_name = name or Path(config).stem
+    elif name is not None:
+        record = load_run(opened, name)
+        loaded = build_config(record.config, f"run {name}", overrides or ())
+        run_name, config = name, record.config_name
+    else:
+        raise ConfigError("wsis run: expected CONFIG, or --name of a run that is to go on, got neither")
+    runner = Runner(opened, run_name, loaded, config_name=config)
+    runner.run()
+    print(results_table(results_of(opened, runner.record)))
+    print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")
+
+
+def stage(
+    stage_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="stage or node, such as pseudo_labels", autocompletion=complete_stage
+        ),
+    ],
+    run_name: Annotated[
+        str, typer.Option("--run", help="the run whose artefacts to read", autocompletion=complete_run)
+    ],
+    iteration: Annotated[int | None, typer.Option("--iteration", help="outer iteration, from 1")] = None,
+    overrides: SetOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="compute again although the artefact is intact")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Recompute one stage alone from the artefacts of a run."""
+    from data_contracts.store import Store
+    from flows.runner import Runner
+
+    runner = Runner(Store(store), run_name)
+    for node, outcome in runner.run_stage(stage_name, iteration, tuple(overrides or ()), force):
+        state = "is intact, nothing to do (--force computes it again)" if outcome.reused else "computed"
+        print(f"{node.key}: {state}: {outcome.artefact.path}")
