@@ -1,5 +1,6 @@
 """`wsis diagnose`: the rules by which a run's conditional network was taught, then the measuring of `reporting`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from data_contracts.errors import ConfigError
@@ -18,6 +19,7 @@ def diagnose_run(
     run_name: str,
     split: Split = "both",
     images: int | None = None,
+    chosen: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Diagnosis of a run, finished or not, as `reporting.diagnosis.diagnose` gives it. Writes nothing.
@@ -37,6 +39,7 @@ def diagnose_run(
         _rule(store, run_name),
         split,
         images,
+        chosen,
         lambda ids, what: bar.track(ids, len(ids), f"diagnose {what}", "img"),
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from data_contracts.errors import ConfigError
-from flows.options import JsonOption, RunArgument, StoreOption
+from flows.options import ImageOption, JsonOption, RunArgument, StoreOption
 from reporting.diagnosis_terms import DEFINITIONS
 
 
@@ -20,6 +20,7 @@ def diagnose(
         int | None,
         typer.Option("--images", help="at most so many of each split, evenly spread (default: all)", min=1),
     ] = None,
+    image: ImageOption = None,
     as_json: JsonOption = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="a row for every class as well")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="also write the JSON to this file")] = None,
@@ -34,7 +35,8 @@ def diagnose(
 
     if out is not None:
         check_file(out, "--out")
-    found = diagnose_run(Store(store), run_name, split, images)
+    _refuse_both(image, images)
+    found = diagnose_run(Store(store), run_name, split, images, image or ())
     if out is not None:
         write_atomic(out, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1) if as_json else diagnosis_text(found, per_class))
@@ -48,12 +50,15 @@ finds.
 {DEFINITIONS}"""
 
 
+def _refuse_both(image: list[str] | None, images: int | None) -> None:
+    if image and images is not None:
+        raise ConfigError("--images: expected without --image, got both")
+
+
 def figures(
     run_name: RunArgument,
     out: Annotated[Path, typer.Option("--out", help="folder for the PNG files")],
-    image: Annotated[
-        list[str] | None, typer.Option("--image", help="id of an image to draw; may be given many times")
-    ] = None,
+    image: ImageOption = None,
     images: Annotated[
         int | None,
         typer.Option(
@@ -77,8 +82,7 @@ def figures(
 
     opened = Store(store)
     record = load_run(opened, run_name)
-    if image and images is not None:
-        raise ConfigError("--images: expected without --image, got both")
+    _refuse_both(image, images)
     check_folder(out)
     for path in write_figures(opened, record, out, image or (), images):
         print(path)

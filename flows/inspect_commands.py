@@ -7,7 +7,7 @@ import typer
 
 from data_contracts.errors import ConfigError
 from flows.completion import complete_key
-from flows.options import JsonOption, RunArgument, StoreOption
+from flows.options import ImageOption, JsonOption, RunArgument, StoreOption
 
 KeyArgument = Annotated[
     str | None, typer.Argument(metavar="[STAGE[@T]]", help="one artefact of it", autocompletion=complete_key)
@@ -26,10 +26,11 @@ def show(
     run_name: RunArgument,
     key: KeyArgument = None,
     images: Annotated[int, typer.Option("--images", help="number of overlays to write", min=0)] = 0,
+    image: ImageOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder for the overlays")] = None,
     store: StoreOption = None,
 ) -> None:
-    """What a run, or one of its artefacts, holds; with --images N --out DIR also pictures."""
+    """What a run, or one of its artefacts, holds; with --images N or --image NAME, and --out DIR, also pictures."""
     from data_contracts.runs import load_run
     from data_contracts.store import Store
     from reporting.show import artefact_text, run_text
@@ -40,12 +41,14 @@ def show(
         print(run_text(opened, record))
         return
     print(artefact_text(opened, record, key))
-    if images and out is None:
-        raise ConfigError("--images: expected --out DIR beside it, got none")
+    if (images or image) and out is None:
+        raise ConfigError(f"--image{'s' if images else ''}: expected --out DIR beside it, got none")
+    if images and image:
+        raise ConfigError("--images: expected without --image, got both")
     if out is not None:
         from reporting.pictures import write_overlays
 
-        for path in write_overlays(opened, record, key, images or 8, out):
+        for path in write_overlays(opened, record, key, images or 8, out, image or ()):
             print(path)
 
 

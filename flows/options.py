@@ -13,4 +13,11 @@ StoreOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="override, dotted.key=value; may be given many times")
 ]
+ImageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        help="an image by its name, with or without folder and ending, or a pattern; may be given many times",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]

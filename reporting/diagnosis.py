@@ -3,15 +3,16 @@
 What is measured on an image stands in `wsis.evaluation.diagnosis`, what is made of it in `reporting.diagnosis_summary`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from data_contracts.errors import ConfigError
 from data_contracts.runs import RunRecord
-from data_contracts.schemas import GROUND_TRUTH
+from data_contracts.schemas import DATASET, GROUND_TRUTH
 from data_contracts.store import Store
 from reporting.diagnosis_images import DetectionMeasures, SeedRule, TrainMeasures
 from reporting.diagnosis_summary import Columns, conclusion, group_rows, join, waterfall
+from reporting.image_names import ImageNames
 from reporting.results import results_of
 from reporting.run_records import Readers, split_ids, spread, truth_of_run
 
@@ -30,6 +31,7 @@ def diagnose(
     rule: SeedRule,
     split: Split = "both",
     images: int | None = None,
+    chosen: Sequence[str] = (),
     track: Track = no_track,
 ) -> dict[str, Any]:
     """Measure every stage of a run that is there against the masks of its images; plain values, as JSON.
@@ -37,10 +39,12 @@ def diagnose(
     Args:
         split: which images are measured.
         images: at most so many of each split, evenly spread; None: all that have masks.
+        chosen: these images alone, see `ImageNames.chosen`; empty: as `images` says.
         track: wraps the image ids of each split, for a progress bar.
 
     Raises:
-        ConfigError, ArtefactMissingError: the run has no ground truth; or no image of the split has masks.
+        ConfigError, ArtefactMissingError: the run has no ground truth; or no image of the split has masks;
+            or a chosen image does not exist or has none.
         CorruptArtefactError: an artefact is damaged; named.
         DataError, WsisError: records of an image contradict each other; named.
     """
@@ -50,14 +54,17 @@ def diagnose(
     of_split = {one: split_ids(truths, one) if split in ("both", one) else [] for one in ("train", "val")}
     if not any(of_split.values()):
         raise ConfigError(f"run {record.name}: no image of split {split!r} has masks to compare with")
-    chosen = {one: spread(ids, images) for one, ids in of_split.items()}
-    train = TrainMeasures(readers, truths, rule) if chosen["train"] else None
-    val = DetectionMeasures(readers, truths, _val_keys(readers)) if chosen["val"] else None
+    if chosen:
+        wanted = _named(readers, chosen, of_split)
+    else:
+        wanted = {one: spread(ids, images) for one, ids in of_split.items()}
+    train = TrainMeasures(readers, truths, rule) if wanted["train"] else None
+    val = DetectionMeasures(readers, truths, _val_keys(readers)) if wanted["val"] else None
     measured: dict[str, Any] = {"train": {}, "val": {}}
     if train is not None:
-        measured["train"] = join([train.measure(i) for i in track(chosen["train"], "train")])
+        measured["train"] = join([train.measure(i) for i in track(wanted["train"], "train")])
     if val is not None:
-        measured["val"] = join([val.measure(i) for i in track(chosen["val"], "val")])
+        measured["val"] = join([val.measure(i) for i in track(wanted["val"], "val")])
     steps = _waterfalls(measured["train"], measured["val"], readers.iterations())
     return {
         "run": record.name,
@@ -66,7 +73,7 @@ def diagnose(
         "images_without_masks": masks.manifest.counts.get("images_without_masks", 0),
         "data": {
             one: {
-                "images": len(chosen[one]),
+                "images": len(wanted[one]),
                 "of": len(of_split[one]),
                 "instances": len(measured[one].get("label", ())),
             }
@@ -84,6 +91,22 @@ def diagnose(
         "conclusion": steps[-1]["conclusion"] if steps else None,
         "results": results_of(store, record),
     }
+
+
+def _named(
+    readers: Readers, chosen: Sequence[str], of_split: Mapping[str, list[str]]
+) -> dict[str, list[str]]:
+    """The chosen images by their split, where they have masks."""
+    data = readers.artefact("dataset")
+    if data is None:
+        raise ConfigError(f"--image: run {readers.record.name} holds no data set yet")
+    names = ImageNames.of(data.records(DATASET))
+    ids = names.chosen(chosen)
+    if without := [names.shown(i) for i in ids if not any(i in of_one for of_one in of_split.values())]:
+        raise ConfigError(
+            f"--image: expected images that have masks to compare with, got {', '.join(without)}"
+        )
+    return {one: [i for i in ids if i in of_one] for one, of_one in of_split.items()}
 
 
 def _val_keys(readers: Readers) -> dict[str, str]:

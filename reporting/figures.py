@@ -20,9 +20,10 @@ from data_contracts.records import RecordReader
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import DATASET, GROUND_TRUTH, array_to_text
 from data_contracts.store import Store
+from reporting.image_names import ImageNames, shortened
 from reporting.overlays import draw_instances, fit, instance_colours
 from reporting.panels import Panel, side_by_side, under_each_other
-from reporting.pictures import decode, encode, file_name
+from reporting.pictures import decode, encode
 from reporting.run_records import Readers, spread
 from wsis.evaluation.diagnosis import RegionOverlaps, TrueMasks, network_measures, sample_measures
 from wsis.evaluation.sources import stored_truth
@@ -35,6 +36,7 @@ SAMPLES = 3
 CASES, EXAMPLES = 3, 12
 SURE = 0.3
 _RANKED = 120
+_CAPTION = 30  # characters over a panel
 _SAMPLE_FIELDS = ("multiplicities", "offsets", "proposal_ids", "classes")
 
 Picture = NDArray[np.uint8]
@@ -48,12 +50,14 @@ class FigureOfRun(NamedTuple):
         caption: what it shows.
         picture: uint8 [H, W, 3].
         parts: image id -> uint8 [h, w, 3].
+        names: of the images.
     """
 
     name: str
     caption: str
     picture: Picture
     parts: Mapping[str, Picture]
+    names: ImageNames
 
 
 def write_figures(
@@ -76,7 +80,7 @@ def write_figure(figure: FigureOfRun, out: Path) -> list[Path]:
     """Write a figure, and each of its images, as PNG into a folder; returns the files."""
     out.mkdir(parents=True, exist_ok=True)
     named = {f"{figure.name}.png": figure.picture}
-    named |= {file_name(figure.name, image_id): part for image_id, part in figure.parts.items()}
+    named |= {figure.names.file_name(figure.name, i): part for i, part in figure.parts.items()}
     for name, picture in named.items():
         write_atomic(out / name, encode(picture, "PNG"))
     return [out / name for name in named]
@@ -88,7 +92,7 @@ def figures_of_run(
     """The figures that a run, finished or not, has the artefacts for; none where no chosen image is in them.
 
     Args:
-        chosen: ids of training images (Figure 2) and val images (Figure 4); empty: see the module.
+        chosen: training images (Figure 2) and val images (Figure 4), see `ImageNames.chosen`; empty: see the module.
         images: of each figure; None: 3 in Figure 2, 12 in Figure 4. Unused with `chosen`.
 
     Raises:
@@ -96,8 +100,7 @@ def figures_of_run(
         CorruptArtefactError, ArtefactMissingError: an artefact is damaged or gone; named.
     """
     run = _Run(store, record)
-    if unknown := [i for i in chosen if i not in run.dataset]:
-        raise ConfigError(f"--image: expected ids of images of run {record.name}, got {', '.join(unknown)}")
+    chosen = run.names.chosen(chosen)
     made = []
     if run.labels:
         ids = _choose(
@@ -137,6 +140,7 @@ class _Run:
         names = data.manifest.counts.get("classes")
         self.classes = [str(name) for name in names] if isinstance(names, list) else []
         self.dataset = data.records(DATASET)
+        self.names = ImageNames.of(self.dataset)
         truths = readers.artefact("ground_truth")
         self.truths = None if truths is None else truths.records(GROUND_TRUTH)
         self.proposals = readers("proposals")
@@ -198,7 +202,7 @@ def _figure_2(run: _Run, ids: Sequence[str]) -> FigureOfRun:
         f"Samples of the conditional distribution, and the prediction at score ≥ {SURE}, in outer iteration"
         f"{'s' if len(iterations) > 1 else ''} {' and '.join(map(str, iterations))}"
     )
-    return FigureOfRun("figure2", caption, under_each_other(list(parts.values()), caption), parts)
+    return FigureOfRun("figure2", caption, under_each_other(list(parts.values()), caption), parts, run.names)
 
 
 def _case(run: _Run, image_id: str, iterations: Sequence[int]) -> Picture:
@@ -218,7 +222,7 @@ def _case(run: _Run, image_id: str, iterations: Sequence[int]) -> Picture:
         panels.append(_trained_panel(run, image_id, image, there[-1] if there else None, iteration))
     ious = [(t, run.sample_iou(image_id, t)) for t in iterations]
     measured = ", ".join(f"{100 * iou:.0f} % in iteration {t}" for t, iou in ious if iou is not None)
-    title = image_id + (f"   mean IoU of the samples: {measured}" if measured else "")
+    title = run.names.shown(image_id) + (f"   mean IoU of the samples: {measured}" if measured else "")
     return side_by_side(panels, title, columns=SAMPLES + 2)
 
 
@@ -264,15 +268,17 @@ def _figure_4(run: _Run, ids: Sequence[str]) -> FigureOfRun:
         ": true masks beside them, mean IoU of the instances" if ranked else ""
     )
     picture = side_by_side([panel for pair in pairs.values() for panel in pair], caption, columns=per_row)
-    return FigureOfRun("figure4", caption, picture, {i: side_by_side(pair, i) for i, pair in pairs.items()})
+    alone = {i: side_by_side(pair, run.names.shown(i)) for i, pair in pairs.items()}
+    return FigureOfRun("figure4", caption, picture, alone, run.names)
 
 
 def _example(run: _Run, image_id: str, t: int) -> list[Panel]:
     """True masks where there are any, and the prediction."""
     image, truth, iou = run.image(image_id), run.truth(image_id), run.val_iou(image_id)
     measured = "" if iou is None else f"IoU {100 * iou:.0f} %"
-    predicted = _prediction(run, measured or image_id, image, run.val[t][image_id])
-    return [predicted] if truth is None else [_truth_panel(run, image, truth, image_id), predicted]
+    name = shortened(run.names(image_id), _CAPTION)
+    predicted = _prediction(run, measured or name, image, run.val[t][image_id])
+    return [predicted] if truth is None else [_truth_panel(run, image, truth, name), predicted]
 
 
 def _truth_panel(run: _Run, image: Picture, truth: TrueMasks | None, caption: str = "true masks") -> Panel:

@@ -1,11 +1,10 @@
 """Overlays of a run: image, seeds, pseudo-label samples and prediction side by side, as PNG files."""
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from data_contracts.records import RecordReader
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import DATASET, SCHEMAS
 from data_contracts.store import Artefact, Store
+from reporting.image_names import ImageNames
 from reporting.overlays import draw_boxes, draw_instances, draw_seeds, fit, instance_colours
 from reporting.panels import Panel, side_by_side
 from wsis.masks.paste import paste_masks
@@ -37,6 +37,7 @@ class Sources:
     """Readers of what is drawn; None where the run holds nothing of the kind."""
 
     classes: list[str]
+    names: ImageNames
     dataset: RecordReader
     boxes: RecordReader | None
     seeds: RecordReader | None
@@ -47,28 +48,39 @@ class Sources:
     iteration: int | None
 
 
-def write_overlays(store: Store, record: RunRecord, key: str, images: int, out: Path) -> list[Path]:
-    """Write a PNG for each of `images` images, spread evenly over those of artefact `key`.
+class Overlay(NamedTuple):
+    """An image's name, a file name for its picture, and the picture uint8 [H, W, 3]."""
+
+    name: str
+    file_name: str
+    picture: NDArray[np.uint8]
+
+
+def write_overlays(
+    store: Store, record: RunRecord, key: str, images: int, out: Path, chosen: Sequence[str] = ()
+) -> list[Path]:
+    """Write a PNG, named after the image, for each of `images` images, spread evenly over those of artefact `key`.
 
     Args:
         key: of the run record, such as `pseudo_labels@1`; everything else the same iteration knows about an
             image is drawn beside it.
+        chosen: draw these images instead, see `ImageNames.chosen`.
 
     Raises:
-        ConfigError: no such key, or the artefact holds nothing that can be drawn.
+        ConfigError: no such key or image, or the artefact holds nothing that can be drawn.
         CorruptArtefactError, ArtefactMissingError: an artefact is damaged or gone.
     """
+    drawn = overlays(store, record, key, images, chosen)
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for image_id, picture in overlays(store, record, key, images):
-        path = out / file_name(key, image_id)
-        write_atomic(path, encode(picture, "PNG"))
-        paths.append(path)
-    return paths
+    for one in drawn:
+        write_atomic(out / one.file_name, encode(one.picture, "PNG"))
+    return [out / one.file_name for one in drawn]
 
 
-def overlays(store: Store, record: RunRecord, key: str, images: int) -> list[tuple[str, NDArray[np.uint8]]]:
-    """As `write_overlays`: image ids and pictures uint8 [H, W, 3]."""
+def overlays(
+    store: Store, record: RunRecord, key: str, images: int, chosen: Sequence[str] = ()
+) -> list[Overlay]:
+    """As `write_overlays`, not written."""
     artefact = _open(store, record, key)
     if artefact is None:
         raise ConfigError(
@@ -79,13 +91,14 @@ def overlays(store: Store, record: RunRecord, key: str, images: int) -> list[tup
         raise ConfigError(f"{key} holds {contract}, nothing to draw; expected one of {', '.join(_DRAWABLE)}")
     ids = artefact.records(SCHEMAS[contract]).ids
     sources = sources_of(store, record, record.entries[key].outer_iteration)
-    spread = np.linspace(0, len(ids) - 1, min(images, len(ids))).astype(int).tolist()
-    return [(ids[i], picture_of(sources, ids[i])) for i in spread]
-
-
-def file_name(key: str, image_id: str) -> str:
-    """Name of an overlay's file."""
-    return re.sub(r"[^A-Za-z0-9._@-]", "_", f"{key}_{image_id}.png")
+    names = sources.names
+    if chosen:
+        wanted = names.chosen(chosen)
+        if absent := [names.shown(i) for i in wanted if i not in set(ids)]:
+            raise ConfigError(f"--image: expected images that {key} holds, got {', '.join(absent)}")
+    else:
+        wanted = [ids[i] for i in np.linspace(0, len(ids) - 1, min(images, len(ids))).astype(int).tolist()]
+    return [Overlay(names(i), names.file_name(key, i), picture_of(sources, i)) for i in wanted]
 
 
 def sources_of(store: Store, record: RunRecord, iteration: int | None) -> Sources:
@@ -104,10 +117,12 @@ def sources_of(store: Store, record: RunRecord, iteration: int | None) -> Source
         found = _open(store, record, key)
         return None if found is None else found.records(SCHEMAS[found.manifest.contract])
 
-    names = dataset.manifest.counts.get("classes")
+    classes = dataset.manifest.counts.get("classes")
+    images = dataset.records(DATASET)
     return Sources(
-        classes=[str(name) for name in names] if isinstance(names, list) else [],
-        dataset=dataset.records(DATASET),
+        classes=[str(name) for name in classes] if isinstance(classes, list) else [],
+        names=ImageNames.of(images),
+        dataset=images,
         boxes=reader("boxes"),
         seeds=reader("prm_seeds"),
         proposals=reader("proposals"),
@@ -141,7 +156,7 @@ def picture_of(sources: Sources, image_id: str) -> NDArray[np.uint8]:
         if image_id in predictions:
             panels.append(_prediction_panel(sources, image, predictions[image_id]))
     iteration = "" if sources.iteration is None else f"   outer iteration {sources.iteration}"
-    return side_by_side(panels, f"{image_id}{iteration}{spread}", columns=8)
+    return side_by_side(panels, f"{sources.names.shown(image_id)}{iteration}{spread}", columns=8)
 
 
 def decode(data: bytes, image_id: str) -> NDArray[np.uint8]:

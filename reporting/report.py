@@ -17,7 +17,7 @@ from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Artefact, Store
 from reporting.diagnosis_text import diagnosis_html
 from reporting.figures import figures_of_run, write_figure
-from reporting.pictures import encode, file_name, overlays
+from reporting.pictures import encode, overlays
 from reporting.plots import loss_plot, map_plot, time_plot, waterfall_plot
 from reporting.results import results_of
 from reporting.tables import duration, format_table, results_table
@@ -205,11 +205,11 @@ def _pictures(store: Store, record: RunRecord, images: int, folder: Path | None)
     parts = []
     for key in _pictured(record):
         parts.append(f"<h3>{html.escape(key)}</h3>")
-        for image_id, picture in overlays(store, record, key, images):
+        for name, file_name, picture in overlays(store, record, key, images):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                write_atomic(folder / file_name(key, image_id), encode(picture, "PNG"))
-            parts.append(_picture(encode(picture, "JPEG", quality=88), "image/jpeg", f"{key} {image_id}"))
+                write_atomic(folder / file_name, encode(picture, "PNG"))
+            parts.append(_picture(encode(picture, "JPEG", quality=88), "image/jpeg", f"{key} {name}"))
     return "\n".join(parts) or _note("Nothing to draw yet.")
 
 

@@ -120,6 +120,10 @@ def test_a_part_of_the_images(tiny_store: Path) -> None:
     assert few["data"]["val"]["images"] == 0 and [d["key"] for d in few["detections"]] == [
         "predictions.train@1"
     ]
+    named = diagnosis(tiny_store, "--image", "val_00003.png", "--image", "train_0000[12]")
+    assert [named["data"][one]["images"] for one in ("train", "val")] == [2, 1]
+    refused = wsis("diagnose", RUN, "--store", tiny_store, "--image", "val_00003", "--images", 2)
+    assert refused.code == 2 and "--images: expected without --image, got both" in refused.err
     only = diagnosis(tiny_store, "--split", "val")
     assert only["seeds"] is None and only["pseudo_labels"] == [] and len(only["detections"]) == 2
 

@@ -83,7 +83,9 @@ def test_named_images_go_where_they_belong(run):
     assert list(two.parts) == ["train1"] and list(four.parts) == ["val3", "val1"]
     (only,) = figures_of_run(run.store, run.record, ["val3"])
     assert only.name == "figure4"
-    with pytest.raises(ConfigError, match="--image: expected ids of images of run demo, got nobody"):
+    with pytest.raises(
+        ConfigError, match="--image: expected the name of one of 10 images, or a pattern, got 'nobody'"
+    ):
         figures_of_run(run.store, run.record, ["val3", "nobody"])
 
 

@@ -45,8 +45,8 @@ class Page(HTMLParser):
 def test_overlays_show_every_source(demo_run):
     """Six panels: image, seeds, three unique samples, prediction; each 340 wide with gaps of 8."""
     pictures = overlays(demo_run.store, demo_run.record, "pseudo_labels@1", 2)
-    assert [image_id for image_id, _ in pictures] == ["photo0", "photo2"]
-    assert pictures[0][1].shape[1] == 6 * 348 + 8
+    assert [one.name for one in pictures] == ["photo0", "photo2"]
+    assert pictures[0].picture.shape[1] == 6 * 348 + 8
 
 
 def test_overlay_samples_come_most_frequent_first(demo_run):
@@ -79,7 +79,7 @@ def test_what_cannot_be_drawn(demo_run, key, text):
 
 def test_run_that_has_only_data(demo_run):
     demo_run.record.entries = {"dataset": demo_run.record.entries["dataset"]}
-    ((_, picture),) = overlays(demo_run.store, demo_run.record, "dataset", 1)
+    ((*_, picture),) = overlays(demo_run.store, demo_run.record, "dataset", 1)
     assert picture.shape[1] == 348 + 8
     page = Page(report_html(demo_run.store, demo_run.record, 1))
     assert any("dataset photo0" in image["alt"] for image in page.images)
@@ -88,9 +88,9 @@ def test_run_that_has_only_data(demo_run):
 def test_boxes_are_drawn_before_there_are_seeds_and_with_them(demo_run):
     box = {"boxes": np.array([[20, 10, 60, 50]], np.float32), "box_labels": np.array([1], np.int32)}
     demo_run.commit("boxes", "boxes", "boxes", {"photo0": box})
-    ((_, with_seeds),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
+    ((*_, with_seeds),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
     demo_run.record.entries = {key: demo_run.record.entries[key] for key in ("dataset", "boxes")}
-    ((_, picture),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
+    ((*_, picture),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
     assert picture.shape[1] == 2 * 348 + 8 < with_seeds.shape[1]  # image and boxes, side by side
     colour = instance_colours(1)[0]
     assert not (picture[:, :348] == colour).all(axis=2).any()
