@@ -68,6 +68,13 @@ class TrainingSettings(ExampleSettings, HeldBackSettings):
         False, description="torch.compile of the feature extractor; it rounds otherwise, so other weights"
     )
 
+    def total_steps(self, images: int, pretraining: bool) -> int:
+        """Steps of an outer iteration on so many images, those held back not counted."""
+        epochs, least = (
+            (self.pretrain_epochs, self.min_pretrain_steps) if pretraining else (self.epochs, self.min_steps)
+        )
+        return max(1, least, math.ceil(epochs * images / self.batch_size))
+
 
 class Trainer:
     """Steps that are functions of (seed, outer iteration, step) and of the weights alone.
@@ -102,11 +109,7 @@ class Trainer:
             examples.ids, settings, (context.seed, _SPLIT_STREAM), turn
         )
         self.epoch = len(self.train_ids) / settings.batch_size
-        if examples.detections is None:
-            epochs, least = settings.pretrain_epochs, settings.min_pretrain_steps
-        else:
-            epochs, least = settings.epochs, settings.min_steps
-        self.steps = max(1, least, math.ceil(epochs * self.epoch))
+        self.steps = settings.total_steps(len(self.train_ids), pretraining=examples.detections is None)
         self.reaches: deque[float] = deque(maxlen=_REACH_STEPS)
         self.warned = False
 

@@ -34,6 +34,14 @@ class HeldBackSettings(StageConfig):
     )
 
 
+def held_back_images(settings: HeldBackSettings, images: int) -> int:
+    """How many of so many images are held back."""
+    if settings.held_back == 0:
+        return 0
+    count = min(max(round(settings.held_back * images), _FEW), settings.max_held_back)
+    return count if count <= max(settings.held_back, _LARGEST_SHARE) * images else 0
+
+
 def split(
     ids: Sequence[str], settings: HeldBackSettings, key: Sequence[int], turn: int
 ) -> tuple[list[str], list[str]]:
@@ -49,11 +57,7 @@ def split(
     Returns:
         Nothing is held back where four images are more than a quarter of all (or than the share asked for).
     """
-    count = 0
-    if settings.held_back > 0:
-        count = min(max(round(settings.held_back * len(ids)), _FEW), settings.max_held_back)
-        if count > max(settings.held_back, _LARGEST_SHARE) * len(ids):
-            count = 0
+    count = held_back_images(settings, len(ids))
     order = np.random.default_rng(list(key)).permutation(len(ids))
     chosen = set(np.roll(order, -turn * count)[:count].tolist())
     return (

@@ -64,6 +64,14 @@ class Config(StageConfig):
     warmup_steps: int = Field(20, ge=0)
     held_back: float = Field(0.05, ge=0, le=0.5, description="share of training images kept for measuring")
 
+    def held_back_images(self, images: int) -> int:
+        """How many of the training images are kept for measuring."""
+        return min(round(self.held_back * images), images - 1)
+
+    def total_steps(self, images: int) -> int:
+        """Steps of a training on so many images, those held back not counted."""
+        return max(1, self.min_steps, round(self.epochs * images / self.batch_size))
+
     def spec(self, num_classes: int) -> ClassifierSpec:
         """What builds the network."""
         return ClassifierSpec(
@@ -87,7 +95,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         model.parameter_groups(config.learning_rate, config.classifier_learning_rate),
         weight_decay=config.weight_decay,
     )
-    total = max(1, config.min_steps, round(config.epochs * len(examples.train) / config.batch_size))
+    total = config.total_steps(len(examples.train))
     model.train()
 
     def step(i: int) -> dict[str, float]:
@@ -116,7 +124,7 @@ class _Examples:
         if not ids:
             raise DataError(f"{NAME}: expected training images in the data set, got none")
         order = np.random.default_rng((seed, _SPLIT_STREAM)).permutation(len(ids))
-        count = min(round(config.held_back * len(ids)), len(ids) - 1)
+        count = config.held_back_images(len(ids))
         self.held_back = sorted(ids[i] for i in order[:count])
         self.train = sorted(ids[i] for i in order[count:])
 

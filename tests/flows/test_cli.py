@@ -345,12 +345,6 @@ def test_refusals(tmp_path: Path, arguments, code: int, message: str) -> None:
         ),
         (["show", RUN, "prediction@7"], 2, r"holds no 'prediction@7'; it holds dataset,"),
         (["show", RUN, "prm_seeds", "--images", 2], 2, r"--images: expected --out DIR beside it, got none"),
-        (["show", RUN, "prm_seeds", "--image", "a"], 2, r"--image: expected --out DIR beside it, got none"),
-        (
-            ["show", RUN, "prm_seeds", "--image", "train_0000", "--out", "x"],
-            2,
-            r"'train_0000'; did you mean train_0000\d",
-        ),
         (["show", RUN, "prediction@1", "--images", 2, "--out", "x"], 2, r"holds weights, nothing to draw"),
     ],
 )
