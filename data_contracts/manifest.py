@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_contracts.errors import CorruptArtefactError, StoreError
+from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint, unseal
 
 MANIFEST_NAME = "manifest.json"
 
@@ -51,3 +54,45 @@ class Manifest(BaseModel):
     created: str
     code_version: str
     environment: dict[str, str]
+
+    def identity(self) -> str:
+        """The fingerprint that the content gives."""
+        parents = {name: parent.fingerprint for name, parent in self.parents.items()}
+        return fingerprint(
+            self.stage,
+            self.algorithm_version,
+            self.config,
+            parents,
+            self.seed,
+            self.outer_iteration,
+            self.content,
+        )
+
+
+def parse_manifest(data: bytes, where: str, folder: str) -> Manifest:
+    """The manifest in a file's bytes.
+
+    Args:
+        where: the file, for messages.
+        folder: the name of its folder, which is the fingerprint.
+
+    Raises:
+        CorruptArtefactError: damaged, no manifest, or of another fingerprint.
+        StoreError: written by another version of wsis.
+    """
+    tree = unseal(data, where)
+    if tree.get("schema_version") != SCHEMA_VERSION:
+        raise StoreError(
+            f"{where}: expected schema version {SCHEMA_VERSION}, got {tree.get('schema_version')}; "
+            "this store was written by another version of wsis"
+        )
+    try:
+        manifest = Manifest.model_validate(tree)
+    except ValidationError as error:
+        said = " ".join(str(error).split())
+        raise CorruptArtefactError(f"{where} is not a manifest: {said}", (where,)) from error
+    if manifest.fingerprint != folder:
+        raise CorruptArtefactError(
+            f"{where}: fingerprint {manifest.fingerprint} is not the folder's {folder}", (where,)
+        )
+    return manifest

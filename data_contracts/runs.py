@@ -68,9 +68,15 @@ def load_run(store: Store, name: str) -> RunRecord:
             f"no run {name!r} in {store.location}; runs there: {list_runs(store) or 'none'}"
         )
     try:
-        return RunRecord.model_validate(unseal(text.encode(), f"runs/{name}.json"))
+        record = RunRecord.model_validate(unseal(text.encode(), f"runs/{name}.json"))
     except ValidationError as error:
-        raise CorruptArtefactError(f"run record runs/{name}.json is damaged: {error}", (name,)) from error
+        said = " ".join(str(error).split())
+        raise CorruptArtefactError(f"run record runs/{name}.json is damaged: {said}", (name,)) from error
+    if record.name != name:
+        raise CorruptArtefactError(
+            f"runs/{name}.json is damaged: it is the record of run {record.name!r}", (name,)
+        )
+    return record
 
 
 def save_run(store: Store, record: RunRecord) -> None:

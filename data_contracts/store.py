@@ -5,17 +5,12 @@ A store is a local folder or an fsspec URL. Stages always work in a local folder
 all and is never overwritten. A URL store is mirrored artefact by artefact in a local cache.
 """
 
-import hashlib
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import fsspec
-from pydantic import ValidationError
 
 from data_contracts.atomic import (
     fsync_directory,
@@ -25,15 +20,17 @@ from data_contracts.atomic import (
     write_atomic,
 )
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, StoreError
-from data_contracts.fingerprint import SCHEMA_VERSION, seal, sha256_file, unseal
+from data_contracts.fingerprint import seal, sha256_file
 from data_contracts.locks import exclusive
-from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest
+from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from data_contracts.paths import make_folder, plain_name, safe_relative
 from data_contracts.records import RecordReader
+from data_contracts.remote import Remote, cache_folder, local_folder
 from data_contracts.schemas import Schema
 
 DEFAULT_STORE = "runs"
-_PRIVATE = ".work"
+PRIVATE = ".work"
+"""Folder of a stage in which artefacts are made."""
 
 
 class Artefact:
@@ -71,19 +68,18 @@ class Store:
     """Artefacts by stage and fingerprint.
 
     Args:
-        location: a folder, or a URL with a protocol that fsspec knows (s3://, gs://, memory://, ...).
+        location: a folder, or a URL with a protocol that fsspec knows (file://, s3://, gs://, memory://, ...).
+
+    Raises:
+        ConfigError: a URL that cannot be used: see `data_contracts.remote`. StoreError: its driver fails.
     """
 
     def __init__(self, location: str | Path | None = None) -> None:
         text = str(location or os.environ.get("WSIS_STORE") or DEFAULT_STORE)
         self.location = text
-        self._remote: Any = None
-        if "://" in text and not text.startswith("file://"):
-            self._remote, self._remote_root = fsspec.core.url_to_fs(text, use_listings_cache=False)
-            cache = Path(os.environ.get("WSIS_CACHE", Path.home() / ".cache" / "wsis"))
-            self.root = cache / hashlib.sha256(text.encode()).hexdigest()[:16]
-        else:
-            self.root = Path(text.removeprefix("file://")).resolve()
+        folder = local_folder(text)
+        self._remote = None if folder is not None else Remote(text)
+        self.root = folder if folder is not None else cache_folder(text)
 
     def __repr__(self) -> str:
         return f"Store({self.location!r})"
@@ -108,20 +104,20 @@ class Store:
         remote = self._remote_has(stage, fingerprint)
         path = self._path(stage, fingerprint)
         if not path.exists():
-            if not remote:
+            if self._remote is None or not remote:
                 raise ArtefactMissingError(f"no artefact {stage}/{fingerprint} in {self.location}")
-            self._download(stage, fingerprint)
+            self._download(self._remote, stage, fingerprint)
         try:
             artefact = self._open_local(stage, fingerprint, verify)
         except CorruptArtefactError:
-            if not remote:
+            if self._remote is None or not remote:
                 raise
             self._set_aside(stage, fingerprint)
-            self._download(stage, fingerprint)
+            self._download(self._remote, stage, fingerprint)
             artefact = self._open_local(stage, fingerprint, verify)
             self.sweep(stage, fingerprint)
         if self._remote is not None and not remote:
-            self._upload(stage, fingerprint, artefact.manifest)
+            self._upload(self._remote, stage, fingerprint, artefact.manifest)
         return artefact
 
     def _open_local(self, stage: str, fingerprint: str, verify: bool) -> Artefact:
@@ -139,6 +135,11 @@ class Store:
             )
         return artefact
 
+    @property
+    def remote(self) -> Remote | None:
+        """The other side of a URL store."""
+        return self._remote
+
     def stages(self) -> list[str]:
         """Stages with a folder in the local store."""
         if not self.root.exists():
@@ -147,21 +148,7 @@ class Store:
 
     def _read_manifest(self, path: Path, fingerprint: str | None = None) -> Manifest:
         file = path / MANIFEST_NAME
-        tree = unseal(file.read_bytes(), str(file))
-        if tree.get("schema_version") != SCHEMA_VERSION:
-            raise StoreError(
-                f"{file}: expected schema version {SCHEMA_VERSION}, got {tree.get('schema_version')}; "
-                "this store was written by another version of wsis"
-            )
-        try:
-            manifest = Manifest.model_validate(tree)
-        except ValidationError as error:
-            raise CorruptArtefactError(f"{file} is not a manifest: {error}", (str(file),)) from error
-        if manifest.fingerprint != (fingerprint or path.name):
-            raise CorruptArtefactError(
-                f"{file}: fingerprint {manifest.fingerprint} is not the folder's {path.name}", (str(file),)
-            )
-        return manifest
+        return parse_manifest(_plain_bytes(file) or b"", str(file), fingerprint or path.name)
 
     # -- writing ------------------------------------------------------------------------------------------
     @contextmanager
@@ -173,7 +160,7 @@ class Store:
         Raises:
             StoreError: the store's folder cannot be created or written.
         """
-        base = self._path(stage, _PRIVATE)
+        base = self._path(stage, PRIVATE)
         make_folder(base)
         with exclusive(base / f"{fingerprint}.lock", on_wait=on_wait):
             work = base / fingerprint
@@ -207,26 +194,26 @@ class Store:
             self._set_aside(stage, fingerprint)
             return self.open(stage, fingerprint)
         if self._remote is not None:
-            self._upload(stage, fingerprint, manifest)
+            self._upload(self._remote, stage, fingerprint, manifest)
         return Artefact(final, manifest)
 
     def discard(self, stage: str, fingerprint: str) -> None:
         """Move an artefact that is damaged or to be recomputed out of the way; the old bytes are kept under
         `.work/` until the next artefact is committed (see `sweep`)."""
         self._set_aside(stage, fingerprint)
-        if self._remote is not None and self._remote.exists(self._url(stage, fingerprint)):
-            self._remote.rm(self._url(stage, fingerprint), recursive=True)
+        if self._remote is not None:
+            self._remote.remove(stage, fingerprint)
 
     def _set_aside(self, stage: str, fingerprint: str) -> None:
         path = self._path(stage, fingerprint)
         if path.exists():
-            aside = self._path(stage, _PRIVATE) / f"{fingerprint}.discarded-{time.time_ns()}"
+            aside = self._path(stage, PRIVATE) / f"{fingerprint}.discarded-{time.time_ns()}"
             make_folder(aside.parent)
             path.rename(aside)
 
     def sweep(self, stage: str, fingerprint: str) -> None:
         """Remove what `discard` set aside, once its replacement is committed."""
-        for aside in (self.root / stage / _PRIVATE).glob(f"{fingerprint}.discarded-*"):
+        for aside in (self.root / stage / PRIVATE).glob(f"{fingerprint}.discarded-*"):
             shutil.rmtree(aside)
 
     # -- runs ---------------------------------------------------------------------------------------------
@@ -234,55 +221,51 @@ class Store:
         """Text of a small mutable file (a run record), or None.
 
         Raises:
-            CorruptArtefactError: not UTF-8.
+            CorruptArtefactError: no plain file (a folder, a pipe, a link that leads nowhere), unreadable, or not UTF-8.
         """
-        if self._remote is not None:
-            url = f"{self._remote_root}/{name}"
-            data = self._remote.cat_file(url) if self._remote.exists(url) else None
-        else:
-            path = self.root / name
-            data = path.read_bytes() if path.exists() else None
+        data = self._remote.read(name) if self._remote is not None else _plain_bytes(self.root / name)
         try:
             return None if data is None else data.decode()
         except UnicodeDecodeError as error:
             raise CorruptArtefactError(f"{name} is damaged: {error}", (name,)) from error
 
     def write_text(self, name: str, text: str) -> None:
-        """Replace a small mutable file atomically."""
+        """Replace a small mutable file atomically.
+
+        Raises:
+            StoreError: it cannot be written, because a folder lies there, say.
+        """
         path = self.root / name
         make_folder(path.parent)
-        write_atomic(path, text.encode())
+        try:
+            write_atomic(path, text.encode())
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
         if self._remote is not None:
-            self._remote.makedirs(os.path.dirname(f"{self._remote_root}/{name}"), exist_ok=True)
-            self._remote.pipe_file(f"{self._remote_root}/{name}", text.encode())
+            self._remote.write(name, text.encode())
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Names without suffix of the files in a folder of the store."""
         if self._remote is not None:
-            url = f"{self._remote_root}/{folder}"
-            found = self._remote.ls(url, detail=False) if self._remote.exists(url) else []
+            found = self._remote.names(folder)
         else:
-            found = [str(p) for p in (self.root / folder).glob(f"*{suffix}")]
-        return sorted(os.path.basename(p).removesuffix(suffix) for p in found if p.endswith(suffix))
+            found = [path.name for path in (self.root / folder).glob(f"*{suffix}")]
+        return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
 
     # -- places -------------------------------------------------------------------------------------------
     def _path(self, stage: str, fingerprint: str) -> Path:
         return self.root / plain_name(stage) / plain_name(fingerprint)
 
-    def _url(self, stage: str, fingerprint: str, name: str | None = None) -> str:
-        return "/".join(p for p in (self._remote_root, stage, fingerprint, name) if p)
-
     def _remote_has(self, stage: str, fingerprint: str) -> bool:
-        return self._remote is not None and self._remote.exists(self._url(stage, fingerprint, MANIFEST_NAME))
+        return self._remote is not None and self._remote.exists(stage, fingerprint, MANIFEST_NAME)
 
-    def _upload(self, stage: str, fingerprint: str, manifest: Manifest) -> None:
-        path = self._path(stage, fingerprint)
+    def _upload(self, remote: Remote, stage: str, fingerprint: str, manifest: Manifest) -> None:
         for name in [*manifest.files, MANIFEST_NAME]:
-            url = self._url(stage, fingerprint, name)
-            self._remote.makedirs(os.path.dirname(url), exist_ok=True)
-            self._remote.put_file(str(path / name), url)
+            remote.put(self._path(stage, fingerprint) / name, stage, fingerprint, name)
 
-    def _download(self, stage: str, fingerprint: str) -> None:
+    def _download(self, remote: Remote, stage: str, fingerprint: str) -> None:
         with self.writing(stage, f"download-{fingerprint}") as target:
             if self._path(stage, fingerprint).exists():
                 target.rmdir()
@@ -290,18 +273,17 @@ class Store:
             shutil.rmtree(target)
             target.mkdir()
             with full_disk_named(target):
-                self._fetch(self._url(stage, fingerprint, MANIFEST_NAME), target / MANIFEST_NAME)
+                self._fetch(remote, target / MANIFEST_NAME, stage, fingerprint, MANIFEST_NAME)
                 for name in self._read_manifest(target, fingerprint).files:
-                    self._fetch(self._url(stage, fingerprint, name), target / safe_relative(name))
+                    self._fetch(remote, target / safe_relative(name), stage, fingerprint, name)
                 fsync_tree(target)
                 target.rename(self._path(stage, fingerprint))
 
-    def _fetch(self, url: str, destination: Path) -> None:
+    def _fetch(self, remote: Remote, destination: Path, *parts: str) -> None:
         make_folder(destination.parent)
-        try:
-            self._remote.get_file(url, str(destination))
-        except FileNotFoundError as error:
-            raise CorruptArtefactError(f"{url}: missing in {self.location}", (url,)) from error
+        if not remote.get(destination, *parts):
+            url = remote.url(*parts)
+            raise CorruptArtefactError(f"{url}: missing in {self.location}", (url,))
 
 
 def damaged_files(artefact: Artefact) -> list[str]:
@@ -316,11 +298,28 @@ def damaged_files(artefact: Artefact) -> list[str]:
             damaged.append(f"{path}: expected {entry.bytes} bytes, got {path.stat().st_size}")
         elif (got := _sha256_or_error(path)) != entry.sha256:
             damaged.append(f"{path}: expected sha256 {entry.sha256[:12]}…, got {got[:12]}…")
-    present = {str(p.relative_to(artefact.path)) for p in artefact.path.rglob("*") if p.is_file()}
+    present = {str(p.relative_to(artefact.path)) for p in artefact.path.rglob("*") if not p.is_dir()}
     damaged += [
         f"{artefact.path / n}: not in the manifest" for n in sorted(present - set(listed) - {MANIFEST_NAME})
     ]
     return damaged
+
+
+def _plain_bytes(path: Path) -> bytes | None:
+    """Bytes of a file, None where nothing is. A pipe or a device would be waited for, or have no end.
+
+    Raises:
+        CorruptArtefactError: something else lies there, or it cannot be read.
+    """
+    if path.is_file():
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise CorruptArtefactError(f"{path} cannot be read: {error.strerror}", (str(path),)) from error
+    if not os.path.lexists(path):
+        return None
+    got = "a folder" if path.is_dir() else "no plain file" if path.exists() else "a link that leads nowhere"
+    raise CorruptArtefactError(f"{path} is damaged: expected a file, got {got}", (str(path),))
 
 
 def _sha256_or_error(path: Path) -> str:

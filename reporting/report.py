@@ -1,16 +1,18 @@
 """One self-contained HTML page a run: results, curves, pictures, where the time went, lineage."""
 
 import base64
+import hashlib
 import html
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_contracts.atomic import write_atomic
-from data_contracts.errors import ContractError
+from data_contracts.errors import ContractError, CorruptArtefactError
 from data_contracts.manifest import Manifest
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import PSEUDO_LABELS
@@ -227,10 +229,13 @@ def _curves(artefacts: dict[str, Artefact]) -> str:
     parts = []
     for key, artefact in artefacts.items():
         if CURVE_NAME in artefact.manifest.files:
-            curve = _json(artefact, CURVE_NAME)
-            if curve:
-                parts.append(_picture(loss_plot(curve, key), "image/png", f"training curves of {key}"))
+            parts.append(_guarded(partial(_curve, key, artefact)))
     return "\n".join(parts) or _note("No training yet.")
+
+
+def _curve(key: str, artefact: Artefact) -> str:
+    curve = _json(artefact, CURVE_NAME)
+    return _picture(loss_plot(curve, key), "image/png", f"training curves of {key}") if curve else ""
 
 
 def _waiting(manifest: Manifest) -> str:
@@ -296,7 +301,12 @@ def _config(record: RunRecord) -> str:
 
 
 def _json(artefact: Artefact, name: str) -> Any:
-    return json.loads(artefact.file(name).read_text())
+    """Raises CorruptArtefactError: the file is missing or changed (the artefact was opened without hashing)."""
+    path = artefact.file(name)
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != artefact.manifest.files[name].sha256:
+        raise CorruptArtefactError(f"{path} is missing or damaged: wsis verify", (str(path),))
+    return json.loads(data)
 
 
 def _bytes(manifest: Manifest) -> int:

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.errors import ArtefactMissingError, ConfigError, ContractError
+from data_contracts.errors import ConfigError, ContractError
 from data_contracts.manifest import Manifest
 from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run
 from data_contracts.schemas import SCHEMAS
-from data_contracts.store import Artefact, Store, damaged_files
+from data_contracts.store import Artefact, Store
+from data_contracts.verification import damage_of, stored_artefacts
 
 _SHAPES_FROM_IMAGES = 200
 
@@ -136,29 +137,24 @@ def _short(value: Any, limit: int = 140) -> str:
 def verify_store(store: Store, run_name: str | None = None) -> tuple[int, list[str]]:
     """Hash every file of a run's artefacts, or of all artefacts and run records.
 
+    Of a URL store the bytes on the other side are read, not their mirror here.
+
     Returns:
         Number of artefacts checked, and a line for each damaged or missing file.
     """
     problems: list[str] = []
     pairs: list[tuple[str, str]] = []
-    for name in [run_name] if run_name else list_runs(store):
+    names = list_runs(store)
+    if run_name is not None and run_name not in names:
+        load_run(store, run_name)  # says what is wrong with the name, or which runs there are
+    for name in names if run_name is None else [run_name]:
         try:
             record = load_run(store, name)
-        except ArtefactMissingError:
-            raise
         except ContractError as error:
             problems.append(str(error))
             continue
         pairs += [(e.stage, e.fingerprint) for e in record.entries.values()]
     if run_name is None:
-        for stage in store.stages():
-            pairs += [
-                (stage, p.name) for p in (store.root / stage).iterdir() if (p / "manifest.json").exists()
-            ]
+        pairs += stored_artefacts(store)
     unique = list(dict.fromkeys(pairs))
-    for stage, fingerprint in unique:
-        try:
-            problems += damaged_files(store.open(stage, fingerprint, verify=False))
-        except ContractError as error:
-            problems.append(f"{stage}/{fingerprint}: {error}")
-    return len(unique), problems
+    return len(unique), problems + damage_of(store, unique)

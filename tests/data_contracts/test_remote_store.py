@@ -38,7 +38,8 @@ def commit(store, content=b"weights"):
 
 def remote_files(store):
     return {
-        p.rsplit(f"train/{FINGERPRINT}/", 1)[1] for p in store._remote.find(store._url("train", FINGERPRINT))
+        p.rsplit(f"train/{FINGERPRINT}/", 1)[1]
+        for p in store.remote.fs.find(store.remote.url("train", FINGERPRINT))
     }
 
 
@@ -53,7 +54,7 @@ def test_second_machine_downloads(machines, tmp_path):
     assert artefact.file("weights.pt").read_bytes() == b"weights"
     assert artefact.manifest == first.open("train", FINGERPRINT).manifest
     # downloaded once: the bytes come from the cache now
-    second._remote.rm(second._url("train", FINGERPRINT, "weights.pt"))
+    second.remote.fs.rm(second.remote.url("train", FINGERPRINT, "weights.pt"))
     assert second.open("train", FINGERPRINT).file("weights.pt").read_bytes() == b"weights"
 
 
@@ -66,14 +67,14 @@ def test_not_there(machines):
 
 def test_upload_that_was_killed_is_not_there_and_is_finished_later(machines, monkeypatch):
     first = machines("first")
-    whole = type(first._remote).put_file
+    whole = type(first.remote.fs).put_file
 
     def killed(self, local, url, **kwargs):
         if url.endswith("manifest.json"):
             raise KeyboardInterrupt
         return whole(self, local, url, **kwargs)
 
-    monkeypatch.setattr(type(first._remote), "put_file", killed)
+    monkeypatch.setattr(type(first.remote.fs), "put_file", killed)
     with pytest.raises(KeyboardInterrupt):
         commit(first)
     monkeypatch.undo()
@@ -88,14 +89,14 @@ def test_upload_that_was_killed_is_not_there_and_is_finished_later(machines, mon
 def test_download_that_was_killed_is_started_again(machines, monkeypatch):
     commit(machines("first"))
     second = machines("second")
-    whole = type(second._remote).get_file
+    whole = type(second.remote.fs).get_file
 
     def killed(self, url, local, **kwargs):
         if url.endswith("notes.txt"):
             raise KeyboardInterrupt
         return whole(self, url, local, **kwargs)
 
-    monkeypatch.setattr(type(second._remote), "get_file", killed)
+    monkeypatch.setattr(type(second.remote.fs), "get_file", killed)
     with pytest.raises(KeyboardInterrupt):
         second.open("train", FINGERPRINT)
     monkeypatch.undo()
@@ -117,11 +118,11 @@ def test_damaged_cache_is_downloaded_again(machines):
 def test_damage_on_both_sides_is_named(machines):
     first = machines("first")
     commit(first)
-    first._remote.pipe_file(first._url("train", FINGERPRINT, "weights.pt"), b"weighTs")
+    first.remote.fs.pipe_file(first.remote.url("train", FINGERPRINT, "weights.pt"), b"weighTs")
     second = machines("second")
     with pytest.raises(CorruptArtefactError, match=r"weights.pt: expected sha256"):
         second.open("train", FINGERPRINT)
-    first._remote.rm(first._url("train", FINGERPRINT, "weights.pt"))
+    first.remote.fs.rm(first.remote.url("train", FINGERPRINT, "weights.pt"))
     with pytest.raises(CorruptArtefactError, match=r"weights.pt: missing in memory://"):
         machines("third").open("train", FINGERPRINT)
 

@@ -134,6 +134,21 @@ def test_report_says_what_is_damaged_and_shows_the_rest(demo_run, tmp_path):
     assert "<h2>Lineage</h2>" in text and "data:image/jpeg" in text
 
 
+@pytest.mark.parametrize("content", [None, "[", '[{"step": 1}]'])
+def test_report_survives_a_curve_that_is_missing_or_damaged(demo_run, tmp_path, content):
+    shutil.copytree(demo_run.store.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    before = len(Page(report_html(store, demo_run.record, 0)).images)
+    entry = next(e for key, e in demo_run.record.entries.items() if key == "prediction@1")
+    curve = store.root / entry.stage / entry.fingerprint / "curve.json"
+    curve.unlink()
+    if content is not None:
+        curve.write_text(content)
+    text = report_html(store, demo_run.record, 0)
+    assert "curve.json is missing or damaged: wsis verify" in text
+    assert len(Page(text).images) == before - 1
+
+
 def test_report_escapes_what_it_shows(demo_run):
     demo_run.record.error, demo_run.record.status = "<script>alert(1)</script>", "failed"
     assert "<script>" not in report_html(demo_run.store, demo_run.record, 0)

@@ -1,0 +1,210 @@
+"""`wsis verify`, `runs` and `show` on stores with damage: each kind is named, none hides the others."""
+
+import os
+import shutil
+import sys
+import uuid
+
+import fsspec
+import pytest
+from contract_cases import manifest_of
+
+from data_contracts.errors import ConfigError, ContractError, CorruptArtefactError, StoreError
+from data_contracts.fingerprint import seal, unseal
+from data_contracts.remote import Remote
+from data_contracts.runs import RunEntry, RunRecord, load_run, save_run
+from data_contracts.store import Store
+from reporting.show import runs_text, verify_store
+
+IDENTITY = manifest_of("train", "").identity()
+
+
+def filled(location):
+    """A store with one sound artefact and the run that used it."""
+    store = Store(location)
+    with store.writing("train", IDENTITY) as work:
+        (work / "weights.pt").write_bytes(b"weights")
+        store.commit("train", IDENTITY, work, manifest_of("train", IDENTITY))
+    entry = RunEntry(
+        stage="train", outer_iteration=None, fingerprint=IDENTITY, reused=False, finished="", wall_seconds=1
+    )
+    save_run(store, RunRecord(name="good", config_name="", config={}, created="", entries={"train": entry}))
+    return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return filled(tmp_path / "store")
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSIS_CACHE", str(tmp_path / "cache"))
+    url = f"memory://verify-{uuid.uuid4().hex}/wsis"
+    yield filled(url)
+    memory, folder = fsspec.core.url_to_fs(url)
+    memory.rm(folder, recursive=True)
+
+
+def test_a_sound_store(store, remote):
+    assert verify_store(store) == verify_store(remote) == (1, [])
+    assert verify_store(store, "good") == verify_store(remote, "good") == (1, [])
+
+
+# -- records of runs ------------------------------------------------------------------------------------------
+DAMAGES = {
+    "folder": (lambda path: path.mkdir(), "got a folder"),
+    "pipe": (os.mkfifo, "got no plain file"),
+    "dangling link": (lambda path: path.symlink_to("nowhere"), "got a link that leads nowhere"),
+    "link loop": (lambda path: path.symlink_to(path.name), "got a link that leads nowhere"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "got no plain file"),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged"),
+    "not UTF-8": (lambda path: path.write_bytes(b"\xff\xfe"), "is damaged"),
+    "other bytes": (lambda path: path.write_text('{"name": "bad", "name": "good"}'), "is damaged"),
+    "no fields": (lambda path: path.write_bytes(seal({"name": "bad"})), "is damaged"),
+    "another's": (
+        lambda path: shutil.copy(path.with_name("good.json"), path),
+        "it is the record of run 'good'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_record_is_named_and_hides_no_other(store, kind):
+    damage, said = DAMAGES[kind]
+    damage(store.root / "runs" / "bad.json")
+    bad, good = runs_text(store).splitlines()
+    assert bad.startswith("bad ") and said in bad and good.startswith("good ")
+    with pytest.raises(CorruptArtefactError, match=said) as caught:
+        load_run(store, "bad")
+    assert "\n" not in str(caught.value)
+    checked, problems = verify_store(store)
+    assert checked == 1 and len(problems) == 1 and "bad.json" in problems[0] and said in problems[0]
+    assert verify_store(store, "good") == (1, [])
+    assert verify_store(store, "bad") == (0, problems)
+
+
+def test_a_record_that_cannot_be_written_is_named(store):
+    (store.root / "runs" / "bad.json").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*bad\.json: Is a directory"):
+        save_run(store, RunRecord(name="bad", config_name="", config={}, created=""))
+
+
+# -- artefacts ------------------------------------------------------------------------------------------------
+def resealed(path, **changes):
+    tree = unseal(path.read_bytes(), "")
+    path.write_bytes(seal({**tree, **changes}))
+
+
+def test_a_manifest_that_does_not_give_its_fingerprint_is_named(store):
+    path = store.root / "train" / IDENTITY / "manifest.json"
+    whole = path.read_bytes()
+    for changes in ({"seed": 1}, {"config": {"size": 4}}, {"algorithm_version": 2}, {"content": "x"}):
+        resealed(path, **changes)
+        (problem,) = verify_store(store)[1]
+        assert "its content gives the fingerprint" in problem and IDENTITY in problem
+        path.write_bytes(whole)
+    resealed(path, stage="other")
+    assert "is of stage other, not train" in verify_store(store)[1][0]
+
+
+def test_an_artefact_without_manifest_and_pipes_in_one_are_named(store):
+    folder = store.root / "train" / IDENTITY
+    os.mkfifo(folder / "pipe")
+    assert verify_store(store)[1] == [f"{folder / 'pipe'}: not in the manifest"]
+    (folder / "manifest.json").unlink()
+    (problem,) = verify_store(store)[1]
+    assert "manifest.json: missing" in problem
+    os.mkfifo(folder / "manifest.json")
+    assert verify_store(store)[1] == [problem]
+
+
+def test_reports_and_previews_are_no_artefacts(store):
+    for name in ("reports/good", f"previews/{IDENTITY}"):
+        (store.root / name).mkdir(parents=True)
+    assert verify_store(store) == (1, [])
+
+
+# -- URL stores -----------------------------------------------------------------------------------------------
+def test_verify_reads_the_remote_bytes(remote):
+    far = remote.remote
+    weights = far.url("train", IDENTITY, "weights.pt")
+    far.fs.pipe_file(weights, b"weighTs")  # the mirror is sound
+    (problem,) = verify_store(remote)[1]
+    assert problem.startswith(f"{weights}: expected sha256")
+    far.fs.pipe_file(weights, b"more bytes")
+    assert verify_store(remote)[1] == [f"{weights}: expected 7 bytes, got 10"]
+    far.fs.rm(weights)
+    assert verify_store(remote, "good")[1] == [f"{weights}: missing"]
+    far.fs.pipe_file(weights, b"weights")
+    far.fs.pipe_file(far.url("train", IDENTITY, "more"), b"")
+    assert verify_store(remote)[1] == [f"{far.url('train', IDENTITY, 'more')}: not in the manifest"]
+
+
+def test_verify_finds_artefacts_that_this_machine_has_not_mirrored(remote, tmp_path, monkeypatch):
+    monkeypatch.setenv("WSIS_CACHE", str(tmp_path / "another"))
+    other = Store(remote.location)
+    assert verify_store(other) == (1, [])
+    remote.remote.fs.pipe_file(remote.remote.url("train", IDENTITY, "manifest.json"), b"{}")
+    assert "is damaged" in verify_store(other)[1][0]
+    assert not (tmp_path / "another").exists()
+
+
+def test_what_is_only_in_the_mirror_is_named(remote):
+    remote.remote.remove("train", IDENTITY)
+    (problem,) = verify_store(remote)[1]
+    assert "manifest.json: missing; it is in the mirror on this machine" in problem
+
+
+# -- places ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("foo://x", "the unknown protocol 'foo'"),
+        ("file://other.host/x", "expected file:///PATH, got the machine 'other.host'"),
+        ("a\0b", "no path that can be followed"),
+    ],
+)
+def test_a_place_that_is_none_is_one_line(location, said):
+    with pytest.raises(ConfigError, match=said) as caught:
+        Store(location)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("protocol", "package"), [("s3", r"wsis\[s3\]"), ("gs", "gcsfs"), ("abfs", "adlfs")])
+def test_a_missing_package_is_named_with_the_command(protocol, package, monkeypatch):
+    for module in ("s3fs", "gcsfs", "adlfs"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"not installed: pip install '{package}'$"):
+        Store(f"{protocol}://bucket/store")
+
+
+def test_an_escaped_file_url_is_the_folder_that_it_names(tmp_path):
+    assert Store(f"file://{tmp_path}/a%20b").root == tmp_path / "a b"
+    assert Store(f"file://localhost{tmp_path}/c").root == tmp_path / "c"
+
+
+def test_no_home(monkeypatch, tmp_path):
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.delenv("WSIS_CACHE", raising=False)
+    with pytest.raises(ConfigError, match="set WSIS_CACHE"):
+        Store("memory://x/y")
+    monkeypatch.setenv("WSIS_CACHE", str(tmp_path))
+    assert Store("memory://x/y").root.parent == tmp_path
+
+
+def test_what_a_driver_raises_is_one_line(monkeypatch):
+    far = Remote("memory://x/y")
+
+    def broken(*args, **kwargs):
+        raise Exception("no credentials\nat all")
+
+    monkeypatch.setattr(type(far.fs), "exists", broken)
+    for ask in (
+        lambda: far.exists("a"),
+        lambda: far.read("a"),
+        lambda: far.files("a"),
+        lambda: far.names("a"),
+    ):
+        with pytest.raises(ContractError, match=r"store 'memory://x/y': Exception: no credentials at all$"):
+            ask()
