@@ -39,7 +39,3 @@ class CorruptArtefactError(StoreError):
 
 class LockTimeoutError(ContractError, TimeoutError):
     """Another live process holds the artefact; names its pid and host."""
-
-
-class WorkerDiedError(ContractError, RuntimeError):
-    """A worker process ended without a word, most often killed for want of memory. Committed shards are kept."""

@@ -3,15 +3,13 @@
 Each is a rank of a torch.distributed group: gloo on the CPU, nccl on CUDA, where rank r takes GPU r.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,15 +17,18 @@ from typing import Any
 import torch
 from torch import distributed
 
-from data_contracts.errors import ContractError, WorkerDiedError
+from data_contracts.errors import ContractError
 from stages.machine import peak_memory
-from stages.sharding import child_environment, end_with_parent
-from wsis.errors import WsisError
+from wsis.errors import WorkerDiedError, WorkerStuckError, WsisError
+from wsis.worker_processes import SpawnContext, follow_parent, start_failures_named
 
 Send = Callable[[Any], None]
 Work = Callable[[Send], None]
 _HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 5.0
+_COLLECTIVE_SECONDS = 900.0  # longer than a rank waits for a batch, so that it can say what it lacks
+_SILENCE_SECONDS = 1800.0  # longer than a collective: the ranks name what is wrong before the stage ends them
+_FEWER = "--set prediction.processes=1"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def run_in_processes(work: Work, group: Group, hear: Send, worker_memory: dict[i
 
     Raises:
         ContractError, WsisError: as the work raises in any process; the others are ended.
-        WorkerDiedError: a process was killed.
+        WorkerDiedError: a process was killed. WorkerStuckError: nobody says anything any more.
+        WorkerStartError: the system has no room for the processes.
         RuntimeError: any other error, with its traceback.
     """
     server = distributed.TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
@@ -83,18 +85,14 @@ def run_in_processes(work: Work, group: Group, hear: Send, worker_memory: dict[i
                 hear(message.what)
             else:
                 worker_memory[message.pid] = message.peak
-        for process in ranks.values():
-            process.join()
 
 
 @contextmanager
 def _started(work: Work, group: Group, port: int) -> Iterator[dict[Connection, BaseProcess]]:
-    spawn = multiprocessing.get_context("spawn")
+    spawn = SpawnContext(work, group.threads)
     ranks: dict[Connection, BaseProcess] = {}
-    threads = str(group.threads)
-    variables = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     try:
-        with child_environment(variables):
+        with start_failures_named(group.title, _FEWER):
             for rank in range(group.processes):
                 receiver, sender = spawn.Pipe(duplex=False)
                 process: BaseProcess = spawn.Process(target=_rank, args=(work, group, rank, port, sender))
@@ -102,6 +100,8 @@ def _started(work: Work, group: Group, port: int) -> Iterator[dict[Connection, B
                 sender.close()  # its end is then the end of the process
                 ranks[receiver] = process
         yield ranks
+        for process in ranks.values():
+            process.join(_PATIENCE_SECONDS)
     finally:
         _end(ranks)
 
@@ -114,7 +114,7 @@ def _end(ranks: dict[Connection, BaseProcess]) -> None:
         process.join(_PATIENCE_SECONDS)
         if process.is_alive():
             process.kill()
-            process.join()
+            process.join(_PATIENCE_SECONDS)
         receiver.close()
 
 
@@ -124,7 +124,12 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
     left, until = dict(ranks), float("inf")
     unnamed: dict[Connection, tuple[float, str]] = {}  # when and why, of what is no error on purpose
     while left:
-        ready = wait(list(left), None if until == float("inf") else max(0.0, until - time.monotonic()))
+        ready = wait(list(left), min(_SILENCE_SECONDS, max(0.0, until - time.monotonic())))
+        if not ready and not unnamed:
+            raise WorkerStuckError(
+                f"{title}: the training processes said nothing for {_SILENCE_SECONDS:.0f} s; the last checkpoint is "
+                f"kept. Give the command again, or with {_FEWER}"
+            )
         if not ready:
             break
         for receiver in [r for r in left if r in ready]:
@@ -132,12 +137,11 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
                 message = receiver.recv()
             except EOFError:
                 process = left.pop(receiver)
-                process.join()
+                process.join(_PATIENCE_SECONDS)
                 if process.exitcode and process.exitcode < 0:
                     raise WorkerDiedError(
                         f"{title}: a training process was ended by signal {-process.exitcode}, most often because "
-                        "memory ran out; the last checkpoint is kept. Give the command again with fewer: "
-                        "--set prediction.processes=1"
+                        f"memory ran out; the last checkpoint is kept. Give the command again with fewer: {_FEWER}"
                     ) from None
                 if process.exitcode and receiver not in unnamed:  # whoever loses a connection says so
                     unnamed[receiver] = (0.0, f"it ended with exit code {process.exitcode}; see above")
@@ -156,15 +160,20 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
 
 def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection) -> None:
     """The life of one process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage ends it
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    follow_parent()
     torch.set_num_threads(group.threads)
     try:
         if group.device == "cuda":
             torch.cuda.set_device(rank)
         store = distributed.TCPStore(_HOST, port, is_master=False)
         backend = "nccl" if group.device == "cuda" else "gloo"
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=group.processes)
+        distributed.init_process_group(
+            backend,
+            store=store,
+            rank=rank,
+            world_size=group.processes,
+            timeout=timedelta(seconds=_COLLECTIVE_SECONDS),
+        )
         work((lambda what: connection.send(_Said(what))) if rank == 0 else (lambda what: None))
         distributed.barrier()  # nobody leaves before rank 0 has written
         distributed.destroy_process_group()

@@ -5,12 +5,8 @@ says why, and `read_failures` gives all of them.
 """
 
 import json
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from data_contracts.atomic import write_atomic
-from data_contracts.errors import CorruptArtefactError, DataError, WorkerDiedError
+from data_contracts.errors import CorruptArtefactError, DataError
 from data_contracts.records import RecordWriter
 from data_contracts.schemas import Schema
 from stages.base import StageContext
 from stages.machine import peak_memory
 from wsis.errors import InputError, NonFiniteError
+from wsis.worker_processes import Patience, WorkerPool
 
 Record = Mapping[str, np.ndarray]
 ComputeShard = Callable[[Sequence[str]], Iterable[Record]]
@@ -32,11 +29,11 @@ Compute = Callable[[Sequence[str]], Iterable[Any]]  # image ids -> one thing for
 _Batch = tuple[int, int, list[Any]]  # process id and peak resident bytes of the worker, records
 
 _TOO_FEW_FOR_A_POOL = 4
+_IDS_A_BATCH = 4
+_BATCH_SECONDS = 3600.0  # an image takes seconds; the largest of the paper's method on a busy machine minutes
 _FAILURES = "failed-*.json"
 # What one image can be to blame for. A full disk, a lost worker or a bug is not: it ends the stage.
 OF_ONE_IMAGE = (DataError, InputError, NonFiniteError)
-# BLAS libraries read these when they are loaded, before any code of a worker runs
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -166,85 +163,30 @@ def computing(
         worker_memory: is filled with process id -> peak resident bytes.
 
     Raises:
-        WorkerDiedError: a worker process was killed.
+        WorkerDiedError: a worker process was killed. WorkerStuckError: it gives nothing.
+        WorkerStartError: the system has no room for worker processes.
     """
     if workers == 1 or total <= _TOO_FEW_FOR_A_POOL:
         yield compute
         return
-    with _pool(workers, compute) as pool:
-        yield lambda ids: _in_order(pool, ids, title, worker_memory)
+    patience = Patience(title, _BATCH_SECONDS, "--set execution.workers=1")
+    with WorkerPool(_Batches(compute), workers, patience) as pool:
+        yield lambda ids: _in_order(pool, ids, worker_memory)
 
 
-def _in_order(
-    pool: ProcessPoolExecutor, ids: Sequence[str], title: str, worker_memory: dict[int, int], batch: int = 4
-) -> Iterator[Any]:
-    futures: list[Future[_Batch]] = [
-        pool.submit(_compute_batch, ids[i : i + batch]) for i in range(0, len(ids), batch)
-    ]
-    try:
-        for future in futures:
-            pid, peak, records = future.result()
-            worker_memory[pid] = max(peak, worker_memory.get(pid, 0))
-            yield from records
-    except BrokenProcessPool as error:
-        raise WorkerDiedError(
-            f"{title}: a worker process was killed, most often because memory ran out; finished shards "
-            "are kept. Give the command again with fewer of them: --set execution.workers=1"
-        ) from error
-    finally:
-        for future in futures:
-            future.cancel()
+def _in_order(pool: WorkerPool, ids: Sequence[str], worker_memory: dict[int, int]) -> Iterator[Any]:
+    batches = [ids[i : i + _IDS_A_BATCH] for i in range(0, len(ids), _IDS_A_BATCH)]
+    for pid, peak, records in pool.map(batches, ahead=len(batches)):
+        worker_memory[pid] = max(peak, worker_memory.get(pid, 0))
+        yield from records
 
 
-_compute: Compute | None = None  # of a worker process: sent once, so that what it opens stays open
+@dataclass(frozen=True)
+class _Batches:
+    """`compute`, of a few ids at a time, in a worker process."""
 
+    compute: Compute
 
-def _compute_batch(ids: Sequence[str]) -> _Batch:
-    if _compute is None:
-        raise RuntimeError("a worker process was not initialised")
-    records = list(_compute(ids))
-    return os.getpid(), peak_memory(), records
-
-
-@contextmanager
-def _pool(workers: int, compute: Compute) -> Iterator[ProcessPoolExecutor]:
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        child_environment(_ONE_THREAD),
-        ProcessPoolExecutor(workers, spawn, _start_worker, (compute,)) as pool,
-    ):
-        yield pool
-
-
-@contextmanager
-def child_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables that processes started inside inherit."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _start_worker(compute: Compute) -> None:
-    import cv2
-    import torch
-
-    global _compute
-    _compute = compute
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    """A parent that is killed cannot tell its workers: they would wait for work, and hold memory, for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    def __call__(self, ids: Sequence[str]) -> _Batch:
+        records = list(self.compute(ids))
+        return os.getpid(), peak_memory(), records

@@ -19,3 +19,15 @@ class MissingWeightsError(WsisError, FileNotFoundError):
 
 class UnsupportedOpError(WsisError, NotImplementedError):
     """A compiled operator was called that no installed backend provides."""
+
+
+class WorkerDiedError(WsisError, RuntimeError):
+    """A worker process ended without a word, most often killed for want of memory. What is committed is kept."""
+
+
+class WorkerStuckError(WsisError, TimeoutError):
+    """A worker process lives and gives nothing."""
+
+
+class WorkerStartError(WsisError, OSError):
+    """The system has no room for worker processes."""

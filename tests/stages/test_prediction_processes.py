@@ -9,11 +9,10 @@ from typing import Any
 import psutil
 import pytest
 
-from data_contracts.errors import WorkerDiedError
 from stages.prediction_processes import Group, run_in_processes
 from tests.stages import group_work
 from tests.stages.stage_processes import kill, wait_for
-from wsis.errors import NonFiniteError
+from wsis.errors import NonFiniteError, WorkerDiedError
 
 GROUP = Group(2, "cpu", 1, "prediction@1")
 

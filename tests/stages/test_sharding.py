@@ -12,12 +12,13 @@ import pytest
 from stage_processes import kill, wait_for, workers_of
 from toy_stages import SCHEMA, SHARD, SHARDS, Compute, ShardConfig
 
-from data_contracts.errors import SchemaError, WorkerDiedError
+from data_contracts.errors import SchemaError
 from data_contracts.records import RecordReader, shard_name
 from data_contracts.store import Store
 from stages.base import Execution, StageContext, execute
 from stages.progress import Progress
 from stages.sharding import write_records
+from wsis.errors import WorkerDiedError
 
 QUIET = Progress(quiet=True)
 
@@ -109,7 +110,7 @@ def test_killed_worker_is_named_and_shards_are_kept(toy, uninterrupted, tmp_path
     _, error = process.communicate(timeout=30)
     assert process.returncode == 1
     assert WorkerDiedError.__name__ in error
-    assert "finished shards are kept" in error
+    assert "what is finished is kept" in error
     assert "--set execution.workers=1" in error
     assert committed_shards(tmp_path, fingerprint)
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import HOOKS, LOOPS, RUNNERS, init_default_scope
 from mmengine.runner import BaseLoop, Runner
-from torch.utils.data import DataLoader
 
-from wsis.errors import InputError, NonFiniteError
-from wsis.mmdet_ext.batches import StatelessBatchSampler, derived_seed
+from wsis.errors import NonFiniteError
+from wsis.mmdet_ext.batches import derived_seed
 from wsis.mmdet_ext.checkpoints import allow_mmengine_checkpoints
+from wsis.mmdet_ext.loader import BatchLoader
 from wsis.mmdet_ext.processes import mean_over_processes
 
 ProgressCallback = Callable[[int, int, Mapping[str, float]], None]
@@ -44,7 +45,6 @@ class StatelessTrainLoop(BaseLoop):
     A run that was killed and resumed from any checkpoint is equal to one that was not, bit by bit on CPU.
 
     Args:
-        dataloader: over a :class:`StatelessBatchSampler`.
         max_iters: number of steps.
 
     Attributes:
@@ -52,7 +52,7 @@ class StatelessTrainLoop(BaseLoop):
             wait. The first step is in neither: it waits for the workers to start.
     """
 
-    def __init__(self, runner: Runner, dataloader: DataLoader[Any], max_iters: int, seed: int) -> None:
+    def __init__(self, runner: Runner, dataloader: BatchLoader, max_iters: int, seed: int) -> None:
         super().__init__(runner, dataloader)
         self._max_iters, self._seed = max_iters, seed
         self._iter = self._epoch = 0
@@ -84,20 +84,18 @@ class StatelessTrainLoop(BaseLoop):
         """Train from the runner's current step to the last."""
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
-        sampler = self.dataloader.batch_sampler
-        if not isinstance(sampler, StatelessBatchSampler):
-            raise InputError(f"StatelessTrainLoop: expected a StatelessBatchSampler, got {type(sampler)}")
-        sampler.start = self._iter
+        self.dataloader.batch_sampler.start = self._iter
         self.runner.model.train()
         first, waiting_since = True, time.monotonic()
-        for data_batch in self.dataloader:
-            got = time.monotonic()
-            self.run_step(data_batch)
-            ended = time.monotonic()
-            if not first:
-                self.data_seconds += got - waiting_since
-                self.step_seconds += ended - waiting_since
-            first, waiting_since = False, ended
+        with closing(iter(self.dataloader)) as batches:
+            for data_batch in batches:
+                got = time.monotonic()
+                self.run_step(data_batch)
+                ended = time.monotonic()
+                if not first:
+                    self.data_seconds += got - waiting_since
+                    self.step_seconds += ended - waiting_since
+                first, waiting_since = False, ended
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EMAHook
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from wsis.backbones import PretrainedSpec
 from wsis.errors import InputError, MissingWeightsError
@@ -30,6 +28,7 @@ from wsis.mmdet_ext.checkpoints import (
     write_checkpoint,
 )
 from wsis.mmdet_ext.dataset import PseudoLabelDataset
+from wsis.mmdet_ext.loader import BatchLoader
 from wsis.mmdet_ext.models import build_model, checked_device, starting_model
 from wsis.mmdet_ext.processes import joined
 from wsis.mmdet_ext.runtime import LossCurveHook, PredictionRunner, ProgressCallback, quiet_mmengine
@@ -111,6 +110,7 @@ def train(
             (A damaged checkpoint of this training is removed with a warning: it starts afresh.)
         MissingWeightsError: initial or backbone weights absent, damaged or of another network.
         NonFiniteError: a loss became NaN or infinite; names the images. The checkpoint before it is kept.
+        WorkerDiedError, WorkerStuckError, WorkerStartError: no batch comes from `workers`.
     """
     final = workdir / WEIGHTS_NAME
     if final.exists():
@@ -269,9 +269,7 @@ def _build_runner(
     )
 
 
-def data_loader(
-    model_config: Config, source: PseudoLabelSource, settings: TrainSettings
-) -> DataLoader[dict[str, Any]]:
+def data_loader(model_config: Config, source: PseudoLabelSource, settings: TrainSettings) -> BatchLoader:
     """Batches of (seed, step); with workers > 0 they are prepared ahead by other processes."""
     quiet_mmengine()
     dataset = PseudoLabelDataset(source, [TRANSFORMS.build(t) for t in model_config.train_pipeline])
@@ -284,14 +282,7 @@ def data_loader(
         get_rank(),
         get_world_size(),
     )
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=pseudo_collate,
-        num_workers=settings.workers,
-        persistent_workers=False,
-        pin_memory=settings.device.startswith("cuda"),
-    )
+    return BatchLoader(dataset, sampler, settings.workers)
 
 
 def _optimizer(settings: TrainSettings) -> dict[str, Any]:
