@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from data_contracts.errors import WorkerDiedError
+from wsis.errors import WorkerDiedError
 
 LOGGER = logging.getLogger("wsis")
 """Parent of the loggers of wsis. Its level is what -q and -v set; progress is silent above INFO."""
