@@ -25,6 +25,24 @@ class RunEntry(BaseModel):
     wall_seconds: float
 
 
+class DataFacts(BaseModel):
+    """What a run's data was when its plan was made; a run can then go on where the data is not at hand.
+
+    Attributes:
+        root: folder of the data as it was given, None for generated data.
+        content: digest of images and weak labels.
+        truth: digest of the masks, None where there are none or the run does not evaluate.
+        images, masks: number of images, and of images with masks, of each part (train, val).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    root: str | None
+    content: str
+    truth: str | None
+    images: dict[str, int]
+    masks: dict[str, int]
+
+
 class RunRecord(BaseModel):
     """A named run: its configuration and, by `stage` or `stage@iteration`, the artefacts it used."""
 
@@ -41,6 +59,7 @@ class RunRecord(BaseModel):
     waited_seconds: float = Field(
         default=0.0, description="while other processes made artefacts that this run needed too"
     )
+    data: DataFacts | None = Field(default=None, description="None: not known yet, or of an older version")
     entries: dict[str, RunEntry] = Field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ settings. Its runs are ordinary runs of the store, so that they are resumed, ins
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -111,15 +111,31 @@ def members(
 RunMember = Callable[[Member, Runner], None]
 
 
-def run_members(store: Store, base: str, runs: Iterable[Member], execute: RunMember | None = None) -> None:
+def run_members(
+    store: Store,
+    base: str,
+    runs: Sequence[Member],
+    execute: RunMember | None = None,
+    replace: bool = False,
+) -> None:
     """Run all of them one after the other; what is intact in the store is reused.
 
     Args:
         base: the configuration's name, for the runs' records.
         execute: called with each member and its runner instead of `runner.run()`; an orchestrator's way in.
+        replace: see `Runner`.
+
+    Raises:
+        ConfigError: a run of that name is of other settings; before the first one starts.
     """
+
+    def runner_of(member: Member) -> Runner:
+        return Runner(store, member.run_name, member.config, config_name=base, replace=replace)
+
     for member in runs:
-        runner = Runner(store, member.run_name, member.config, config_name=base)
+        runner_of(member)
+    for member in runs:
+        runner = runner_of(member)
         if execute is None:
             runner.run()
         else:

@@ -19,6 +19,7 @@ def full_training(
     overrides: list[str] | None = None,
     seed: int | None = None,
     store: str | None = None,
+    replace: bool = False,
 ) -> list[dict[str, Any]]:
     """Run a configuration to the end; what is intact in the store is reused.
 
@@ -28,6 +29,7 @@ def full_training(
         overrides: `dotted.key=value` items.
         seed: overrides the configuration's seed.
         store: folder or fsspec URL; default the worker's WSIS_STORE, else ./runs.
+        replace: go on under the name of a run of other settings or data, which is else refused.
 
     Returns:
         The rows of results, as `wsis results --json` prints them.
@@ -35,7 +37,12 @@ def full_training(
     changes = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     opened = Store(store)
     runner = Runner(
-        opened, run_name, load_config(config, changes), config_name=config, progress=PrefectProgress(run_name)
+        opened,
+        run_name,
+        load_config(config, changes),
+        config_name=config,
+        progress=PrefectProgress(run_name),
+        replace=replace,
     )
 
     def after(node: Node, outcome: Outcome) -> None:

@@ -21,3 +21,7 @@ ImageOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option("--replace", help="go on under an existing name although settings or data are others"),
+]

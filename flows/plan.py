@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_contracts.errors import ArtefactMissingError, ConfigError
+from data_contracts.runs import DataFacts
 from flows.config import RunConfig
 from stages import (
     boxes,
@@ -21,6 +22,7 @@ from stages import (
     pseudo_labels,
 )
 from stages.base import Stage, StageConfig
+from stages.readers.records import Role
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,62 @@ class Node:
         return self.name if self.outer_iteration is None else f"{self.name}@{self.outer_iteration}"
 
 
-def plan(config: RunConfig) -> list[Node]:
-    """All nodes of a run in an order in which every input comes before its reader."""
+def plan(config: RunConfig, data: DataFacts | None = None) -> list[Node]:
+    """All nodes of a run in an order in which every input comes before its reader.
+
+    Args:
+        data: what is known of the data: a part without masks is not evaluated. None: masks on every part.
+    """
     nodes = list(_before_the_loop(config))
     for t in range(1, config.outer_iterations + 1):
         nodes += _iteration(config, t)
     if config.ceiling:
         nodes += _ceiling(config)
-    measured = ("ground_truth", "prm_baseline", "evaluation")
-    without_val = ("predictions.val", "prm_baseline", "evaluation.prm_baseline", "evaluation.prediction")
-    if not config.evaluate:
-        nodes = [n for n in nodes if n.stage.name not in measured]
+    scored = scored_parts(config, data)
+    left_out = set() if scored else {"ground_truth"}
+    if "train" not in scored:
+        left_out.add("evaluation.pseudo_labels")
+    if "val" not in scored:
+        left_out |= {"prm_baseline", "evaluation.prm_baseline", "evaluation.prediction"}
     if config.data.val_split is None:
-        nodes = [n for n in nodes if n.name not in without_val]
-    return nodes
+        left_out.add("predictions.val")
+    return [n for n in nodes if n.name not in left_out]
+
+
+def scored_parts(config: RunConfig, data: DataFacts | None) -> tuple[Role, ...]:
+    """The parts of the data whose masks are compared with: none with `evaluate=false`."""
+    if not config.evaluate:
+        return ()
+    return tuple(role for role in config.data.splits() if data is None or data.masks.get(role, 0))
+
+
+def masks_line(config: RunConfig, data: DataFacts) -> str | None:
+    """What is not evaluated for want of masks, in one line; None where all is, or nothing shall be."""
+    parts = [(role, data.images.get(role, 0), data.masks.get(role, 0)) for role in config.data.splits()]
+    if not config.evaluate or all(masks == images for _, images, masks in parts):
+        return None
+    counted = ", ".join(f"{role} {masks} of {images}" for role, images, masks in parts)
+    scored = scored_parts(config, data)
+    if not scored:
+        return f"masks: none ({counted}); nothing is scored, training is the same"
+    what = {"train": "pseudo labels", "val": "val predictions"}
+    said = [f"{what[role]} are{'' if role in scored else ' not'} scored" for role, _, _ in parts]
+    some = any(0 < masks < images for _, images, masks in parts)
+    return f"masks: {counted}; {', '.join(said)}{', on the images that have masks' if some else ''}"
+
+
+def check_ceiling(config: RunConfig, data: DataFacts) -> None:
+    """The ceiling trains on true masks, and is measured by them.
+
+    Raises:
+        ConfigError: it is asked for and a part has no masks.
+    """
+    bare = [role for role in ("train", "val") if not data.masks.get(role, 0)]
+    if config.ceiling and bare:
+        raise ConfigError(
+            f"ceiling: expected masks on train and val because the ceiling is trained on true masks, got none on "
+            f"{' and '.join(bare)}; use --set ceiling=false"
+        )
 
 
 def _before_the_loop(config: RunConfig) -> Iterator[Node]:

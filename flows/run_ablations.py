@@ -19,6 +19,7 @@ def run_ablations(
     seeds: list[int] | None = None,
     overrides: list[str] | None = None,
     store: str | None = None,
+    replace: bool = False,
 ) -> list[dict[str, Any]]:
     """Run the rows of a suite one after the other; what is intact in the store is reused.
 
@@ -28,6 +29,7 @@ def run_ablations(
         seeds: in place of the suite's.
         overrides: `dotted.key=value` items of every run, such as `data.root=DIR`.
         store: folder or fsspec URL; default the worker's WSIS_STORE, else ./runs.
+        replace: go on under the names of runs of other settings or data, which is else refused.
 
     Returns:
         An object a run, as `wsis ablations --json` prints them.
@@ -43,5 +45,5 @@ def run_ablations(
         text = "\n\n".join([suite_table(runs), pseudo_label_table(runs), *order_lines(runs, loaded.orders)])
         create_markdown_artifact(text, key=artifact_key(name, "ablations"), description=f"suite {name}")
 
-    run_members(opened, loaded.base, chosen, execute)
+    run_members(opened, loaded.base, chosen, execute, replace)
     return [run.to_json() for run in suite_runs(opened, chosen)]

@@ -7,7 +7,7 @@ import typer
 
 from data_contracts.errors import ConfigError
 from flows.completion import complete_config, complete_run, complete_stage
-from flows.options import SetOption, StoreOption
+from flows.options import ReplaceOption, SetOption, StoreOption
 
 
 def run(
@@ -25,11 +25,13 @@ def run(
         ),
     ] = None,
     overrides: SetOption = None,
+    replace: ReplaceOption = False,
     store: StoreOption = None,
 ) -> None:
     """Run all stages through the outer iterations; what is intact in the store is reused.
 
-    Without CONFIG the run --name goes on as it was configured, `wsis stage --set` included.
+    Without CONFIG the run --name goes on as it was configured, `wsis stage --set` included. A name stands for one
+    configuration and one data set: others are refused under it, with what differs.
     """
     from data_contracts.runs import load_run
     from data_contracts.store import Store
@@ -48,7 +50,7 @@ def run(
         run_name, config = name, record.config_name
     else:
         raise ConfigError("wsis run: expected CONFIG, or --name of a run that is to go on, got neither")
-    runner = Runner(opened, run_name, loaded, config_name=config)
+    runner = Runner(opened, run_name, loaded, config_name=config, replace=replace)
     runner.run()
     print(results_table(results_of(opened, runner.record)))
     print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")

@@ -4,13 +4,22 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from data_contracts.errors import ArtefactMissingError, ConfigError, ContractError, CorruptArtefactError
-from data_contracts.runs import RunEntry, RunRecord, check_run_name, load_run, now, save_run
+from data_contracts.errors import (
+    ArtefactMissingError,
+    ConfigError,
+    ContractError,
+    CorruptArtefactError,
+    DataError,
+)
+from data_contracts.runs import DataFacts, RunEntry, RunRecord, check_run_name, load_run, now, save_run
 from data_contracts.store import Artefact, Store
 from flows.config import RunConfig, build_config
-from flows.plan import Node, missing_inputs, plan, select
+from flows.forecast import content_of_data, forecast
+from flows.identity import Difference, refuse_differences, setting_differences
+from flows.plan import Node, check_ceiling, masks_line, missing_inputs, plan, select
 from stages.base import Outcome, execute
 from stages.progress import Progress
+from stages.readers.survey import survey
 
 Execute = Callable[[Node, Callable[[], Outcome]], Outcome]
 """Called for each node with a function that executes it; an orchestrator wraps its task around it."""
@@ -24,11 +33,12 @@ class Runner:
     """One run in one store.
 
     Args:
-        name: the run's name; an existing run goes on, with `config` if it is given.
+        name: the run's name; an existing run goes on.
         config: None to use the stored run's.
+        replace: an existing run that has computed something goes on although `config`, or its data, is another.
 
     Raises:
-        ConfigError: bad run name.
+        ConfigError: bad run name; or the run is of another configuration, with what differs.
         ArtefactMissingError: no config is given and there is no such run.
     """
 
@@ -39,8 +49,9 @@ class Runner:
         config: RunConfig | None = None,
         config_name: str = "",
         progress: Progress | None = None,
+        replace: bool = False,
     ) -> None:
-        self.store, self.progress = store, progress or Progress()
+        self.store, self.progress, self._replace = store, progress or Progress(), replace
         check_run_name(name)
         self.record = self._record(name, config, config_name)
         self.config = config or build_config(self.record.config, f"run {name}")
@@ -57,6 +68,9 @@ class Runner:
                 self.progress.log(f"{error}; it is written anew, the artefacts are found again")
             record = RunRecord(name=name, config_name=config_name, config={}, created=now())
         if config is not None:
+            if record.entries and not self._replace:
+                stored = build_config(record.config, f"run {name}")
+                refuse_differences(name, setting_differences(stored, config))
             record.config = config.model_dump(mode="json")
             record.config_name = config_name or record.config_name
         return record
@@ -69,19 +83,29 @@ class Runner:
         Args:
             wrap: called as wrap(node, execute) for each node.
             after: called with each node and its outcome.
+
+        Raises:
+            ConfigError: it cannot run as configured; or the run was made from other data, with what differs.
+            DataError: the data is not at hand, and what the run needs of it is not in the store; or it is wrong.
         """
         self.config.execution.check()
-        nodes = plan(self.config)
+        data = self._survey()
+        check_ceiling(self.config, data)
+        if not self._replace:
+            refuse_differences(self.record.name, self._data_differences(data))
+        nodes = plan(self.config, data)
         for node in nodes:
-            if node.stage.check is not None:
+            of_data = content_of_data(node, data) is not None
+            if node.stage.check is not None and not (of_data and self._data_is_away()):
                 node.stage.check(node.config, self.config.execution)
-        stale = set(self.record.entries) - {n.key for n in nodes}
-        for key in stale:
-            del self.record.entries[key]
+        if line := masks_line(self.config, data):
+            self.progress.log(line)
+        self.record.data = data
+        self._forget_what_is_not_planned(nodes, data)
         self._status("running")
         try:
             for node in nodes:
-                outcome = self._execute(node, wrap)
+                outcome = self._execute(node, wrap, content=content_of_data(node, data))
                 if after is not None:
                     after(node, outcome)
         except KeyboardInterrupt:
@@ -105,10 +129,15 @@ class Runner:
 
         Overrides stay in the run's record, so that the next run of the flow uses them too.
         """
+        before = self.config.data
         if overrides:
             self.config = build_config(self.record.config, f"run {self.record.name}", overrides)
             self.record.config = self.config.model_dump(mode="json")
-        chosen = select(plan(self.config), name, iteration)
+        of_data = name in ("dataset", "boxes", "ground_truth", "ground-truth")
+        if of_data or self.record.data is None or self.config.data != before:
+            self.record.data = self._survey()
+        check_ceiling(self.config, self.record.data)
+        chosen = select(plan(self.config, self.record.data), name, iteration)
         if iteration is None and chosen[0].outer_iteration is not None:
             chosen = [n for n in chosen if n.key in self.record.entries] or chosen[:1]
         for node in chosen:
@@ -144,7 +173,52 @@ class Runner:
             )
         return self.artefact(f"{stage}@{max(made) if iteration is None else iteration}")
 
-    def _execute(self, node: Node, wrap: Execute, force: bool = False) -> Outcome:
+    def _survey(self) -> DataFacts:
+        """What the data holds now; where its folder is not at hand, what it held when the run was planned."""
+        known, root = self.record.data, self.config.data.root
+        away = root is not None and not root.expanduser().is_dir()
+        if away and known is not None and known.root == str(root) and "dataset" in self.record.entries:
+            self.progress.log(
+                f"data.root {root} is not at hand: the run goes on from what the store has of it"
+            )
+            return known
+        try:
+            return survey(self.config.data, self.config.evaluate)
+        except DataError as error:
+            if not self.record.entries:  # a new run's record says why it has none
+                self._status("failed", f"{type(error).__name__}: {error}")
+            raise
+
+    def _data_is_away(self) -> bool:
+        """Whether the folder that this run has read its data from is not there, a disk that is not mounted."""
+        known, root = self.record.data, self.config.data.root
+        if known is None or root is None or known.root != str(root) or "dataset" not in self.record.entries:
+            return False
+        return not root.expanduser().is_dir()
+
+    def _forget_what_is_not_planned(self, nodes: list[Node], data: DataFacts) -> None:
+        """Take entries out of the record that the plan has no place for; their artefacts stay in the store."""
+        planned: dict[str, str] = dict.fromkeys((n.key for n in nodes), "")
+        if self._replace:  # what was made with the settings before must not stand beside what is made now
+            planned = forecast(nodes, self.config, data)
+        for key, entry in list(self.record.entries.items()):
+            if planned.get(key) not in ("", entry.fingerprint):
+                del self.record.entries[key]
+
+    def _data_differences(self, data: DataFacts) -> list[Difference]:
+        """Where the artefacts of this run were made from other data than there is now."""
+        found = []
+        for key, now_digest in (("dataset", data.content), ("ground_truth", data.truth)):
+            entry = self.record.entries.get(key)
+            if entry is None or now_digest is None or not self.store.has(entry.stage, entry.fingerprint):
+                continue
+            before = self.store.open(entry.stage, entry.fingerprint, verify=False).manifest.content or ""
+            if before != now_digest:
+                what = "images or labels" if key == "dataset" else "masks"
+                found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
+        return found
+
+    def _execute(self, node: Node, wrap: Execute, force: bool = False, content: str | None = None) -> Outcome:
         start = time.monotonic()
         inputs = {name: self._input(key) for name, key in node.inputs.items()}
 
@@ -159,6 +233,7 @@ class Runner:
                 execution=self.config.execution,
                 progress=self.progress,
                 force=force,
+                content=content,
             )
 
         try:

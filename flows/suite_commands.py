@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.completion import complete_suite
-from flows.options import JsonOption, SetOption, StoreOption
+from flows.options import JsonOption, ReplaceOption, SetOption, StoreOption
 
 
 def ablations(
@@ -28,6 +28,7 @@ def ablations(
     ] = False,
     as_json: JsonOption = False,
     overrides: SetOption = None,
+    replace: ReplaceOption = False,
     store: StoreOption = None,
 ) -> None:
     """Run every row of a results table, and print it: mAP on val, spread over seeds, share of the ceiling.
@@ -45,7 +46,7 @@ def ablations(
     chosen = members(name, loaded, overrides or (), rows or (), seeds or ())
     opened = Store(store)
     if not show:
-        run_members(opened, loaded.base, chosen)
+        run_members(opened, loaded.base, chosen, replace=replace)
     runs = suite_runs(opened, chosen)
     if as_json:
         print(json.dumps([run.to_json() for run in runs], indent=1))

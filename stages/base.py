@@ -35,6 +35,7 @@ __all__ = [
     "environment",
     "execute",
     "execution_only",
+    "identify",
 ]
 
 _TIMING = "timing.json"
@@ -138,11 +139,15 @@ def execute(
     execution: Execution | None = None,
     progress: Progress | None = None,
     force: bool = False,
+    content: str | None = None,
 ) -> Outcome:
     """Give the stage's artefact: the stored one if it is intact, else compute and commit it.
 
     A damaged artefact is set aside and recomputed. Two processes at the same artefact: the second waits,
     says who holds it, and reuses the result.
+
+    Args:
+        content: what `stage.content_digest` gives, from a caller who has just computed it.
 
     Raises:
         ConfigError: this machine cannot execute like that (`Execution.check`).
@@ -155,13 +160,12 @@ def execute(
     missing = set(stage.inputs) - set(inputs)
     if unknown or missing:
         raise ValueError(f"stage {stage.name}: unknown inputs {sorted(unknown)}, missing {sorted(missing)}")
-    content = stage.content_digest(config) if stage.content_digest else None
-    parents = {name: a.fingerprint for name, a in inputs.items()}
+    if content is None and stage.content_digest is not None:
+        content = stage.content_digest(config)
     if not stage.seeded:
         seed = 0  # in its context too, so that it could not use the run's
-    identity = fingerprint(
-        stage.name, stage.version, config.identity(), parents, seed, outer_iteration, content
-    )
+    parents = {name: a.fingerprint for name, a in inputs.items()}
+    identity = identify(stage, config, parents, seed, outer_iteration, content)
     asked = time.monotonic()
     with store.writing(stage.name, identity, on_wait=progress.log) as work:
         waited = time.monotonic() - asked
@@ -182,6 +186,24 @@ def execute(
         )
         store.sweep(stage.name, identity)
     return Outcome(artefact, False, spent, waited)
+
+
+def identify(
+    stage: Stage,
+    config: StageConfig,
+    parents: Mapping[str, str],
+    seed: int,
+    outer_iteration: int | None,
+    content: str | None,
+) -> str:
+    """The fingerprint of the artefact that `execute` gives.
+
+    Args:
+        parents: input name -> fingerprint.
+        content: what `stage.content_digest` gives, None for a stage without.
+    """
+    seed = seed if stage.seeded else 0
+    return fingerprint(stage.name, stage.version, config.identity(), parents, seed, outer_iteration, content)
 
 
 def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Artefact | None:

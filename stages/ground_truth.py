@@ -1,8 +1,7 @@
 """Stage `ground_truth`: instance masks, for evaluation alone. No stage of the method may take it as an input;
 `ceiling`, which measures full supervision, stands beside the method.
 
-Val images must have masks; train images that have none are left out and counted. Class names are
-`manifest.counts["classes"]`.
+Images that have none are left out and counted. Class names are `manifest.counts["classes"]`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,10 +70,15 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
     """Store the masks of every image that has some.
 
     Raises:
-        DataError: listing everything that is wrong with the masks.
+        DataError: no image has masks; or listing everything that is wrong with them.
     """
     source = open_source(config)
     image_ids = [image_id for role in ROLES for image_id in source.truth_ids(role)]
+    if not image_ids:
+        raise DataError(
+            f"masks: expected some to compare with, got none on any of "
+            f"{sum(len(source.image_ids(role)) for role in ROLES)} images of {config.root}"
+        )
     write_records(context, GROUND_TRUTH, image_ids, _Compute(source, image_ids))
     without = sum(len(source.image_ids(role)) for role in ROLES) - len(image_ids)
     context.counts.update(images=len(image_ids), classes=list(source.classes), images_without_masks=without)

@@ -36,10 +36,11 @@ class StageConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The configuration as JSON without execution-only fields."""
-        return _identity(self)
+        return identity_fields(self)
 
 
-def _identity(model: BaseModel) -> dict[str, Any]:
+def identity_fields(model: BaseModel) -> dict[str, Any]:
+    """A model as JSON without the execution-only fields of itself and of models inside."""
     dumped = model.model_dump(mode="json")
     return {
         name: _plain(getattr(model, name), dumped[name])
@@ -51,7 +52,7 @@ def _identity(model: BaseModel) -> dict[str, Any]:
 def _plain(value: Any, dumped: Any) -> Any:
     """`dumped`, the JSON of `value`, without the execution-only fields of models anywhere inside."""
     if isinstance(value, BaseModel):
-        return _identity(value)
+        return identity_fields(value)
     if isinstance(value, Mapping) and isinstance(dumped, dict):
         return {k: _plain(v, d) for (k, d), v in zip(dumped.items(), value.values(), strict=True)}
     if isinstance(value, list | tuple) and isinstance(dumped, list):

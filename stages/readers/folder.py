@@ -275,8 +275,10 @@ class FolderSource(ABC):
         return (self.image(image_id) for image_id in self.image_ids(split))
 
     def truth_ids(self, split: Role) -> tuple[str, ...]:
-        """Ids that have masks: all of val (one without is an error), those of train that do."""
-        return tuple(i for i in self.image_ids(split) if split == "val" or self._has_truth(self._entry_of(i)))
+        """Ids that have masks. An image without any object counts as one where another of its part has some."""
+        entries = {i: self._entry_of(i) for i in self.image_ids(split)}
+        found = {i: entry for i, entry in entries.items() if self._has_truth(entry)}
+        return tuple(found) if any(len(entry.labels) for entry in found.values()) else ()
 
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""

@@ -164,14 +164,18 @@ def test_a_set_value_stays_and_the_next_run_redoes_only_what_changed(own_store: 
     assert computed(own_store) == {"evaluation.prm_baseline"}
     assert {k for k in after if after[k] != before[k]} == {"prm_baseline", "evaluation.prm_baseline"}
     assert Path(record_of(own_store).config_name) == TINY
-    done(wsis("run", TINY, "--store", own_store))  # the file's own values again: all of it is still there
+    refused = wsis("run", TINY, "--store", own_store)
+    assert refused.code == 2 and "prm_baseline.nms: 0.9 → " in refused.err
+    done(
+        wsis("run", TINY, "--replace", "--store", own_store)
+    )  # the file's own values: all of it is still there
     assert computed(own_store) == set() and fingerprints(own_store) == before
 
 
 def test_a_change_is_followed_downstream(own_store: Path) -> None:
     before = fingerprints(own_store)
     changes = ["--set", "pseudo_labels.k=3", "--set", "outer_iterations=1"]
-    done(wsis("run", TINY, "--store", own_store, *changes))
+    done(wsis("run", TINY, "--replace", "--store", own_store, *changes))
     following = {"pseudo_labels@1", "evaluation.pseudo_labels@1", "prediction@1", "predictions.val@1"}
     assert computed(own_store) == {*following, "evaluation.prediction@1"}
     after = fingerprints(own_store)
