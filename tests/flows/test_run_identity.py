@@ -54,7 +54,7 @@ def voc(root: Path, *changes: str) -> RunConfig:
 @pytest.fixture
 def devkit(tmp_path: Path) -> Path:
     root = tmp_path / "devkit"
-    for split, count in (("train", 4), ("val", 2)):
+    for split, count in (("train", 6), ("val", 2)):
         write_voc(root, split, CLASSES, count)
     return root
 
@@ -127,9 +127,9 @@ def test_a_replaced_run_that_is_interrupted_shows_nothing_of_the_old_settings(
 ) -> None:
     store = tmp_path / "store"
     start(store, voc(devkit))
-    record = start(store, voc(devkit, "data.limit=2"), replace=True)
+    record = start(store, voc(devkit, "data.limit=5"), replace=True)
     assert set(record.entries) == {"dataset", "ground_truth"} and record.data is not None
-    assert record.data.images["train"] == 2
+    assert record.data.images["train"] == 5
 
 
 def test_a_run_that_has_computed_nothing_may_be_changed(devkit: Path, tmp_path: Path) -> None:
@@ -139,14 +139,14 @@ def test_a_run_that_has_computed_nothing_may_be_changed(devkit: Path, tmp_path: 
     with pytest.raises(ContractError, match=image.name):
         Runner(Store(store), "mine", voc(devkit), progress=Progress(quiet=True)).run()
     image.write_bytes(whole)
-    start(store, voc(devkit, "data.limit=2"))
+    start(store, voc(devkit, "data.limit=5"))
 
 
 # -- data -------------------------------------------------------------------------------------------------
 def test_other_data_under_the_name_is_refused(devkit: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     known = start(store, voc(devkit)).data
-    assert known is not None and known.images == {"train": 4, "val": 2} and len(known.content) == 64
+    assert known is not None and known.images == {"train": 6, "val": 2} and len(known.content) == 64
     image = next((devkit / "JPEGImages").glob("train*"))
     assert cv2.imwrite(str(image), np.zeros((64, 80, 3), np.uint8))
     pattern = (
