@@ -1,5 +1,8 @@
 """Errors of data, configuration and stores. Each also subclasses the built-in a caller would expect."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class ContractError(Exception):
     """Base of every error raised where data crosses a boundary."""
@@ -39,3 +42,10 @@ class CorruptArtefactError(StoreError):
 
 class LockTimeoutError(ContractError, TimeoutError):
     """Another live process holds the artefact; names its pid and host."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint to append to an error: `; did you mean 'demo'?`, or nothing where no name is near."""
+    names = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_contracts.errors import ArtefactMissingError, ConfigError, CorruptArtefactError
+from data_contracts.errors import ArtefactMissingError, ConfigError, CorruptArtefactError, did_you_mean
 from data_contracts.fingerprint import seal, unseal
 from data_contracts.store import Store
 
@@ -83,8 +83,9 @@ def load_run(store: Store, name: str) -> RunRecord:
     """
     text = store.read_text(f"runs/{check_run_name(name)}.json")
     if text is None:
+        there = list_runs(store)
         raise ArtefactMissingError(
-            f"no run {name!r} in {store.location}; runs there: {list_runs(store) or 'none'}"
+            f"no run {name!r} in {store.location}{did_you_mean(name, there)}; runs there: {', '.join(there) or 'none'}"
         )
     try:
         record = RunRecord.model_validate(unseal(text.encode(), f"runs/{name}.json"))

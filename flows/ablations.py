@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data_contracts.errors import ConfigError
+from data_contracts.errors import ConfigError, did_you_mean
 from data_contracts.runs import check_run_name, list_runs, load_run
 from data_contracts.store import Store
 from flows.config import RunConfig, load_config, read_yaml, validated
@@ -92,7 +92,10 @@ def members(
     """
     chosen = list(only) or list(suite.rows)
     if unknown := [row for row in chosen if row not in suite.rows]:
-        raise ConfigError(f"suite {name}: expected rows out of {', '.join(suite.rows)}, got {unknown[0]!r}")
+        raise ConfigError(
+            f"suite {name}: expected rows out of {', '.join(suite.rows)}, got {unknown[0]!r}"
+            f"{did_you_mean(unknown[0], suite.rows)}"
+        )
     fixed = tuple(seeds)
     found = []
     for row_name in chosen:

@@ -1,6 +1,5 @@
 """One YAML a run: loaded, overridden by dotted keys, validated; errors name file, key, expected and got."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data_contracts.errors import ConfigError
 from data_contracts.yaml_text import parse_yaml, read_yaml_file
+from flows.config_problems import config_error
 from flows.shipped import find_yaml, shipped_configs
 from stages import (
     conditional,
@@ -46,7 +46,7 @@ class RunConfig(BaseModel):
     ceiling: bool = Field(
         False, description="also train the prediction network on true masks, for measuring only"
     )
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="of everything that is drawn at random")
     execution: Execution = Execution()
 
     @model_validator(mode="after")
@@ -106,16 +106,15 @@ def validated(
     """A tree of plain values with overrides (see :func:`apply_override`) as `settings`.
 
     Raises:
-        ConfigError: naming `where`, dotted key, expected and got for everything that is wrong.
+        ConfigError: naming `where` or the override, dotted key, expected and got for everything that is wrong.
     """
-    tree = _copy(tree)
-    for override in overrides:
-        apply_override(tree, override)
+    changed, changes = _copy(tree), list(overrides)
+    for override in changes:
+        apply_override(changed, override)
     try:
-        return settings.model_validate(tree)
+        return settings.model_validate(changed)
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in _describe_problems(error, settings))
-        raise ConfigError(f"{where}: {error.error_count()} problem(s)\n{problems}") from error
+        raise config_error(error, settings, where, tree, changes) from error
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:
@@ -144,35 +143,3 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
-
-
-def _describe_problems(error: ValidationError, settings: type[BaseModel]) -> list[str]:
-    """A line for each problem: dotted key, expected, got; the nearest names beside an unknown key.
-
-    Args: settings: the model that was validated.
-    """
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(p) for p in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            names = _field_names(settings, problem["loc"][:-1])
-            near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1, cutoff=0.5)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            lines.append(f"{key}: unknown key{hint} (known: {', '.join(names)})")
-        elif problem["type"] == "missing":
-            lines.append(f"{key}: required, but absent")
-        elif problem["type"] == "value_error":  # of our own validators: they say what came
-            lines.append(f"{key}: {problem['ctx']['error']}".removeprefix(": "))
-        else:
-            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r:.200}")
-    return lines
-
-
-def _field_names(settings: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    model: Any = settings
-    for part in location:
-        info = getattr(model, "model_fields", {}).get(part)
-        model = info.annotation if info is not None else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-    return list(model.model_fields)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from data_contracts.errors import ArtefactMissingError, ConfigError
+from data_contracts.errors import ArtefactMissingError, ConfigError, did_you_mean
 from data_contracts.runs import DataFacts
 from flows.config import RunConfig
 from stages import (
@@ -212,7 +212,7 @@ def select(nodes: list[Node], name: str, iteration: int | None) -> list[Node]:
     named = [n for n in nodes if wanted in (n.name, n.stage.name)]
     if not named:
         known = sorted({n.name for n in nodes} | {n.stage.name for n in nodes})
-        raise ConfigError(f"stage {name!r}: expected one of {', '.join(known)}")
+        raise ConfigError(f"stage {name!r}: expected one of {', '.join(known)}{did_you_mean(wanted, known)}")
     if iteration is None:
         return named
     found = [n for n in named if n.outer_iteration == iteration]

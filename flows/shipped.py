@@ -1,11 +1,10 @@
 """Configurations and suites that ship with wsis, by name. Imports nothing heavy: shell completion asks here."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 import configs
-from data_contracts.errors import ConfigError
+from data_contracts.errors import ConfigError, did_you_mean
 
 
 def configs_folder() -> Path:
@@ -45,6 +44,5 @@ def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
-    near = difflib.get_close_matches(name_or_path, shipped, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name_or_path, shipped)
     raise ConfigError(f"{what} {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.errors import ConfigError, ContractError
+from data_contracts.errors import ConfigError, ContractError, did_you_mean
 from data_contracts.manifest import Manifest
 from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run
 from data_contracts.schemas import SCHEMAS
@@ -103,6 +103,7 @@ def _entry(record: RunRecord, key: str) -> tuple[str, str]:
     if entry is None:
         raise ConfigError(
             f"run {record.name} holds no {key!r}; it holds {', '.join(record.entries) or 'nothing yet'}"
+            f"{did_you_mean(key, record.entries)}"
         )
     return entry.stage, entry.fingerprint
 

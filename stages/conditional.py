@@ -51,11 +51,17 @@ class Config(TrainingSettings):
     channels: int = Field(
         32, ge=0, le=4096, description="feature channels; 0: all of a ResNet's (the paper's letter)"
     )
-    frozen_blocks: int = Field(3, ge=0, le=64)
-    batch_norm: BatchNormMode = "frozen"
+    frozen_blocks: int = Field(3, ge=0, le=64, description="encoder blocks that do not learn")
+    batch_norm: BatchNormMode = Field(
+        "frozen", description="train; frozen_statistics: only its factors learn; frozen: nothing does"
+    )
     precision: Precision = Field("float32", description="of the features; energy and inference stay float32")
     image_size: int = Field(256, ge=32, le=2048, description="longer side of the network input")
-    pooling: Pooling = "image"
+    pooling: Pooling = Field(
+        "image",
+        description="a proposal's sum of features is divided by: image: the image's pixels (paper); area: its own; "
+        "root: the root of their product",
+    )
     background_margin: float = Field(
         0.0, ge=0, description="initial cost of ground inside a proposal; 0 leaves it out"
     )
@@ -65,7 +71,7 @@ class Config(TrainingSettings):
     )
     temperature: float = Field(30.0, gt=0, description="initial scale of the scores, then learned")
     noise_grid: int = Field(4, ge=0, le=256, description="cells a side; 0: independent noise at every pixel")
-    noise_scale: float = Field(1.0, ge=0)
+    noise_scale: float = Field(1.0, ge=0, description="scale of the noise that makes the samples differ")
     score_noise: float = Field(
         0.1, ge=0, description="scale of Gumbel noise on the scores in training; paper: 0; see pseudo_labels"
     )
@@ -75,15 +81,19 @@ class Config(TrainingSettings):
     seed_threshold: float = Field(
         0.3, ge=0, le=1, description="share of a seed map's maximum that counts as seed"
     )
-    max_neighbours: int = Field(16, ge=0, le=1024)
+    max_neighbours: int = Field(
+        16, ge=0, le=1024, description="neighbours of a proposal in the pairwise term"
+    )
     separation: Literal["sum", "mean"] = Field(
         "sum", description="I_uv: sum (paper) or mean of the contour strength"
     )
-    separation_weight: float = Field(1.0, ge=0)
-    terms: Terms = "U+P+H"
-    pairwise: Pairwise = "diffuse"
-    delta: float = Field(0.1, gt=0)
-    pairwise_iterations: int = Field(3, ge=0, le=100)
+    separation_weight: float = Field(1.0, ge=0, description="factor on I_uv in eq. 1; paper: 1")
+    terms: Terms = Field("U+P+H", description="unary U, pairwise P and higher-order H terms (Table 2)")
+    pairwise: Pairwise = Field(
+        "diffuse", description="form of the pairwise term: literal is eq. 1 as printed"
+    )
+    delta: float = Field(0.1, gt=0, description="stabiliser of eq. 1")
+    pairwise_iterations: int = Field(3, ge=0, le=100, description="unrolled iterations of eq. 1 and 2")
     contrast_weight: float = Field(
         1.0, ge=0, description="weight of an outline on contours: pairwise=contrast"
     )

@@ -41,11 +41,16 @@ from wsis.masks.boxes import box_iou
 class ExampleSettings(StageConfig):
     """How the targets y_p of a training image are made, and what missing them costs."""
 
-    match_iou: float = Field(0.5, ge=0, le=1)
+    match_iou: float = Field(
+        0.5, ge=0, le=1, description="soft IoU from which a proposal is matched to its best target"
+    )
     floor: float = Field(
         0.05, gt=0, lt=1, description="smallest probability inside a logarithm of the task loss"
     )
-    seed_target: Literal["prm", "crm_proposal"] = "crm_proposal"
+    seed_target: Literal["prm", "crm_proposal"] = Field(
+        "crm_proposal",
+        description="prm: the peak response map (the paper); crm_proposal: the best proposal for the seed",
+    )
     seed_contour_power: float = Field(
         3.0, ge=0, le=20, description="how much a contour along its perimeter counts for a seed's proposal"
     )
@@ -57,8 +62,8 @@ class ExampleSettings(StageConfig):
         ge=0,
         description="seeds on one proposal get one each with this share of its contour (try 0.85); null: never",
     )
-    seed_top: int = Field(1, ge=1, le=100)
-    min_detection_score: float = Field(0.05, ge=0, le=1)
+    seed_top: int = Field(1, ge=1, le=100, description="crm_proposal: mean of so many best proposals")
+    min_detection_score: float = Field(0.05, ge=0, le=1, description="detections below are no targets")
     detection_target: Literal["soft", "confident"] = Field(
         "soft", description="y_p: class probabilities as they are, or confident detections as one-hot"
     )
@@ -66,7 +71,9 @@ class ExampleSettings(StageConfig):
     undetected: Literal["seeds", "none"] = Field(
         "seeds", description="what stands for an annotated class that the prediction network did not find"
     )
-    cached_images: int = execution_only(4000, ge=0)
+    cached_images: int = execution_only(
+        4000, ge=0, description="problems of so many images are kept in memory"
+    )
 
     def seed_targets(self) -> SeedTargetConfig:
         """Settings of a seed's target."""

@@ -46,21 +46,21 @@ class TrainingSettings(ExampleSettings, HeldBackSettings):
     reach_weight: float = Field(
         1.0, ge=0, description="penalty on scores that no loss-augmented inference can move; paper: 0"
     )
-    epsilon: float = Field(1.0, gt=0)
+    epsilon: float = Field(1.0, gt=0, description="of eq. 26: how far the loss augments the inference")
     direction: Direction = Field("towards", description="away: Algorithm 2 by the letter (eps = +1)")
-    pretrain_epochs: float = Field(3.0, gt=0)
+    pretrain_epochs: float = Field(3.0, gt=0, description="of outer iteration 1")
     epochs: float = Field(1.0, gt=0, description="of every later outer iteration")
     min_pretrain_steps: int = Field(
         0, ge=0, description="steps at least, where the epochs of a small data set are fewer"
     )
     min_steps: int = Field(0, ge=0, description="the same of every later outer iteration")
-    batch_size: int = Field(4, ge=1, le=256)
-    learning_rate: float = Field(1e-3, gt=0)
-    backbone_factor: float = Field(0.1, ge=0, le=1)
-    weight_decay: float = Field(1e-5, ge=0)
-    warmup_steps: int = Field(20, ge=0)
-    clip_gradient: float = Field(1.0, gt=0)
-    flip: bool = True
+    batch_size: int = Field(4, ge=1, le=256, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, description="of the new layers")
+    backbone_factor: float = Field(0.1, ge=0, le=1, description="factor on the encoder's learning rate")
+    weight_decay: float = Field(1e-5, ge=0, description="of Adam")
+    warmup_steps: int = Field(20, ge=0, description="steps in which the learning rates rise")
+    clip_gradient: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    flip: bool = Field(True, description="mirror training images at random")
     checkpointing: bool = execution_only(
         False, description="recompute activations in the backward pass: less memory, more time, same results"
     )

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from typing import Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import (
@@ -56,10 +57,15 @@ Record = Mapping[str, np.ndarray]
 class Config(StageConfig):
     """How to score."""
 
-    matching: Literal["voc", "sds"] = "voc"
-    void: Literal["truth", "ignore"] = "truth"
-    split: Literal["auto", "train", "val"] = "auto"
-    """auto: the split of the records; where they cover both, val."""
+    matching: Literal["voc", "sds"] = Field(
+        "voc", description="voc: a detection counts for its best instance; sds: for the best that is free"
+    )
+    void: Literal["truth", "ignore"] = Field(
+        "truth", description="what lies on unlabelled pixels: truth: stays in the IoU; ignore: is left out"
+    )
+    split: Literal["auto", "train", "val"] = Field(
+        "auto", description="auto: the split of the records; where they cover both, val"
+    )
 
 
 class Subject(NamedTuple):

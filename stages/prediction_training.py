@@ -45,7 +45,7 @@ class PredictionConfig(StageConfig):
     shorter_size: int | None = Field(
         None, ge=32, le=4096, description="shorter side at most; null: as image_size"
     )
-    gamma: float = Field(0.5, ge=0, le=1)
+    gamma: float = Field(0.5, ge=0, le=1, description="weight of the self-diversity in eq. 21")
     pointwise: bool = Field(False, description="PW_p of Table 3: no self-diversity")
     # By the letter (1.0) the entropy's reward keeps every score low: no class probability above about
     # 0.6 (20 classes) to 0.75 (5) is worth its loss. 300 steps on voc-animals with true masks, AP50 / AP75 /
@@ -61,14 +61,21 @@ class PredictionConfig(StageConfig):
     processes: int = Field(
         1, ge=1, le=64, description="that share every batch: on CUDA one a GPU, on the CPU of the cores"
     )
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(5e-4, gt=0)
-    backbone_factor: float = Field(0.3, ge=0, le=1)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup_steps: int = Field(60, ge=0)
-    schedule: Literal["cosine", "step"] = "cosine"
-    clip_gradient: float | None = Field(10.0, gt=0)
-    ema_momentum: float | None = Field(None, gt=0, le=1)
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has momentum 0.9, Mask R-CNN's own")
+    learning_rate: float = Field(5e-4, gt=0, description="after the warm-up")
+    backbone_factor: float = Field(0.3, ge=0, le=1, description="factor on the backbone's learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="of the optimizer")
+    warmup_steps: int = Field(60, ge=0, description="steps in which the learning rates rise")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="cosine to zero; step: x 0.1 at 2/3 and 8/9 of the steps"
+    )
+    clip_gradient: float | None = Field(10.0, gt=0, description="largest norm of the gradient; null: any")
+    ema_momentum: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="weight of the newest weights in a moving average that is the result; null: off",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="bf16 and fp16 need CUDA")
     data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
     cached_records: int = execution_only(

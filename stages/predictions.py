@@ -26,9 +26,11 @@ _WORTH_A_PROCESS = 400  # images; below, starting processes costs more than it s
 class Config(StageConfig):
     """Which images, and which detections are kept."""
 
-    split: Literal["train", "val"] = "val"
+    split: Literal["train", "val"] = Field("val", description="images to predict; a run sets it itself")
     score_threshold: float = Field(0.05, ge=0, le=1, description="least probability of the label")
-    nms_iou: float = Field(0.5, ge=0, le=1)
+    nms_iou: float = Field(
+        0.5, ge=0, le=1, description="IoU from which the weaker of two boxes of a class goes"
+    )
     max_detections: int = Field(100, ge=1, le=1000, description="of one image")
 
 

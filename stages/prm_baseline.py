@@ -28,7 +28,7 @@ ALGORITHM_VERSION = 1
 class Config(StageConfig):
     """How classes are predicted, peaks found and proposals retrieved."""
 
-    split: Literal["val", "train"] = "val"
+    split: Literal["val", "train"] = Field("val", description="images to segment")
     image_size: int = Field(320, ge=32, le=2048, description="longer side of the classifier's input")
     class_threshold: float = Field(
         0.5,
@@ -40,18 +40,28 @@ class Config(StageConfig):
     stop_stride: Literal[1, 2, 4, 8] = Field(
         4, description="grid of the backward; 1: down to the image (the paper)"
     )
-    map_stride: int = Field(4, ge=1, le=64)
+    map_stride: int = Field(4, ge=1, le=64, description="input pixels to a pixel of the maps")
     alpha: float = Field(0.8, ge=0, description="weight of the response inside against that on the contour")
     beta: float = Field(2.0, ge=0, description="weight of the background's share of the image")
     background: float = Field(0.95, ge=0, description="background: response below this factor times its mean")
     contour_width: Annotated[int, AfterValidator(odd)] = Field(
         5, ge=1, le=51, description="odd, working pixels"
     )
-    min_area: float = Field(2e-5, ge=0, le=1)
-    max_area: float = Field(0.85, gt=0, le=1)
+    min_area: float = Field(
+        2e-5, ge=0, le=1, description="share of the image from which a proposal is considered"
+    )
+    max_area: float = Field(
+        0.85, gt=0, le=1, description="share of the image below which a proposal is considered"
+    )
     max_proposals: int | None = Field(100, ge=1, description="best-ranked proposals considered; null: all")
     nms: float = Field(0.3, ge=0, le=1, description="IoU from which the weaker of two retrieved masks goes")
-    chunk_size: int = Field(16, ge=1, le=1024, json_schema_extra={"execution_only": True})
+    chunk_size: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        json_schema_extra={"execution_only": True},
+        description="peaks that go down at once; bounds the memory",
+    )
 
     def retrieval(self) -> RetrievalConfig:
         """The metric's parameters."""

@@ -37,7 +37,9 @@ _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random strea
 class Config(StageConfig):
     """How the classifier is made and trained."""
 
-    backbone: Literal["efficientnet_lite0", "resnet18", "resnet50", "resnet101"] = "efficientnet_lite0"
+    backbone: Literal["efficientnet_lite0", "resnet18", "resnet50", "resnet101"] = Field(
+        "efficientnet_lite0", description="network below the 1x1 convolution"
+    )
     pretrained: str | None = Field(
         "imagenet", description="imagenet, PATH or URL with #sha256=; null only by choice"
     )
@@ -45,7 +47,10 @@ class Config(StageConfig):
         32, description="16: dense last stage, response maps twice as fine"
     )
     frozen_blocks: int = Field(0, ge=0, le=64, description="0: none; n: the stem and the first n blocks")
-    batch_norm: Literal["train", "frozen_statistics", "frozen"] = "frozen_statistics"
+    batch_norm: Literal["train", "frozen_statistics", "frozen"] = Field(
+        "frozen_statistics",
+        description="train; frozen_statistics: only its factors learn; frozen: nothing does",
+    )
     window: Annotated[int, AfterValidator(odd)] = Field(
         3, ge=1, le=15, description="window of the local maxima, odd, in cells"
     )
@@ -53,15 +58,15 @@ class Config(StageConfig):
     test_size: int = Field(
         320, ge=32, le=2048, description="longer side where the held-back images are scored"
     )
-    batch_size: int = Field(16, ge=1, le=1024)
-    epochs: float = Field(3.0, gt=0, le=1000)
+    batch_size: int = Field(16, ge=1, le=1024, description="images a step")
+    epochs: float = Field(3.0, gt=0, le=1000, description="passes over the training images")
     min_steps: int = Field(
         0, ge=0, description="steps at least, where the epochs of a small data set are fewer"
     )
     learning_rate: float = Field(2e-4, gt=0, description="of the backbone")
     classifier_learning_rate: float = Field(2e-3, gt=0, description="of the new 1x1 convolution")
-    weight_decay: float = Field(1e-4, ge=0)
-    warmup_steps: int = Field(20, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+    warmup_steps: int = Field(20, ge=0, description="steps in which the learning rates rise")
     held_back: float = Field(0.05, ge=0, le=0.5, description="share of training images kept for measuring")
 
     def held_back_images(self, images: int) -> int:

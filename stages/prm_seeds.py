@@ -37,7 +37,13 @@ class Config(StageConfig):
         4, description="grid of the backward; 1: down to the image (the paper)"
     )
     map_stride: int = Field(4, ge=1, le=64, description="input pixels to a pixel of the stored maps")
-    chunk_size: int = Field(16, ge=1, le=1024, json_schema_extra={"execution_only": True})
+    chunk_size: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        json_schema_extra={"execution_only": True},
+        description="peaks that go down at once; bounds the memory",
+    )
 
 
 @dataclass(frozen=True)

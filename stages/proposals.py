@@ -56,7 +56,9 @@ _SUPERVISED_BY = {  # imported sets, their order
 class Config(GeneratorConfig):
     """Where proposals come from, and how many."""
 
-    source: Literal["generate", "mcg_mat", "cob_mat", "coco_results"] = "generate"
+    source: Literal["generate", "mcg_mat", "cob_mat", "coco_results"] = Field(
+        "generate", description="generate, or files of published MCG or COB, or COCO results"
+    )
     folder: Path | None = execution_only(
         None, description="folder of <image id>.mat, for mcg_mat and cob_mat"
     )
@@ -76,7 +78,10 @@ class Config(GeneratorConfig):
         le=65_535,
         description="most superpixels of imported masks; beyond, masks lose their slivers",
     )
-    selection: Literal["loosening", "mmr"] = "loosening"
+    selection: Literal["loosening", "mmr"] = Field(
+        "loosening",
+        description="loosening: later proposals may overlap more; mmr: maximal marginal relevance",
+    )
     # Part of the fingerprint: what was made with it may have holes, and is never reused where every image counts.
     tolerate_failures: bool = Field(
         False, description="list an image that fails in the manifest and go on; for data without labels alone"

@@ -64,9 +64,7 @@ def test_every_section_refuses_unknown_keys(name, tmp_path):
     for section in [k for k, v in tree.items() if isinstance(v, dict)]:
         path = tmp_path / "bad.yaml"
         path.write_text(yaml.safe_dump({**tree, section: {**tree[section], "no_such_key": 1}}))
-        with pytest.raises(
-            ConfigError, match=rf"bad.yaml: 1 problem\(s\)\n  {section}.no_such_key: unknown key"
-        ):
+        with pytest.raises(ConfigError, match=rf"bad.yaml: {section}.no_such_key: unknown key"):
             load_config(str(path))
 
 

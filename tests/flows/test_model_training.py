@@ -169,7 +169,9 @@ def test_what_is_wrong_is_named(data: Path, tmp_path: Path) -> None:
         build_settings("contours", data, ["proposals.max_side=3"])
     with pytest.raises(ConfigError, match=r"train_contours: unknown key; did you mean 'train_ranker'"):
         build_settings("ranker", data, ["train_contours.steps=3"])
-    with pytest.raises(ConfigError, match=r"seed: .*greater than or equal to 0, got -1"):
+    with pytest.raises(
+        ConfigError, match=r"--set seed: expected a whole number at least 0 and below 2147483648, got -1"
+    ):
         build_settings("ranker", data, ["seed=-1"])
     with pytest.raises(DataError, match="expected photographs"):
         train("contours", tmp_path / "none", Store(tmp_path / "store"), CONTOURS)

@@ -298,9 +298,13 @@ def test_preview_names(tmp_path: Path) -> None:
         (
             ["photos", "--set", "proposals.max_side=3"],
             2,
-            r"proposals\.max_side: .*greater than or equal to 16",
+            r"--set proposals\.max_side: expected a whole number from 16 to 4096, got",
         ),
-        (["photos", "--set", "data.root=."], 2, r"data: unknown key \(known: proposals, execution\)"),
+        (
+            ["photos", "--set", "data.root=."],
+            2,
+            r"data\.root: data: unknown key \(known: proposals, execution\)",
+        ),
         (["photos", "--set", "execution=3", "--workers", "2"], 2, "'execution' is no section but 3"),
         (["photos", "--workers", "0"], 2, r"Invalid value for '--workers'"),
         (["empty"], 1, r"expected files that end in \.jpg .* got 0 other files"),
