@@ -93,8 +93,8 @@ def problems(error: ValidationError, settings: type[BaseModel]) -> Iterator[Prob
 
 def _shown(value: Any) -> str:
     """A value as it is written in YAML, cut."""
-    text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else None
-    return (text or repr(value))[:_SHOWN]
+    text = {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+    return text[:_SHOWN]
 
 
 def _unknown(location: Sequence[int | str], settings: type[BaseModel]) -> str:

@@ -64,7 +64,9 @@ class Execution(BaseModel):
     """Where and how to run; never part of a fingerprint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is some")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: CUDA where there is some"
+    )
     workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
     threads: int = Field(
         default=0, ge=0, le=256, description="torch threads; 0: OMP_NUM_THREADS, else one a core"
