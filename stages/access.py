@@ -1,5 +1,7 @@
 """What several stages read of the artefacts before them: class names, splits, images."""
 
+import json
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +10,8 @@ from data_contracts.records import RecordReader
 from data_contracts.schemas import array_to_text
 from stages.base import Artefact
 from stages.readers.images import decode_again, decode_image
+
+SOURCE_IDS = "source_ids.json"  # file of a dataset artefact
 
 
 def class_names(artefact: Artefact) -> tuple[str, ...]:
@@ -20,6 +24,15 @@ def class_names(artefact: Artefact) -> tuple[str, ...]:
     if not isinstance(names, list) or not names:
         raise DataError(f"{artefact.path}: expected class names in the manifest's counts, got {names!r}")
     return tuple(str(name) for name in names)
+
+
+def source_ids(artefact: Artefact) -> dict[str, int | str]:
+    """Image id -> the id that the user's own annotations give the image (COCO's `id`), of a dataset artefact; empty
+    where they give none."""
+    if SOURCE_IDS not in artefact.manifest.files:
+        return {}
+    found: dict[str, int | str] = json.loads(artefact.file(SOURCE_IDS).read_bytes())
+    return found
 
 
 def splits(records: RecordReader) -> dict[str, str]:

@@ -32,11 +32,21 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
 
     Raises:
         DataError: listing every object without a box, and whatever else is wrong with the annotations.
+
+    Boxes that reach outside of their image are clipped, those of which nothing is left dropped (the label of the image
+    stays); the manifest counts them.
     """
     source = open_source(config)
     ids = source.image_ids("train")
     writer = write_records(context, BOXES, ids, lambda some: (encode_record(source.image(i)) for i in some))
     context.counts.update(images=len(writer.image_ids))
+    changes = source.box_changes("train")
+    for kind, messages in (("clipped", changes.clipped), ("dropped", changes.dropped)):
+        if messages:
+            context.counts[f"boxes_{kind}"] = len(messages)
+            context.log(
+                f"boxes {kind}: {len(messages)} (data.strict=true refuses them); the first: {messages[0]}"
+            )
 
 
 STAGE = Stage(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts.schemas import DATASET, text_to_array
+from stages.access import SOURCE_IDS
 from stages.base import Artefact, Execution, Stage, StageContext
 from stages.readers.config import DataConfig, open_source
 from stages.readers.learnability import check_learnable, rarely_lacking
@@ -50,6 +51,12 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
         context, DATASET, image_ids, lambda some: (encode_record(source.image(i)) for i in some)
     )
     context.counts.update(_counts(source, len(writer.image_ids)))
+    if numbers := source.source_ids():
+        context.write_json(SOURCE_IDS, dict(numbers))
+    if notes := source.notes():
+        context.counts["notes"] = list(notes)
+    for note in notes:
+        context.log(note)
     warning = rarely_lacking(context.counts["train"], context.counts["train_images_of_class"])
     if warning is not None:
         context.log(warning)

@@ -73,7 +73,8 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
         DataError: no image has masks; or listing everything that is wrong with them.
     """
     source = open_source(config)
-    image_ids = [image_id for role in ROLES for image_id in source.truth_ids(role)]
+    with_masks = {role: source.truth_ids(role) for role in ROLES}
+    image_ids = [image_id for role in ROLES for image_id in with_masks[role]]
     if not image_ids:
         raise DataError(
             f"masks: expected some to compare with, got none on any of "
@@ -81,6 +82,8 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
         )
     write_records(context, GROUND_TRUTH, image_ids, _Compute(source, image_ids))
     without = sum(len(source.image_ids(role)) for role in ROLES) - len(image_ids)
+    if lost := len(source.image_ids("val")) - len(with_masks["val"]):
+        context.log(f"{lost} images of val lack masks, or some of them, and are left out of the evaluation")
     context.counts.update(images=len(image_ids), classes=list(source.classes), images_without_masks=without)
 
 

@@ -18,12 +18,12 @@ from pydantic import Field, model_validator
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
-from stages.access import segmented_ids
+from stages.access import segmented_ids, source_ids
 from stages.base import Artefact, Stage, StageContext, execution_only
 from stages.generator import GeneratorConfig, contour_content, contour_lineage
 from stages.readers.coco_results import ResultsIndex, Target, index_results
 from stages.readers.digests import named_content
-from stages.readers.files import Problems, plain_name, read_bytes
+from stages.readers.files import Problems, inside, read_bytes
 from stages.readers.images import decode_image
 from stages.sharding import Record, read_failures, write_records
 from wsis.errors import InputError
@@ -200,7 +200,7 @@ class _Compute:
 
 
 def _file_of(config: Config, image_id: str) -> Path:
-    return (config.folder or Path()) / f"{plain_name(image_id, 'image id')}{_SUFFIX}"
+    return inside(config.folder or Path(), f"{image_id}{_SUFFIX}", "image id")
 
 
 def check(config: Config) -> None:
@@ -293,14 +293,13 @@ def _index(
 ) -> ResultsIndex:
     """The entries of every image; what the file has beyond the data set is said and left out."""
     dataset, path = artefact.records(DATASET), config.file or Path()
-    targets = []
+    targets, numbers = [], source_ids(artefact)
     for image_id in (i for i in dataset.ids if i not in failed):
         one = dataset.read(image_id, ("file_name", "size"))
         height, width = one["size"].tolist()
-        targets.append(Target(image_id, array_to_text(one["file_name"]), (height, width)))
-    # Only COCO files number their images: elsewhere a whole number may be anything.
-    by_number = artefact.manifest.config.get("format") == "coco"
-    found = index_results(path, targets, by_number, config.tolerate_failures)
+        name = array_to_text(one["file_name"])
+        targets.append(Target(image_id, name, (height, width), numbers.get(image_id)))
+    found = index_results(path, targets, config.tolerate_failures)
     if found.unknown:
         context.log(
             f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "

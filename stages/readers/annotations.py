@@ -16,16 +16,22 @@ from stages.readers.records import Role
 BOX_TOLERANCE = 1.0  # pixels that a box may reach over the image's edge: rounding of annotation tools
 
 
+class UnsoundBoxError(DataError):
+    """Four numbers that are no box of the image: inverted, without area, outside or not finite."""
+
+
 @dataclass(frozen=True)
 class DeclaredObject:
     """An object as the annotation declares it: class name and box xyxy, x2 y2 exclusive, still unchecked.
 
-    `box` is None where the annotation gives none, which image-level supervision allows.
+    `box` is None where the annotation gives none, or none that can be read (`fault` says why), which image-level
+    supervision allows.
     """
 
     name: str
     box: tuple[float, float, float, float] | None
     where: str
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,11 @@ def checked_box(declared: DeclaredObject, size: tuple[int, int], image_id: str) 
     """The object's box, float32 [4], clipped to the image where it reaches over the edge by a pixel at most.
 
     Raises:
-        DataError: absent, inverted, without area, or further outside.
+        UnsoundBoxError: inverted, without area, further outside, or not finite.
+        DataError: absent, or no four numbers.
     """
+    if declared.fault is not None:
+        raise DataError(declared.fault)
     if declared.box is None:
         raise DataError(
             f"{declared.where}: expected a box because data.supervision is 'box', got none (image {image_id})"
@@ -65,18 +74,31 @@ def checked_box(declared: DeclaredObject, size: tuple[int, int], image_id: str) 
     x1, y1, x2, y2 = declared.box
     height, width = size
     shown = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}] (x1, y1, x2, y2 exclusive; image {image_id})"
+    if not np.isfinite(declared.box).all():
+        raise UnsoundBoxError(f"{declared.where}: expected a box of finite numbers, got {shown}")
     if x2 <= x1 or y2 <= y1:
-        raise DataError(f"{declared.where}: expected a box with x1 < x2 and y1 < y2, got {shown}")
+        raise UnsoundBoxError(f"{declared.where}: expected a box with x1 < x2 and y1 < y2, got {shown}")
     over = max(-x1, -y1, x2 - width, y2 - height)
     if over > BOX_TOLERANCE:
-        raise DataError(
+        raise UnsoundBoxError(
             f"{declared.where}: expected a box inside the image of {width} x {height} pixels, got {shown}: "
             f"{over:g} pixels outside"
         )
-    box = np.clip([x1, y1, x2, y2], 0, [width, height, width, height]).astype(np.float32)
-    if box[2] <= box[0] or box[3] <= box[1]:
-        raise DataError(f"{declared.where}: expected a box that covers pixels of the image, got {shown}")
+    box = clipped_box(declared.box, size)
+    if box is None:
+        raise UnsoundBoxError(
+            f"{declared.where}: expected a box that covers pixels of the image, got {shown}"
+        )
     return box
+
+
+def clipped_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> NDArray[np.float32] | None:
+    """The part of a box xyxy inside an image of size (H, W), float32 [4]; None where there is none."""
+    if not np.isfinite(box).all():
+        return None
+    height, width = size
+    clipped = np.clip(box, 0, [width, height, width, height]).astype(np.float32)
+    return clipped if clipped[2] > clipped[0] and clipped[3] > clipped[1] else None
 
 
 def pick_spread(labels: Sequence[Collection[str]], limit: int) -> list[int]:

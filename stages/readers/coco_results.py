@@ -26,11 +26,15 @@ _MOST_PROBLEMS = 1000
 
 @dataclass(frozen=True)
 class Target:
-    """An image of the data set: what an entry can name, and the size (H, W) that its masks must have."""
+    """An image of the data set: what an entry can name, and the size (H, W) that its masks must have.
+
+    `number` is the id that the data set's own annotations give it, if they do.
+    """
 
     image_id: str
     file_name: str
     size: tuple[int, int]
+    number: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,14 @@ class ResultsIndex:
             raise DataError(f"{self.path}: changed while it was in use: {error}") from error
 
 
-def index_results(
-    path: Path, targets: Iterable[Target], by_number: bool = False, tolerate: bool = False
-) -> ResultsIndex:
+def index_results(path: Path, targets: Iterable[Target], tolerate: bool = False) -> ResultsIndex:
     """Find the entries of each image of the data set, and check everything but their runs.
 
     An entry with `file_name` belongs to the image of that path; one path may be the tail of the other
-    (`1.jpg`, `val/1.jpg`, `/data/val/1.jpg`). An entry without belongs to the image whose id is `image_id`.
+    (`1.jpg`, `val/1.jpg`, `/data/val/1.jpg`). An entry without belongs to the image whose number, else whose id is
+    `image_id`.
 
     Args:
-        by_number: ids of the data set are `<split>_<number>`, as COCO's are: a whole `image_id` is the number.
         tolerate: what is wrong with one image alone becomes its fault in place of an error.
 
     Raises:
@@ -82,7 +84,7 @@ def index_results(
             image's, and images without entries; with `tolerate`, malformed entries of no image of the data set
             and those that fit several.
     """
-    names = _Names(targets, by_number)
+    names = _Names(targets)
     problems, unknown = _Faults(tolerate), Counter[str]()
     spans = {image_id: array("q") for image_id in names.by_id}
     odd: dict[str, ResultMask] = {}  # the first mask of another size, of each image that has one
@@ -134,16 +136,16 @@ class _Faults(Problems):
 class _Names:
     """Which image an entry is of."""
 
-    def __init__(self, targets: Iterable[Target], by_number: bool) -> None:
+    def __init__(self, targets: Iterable[Target]) -> None:
         self.by_id = {target.image_id: target for target in targets}
         self.by_last: dict[str, list[tuple[tuple[str, ...], Target]]] = {}
-        self.by_number: dict[str, list[Target]] = {}
+        self.by_number: dict[int | str, list[Target]] = {}
         self.found: dict[tuple[str, Any], Target | None] = {}
         for target in self.by_id.values():
             parts = _parts(target.file_name)
             self.by_last.setdefault(parts[-1] if parts else "", []).append((parts, target))
-            if by_number:
-                self.by_number.setdefault(target.image_id.rpartition("_")[2], []).append(target)
+            if target.number is not None:
+                self.by_number.setdefault(target.number, []).append(target)
 
     def find(self, entry: Any, place: str) -> tuple[Target | None, str]:
         """The image, None if the data set lacks it, and how the entry names it.
@@ -177,10 +179,10 @@ class _Names:
         return exact or [target for parts, target in candidates if _is_tail(parts, wanted)]
 
     def _of_id(self, value: str | int) -> list[Target]:
+        if value in self.by_number:
+            return self.by_number[value]
         exact = self.by_id.get(str(value))
-        if exact is not None:
-            return [exact]
-        return self.by_number.get(str(value), []) if isinstance(value, int) else []
+        return [] if exact is None else [exact]
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ class DataConfig(StageConfig):
         on_empty: a train image without annotated class is a negative (it shows none of the classes, which teaches the
             classifier and nothing else), is left out, or is an error.
         on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
+        strict: a box that reaches outside of its image or has no area is an error; else it is clipped or dropped.
         train_annotations, val_annotations, train_images, val_images: COCO: paths below the root where they are not
             annotations/instances_<split>.json and <split>/, images/<split>/ or images/.
         scenes: the look of generated scenes.
@@ -91,6 +92,7 @@ class DataConfig(StageConfig):
     sbd_root: Path | None = execution_only(None)
     on_empty: OnEmpty = "negative"
     on_unknown_class: Literal["error", "ignore"] = "error"
+    strict: bool = execution_only(False)  # whether it fails, not what comes out
     train_annotations: Name | None = None
     val_annotations: Name | None = None
     train_images: Name | None = None
@@ -132,6 +134,7 @@ def open_source(config: DataConfig) -> DatasetSource:
         on_empty=config.on_empty,
         on_unknown_class=config.on_unknown_class,
         boxes_required=config.supervision == "box",
+        strict=config.strict,
     )
     root = config.root.expanduser()
     if config.format == "voc":

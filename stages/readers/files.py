@@ -1,8 +1,13 @@
-"""Reading files of a data root: paths that never leave it, errors that name the file, problems collected."""
+"""Reading files of a data root: names that never leave it, errors that name the file, problems collected."""
 
+import errno
 import hashlib
 import json
 import math
+import os
+import stat
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -13,6 +18,19 @@ from xml.parsers import expat
 from data_contracts.errors import DataError
 
 MAX_LISTED_PROBLEMS = 20
+_UNCLEAN = {
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # Unicode's categories of characters that no name needs and terminals obey
+_KINDS = {
+    stat.S_IFDIR: os.strerror(errno.EISDIR),
+    stat.S_IFIFO: "Is a FIFO",
+    stat.S_IFSOCK: "Is a socket",
+    stat.S_IFCHR: "Is a device",
+    stat.S_IFBLK: "Is a device",
+}
 
 
 class Problems:
@@ -46,61 +64,87 @@ class Problems:
         raise DataError(head + "".join(f"\n  - {message}" for message in shown))
 
 
+def clean_text(text: str, where: str) -> str:
+    """`text` if it can be printed and stored: no control characters, line separators or halves of a surrogate pair.
+
+    Raises:
+        DataError: it holds one of them.
+    """
+    if any(unicodedata.category(c) in _UNCLEAN for c in text):
+        raise DataError(f"{where}: expected text without control characters, got {text!a:.120}")
+    return text
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a path is relative and climbs nowhere, in the terms of any system."""
+    windows = PureWindowsPath(name)
+    return bool(name) and not (
+        PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts
+    )
+
+
 def inside(root: Path, relative: str, where: str) -> Path:
-    """The path `relative` below `root`, symbolic links followed.
+    """The path `relative` below `root`, symbolic links followed: those are the user's own and may lead anywhere.
 
     Args:
+        relative: with "/", or "\\" as a Windows system writes it.
         where: what named the path (file and field), for the message.
 
     Raises:
-        DataError: the path is absolute, climbs with "..", or leads out of `root` through a link.
+        DataError: the path is absolute, climbs with "..", holds control characters, or is a link to itself.
     """
-    windows = PureWindowsPath(relative)
-    if (
-        not relative
-        or "\0" in relative
-        or PurePosixPath(relative).is_absolute()
-        or windows.drive
-        or windows.root
-        or ".." in windows.parts
-    ):
+    clean_text(relative, where)
+    if not stays_inside(relative):
         raise DataError(
-            f"{where}: expected a relative path that stays inside the data root, got {relative!r}"
+            f"{where}: expected a relative path that stays inside the data root, got {relative!r:.200}"
         )
-    base = root.resolve()
     try:
-        path = (base / relative).resolve()
+        return (root / relative.replace("\\", "/")).resolve()
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{where}: the path {relative!r} cannot be followed: {error}") from error
-    if not path.is_relative_to(base):
-        raise DataError(f"{where}: {relative!r} leaves the data root through a link: it leads to {path}")
-    return path
+        raise DataError(f"{where}: the path {relative!r:.200} cannot be followed: {error}") from error
 
 
 def plain_name(name: str, where: str) -> str:
     """`name` if it can stand as one component of a path (image id, split).
 
     Raises:
-        DataError: it holds a separator, is empty, or is "." or "..".
+        DataError: it holds a separator or control characters, is empty, or is "." or "..".
     """
     if not name or name in {".", ".."} or any(c in name for c in "/\\\0"):
         raise DataError(
             f"{where}: expected a plain name without path separators (paths must stay inside the data root), "
-            f"got {name!r}"
+            f"got {name!r:.200}"
         )
-    return name
+    return clean_text(name, where)
+
+
+def require_file(path: Path, where: str) -> None:
+    """Say what else a path is than a file, without opening it: a FIFO would wait for a writer.
+
+    Raises:
+        DataError: it is missing, cannot be looked at, or is a folder, device, FIFO or socket.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{where}: the file {path} is missing") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{where}: the file {path} cannot be read: {reason}") from error
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "Not a file")
+        raise DataError(f"{where}: the file {path} cannot be read: {kind}")
 
 
 def read_bytes(path: Path, where: str) -> bytes:
     """All bytes of a file.
 
     Raises:
-        DataError: the file is missing, unreadable or empty.
+        DataError: the file is missing, unreadable, empty, or no regular file.
     """
+    require_file(path, where)
     try:
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{where}: the file {path} is missing") from error
     except OSError as error:
         raise DataError(f"{where}: the file {path} cannot be read: {error.strerror}") from error
     if not data:
@@ -141,14 +185,28 @@ def parse_xml(data: bytes, where: str) -> ElementTree.Element:
         raise DataError(f"{where}: malformed XML: {error}") from error
 
 
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are there once each, for `object_pairs_hook`.
+
+    Raises:
+        DataError: a key is there twice: which value holds would be a guess.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise DataError(f"expected each key of an object once, got {key!a:.80} twice in {found!a:.120}")
+    return found
+
+
 def parse_json(data: bytes, where: str) -> Any:
     """Value of a JSON document.
 
     Raises:
-        DataError: malformed (with line and column), not UTF-8, nested too deeply, or a number of too many digits.
+        DataError: malformed (with line and column), not UTF-8, nested too deeply, a number of too many digits, or a
+            key twice in one object.
     """
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=object_of)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where}: malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}"
@@ -157,8 +215,24 @@ def parse_json(data: bytes, where: str) -> Any:
         raise DataError(f"{where}: expected UTF-8 JSON, got byte {error.object[error.start]:#x}") from error
     except RecursionError as error:
         raise DataError(f"{where}: JSON nested too deeply") from error
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     except ValueError as error:  # a whole number of more digits than Python converts
         raise DataError(f"{where}: malformed JSON: {error}") from error
+
+
+def number(value: object, where: str) -> float:
+    """`value` (a number, or text that spells one) as a float, perhaps NaN or infinite.
+
+    Raises:
+        DataError: not a number.
+    """
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        return float(value)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{where}: expected a number, got {value!r:.80}") from error
 
 
 def finite_number(value: object, where: str) -> float:
@@ -167,15 +241,36 @@ def finite_number(value: object, where: str) -> float:
     Raises:
         DataError: not a number, NaN or infinite.
     """
-    try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError
-        number = float(value)
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{where}: expected a number, got {value!r}") from error
-    if not math.isfinite(number):
-        raise DataError(f"{where}: expected a finite number, got {value!r}")
-    return number
+    found = number(value, where)
+    if not math.isfinite(found):
+        raise DataError(f"{where}: expected a finite number, got {value!r:.80}")
+    return found
+
+
+def whole_number(value: object, where: str) -> int:
+    """`value` (a number, or text that spells one) as an integer; 640.0 is 640.
+
+    Raises:
+        DataError: not a number, not whole, or of more than 15 digits.
+    """
+    found = finite_number(value, where)
+    if not found.is_integer() or abs(found) >= 10**15:  # floats are exact below
+        raise DataError(f"{where}: expected a whole number, got {value!r:.80}")
+    return int(found)
+
+
+def flag(value: object, where: str) -> bool:
+    """Whether a field that stands for yes or no says yes. None, empty text, 0 and "false" are no; 1 and "true" yes.
+
+    Raises:
+        DataError: anything else.
+    """
+    word = value.strip().casefold() if isinstance(value, str) else value
+    if word is None or word in ("", "0", "false", 0):  # False is 0, True is 1
+        return False
+    if word in ("1", "true", 1):
+        return True
+    raise DataError(f"{where}: expected 0 or 1, got {value!r:.80}")
 
 
 def sha256(data: bytes) -> str:

@@ -16,10 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
-from stages.readers.annotations import Declared, checked_box, class_number, pick_spread, role_limit
+from stages.readers.annotations import (
+    Declared,
+    DeclaredObject,
+    UnsoundBoxError,
+    checked_box,
+    class_number,
+    clipped_box,
+    pick_spread,
+    role_limit,
+)
 from stages.readers.files import Problems, read_bytes, sha256
 from stages.readers.images import decode_image, image_size
-from stages.readers.records import ROLES, ImageRecord, Role, Track, TruthRecord, untracked
+from stages.readers.records import ROLES, BoxChanges, ImageRecord, Role, Track, TruthRecord, untracked
 
 OnEmpty = Literal["negative", "drop", "error"]
 
@@ -41,6 +50,8 @@ class FolderOptions:
             or is an error. In val such images stay.
         boxes_required: whether an object without a box is an error.
         on_unknown_class: what to do with an object of a class that is not in `classes`.
+        strict: whether a box that reaches outside of its image or has no area is an error; else it is clipped or
+            dropped, and said.
     """
 
     splits: Mapping[Role, str]
@@ -49,17 +60,20 @@ class FolderOptions:
     on_empty: OnEmpty = "negative"
     on_unknown_class: Literal["error", "ignore"] = "error"
     boxes_required: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image of the data set: what was declared, checked and numbered."""
+    """One image of the data set: what was declared, checked and numbered. `clipped` and `dropped` name boxes."""
 
     declared: Declared
     size: tuple[int, int]
     labels: NDArray[np.int32]
     boxes: NDArray[np.float32]
     box_labels: NDArray[np.int32]
+    clipped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class FolderSource(ABC):
@@ -69,6 +83,7 @@ class FolderSource(ABC):
         if not root.is_dir():
             raise DataError(f"data.root: expected a folder, got {root} (which is no folder)")
         self.root, self.options = root, options
+        self._notes: dict[str, None] = {}
         self._verified: dict[str, str] = {}  # image id -> sha256 of bytes that decoded to the declared size
 
     # -- what a format gives ------------------------------------------------------------------------------
@@ -164,14 +179,42 @@ class FolderSource(ABC):
                 "data.on_empty=drop leaves such images out"
             )
         size = one.size or self._size_from_header(one)
-        boxed = [item for item in objects if item.box is not None or self.options.boxes_required]
-        boxes = [checked_box(item, size, one.image_id) for item in boxed]
+        return self._boxed(one, size, objects, numbers)
+
+    def _boxed(
+        self,
+        one: Declared,
+        size: tuple[int, int],
+        objects: Sequence[DeclaredObject],
+        numbers: Mapping[str, int],
+    ) -> Entry:
+        """The entry of an image with the boxes of its objects that can be used."""
+        boxes: list[NDArray[np.float32]] = []
+        owners: list[int] = []
+        clipped: list[str] = []
+        dropped: list[str] = []
+        for item in objects:
+            wanted = self.options.boxes_required or (self.options.strict and item.fault is not None)
+            if item.box is None and not wanted:
+                continue
+            try:
+                box: NDArray[np.float32] | None = checked_box(item, size, one.image_id)
+            except UnsoundBoxError as error:
+                if self.options.strict or item.box is None:
+                    raise
+                box = clipped_box(item.box, size)
+                (dropped if box is None else clipped).append(str(error))
+            if box is not None:
+                boxes.append(box)
+                owners.append(numbers[item.name])
         return Entry(
             one,
             size,
             labels=np.array(sorted({numbers[item.name] for item in objects}), dtype=np.int32),
             boxes=np.array(boxes, dtype=np.float32).reshape(len(boxes), 4),
-            box_labels=np.array([numbers[item.name] for item in boxed], dtype=np.int32),
+            box_labels=np.array(owners, dtype=np.int32),
+            clipped=tuple(clipped),
+            dropped=tuple(dropped),
         )
 
     def _size_from_header(self, one: Declared) -> tuple[int, int]:
@@ -181,6 +224,19 @@ class FolderSource(ABC):
         _, entries, problems = self._index
         problems.raise_if_any(f"data in {self.root}")
         return entries
+
+    def note(self, line: str) -> None:
+        """Remember what the reader decided and the user must be told."""
+        self._notes[line] = None
+
+    def notes(self) -> tuple[str, ...]:
+        """What the reader decided where the data left it open, a line each."""
+        self._entries()
+        return tuple(self._notes)
+
+    def source_ids(self) -> Mapping[str, int | str]:
+        """Image id -> the id that the annotations themselves give the image, where they do."""
+        return {}
 
     def _entry_of(self, image_id: str) -> Entry:
         entries = self._entries()
@@ -273,6 +329,14 @@ class FolderSource(ABC):
     def images(self, split: Role) -> Iterator[ImageRecord]:
         """The images of one part, in order."""
         return (self.image(image_id) for image_id in self.image_ids(split))
+
+    def box_changes(self, split: Role) -> BoxChanges:
+        """Boxes of one part that were clipped to their image, and dropped because nothing was left of them."""
+        entries = [entry for entry in self._entries().values() if entry.declared.role == split]
+        return BoxChanges(
+            clipped=tuple(message for entry in entries for message in entry.clipped),
+            dropped=tuple(message for entry in entries for message in entry.dropped),
+        )
 
     def truth_ids(self, split: Role) -> tuple[str, ...]:
         """Ids that have masks. An image without any object counts as one where another of its part has some."""

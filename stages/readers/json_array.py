@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from data_contracts.errors import DataError
+from stages.readers.files import object_of, require_file
 
 BLOCK = 1 << 22  # bytes read at a time
 LONGEST = 1 << 28  # bytes of one element
@@ -18,9 +19,12 @@ def scan_array(path: Path) -> Iterator[tuple[int, int, Any]]:
     """Each element of the array that is the file's document: first byte, byte after the last, value.
 
     Raises:
-        DataError: the file cannot be read, holds no array, or is malformed or cut short; names element and byte.
+        DataError: the file cannot be read, holds no array, is malformed or cut short, or an object has a key twice;
+            names element and byte.
     """
     try:
+        if path.exists():
+            require_file(path, "list of entries")
         with path.open("rb") as stream:
             yield from _Scanner(path, stream).elements()
     except OSError as error:
@@ -35,7 +39,7 @@ class _Scanner:
         self.path, self.stream = path, stream
         self.text, self.at, self.start = "", 0, 0  # window, place in it, the window's first byte in the file
         self.count = 0
-        self.decoder = json.JSONDecoder()
+        self.decoder = json.JSONDecoder(object_pairs_hook=object_of)
 
     def elements(self) -> Iterator[tuple[int, int, Any]]:
         if self.stream.read(len(BOM_UTF8)) == BOM_UTF8:
@@ -89,6 +93,8 @@ class _Scanner:
             except json.JSONDecodeError as error:
                 if not self._cut_short(error) or len(self.text) - self.at > LONGEST or not self._more():
                     raise self._error(f"malformed JSON: {error.msg}") from error
+            except DataError as error:
+                raise self._error(str(error)) from error
             except (ValueError, RecursionError) as error:
                 raise self._error(f"malformed JSON: {error}") from error
         piece = self.text[self.at : stop]

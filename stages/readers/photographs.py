@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
 from stages.readers.files import read_bytes, sha256
+from stages.readers.image_ids import unique_ids
 
 DIGEST_VERSION = 1  # raised when the same files are read into other records
 SUFFIXES = (
@@ -50,7 +50,7 @@ class Photograph:
     """A file of the folder.
 
     Attributes:
-        image_id: `file_name` without its ending; with it where several files differ by nothing else.
+        image_id: `file_name` without its ending; with it where that would not be unique.
         file_name: path below the folder, with "/".
         path: where it lies.
     """
@@ -91,7 +91,7 @@ def list_photographs(root: Path) -> tuple[list[Photograph], int]:
             f"photographs: expected files that end in {' '.join(SUFFIXES)} in {root}, "
             f"got {others} other files"
         )
-    ids = _unique_ids(kept)
+    ids = unique_ids([[_text(str(name.with_suffix(""))), _text(str(name))] for name in kept])
     return [
         Photograph(image_id, _text(str(name)), root / name) for image_id, name in zip(ids, kept, strict=True)
     ], others
@@ -109,20 +109,6 @@ def _files_below(root: Path) -> list[PurePosixPath]:
 def _stem(name: PurePosixPath) -> str:
     """Without the ending; equal for names that a file system may not tell apart."""
     return str(name.with_suffix("")).casefold()
-
-
-def _unique_ids(names: Sequence[PurePosixPath]) -> list[str]:
-    """Names without ending; the whole name where that would not be unique."""
-    stems = Counter(_stem(name) for name in names)
-    whole = {name for name in names if stems[_stem(name)] > 1}
-    while True:
-        ids = [_text(str(name if name in whole else name.with_suffix(""))) for name in names]
-        counts = Counter(image_id.casefold() for image_id in ids)
-        # `a.jpg` and `a.png` keep their endings, so `a.jpg.tif` must too: its stem is the first one's name
-        more = {n for n, i in zip(names, ids, strict=True) if counts[i.casefold()] > 1} - whole
-        if not more:
-            return ids
-        whole |= more
 
 
 def _text(name: str) -> str:

@@ -3,7 +3,7 @@
 Suffixes: M annotated classes, N instances, C classes, H W image.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -74,6 +74,14 @@ class TruthRecord:
     void: bytes
 
 
+@dataclass(frozen=True)
+class BoxChanges:
+    """What was said of each box that was clipped to its image, and of each that was dropped: no area was left."""
+
+    clipped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
 class DatasetSource(Protocol):
     """A data set with a train part, a val part, or both. Every method may raise DataError."""
 
@@ -94,6 +102,14 @@ class DatasetSource(Protocol):
         """Read and check everything `images` would give; one DataError lists all that is wrong."""
         ...
 
+    def notes(self) -> tuple[str, ...]:
+        """What the reader decided where the data left it open, a line each."""
+        ...
+
+    def source_ids(self) -> Mapping[str, int | str]:
+        """Image id -> the id that the annotations themselves give the image; empty where they give none."""
+        ...
+
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order; empty if the source has no such part."""
         ...
@@ -110,8 +126,12 @@ class DatasetSource(Protocol):
         """The images of one part, in order."""
         ...
 
+    def box_changes(self, split: Role) -> BoxChanges:
+        """Boxes of one part that are not as they were annotated."""
+        ...
+
     def truth_ids(self, split: Role) -> tuple[str, ...]:
-        """Ids of the images of one part that have masks (evaluation only)."""
+        """Ids of the images of one part that have masks; none where the part has no masks (evaluation only)."""
         ...
 
     def truth_of(self, image_id: str) -> TruthRecord:

@@ -5,7 +5,7 @@ Suffix: N instances.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.readers.annotations import role_limit
-from stages.readers.records import ROLES, ImageRecord, Role, Track, TruthRecord, untracked
+from stages.readers.records import ROLES, BoxChanges, ImageRecord, Role, Track, TruthRecord, untracked
 from wsis.masks import rle
 from wsis.scenes import SCENES_VERSION, Scene, SceneConfig, generate_scene
 
@@ -62,9 +62,21 @@ class SceneSource:
     def validate(self, track: Track = untracked) -> None:
         """Nothing to check: the settings were checked when they were made."""
 
+    def notes(self) -> tuple[str, ...]:
+        """Nothing is left open."""
+        return ()
+
+    def source_ids(self) -> Mapping[str, int | str]:
+        """Scenes have no other ids."""
+        return {}
+
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order."""
         return self._ids.get(split, ())
+
+    def box_changes(self, split: Role) -> BoxChanges:
+        """No box is changed."""
+        return BoxChanges()
 
     def truth_ids(self, split: Role) -> tuple[str, ...]:
         """Every scene has masks."""

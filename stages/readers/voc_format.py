@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from stages.readers.annotations import DeclaredObject
-from stages.readers.files import Problems, finite_number, plain_name, read_text
+from stages.readers.files import Problems, clean_text, finite_number, flag, number, plain_name, read_text
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -30,10 +30,10 @@ def read_split(path: Path, where: str, problems: Problems) -> tuple[str, ...]:
     """
     ids: dict[str, None] = {}
     problems_before = len(problems.messages)
-    for number, line in enumerate(read_text(path, where).splitlines(), start=1):
+    for position, line in enumerate(read_text(path, where).splitlines(), start=1):
         if not (image_id := line.strip()):
             continue
-        place = f"{path}: line {number}"
+        place = f"{path}: line {position}"
         with problems.collect():
             plain_name(image_id, place)
             if len(image_id.split()) > 1:
@@ -46,43 +46,57 @@ def read_split(path: Path, where: str, problems: Problems) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def parse_annotation(root: Element, where: str) -> tuple[tuple[int, int], tuple[DeclaredObject, ...]]:
-    """Size (height, width) and objects of a VOC annotation.
+def parse_annotation(root: Element, where: str) -> tuple[tuple[int, int] | None, tuple[DeclaredObject, ...]]:
+    """Size (height, width), None where the tool wrote none or 0 x 0, and objects of a VOC annotation.
 
     Raises:
-        DataError: a field is missing or no number.
+        DataError: a class is missing, or a field holds something else than it should. What is wrong with a box is
+            its object's `fault`.
     """
-    height, width = (_number(root, f"size/{side}", where) for side in ("height", "width"))
+    objects: list[DeclaredObject] = []
+    difficult: list[DeclaredObject] = []
+    for position, item in enumerate(root.findall("object"), start=1):
+        place = f"{where}: object {position}"
+        name = (item.findtext("name") or "").strip()
+        if not name:
+            raise DataError(f"{place}: field 'name': expected a class, got nothing")
+        clean_text(name, f"{place}: field 'name'")
+        declared = _declared(name, item, place)
+        is_difficult = flag(item.findtext("difficult"), f"{place}: field 'difficult'")
+        (difficult if is_difficult else objects).append(declared)
+    return _size(root, where), tuple(objects or difficult)
+
+
+def _size(root: Element, where: str) -> tuple[int, int] | None:
+    texts = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
+    if not any(texts):
+        return None
+    height, width = (
+        finite_number(t, f"{where}: field 'size/{s}'")
+        for t, s in zip(texts, ("height", "width"), strict=True)
+    )
+    if height == 0 and width == 0:
+        return None
     if height < 1 or width < 1 or height % 1 or width % 1:
         raise DataError(
             f"{where}: field 'size': expected whole pixels of at least 1, got {width:g} x {height:g}"
         )
-    objects: list[DeclaredObject] = []
-    difficult: list[DeclaredObject] = []
-    for number, item in enumerate(root.findall("object"), start=1):
-        place = f"{where}: object {number}"
-        name = (item.findtext("name") or "").strip()
-        if not name:
-            raise DataError(f"{place}: field 'name': expected a class, got nothing")
-        declared = DeclaredObject(name, _box(item, place), f"{place}: field 'bndbox' ({name})")
-        is_difficult = (item.findtext("difficult") or "0").strip() == "1"
-        (difficult if is_difficult else objects).append(declared)
-    return (int(height), int(width)), tuple(objects or difficult)
+    return int(height), int(width)
 
 
-def _box(item: Element, where: str) -> tuple[float, float, float, float] | None:
-    """1-based inclusive corners to 0-based xyxy with exclusive ends; None without <bndbox>."""
+def _declared(name: str, item: Element, where: str) -> DeclaredObject:
+    """An object whose box goes from 1-based inclusive corners to 0-based xyxy with exclusive ends."""
+    place = f"{where}: field 'bndbox' ({name})"
     if item.find("bndbox") is None:
-        return None
-    x1, y1, x2, y2 = (_number(item, f"bndbox/{side}", where) for side in ("xmin", "ymin", "xmax", "ymax"))
-    return x1 - 1, y1 - 1, x2, y2
-
-
-def _number(element: Element, field: str, where: str) -> float:
-    text = element.findtext(field)
-    if text is None or not text.strip():
-        raise DataError(f"{where}: field '{field}': expected a number, got nothing")
-    return finite_number(text.strip(), f"{where}: field '{field}'")
+        return DeclaredObject(name, None, place)
+    try:
+        x1, y1, x2, y2 = (
+            number((item.findtext(f"bndbox/{side}") or "").strip() or None, f"{where}: field 'bndbox/{side}'")
+            for side in ("xmin", "ymin", "xmax", "ymax")
+        )
+    except DataError as error:
+        return DeclaredObject(name, None, place, str(error))
+    return DeclaredObject(name, (x1 - 1, y1 - 1, x2, y2), place)
 
 
 def instance_classes(

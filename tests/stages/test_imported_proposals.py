@@ -11,6 +11,7 @@ from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
 from data_contracts.store import Store
 from stages import proposals
+from stages.access import SOURCE_IDS
 from stages.base import Execution, Stage, StageConfig, execute
 from stages.progress import Progress
 from stages.sharding import read_failures, write_records
@@ -46,6 +47,8 @@ def dataset_record(name):
 
 
 def _write_dataset(inputs, config, context):
+    if config.format == "coco":
+        context.write_json(SOURCE_IDS, {name: int(name.split("_")[1]) for name in SIZES})
     write_records(context, DATASET, list(SIZES), lambda some: (dataset_record(name) for name in some))
 
 

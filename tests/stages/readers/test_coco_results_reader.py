@@ -27,8 +27,8 @@ def write(path, value):
     return path
 
 
-TARGETS = [Target("train_1", "train/1.jpg", SIZE), Target("train_2", "train/2.jpg", SIZE)]
-TARGETS += [Target("val_1", "val/1.jpg", SIZE), Target("é", "ä/é.jpg", SIZE)]
+TARGETS = [Target("train_1", "train/1.jpg", SIZE, 1), Target("train_2", "train/2.jpg", SIZE, 2)]
+TARGETS += [Target("val_1", "val/1.jpg", SIZE, 1), Target("é", "ä/é.jpg", SIZE)]
 
 
 def test_elements_and_their_places(tmp_path, monkeypatch):
@@ -128,7 +128,7 @@ def test_entries_by_path_by_its_tail_and_by_id(tmp_path):
         entry(12, file_name="."),
     ]
     path = write(tmp_path / "x.json", entries)
-    found = index_results(path, TARGETS, by_number=True)
+    found = index_results(path, TARGETS)
     assert {t.image_id: scores(found, t.image_id) for t in TARGETS} == {
         "train_1": [1],
         "train_2": [3, 9],
@@ -136,19 +136,24 @@ def test_entries_by_path_by_its_tail_and_by_id(tmp_path):
         "é": [4, 5],
     }
     assert found.unknown == {"test/2.jpg": 1, "2": 1, "12": 1, ".": 1}
-    plain = index_results(path, TARGETS)
+    plain = index_results(path, [Target(t.image_id, t.file_name, t.size) for t in TARGETS])
     assert scores(plain, "train_2") == [3] and plain.unknown["2"] == 2  # elsewhere a number is not an image
     mask = found.masks("val_1")[1]
     assert mask.where == "entry 6" and mask.size == SIZE and mask.counts == rle.encode(MASK)
 
 
-def test_whole_numbers_as_ids(tmp_path):
-    targets = [Target("7", "a.jpg", SIZE), Target("val_7", "b.jpg", SIZE), Target("val_8", "c.jpg", SIZE)]
+def test_ids_of_the_data_sets_own_annotations_come_first(tmp_path):
+    targets = [
+        Target("7", "7.jpg", SIZE, 8),
+        Target("b", "b.jpg", SIZE, 7),
+        Target("c", "c.jpg", SIZE, "0007"),
+    ]
     path = write(
-        tmp_path / "x.json", [entry(1, image_id=7), entry(2, image_id="val_7"), entry(3, image_id=8)]
+        tmp_path / "x.json",
+        [entry(1, image_id=7), entry(2, image_id="b"), entry(3, image_id=8), entry(4, image_id="0007")],
     )
-    found = index_results(path, targets, by_number=True)
-    assert [scores(found, t.image_id) for t in targets] == [[1], [2], [3]]
+    found = index_results(path, targets)
+    assert [scores(found, t.image_id) for t in targets] == [[3], [1, 2], [4]]
 
 
 def test_what_is_wrong_with_one_image_is_its_fault_where_that_is_tolerated(tmp_path):
@@ -177,7 +182,7 @@ def test_what_is_wrong_with_one_image_is_its_fault_where_that_is_tolerated(tmp_p
 def test_what_is_no_images_fault_is_an_error_all_the_same(tmp_path, case):
     path = write(tmp_path / "x.json", BAD[case][0])
     with pytest.raises(DataError, match=r"x\.json(.|\n)*entry 0: "):
-        index_results(path, TARGETS, by_number=True, tolerate=True)
+        index_results(path, TARGETS, tolerate=True)
 
 
 ALL = [entry(file_name=target.file_name) for target in TARGETS]
@@ -224,7 +229,7 @@ def test_what_is_wrong_is_named_before_anything_is_computed(tmp_path, case):
     entries, match = BAD[case]
     path = write(tmp_path / "x.json", entries)
     with pytest.raises(DataError, match=rf"x\.json(.|\n)*{match}"):
-        index_results(path, TARGETS, by_number=True)
+        index_results(path, TARGETS)
 
 
 def test_very_many_problems_end_the_search(tmp_path):

@@ -75,6 +75,6 @@ def test_coco_places(coco: Any) -> None:
         val_images="train",
         train_split=None,
     )
-    assert open_source(config).image("val_1").file_name == "train/1.jpg"
+    assert open_source(config).image("1").file_name == "train/1.jpg"
     with pytest.raises(DataError, match="stays inside the data root"):
         open_source(config.model_copy(update={"val_annotations": "../x.json"})).validate()

@@ -159,9 +159,9 @@ def test_scenes(store: Store) -> None:
 def test_coco(coco: Any, store: Store) -> None:
     config = DataConfig(format="coco", root=coco.root)
     records = execute(dataset.STAGE, config, {}, store).artefact.records(DATASET)
-    assert records.ids == ["train_1", "train_2", "val_1", "val_2"]
+    assert records.ids == ["train/1", "train/2", "val/1", "val/2"]
     truth = execute(ground_truth.STAGE, config, {}, store).artefact.records(GROUND_TRUTH)
-    assert rle.area(truth["val_1"]["void"].tobytes(), (8, 12)) == 4
+    assert rle.area(truth["val/1"]["void"].tobytes(), (8, 12)) == 4
 
 
 def test_full_disk_is_said(devkit: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

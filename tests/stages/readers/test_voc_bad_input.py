@@ -66,12 +66,12 @@ def test_ids_stay_inside_the_root(devkit: Any, name: str) -> None:
     fails(devkit, r"train\.txt: line 2: .*inside the data root")
 
 
-def test_link_out_of_the_root(devkit: Any, tmp_path: Path) -> None:
+def test_a_link_of_the_users_own_is_followed(devkit: Any, tmp_path: Path) -> None:
     outside = tmp_path / "secret.jpg"
     outside.write_bytes((devkit.root / "JPEGImages/a.jpg").read_bytes())
     (devkit.root / "JPEGImages/a.jpg").unlink()
     os.symlink(outside, devkit.root / "JPEGImages/a.jpg")
-    fails(devkit, r"JPEGImages of image a: .*leaves the data root through a link")
+    assert source(devkit).image("a").encoded == outside.read_bytes()
 
 
 def test_missing_image_and_annotation(devkit: Any) -> None:
@@ -154,13 +154,13 @@ def test_unknown_class_ignored(devkit: Any) -> None:
         ((2, 6, 5, 5), r"expected a box with x1 < x2 and y1 < y2"),
         ((0, 1, 0, 5), r"expected a box that covers pixels"),
         (("left", 3, 5, 6), r"field 'bndbox/xmin': expected a number, got 'left'"),
-        (("nan", 3, 5, 6), r"field 'bndbox/xmin': expected a finite number"),
-        ((2, 3, "", 6), r"field 'bndbox/xmax': expected a number, got nothing"),
+        (("nan", 3, 5, 6), r"expected a box of finite numbers, got \[nan, "),
+        ((2, 3, "", 6), r"field 'bndbox/xmax': expected a number, got None"),
     ],
 )
 def test_bad_boxes(devkit: Any, objects_xml: Callable[..., str], box: tuple[Any, ...], message: str) -> None:
     devkit.xml("b", objects_xml(("dog", (1, 1, 2, 2)), ("cat", box)))
-    fails(devkit, r"b\.xml: object 2: .*" + message)
+    fails(devkit, r"b\.xml: object 2: .*" + message, boxes_required=True, strict=True)
 
 
 def test_objects_without_boxes(devkit: Any) -> None:
@@ -195,8 +195,8 @@ def test_size_before_exif_rotation(devkit: Any, encoded: Callable[..., bytes]) -
         ("<annotation><object>", r"b\.xml: malformed XML: .*line 1"),
         ("not xml", r"b\.xml: malformed XML"),
         (
-            "<annotation><object><name>cat</name></object></annotation>",
-            r"field 'size/height': expected a number",
+            "<annotation><size><width>12</width></size></annotation>",
+            r"field 'size/height': expected a number, got ''",
         ),
         (
             "<annotation><size><width>0</width><height>8</height></size></annotation>",
