@@ -128,7 +128,7 @@ def test_image_without_annotation(coco: Any) -> None:
 def test_a_crowd_alone_is_no_negative(coco: Any) -> None:
     annotation(coco, 2)["iscrowd"] = 1
     coco.write("train")
-    assert source(coco).image_ids("train") == ("train_1",)
+    assert source(coco).image_ids("train") == ("train/1",)
 
 
 def test_classes_matched_by_name(coco: Any) -> None:
