@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import ConfigError, ContractError
+from data_contracts.printable import printable
 from flows import (
     config_commands,
     diagnosis_commands,
@@ -27,6 +28,7 @@ from flows.command_frame import (
     drop_closed_output,
     framed,
 )
+from flows.limits import limit_reached
 from wsis.errors import WsisError
 
 app = typer.Typer(
@@ -96,13 +98,16 @@ def main() -> None:
         drop_closed_output()
         sys.exit(_NO_READER)
     except (ContractError, WsisError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except Exception as error:
+        if (limit := limit_reached(error)) is not None:
+            print(f"error: {limit} ({printable(error)})", file=sys.stderr)
+            sys.exit(1)
         if getattr(error, "format_message", None) is None:
             raise
         if message := error.format_message():  # type: ignore[attr-defined]
-            print(f"error: {message}", file=sys.stderr)
+            print(f"error: {printable(message)}", file=sys.stderr)
         sys.exit(2)
     finally:
         LOGGER.setLevel(logging.NOTSET)  # for a caller that goes on, as a test does

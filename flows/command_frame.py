@@ -7,10 +7,12 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
+from data_contracts.printable import PrintableStream
 from wsis.errors import WorkerDiedError
 
 LOGGER = logging.getLogger("wsis")
@@ -48,6 +50,7 @@ VerboseOption = Annotated[
 def framed(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with the options -q and -v, which ends with :class:`OutputClosedError` when its reader has gone.
 
+    Control characters in what it prints are shown as escapes: they come from names of files.
     What it has printed is flushed before it returns, so that this is found out in time.
     """
 
@@ -56,7 +59,8 @@ def framed(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**kwargs: Any) -> None:
         try:
-            command(**{name: value for name, value in kwargs.items() if name not in added})
+            with redirect_stdout(PrintableStream(sys.stdout)):  # all that `print` uses
+                command(**{name: value for name, value in kwargs.items() if name not in added})
             sys.stdout.flush()
         except BrokenPipeError as error:
             _name_broken_pipe(error)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_contracts.printable import printable
 from flows.options import SetOption, StoreOption
 
 if TYPE_CHECKING:  # imports torch: a command imports what it needs
@@ -146,6 +147,6 @@ def end_with_failures(failed: list[str], total: int) -> None:
     """List the photographs that failed, if any, and end with code 1."""
     if not failed:
         return
-    lines = "".join(f"\n  - {message}" for message in failed)
+    lines = "".join(f"\n  - {printable(message)}" for message in failed)
     print(f"error: {len(failed)} of {total} photographs failed, the others are done{lines}", file=sys.stderr)
     raise typer.Exit(1)

@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.store import Store
 from flows.plan import Node
@@ -41,7 +42,7 @@ class PrefectProgress(Progress):
         self._artifacts: dict[str, tuple[UUID, float]] = {}
 
     def log(self, message: str) -> None:
-        get_run_logger().info(message)
+        get_run_logger().info(printable(message))
 
     def _update(self, description: str, share: float) -> None:
         now, percent = time.monotonic(), round(100 * min(1.0, share), 1)

@@ -14,6 +14,7 @@ import numpy as np
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ContractError, CorruptArtefactError
 from data_contracts.manifest import Manifest
+from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Artefact, Store
@@ -80,7 +81,7 @@ def report_html(
         sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
     body = "\n".join(f"<section><h2>{title}</h2>\n{_guarded(make)}</section>" for title, make in sections)
     status = record.status + (f": {record.error}" if record.error else "")
-    return (
+    return printable(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(record.name)}</title><style>{_STYLE}</style></head><body>\n"

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from data_contracts.printable import printable
 from stages.memory import resident_memory
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Bar:
         listeners: list[Listener],
         quiet: bool = False,
     ) -> None:
-        self.total, self.description, self.unit = total, description, unit
+        self.total, self.description, self.unit = total, printable(description), unit
         self.done = self._initial = initial
         self._listeners, self._notes = listeners, ""
         self._start = self._last_line = time.monotonic()
@@ -41,7 +42,7 @@ class Bar:
         self._looked, self._memory = -MEMORY_INTERVAL_SECONDS, ""
         self._quiet = quiet
         self._tqdm = (
-            tqdm(total=total, desc=description, unit=unit, initial=initial, dynamic_ncols=True)
+            tqdm(total=total, desc=self.description, unit=unit, initial=initial, dynamic_ncols=True)
             if not quiet and _is_terminal()
             else None
         )
@@ -110,7 +111,7 @@ def _is_terminal() -> bool:
 
 def _write_line(message: str) -> None:
     """One line on stderr, above any bar."""
-    tqdm.write(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr)
+    tqdm.write(f"{time.strftime('%H:%M:%S')} {printable(message)}", file=sys.stderr)
     sys.stderr.flush()
 
 

@@ -1,0 +1,31 @@
+"""What the machine refuses (memory, open files, processes) as one line with what helps."""
+
+import errno
+
+_ALLOCATION = ("can't allocate memory", "out of memory", "cannot allocate memory", "unable to allocate")
+_OPEN_FILES = (
+    "the limit of open files is reached; raise it (`ulimit -n 4096`) and give the same command again"
+)
+_PROCESSES = (
+    "the system starts no further process or thread; raise the limit (`ulimit -u`), or use fewer "
+    "(--set execution.workers=1, OMP_NUM_THREADS=1), and give the same command again"
+)
+_MEMORY = (
+    "not enough memory; use fewer processes (--set execution.workers=1) or smaller images (image_size, max_side), or a "
+    "machine or limit (`ulimit -v`) of more, and give the same command again"
+)
+
+
+def limit_reached(error: BaseException | None) -> str | None:
+    """The line, or None if neither the error nor what it came from is of that kind."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        said = str(error).lower()
+        if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in said:
+            return _OPEN_FILES
+        if isinstance(error, MemoryError) or number == errno.ENOMEM or any(t in said for t in _ALLOCATION):
+            return _MEMORY
+        if number == errno.EAGAIN or "can't start new thread" in said:
+            return _PROCESSES
+        error = error.__cause__ or error.__context__
+    return None
