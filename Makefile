@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed-dev
 WSIS := $(VENV)/bin/wsis
 STORE ?= runs
 
-.PHONY: demo test lint install results
+.PHONY: demo test test-services lint install results
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo 'installing into $(VENV): some minutes'
@@ -29,6 +29,10 @@ results: $(STAMP)
 test: $(STAMP)
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# A real Prefect server and worker, the whole demo five times: an hour and more
+test-services: $(STAMP)
+	$(VENV)/bin/python -m pytest -m service --durations 0
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -16,6 +16,7 @@ from data_contracts.errors import LockTimeoutError, StoreError
 # POSIX record locks belong to the process, not the thread: threads of one process need this one too.
 _held_here: dict[str, threading.Lock] = {}
 _registry = threading.Lock()
+_SAY_AGAIN_SECONDS = 60.0
 
 
 @contextmanager
@@ -31,8 +32,8 @@ def exclusive(
     forked workers that may outlive it.
 
     Args:
-        timeout: seconds to wait; None waits for ever, 0 does not wait.
-        on_wait: called once with the holder's pid, host and since when.
+        timeout: seconds to wait, 0 does not wait; None waits as long as the holder lives.
+        on_wait: called at once with the holder's pid, host and since when, and again after a minute, two, four, ...
 
     Raises:
         LockTimeoutError: still held after `timeout`.
@@ -40,21 +41,37 @@ def exclusive(
     """
     with _registry:
         thread_lock = _held_here.setdefault(str(path.resolve()), threading.Lock())
-    deadline = None if timeout is None else time.monotonic() + timeout
-    waited = False
+    waiting = _Waiting(timeout, on_wait)
     while not thread_lock.acquire(timeout=poll):
-        if not waited:
-            on_wait(f"waiting: {path.name} is held by another thread of this process")
-            waited = True
-        if deadline is not None and time.monotonic() >= deadline:
-            raise LockTimeoutError(f"{path} is held by another thread of this process")
+        waiting.for_holder(f"{path.name} is held by another thread of this process")
     try:
         with _opened(path) as handle:
-            _acquire(handle, path, deadline, on_wait, poll)
+            _acquire(handle, path, waiting, poll)
             _sign(handle, path)
             yield
     finally:
         thread_lock.release()
+
+
+class _Waiting:
+    """Says who is waited for and how long, ever more rarely, and when it has been long enough."""
+
+    def __init__(self, timeout: float | None, on_wait: Callable[[str], None]) -> None:
+        self._timeout, self._on_wait = timeout, on_wait
+        self._began, self._say_at = time.monotonic(), 0.0
+
+    def for_holder(self, holder: str) -> None:
+        """Called again and again.
+
+        Raises:
+            LockTimeoutError: the time is up.
+        """
+        waited = time.monotonic() - self._began
+        if self._timeout is not None and waited >= self._timeout:
+            raise LockTimeoutError(holder)
+        if waited >= self._say_at:
+            self._on_wait(f"waiting: {holder}" + (f" ({waited / 60:.0f} min so far)" if self._say_at else ""))
+            self._say_at = max(_SAY_AGAIN_SECONDS, 2 * self._say_at)
 
 
 @contextmanager
@@ -79,21 +96,13 @@ def _sign(handle: int, path: Path) -> None:
         os.pwrite(handle, json.dumps(holder).encode(), 0)
 
 
-def _acquire(
-    handle: int, path: Path, deadline: float | None, on_wait: Callable[[str], None], poll: float
-) -> None:
-    told = False
+def _acquire(handle: int, path: Path, waiting: _Waiting, poll: float) -> None:
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except (BlockingIOError, PermissionError):
-            holder = _holder(path)
-            if deadline is not None and time.monotonic() >= deadline:
-                raise LockTimeoutError(f"{path.name} is being written by {holder}") from None
-            if not told:
-                on_wait(f"waiting: {path.name} is being written by {holder}")
-                told = True
+            waiting.for_holder(f"{path.name} is being written by {_holder(path)}")
             time.sleep(poll)
 
 

