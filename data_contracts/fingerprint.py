@@ -31,6 +31,7 @@ def fingerprint(
     seed: int,
     outer_iteration: int | None = None,
     content: str | None = None,
+    threads: int = 1,
 ) -> str:
     """12 hex digits of sha256 over the canonical JSON of what decides a stage's result.
 
@@ -42,6 +43,7 @@ def fingerprint(
         seed: the run's seed.
         outer_iteration: 1..T, or None for a stage outside the outer loop.
         content: digest of external content the stage reads (the user's images), if any.
+        threads: of the arithmetic, where their number decides the result; one is left out of the hash.
     """
     identity = {
         "schema_version": SCHEMA_VERSION,
@@ -52,6 +54,7 @@ def fingerprint(
         "seed": seed,
         "outer_iteration": outer_iteration,
         "content": content,
+        **({"threads": threads} if threads != 1 else {}),
     }
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:FINGERPRINT_LENGTH]
 

@@ -54,6 +54,9 @@ class Manifest(BaseModel):
     created: str
     code_version: str
     environment: dict[str, str]
+    threads: int = Field(
+        default=1, ge=1, description="of the arithmetic, where their number decides the result; else 1"
+    )
 
     def identity(self) -> str:
         """The fingerprint that the content gives."""
@@ -66,6 +69,7 @@ class Manifest(BaseModel):
             self.seed,
             self.outer_iteration,
             self.content,
+            self.threads,
         )
 
 

@@ -171,7 +171,7 @@ def _probe(images: torch.Tensor, depthwise: torch.Tensor, pointwise: torch.Tenso
 
 def _threads(execution: Execution) -> float:
     """By how much torch's threads shorten a training step."""
-    used = min(execution.torch_threads(), cores(), _MOST_THREADS)
+    used = min(execution.threads, cores(), _MOST_THREADS)
     return 1 + _THREAD_GAIN * (used - 1)
 
 

@@ -28,7 +28,13 @@ def forecast(nodes: Sequence[Node], config: RunConfig, data: DataFacts) -> dict[
             content = contents[key]
         parents = {name: found[key] for name, key in node.inputs.items()}
         found[node.key] = identify(
-            node.stage, node.config, parents, config.seed, node.outer_iteration, content
+            node.stage,
+            node.config,
+            parents,
+            config.seed,
+            node.outer_iteration,
+            content,
+            config.execution,
         )
     return found
 

@@ -23,6 +23,7 @@ from stages.machine import cpu_seconds, environment, peak_memory, reset_peak_mem
 from stages.progress import Bar, Progress
 from stages.scalars import Write, scalars
 from stages.settings import Execution, StageConfig, execution_only
+from wsis.threads import arithmetic_threads
 
 __all__ = [
     "Artefact",
@@ -103,6 +104,8 @@ class Stage:
         content_digest: digest of external content that the stage reads.
         check: fails early on a configuration that cannot run here (missing weights, too few devices).
         seeded: false for a stage that draws nothing at random: runs of several seeds share its artefact.
+        threaded: its arithmetic uses `execution.threads`, as that of trainings does. Any other uses one thread, in
+            this process as in workers, so that no number of either decides its result.
     """
 
     name: str
@@ -116,6 +119,15 @@ class Stage:
     content_digest: Callable[[Any], str] | None = None
     check: Callable[[Any, Execution], None] | None = None
     seeded: bool = True
+    threaded: bool = False
+
+    def threads(self, execution: Execution) -> int:
+        """Threads of its arithmetic."""
+        return execution.threads if self.threaded else 1
+
+    def deciding_threads(self, execution: Execution) -> int:
+        """The part of them that decides the result: all on the CPU; on a GPU it does not, and 1 stands for any."""
+        return self.threads(execution) if execution.torch_device().type == "cpu" else 1
 
 
 @dataclass(frozen=True)
@@ -165,7 +177,7 @@ def execute(
     if not stage.seeded:
         seed = 0  # in its context too, so that it could not use the run's
     parents = {name: a.fingerprint for name, a in inputs.items()}
-    identity = identify(stage, config, parents, seed, outer_iteration, content)
+    identity = identify(stage, config, parents, seed, outer_iteration, content, execution)
     asked = time.monotonic()
     with store.writing(stage.name, identity, on_wait=progress.log) as work:
         waited = time.monotonic() - asked
@@ -195,6 +207,7 @@ def identify(
     seed: int,
     outer_iteration: int | None,
     content: str | None,
+    execution: Execution,
 ) -> str:
     """The fingerprint of the artefact that `execute` gives.
 
@@ -202,8 +215,16 @@ def identify(
         parents: input name -> fingerprint.
         content: what `stage.content_digest` gives, None for a stage without.
     """
-    seed = seed if stage.seeded else 0
-    return fingerprint(stage.name, stage.version, config.identity(), parents, seed, outer_iteration, content)
+    return fingerprint(
+        stage.name,
+        stage.version,
+        config.identity(),
+        parents,
+        seed if stage.seeded else 0,
+        outer_iteration,
+        content,
+        stage.deciding_threads(execution),
+    )
 
 
 def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Artefact | None:
@@ -228,7 +249,6 @@ def _run(
 ) -> dict[str, float]:
     if stage.check is not None:
         stage.check(config, context.execution)
-    torch.set_num_threads(context.execution.torch_threads())
     reset_peak_memory()
     timing_file = context.workdir / _TIMING
     before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
@@ -236,7 +256,7 @@ def _run(
     left = any(context.workdir.iterdir())  # a killed process had no time to write its timing
     context.log("goes on from what an earlier try left" if left else "starts")
     try:
-        with full_disk_named(context.workdir):
+        with full_disk_named(context.workdir), arithmetic_threads(stage.threads(context.execution)):
             stage.run(inputs, config, context)
     finally:
         spent = {
@@ -279,7 +299,8 @@ def _manifest(
         peak_memory_bytes=peak_memory() + sum(context.worker_memory.values()),
         created=now(),
         code_version=metadata.version("wsis"),
-        environment=environment(),
+        environment={**environment(), "threads": str(stage.threads(context.execution))},
+        threads=stage.deciding_threads(context.execution),
     )
 
 

@@ -115,4 +115,5 @@ STAGE = Stage(
     supervision=_supervision,
     content_digest=content_digest,
     check=check_starts,
+    threaded=True,
 )

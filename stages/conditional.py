@@ -191,4 +191,5 @@ STAGE = Stage(
     optional=("train_predictions", "previous"),
     contract="weights",
     check=_check,
+    threaded=True,
 )

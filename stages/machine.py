@@ -15,8 +15,18 @@ def environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {cores()} cores",
+        "processor": processor(),
         **{name: _version(name) for name in names},
     }
+
+
+def processor() -> str:
+    """The processor's name: another one may add in another order, and so give other bits."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str:

@@ -126,4 +126,5 @@ STAGE = Stage(
     supervision=label_sources,
     content_digest=content_digest,
     check=check_starts,
+    threaded=True,
 )

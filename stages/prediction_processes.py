@@ -20,6 +20,7 @@ from torch import distributed
 from data_contracts.errors import ContractError
 from stages.machine import peak_memory
 from wsis.errors import WorkerDiedError, WorkerStuckError, WsisError
+from wsis.threads import arithmetic_threads
 from wsis.worker_processes import SpawnContext, follow_parent, start_failures_named
 
 Send = Callable[[Any], None]
@@ -57,7 +58,7 @@ class _Failed:
 
 @dataclass(frozen=True)
 class Group:
-    """How many processes, where, with how many torch threads each; `title` is for messages."""
+    """How many processes, where, with how many threads each; `title` is for messages."""
 
     processes: int
     device: str
@@ -161,7 +162,6 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
 def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection) -> None:
     """The life of one process."""
     follow_parent()
-    torch.set_num_threads(group.threads)
     try:
         if group.device == "cuda":
             torch.cuda.set_device(rank)
@@ -174,7 +174,8 @@ def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection
             world_size=group.processes,
             timeout=timedelta(seconds=_COLLECTIVE_SECONDS),
         )
-        work((lambda what: connection.send(_Said(what))) if rank == 0 else (lambda what: None))
+        with arithmetic_threads(group.threads):
+            work((lambda what: connection.send(_Said(what))) if rank == 0 else (lambda what: None))
         distributed.barrier()  # nobody leaves before rank 0 has written
         distributed.destroy_process_group()
         connection.send(_Ended(os.getpid(), peak_memory()))

@@ -206,8 +206,7 @@ class _Training:
 
 
 def _group(config: PredictionConfig, context: StageContext) -> Group:
-    threads = max(1, context.execution.torch_threads() // config.processes)
-    return Group(config.processes, context.device.type, threads, context.title)
+    return Group(config.processes, context.device.type, context.execution.threads, context.title)
 
 
 def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:

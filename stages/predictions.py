@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from data_contracts.errors import DataError
@@ -96,20 +95,14 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     model = trained.file("model.json").read_text()
     compute = _Compute(records, model, trained.file("weights.pth"), config, str(context.device), failed)
     several = context.device.type == "cpu" and len(ids) >= _WORTH_A_PROCESS
-    threads = torch.get_num_threads()
-    if context.device.type == "cpu":
-        torch.set_num_threads(1)  # as in worker processes: the same result to the bit, however it is computed
-    try:
-        write_records(
-            context,
-            DETECTIONS,
-            ids,
-            compute,
-            context.execution.workers if several else 1,
-            tolerate=not inputs["dataset"].manifest.supervision,
-        )
-    finally:
-        torch.set_num_threads(threads)
+    write_records(
+        context,
+        DETECTIONS,
+        ids,
+        compute,
+        context.execution.workers if several else 1,
+        tolerate=not inputs["dataset"].manifest.supervision,
+    )
     context.counts.update(_statistics(RecordReader(context.workdir, DETECTIONS)))
 
 

@@ -195,4 +195,5 @@ STAGE = Stage(
     supervision=lambda config: () if config.pretrained is None else ("ImageNet labels",),
     content_digest=lambda config: weights_digest(config.pretrained),
     check=_check,
+    threaded=True,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_contracts.errors import ConfigError
 from stages.scalars import tensorboard_is_installed
@@ -61,7 +61,7 @@ def _plain(value: Any, dumped: Any) -> Any:
 
 
 class Execution(BaseModel):
-    """Where and how to run; never part of a fingerprint."""
+    """Where and how to run; never part of a fingerprint, but for threads of a training on the CPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -69,7 +69,10 @@ class Execution(BaseModel):
     )
     workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
     threads: int = Field(
-        default=0, ge=0, le=256, description="torch threads; 0: OMP_NUM_THREADS, else one a core"
+        default=1,
+        ge=1,
+        le=256,
+        description="of the arithmetic of each training process; on the CPU another number is another result",
     )
     shard_images: int = Field(default=64, ge=1, le=4096, description="images a shard: what a kill can cost")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
@@ -105,12 +108,10 @@ class Execution(BaseModel):
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
-    def torch_threads(self) -> int:
-        """The number of torch threads to use."""
-        if self.threads:
-            return self.threads
-        asked = os.environ.get("OMP_NUM_THREADS", "")
-        return int(asked) if asked.isdecimal() and int(asked) > 0 else cores()
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _one_for_records_of_before(cls, value: Any) -> Any:
+        return 1 if value == 0 and value is not False else value  # 0 left the choice to OMP_NUM_THREADS
 
 
 def cores() -> int:

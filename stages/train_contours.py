@@ -127,4 +127,5 @@ STAGE = Stage(
     contract="contour weights",
     supervision=lambda config: (f"boundaries: {'+'.join(config.splits)} of the named folder",),
     content_digest=content_digest,
+    threaded=True,
 )

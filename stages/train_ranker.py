@@ -237,4 +237,5 @@ STAGE = Stage(
     supervision=lambda config: (region_supervision(config), *contour_lineage(config)),
     content_digest=content_digest,
     check=lambda config, _: check(config),
+    threaded=True,
 )

@@ -177,7 +177,6 @@ def test_a_change_is_followed_downstream(own_store: Path) -> None:
 def test_execution_settings_change_nothing(own_store: Path) -> None:
     changes = [
         "execution.workers=2",
-        "execution.threads=2",
         "execution.shard_images=5",
         "prediction.data_workers=1",
     ]

@@ -17,10 +17,13 @@ def test_device(monkeypatch):
     assert Execution().torch_device().type == "cuda"
 
 
-def test_threads(monkeypatch):
+def test_threads_do_not_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert Execution().torch_threads() == 3
-    assert Execution(threads=5).torch_threads() == 5
-    for nothing in ("", "0", "many"):
-        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
-        assert Execution().torch_threads() >= 1
+    assert Execution().threads == 1
+    assert Execution(threads=5).threads == 5
+    assert (
+        Execution.model_validate({"threads": 0}).threads == 1
+    )  # a record of before: the choice was left open
+    for nonsense in (-1, 257, "many"):
+        with pytest.raises(ValueError, match="threads"):
+            Execution(threads=nonsense)

@@ -94,7 +94,7 @@ def test_changed_image_makes_another_artefact(devkit: Any, store: Store) -> None
 def test_bad_data_stops_before_anything_is_stored(devkit: Any, store: Store) -> None:
     devkit.image_bytes("a", b"no image")
     devkit.image_bytes("d", b"no image either")
-    with pytest.raises(DataError, match="expected some to compare with, got none on any of 5 images"):
+    with pytest.raises(DataError, match="2 problems"):
         execute(dataset.STAGE, voc(devkit.root), {}, store)
     assert not list(store.root.rglob("manifest.json"))
     assert not list(store.root.rglob("*.zarr"))
