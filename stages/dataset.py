@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.schemas import DATASET, text_to_array
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET, array_to_text, text_to_array
 from stages.access import SOURCE_IDS
 from stages.base import Artefact, Execution, Stage, StageContext
 from stages.readers.config import DataConfig, open_source
+from stages.readers.files import sha256
 from stages.readers.learnability import check_learnable, rarely_lacking
 from stages.readers.records import ROLES, DatasetSource, ImageRecord
 from stages.sharding import Record, write_records
@@ -20,6 +22,7 @@ from stages.sharding import Record, write_records
 NAME = "dataset"
 ALGORITHM_VERSION = 2
 Config = DataConfig
+_COPIES_NAMED = 3
 
 
 def encode_record(image: ImageRecord) -> Record:
@@ -57,6 +60,8 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
         context.counts["notes"] = list(notes)
     for note in notes:
         context.log(note)
+    if copies := _copies(RecordReader(context.workdir, DATASET)):
+        context.log(copies)
     warning = rarely_lacking(context.counts["train"], context.counts["train_images_of_class"])
     if warning is not None:
         context.log(warning)
@@ -74,6 +79,20 @@ def _counts(source: DatasetSource, total: int) -> dict[str, Any]:
         **{f"{role}_negatives": sum(not len(one) for one in labels[role]) for role in ROLES},
         "train_images_of_class": dict(zip(source.classes, of_class[1:].tolist(), strict=True)),
     }
+
+
+def _copies(records: RecordReader) -> str | None:
+    """A warning that names train images whose bytes val has too; None if there are none."""
+    names: dict[str, dict[str, str]] = {role: {} for role in ROLES}
+    for image_id in records.ids:
+        one = records.read(image_id, ("split", "file_name", "encoded"))
+        names[array_to_text(one["split"])][sha256(one["encoded"].tobytes())] = array_to_text(one["file_name"])
+    pairs = [f"{name} = {names['val'][key]}" for key, name in names["train"].items() if key in names["val"]]
+    if not pairs:
+        return None
+    shown = ", ".join(pairs[:_COPIES_NAMED]) + (", …" if len(pairs) > _COPIES_NAMED else "")
+    times = f"{len(pairs)} time{'s' * (len(pairs) > 1)}"
+    return f"warning: the same file is in train and in val, {times}, and val measures too well: {shown}"
 
 
 def check(config: DataConfig, _: Execution) -> None:

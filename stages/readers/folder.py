@@ -84,6 +84,7 @@ class FolderSource(ABC):
             raise DataError(f"data.root: expected a folder, got {root} (which is no folder)")
         self.root, self.options = root, options
         self._notes: dict[str, None] = {}
+        self._tolerant = False
         self._verified: dict[str, str] = {}  # image id -> sha256 of bytes that decoded to the declared size
 
     # -- what a format gives ------------------------------------------------------------------------------
@@ -222,7 +223,8 @@ class FolderSource(ABC):
 
     def _entries(self) -> dict[str, Entry]:
         _, entries, problems = self._index
-        problems.raise_if_any(f"data in {self.root}")
+        if not self._tolerant:
+            problems.raise_if_any(f"data in {self.root}")
         return entries
 
     def note(self, line: str) -> None:
@@ -260,6 +262,11 @@ class FolderSource(ABC):
             with problems.collect():
                 self._image_bytes(entry)
         problems.raise_if_any(f"data in {self.root}")
+
+    def tolerate(self) -> tuple[str, ...]:
+        """From now on give the images that can be read; all that is wrong with the annotations, a line each."""
+        self._tolerant = True
+        return tuple(self._index[2].messages)
 
     def _image_bytes(self, entry: Entry) -> bytes:
         one = entry.declared

@@ -110,6 +110,11 @@ class DatasetSource(Protocol):
         """Image id -> the id that the annotations themselves give the image; empty where they give none."""
         ...
 
+    def tolerate(self) -> tuple[str, ...]:
+        """From now on give the images that can be read, whatever is wrong with others; all that is wrong with the
+        annotations, a line each."""
+        ...
+
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order; empty if the source has no such part."""
         ...

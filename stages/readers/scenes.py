@@ -70,6 +70,10 @@ class SceneSource:
         """Scenes have no other ids."""
         return {}
 
+    def tolerate(self) -> tuple[str, ...]:
+        """Nothing can be wrong."""
+        return ()
+
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order."""
         return self._ids.get(split, ())
