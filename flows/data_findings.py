@@ -51,7 +51,9 @@ def findings(
         "classes": [_class(found, number, name) for number, name in enumerate(found.classes, start=1)],
         "images": _sizes(found.images),
         "objects": _objects(found.images, config.prediction.image_size),
+        "boxes": {"clipped": found.clipped, "dropped": found.dropped},
         "copies": _copies(found.images, names),
+        "notes": list(found.notes),
         "problems": problems,
     }
     values["warnings"] = list(_warnings(found, values, config))
@@ -179,6 +181,10 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
         yield f"the same file under different labels: {_some(copies['other_labels'])}"
     elif copies["within_a_part"]:
         yield f"the same file twice in one part: {_some(copies['within_a_part'])}"
+    if found.dropped:
+        yield f"{found.dropped} boxes of train have no area inside their image and are left out"
+    if found.clipped:
+        yield f"{found.clipped} boxes of train reach outside of their image and are cut at its edge"
     yield from _class_warnings(found, values, config)
     yield from _mask_warnings(values, config)
     yield from _size_warnings(values)

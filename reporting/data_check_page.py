@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reporting.data_check_text import classes_table, expectations, facts, parts_table, verdict
+from reporting.data_check_text import LISTS, classes_table, expectations, facts, parts_table, verdict
 from reporting.image_names import shortened
 from reporting.overlays import draw_boxes, fit, instance_colours
 from reporting.pictures import encode
@@ -106,9 +106,9 @@ def check_page(found: Mapping[str, Any], sheet: Sequence[Thumbnail]) -> str:
 
 
 def _lists(found: Mapping[str, Any]) -> list[str]:
-    """Problems, warnings, hints: those there are."""
+    """Problems, warnings and so on: those there are."""
     parts = []
-    for title in ("problems", "warnings", "hints"):
+    for title in LISTS:
         lines = found[title]
         if lines:
             items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines[:_LISTED])

@@ -8,6 +8,7 @@ from reporting.image_names import shortened
 from reporting.tables import duration, format_table
 
 WIDTH = 80
+LISTS = ("problems", "warnings", "hints", "notes")
 _LISTED = 10
 _NAME = 24
 _ABSENT = "–"
@@ -20,12 +21,8 @@ def check_text(found: Findings) -> str:
     if found["classes"]:
         parts.append(format_table(*classes_table(found, _NAME)))
     parts.append("\n".join(_wrapped(line, "  ") for line in facts(found)))
-    for title, lines in (
-        ("problems", found["problems"]),
-        ("warnings", found["warnings"]),
-        ("hints", found["hints"]),
-    ):
-        if lines:
+    for title in LISTS:
+        if lines := found[title]:
             parts.append("\n".join([f"{title} ({len(lines)}):", *_bullets(lines)]))
     parts.append("\n".join(_wrapped(line, "  ") for line in expectations(found)))
     return "\n\n".join(parts)

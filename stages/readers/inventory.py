@@ -54,11 +54,21 @@ class InventoryImage:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The images that can be read, and all that keeps a run from starting or from being measured, a line each."""
+    """What a data set holds.
+
+    Attributes:
+        images: those that can be read.
+        problems: all that keeps a run from starting or from being measured, a line each.
+        notes: what the reader decided where the data left it open, a line each.
+        clipped, dropped: boxes of train that reach outside of their image, and that have no area.
+    """
 
     classes: tuple[str, ...]
     images: tuple[InventoryImage, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    clipped: int = 0
+    dropped: int = 0
 
     def of(self, part: Role) -> list[InventoryImage]:
         return [one for one in self.images if one.part == part]
@@ -80,7 +90,15 @@ def take_inventory(source: DatasetSource, track: Track = untracked) -> Inventory
             images.append(_look_at(source, part, image_id, image_id in masked))
             if image_id in masked:
                 source.truth_of(image_id)
-    return Inventory(source.classes, tuple(images), tuple(problems.messages))
+    changes = source.box_changes("train")
+    return Inventory(
+        classes=source.classes,
+        images=tuple(images),
+        problems=tuple(problems.messages),
+        notes=source.notes(),
+        clipped=len(changes.clipped),
+        dropped=len(changes.dropped),
+    )
 
 
 def _look_at(source: DatasetSource, part: Role, image_id: str, has_masks: bool) -> InventoryImage:
