@@ -1,6 +1,7 @@
 """Writing so that a reader sees the old file, the new file, and never half of one."""
 
 import errno
+import hashlib
 import os
 import shutil
 import threading
@@ -37,7 +38,9 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         StoreFullError: no space is left; `path` keeps its old content.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
+    # of the name only a digest: a name of 255 bytes leaves no room for more
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    temporary = path.with_name(f".{digest}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
     with full_disk_named(path):
         try:
             with temporary.open("wb") as stream:

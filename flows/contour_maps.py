@@ -21,7 +21,7 @@ from PIL import PngImagePlugin, UnidentifiedImageError
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import DataError, StoreError
 from data_contracts.paths import make_folder
-from flows.output_paths import check_folder
+from flows.output_paths import check_folder, output_names, write_names
 from flows.own_images import Settings
 from stages import proposals
 from stages.progress import Progress
@@ -55,7 +55,9 @@ def write_contours(found: Sequence[Photograph], out: Path, settings: Settings, p
     proposals.check(settings.proposals)
     check_folder(out)
     by_id = {one.image_id: one for one in found}
-    draw = Tolerant(_Draw(by_id, out, settings.proposals, _settings_digest(settings.proposals)))
+    names = output_names(by_id)
+    write_names(names, out)
+    draw = Tolerant(_Draw(by_id, names, out, settings.proposals, _settings_digest(settings.proposals)))
     states: list[State | Failure] = []
     with (
         progress.bar(len(found), "contours", "img") as bar,
@@ -88,6 +90,7 @@ class _Draw:
     """Image ids -> states. The detector is built once in each process."""
 
     photographs: Mapping[str, Photograph]
+    names: Mapping[str, str]
     out: Path
     config: proposals.Config
     settings: str
@@ -103,7 +106,7 @@ class _Draw:
     def _draw(self, one: Photograph) -> State:
         data = read_bytes(one.path, one.file_name)
         mark = sha256(self.settings.encode() + sha256(data).encode())
-        path = self.out / f"{one.image_id}.png"
+        path = self.out / self.names[one.image_id]
         if path.exists() and _is_intact(path, mark, one.file_name):
             return "kept"
         strength = contour_map(decode_image(data, one.file_name), self.config.mcg(), self.detector)

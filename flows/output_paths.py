@@ -1,10 +1,17 @@
 """Places that commands write to, checked before the work."""
 
+import hashlib
+import json
 import os
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
+from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError, StoreError
 from data_contracts.paths import make_folder
+
+_LONGEST = 255  # bytes of a name in the file systems that people have
+_DIGEST = 8
 
 
 def check_outside(path: Path, images: Path, option: str) -> None:
@@ -37,3 +44,60 @@ def check_folder(folder: Path) -> None:
     make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise StoreError(f"cannot write into {folder}: permission denied")
+
+
+def output_names(ids: Iterable[str], suffix: str = ".png") -> dict[str, str]:
+    """Image id -> path of its output below a folder, `id.png`.
+
+    An id whose output no file system takes (a part of more than 255 bytes), or whose output another one's folder is
+    (`x.png` beside `x.png/y.png`), gets a shortened one with a digest of the id, `x~1b2c3d4e.png`.
+    """
+    plain = {image_id: f"{image_id}{suffix}" for image_id in ids}
+    folders = {str(folder) for name in plain.values() for folder in PurePosixPath(name).parents}
+    return {
+        image_id: _shortened(image_id, suffix) if name in folders or _too_long(name) else name
+        for image_id, name in plain.items()
+    }
+
+
+def write_names(names: Mapping[str, str], out: Path) -> None:
+    """`out`/names.json, image id -> output, of the ids whose output is not called like them; no file if there is none.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    other = {i: name for i, name in names.items() if name != f"{i}{PurePosixPath(name).suffix}"}
+    if other:
+        write_file(out / "names.json", json.dumps(other, indent=1).encode())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file of output atomically, its folder made if need be.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    make_folder(path.parent)
+    try:
+        write_atomic(path, data)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _too_long(name: str) -> bool:
+    return any(len(os.fsencode(part)) > _LONGEST for part in PurePosixPath(name).parts)
+
+
+def _shortened(image_id: str, suffix: str) -> str:
+    """The name with its digest; parts that are too long are cut, whole characters kept."""
+    digest = hashlib.sha256(os.fsencode(image_id)).hexdigest()[:_DIGEST]
+    *folders, last = PurePosixPath(image_id).parts
+    room = _LONGEST - len(suffix) - _DIGEST - 1
+    cut = [_cut(part, _LONGEST) for part in folders]
+    return str(PurePosixPath(*cut, f"{_cut(last, room)}~{digest}{suffix}"))
+
+
+def _cut(part: str, size: int) -> str:
+    return os.fsencode(part)[:size].decode("utf-8", "ignore")

@@ -12,13 +12,13 @@ from typing import IO, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from data_contracts.atomic import TEMPORARY, full_disk_named, write_atomic
+from data_contracts.atomic import TEMPORARY, full_disk_named
 from data_contracts.errors import ConfigError, StoreError
-from data_contracts.paths import make_folder
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
 from flows.config import validated
+from flows.output_paths import output_names, write_file
 from reporting.pictures import encode
 from reporting.proposals import proposal_sheet
 from stages import photographs, proposals
@@ -241,7 +241,7 @@ def write_previews(
     config = settings.proposals.mcg()
     detector = build_detector(config)
     data, records = made.photographs.records(DATASET), made.proposals.records(PROPOSALS)
-    paths = []
+    paths, names = [], output_names(data.ids)
     for image_id in progress.track(chosen, len(chosen), "previews", "img"):
         record = data.read(image_id, ("encoded", "file_name"))
         image = decode_image(record["encoded"].tobytes(), image_id)
@@ -251,8 +251,7 @@ def write_previews(
             proposal_set(records[image_id]),
             array_to_text(record["file_name"]),
         )
-        path = out / f"{image_id}.png"
-        make_folder(path.parent)
-        write_atomic(path, encode(sheet, "PNG"))
+        path = out / names[image_id]
+        write_file(path, encode(sheet, "PNG"))
         paths.append(path)
     return paths

@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from data_contracts.atomic import write_atomic
-from data_contracts.paths import make_folder
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS, array_to_text
 from data_contracts.store import Artefact
 from flows.config import validated
-from flows.output_paths import check_folder
+from flows.output_paths import check_folder, output_names, write_file, write_names
 from flows.own_images import image_numbers, json_lines, write_results
 from flows.runner import Runner
 from reporting.overlays import draw_instances, fit, instance_colours
@@ -97,7 +95,8 @@ def write_predictions(
 
     results.json is COCO results, best first, masks in the frame of the photograph after its EXIF rotation, with
     three fields more: `file_name`, `category_name`, and `instance`, the value of the instance's pixels in
-    labels/ID.png (uint16, the photograph's size; 0 = none; where instances overlap, the best score's).
+    labels/ID.png (uint16, the photograph's size; 0 = none; where instances overlap, the best score's). names.json says
+    which pictures are not called like their photograph (`flows.output_paths.output_names`).
 
     Raises:
         StoreError: a file cannot be written.
@@ -106,7 +105,9 @@ def write_predictions(
     records = predicted.predictions.records(DETECTIONS)
     ids = [i for i in records.ids if i not in predicted.failed]
     data = predicted.photographs.records(DATASET)
-    write = _Write(data, records, predicted.classes, image_numbers(records), out, score)
+    names = output_names(ids)
+    write_names(names, out)
+    write = _Write(data, records, predicted.classes, image_numbers(records), names, out, score)
     return write_results(write, ids, out / "results.json", settings.execution.workers, progress)
 
 
@@ -118,6 +119,7 @@ class _Write:
     detections: RecordReader
     classes: tuple[str, ...]
     numbers: Mapping[str, int]
+    names: Mapping[str, str]
     out: Path
     score: float
 
@@ -171,6 +173,4 @@ class _Write:
         return draw_instances(small, masks, instance_colours(len(masks)), names)
 
     def _write(self, kind: str, image_id: str, picture: NDArray[Any]) -> None:
-        path = self.out / kind / f"{image_id}.png"
-        make_folder(path.parent)
-        write_atomic(path, encode(picture, "PNG"))
+        write_file(self.out / kind / self.names[image_id], encode(picture, "PNG"))
