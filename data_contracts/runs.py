@@ -33,6 +33,7 @@ class DataFacts(BaseModel):
         content: digest of images and weak labels.
         truth: digest of the masks, None where there are none or the run does not evaluate.
         images, masks: number of images, and of images with masks, of each part (train, val).
+        format: that of the data, found where the settings say `auto`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,7 @@ class DataFacts(BaseModel):
     truth: str | None
     images: dict[str, int]
     masks: dict[str, int]
+    format: str | None = None
 
 
 class RunRecord(BaseModel):

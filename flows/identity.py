@@ -24,6 +24,11 @@ class Difference(NamedTuple):
 def setting_differences(before: RunConfig, now: RunConfig) -> list[Difference]:
     """The settings that decide the result and differ; those of where and how fast it runs may change freely."""
     old, new = dict(_settings(before)), dict(_settings(now))
+    if "auto" in (
+        before.data.format,
+        now.data.format,
+    ):  # what it finds is compared by the content of the data
+        new["data.format"] = old["data.format"]
     return [
         Difference(key, _text(old.get(key)), _text(new.get(key)))
         for key in dict.fromkeys([*old, *new])  # the same, but for mappings inside

@@ -52,6 +52,9 @@ def plan(config: RunConfig, data: DataFacts | None = None) -> list[Node]:
     Args:
         data: what is known of the data: a part without masks is not evaluated. None: masks on every part.
     """
+    if data is not None and data.format is not None:  # found before: the data may not be at hand now
+        found = config.data.model_copy(update={"format": data.format})
+        config = config.model_copy(update={"data": found})
     nodes = list(_before_the_loop(config))
     for t in range(1, config.outer_iterations + 1):
         nodes += _iteration(config, t)
@@ -63,7 +66,7 @@ def plan(config: RunConfig, data: DataFacts | None = None) -> list[Node]:
         left_out.add("evaluation.pseudo_labels")
     if "val" not in scored:
         left_out |= {"prm_baseline", "evaluation.prm_baseline", "evaluation.prediction"}
-    if config.data.val_split is None:
+    if config.data.val_split is None or (data is not None and not data.images.get("val", 0)):
         left_out.add("predictions.val")
     return [n for n in nodes if n.name not in left_out]
 

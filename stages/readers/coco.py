@@ -80,10 +80,10 @@ class CocoSource(FolderSource):
         split = plain_name(self.options.splits[role], "option data split")
         usual = f"annotations/instances_{split}.json"
         name = self._paths.annotations.get(role) or annotation_file(self.root, role, split) or usual
-        file = read_coco(
-            inside(self.root, name, f"annotations of split {split!r}"), f"split {split!r}", problems
-        )
-        beside = posixpath.dirname(name) or "."
+        elsewhere = Path(name).is_absolute()  # as the user says: no name in the data may lead there
+        path = Path(name) if elsewhere else inside(self.root, name, f"annotations of split {split!r}")
+        file = read_coco(path, f"split {split!r}", problems)
+        beside = "." if elsewhere else posixpath.dirname(name) or "."
         folder = self._folder(role, split, beside, [image.file_name for image in file.images])
         if name != usual:
             self.note(f"split {split!r}: annotations {name}, images {folder}/")

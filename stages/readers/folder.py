@@ -314,6 +314,14 @@ class FolderSource(ABC):
         """Ids of one part in the order of its split."""
         return tuple(i for i, entry in self._entries().items() if entry.declared.role == split)
 
+    def files(self, split: Role) -> frozenset[Path]:
+        """The image files of one part."""
+        return frozenset(
+            entry.declared.path.resolve()
+            for entry in self._entries().values()
+            if entry.declared.role == split
+        )
+
     def labels_of(self, image_id: str) -> NDArray[np.int32]:
         """Classes of one image. KeyError if the id is not in the data set."""
         return self._entry_of(image_id).labels

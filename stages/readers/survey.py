@@ -1,7 +1,7 @@
 """What a data set holds, before anything is computed from it: counted from its annotations, no image is decoded."""
 
 from data_contracts.runs import DataFacts
-from stages.readers.config import DataConfig, open_source
+from stages.readers.config import DataConfig, open_source, resolved
 from stages.readers.records import ROLES
 
 
@@ -25,4 +25,5 @@ def survey(config: DataConfig, with_truth: bool, content: str | None = None) -> 
         truth=source.truth_digest() if with_truth and any(masks.values()) else None,
         images=images,
         masks=masks,
+        format=resolved(config).format,
     )

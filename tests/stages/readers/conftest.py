@@ -189,3 +189,20 @@ def coco(tmp_path: Path) -> CocoFolder:
 @pytest.fixture
 def make_coco() -> Callable[[Path], CocoFolder]:
     return CocoFolder
+
+
+def photographs(root: Path, *names: str) -> Path:
+    """JPEG files of 12 x 8, each of other pixels."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = int.from_bytes(name.encode()[-8:])
+        path.write_bytes(
+            encode(np.random.default_rng(seed).integers(0, 256, (8, 12, 3), dtype=np.uint8), "JPEG")
+        )
+    return root
+
+
+@pytest.fixture
+def make_photographs() -> Callable[..., Path]:
+    return photographs
