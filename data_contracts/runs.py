@@ -13,6 +13,10 @@ from data_contracts.store import Store
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+# "interrupted": by Ctrl-C or a signal; "cancelled": through the orchestrator, on purpose
+Status = Literal["running", "failed", "interrupted", "cancelled", "completed"]
+
+
 class RunEntry(BaseModel):
     """One stage of a run."""
 
@@ -53,7 +57,7 @@ class RunRecord(BaseModel):
     config_name: str
     config: dict[str, Any]
     created: str
-    status: Literal["running", "failed", "completed"] = "running"
+    status: Status = "running"
     error: str | None = None
     overhead_seconds: float = Field(
         default=0.0, description="orchestration, locking and hashing, all attempts"

@@ -8,11 +8,19 @@ from data_contracts.store import Store
 from flows.config import load_config
 from flows.plan import Node
 from flows.runner import Runner
-from flows.tasks import PrefectProgress, prefect_wrap, publish_results
+from flows.tasks import (
+    PrefectProgress,
+    failing_in_one_line,
+    log_store,
+    prefect_wrap,
+    publish_results,
+    recording_cancellation,
+)
 from stages.base import Outcome
 
 
 @flow(name="wsis", flow_run_name="{run_name}", persist_result=False)
+@failing_in_one_line
 def full_training(
     config: str = "demo",
     run_name: str = "demo",
@@ -36,6 +44,7 @@ def full_training(
     """
     changes = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     opened = Store(store)
+    log_store(opened)
     runner = Runner(
         opened,
         run_name,
@@ -49,5 +58,6 @@ def full_training(
         if node.stage.name == "evaluation":
             publish_results(opened, runner.record)
 
-    runner.run(wrap=prefect_wrap, after=after)
+    with recording_cancellation(runner):
+        runner.run(wrap=prefect_wrap, after=after)
     return publish_results(opened, runner.record)

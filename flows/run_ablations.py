@@ -8,11 +8,19 @@ from prefect.artifacts import create_markdown_artifact
 from data_contracts.store import Store
 from flows.ablations import Member, load_suite, members, run_members, suite_runs
 from flows.runner import Runner
-from flows.tasks import PrefectProgress, artifact_key, prefect_wrap
+from flows.tasks import (
+    PrefectProgress,
+    artifact_key,
+    failing_in_one_line,
+    log_store,
+    prefect_wrap,
+    recording_cancellation,
+)
 from reporting.ablations import order_lines, pseudo_label_table, suite_table
 
 
 @flow(name="wsis", flow_run_name="ablations-{suite}", persist_result=False)
+@failing_in_one_line
 def run_ablations(
     suite: str = "voc_lite",
     rows: list[str] | None = None,
@@ -37,10 +45,12 @@ def run_ablations(
     name, loaded = load_suite(suite)
     chosen = members(name, loaded, overrides or (), rows or (), seeds or ())
     opened = Store(store)
+    log_store(opened)
 
     def execute(member: Member, runner: Runner) -> None:
         runner.progress = PrefectProgress(member.run_name)
-        runner.run(wrap=prefect_wrap)
+        with recording_cancellation(runner):
+            runner.run(wrap=prefect_wrap)
         runs = suite_runs(opened, chosen)
         text = "\n\n".join([suite_table(runs), pseudo_label_table(runs), *order_lines(runs, loaded.orders)])
         create_markdown_artifact(text, key=artifact_key(name, "ablations"), description=f"suite {name}")

@@ -4,10 +4,11 @@ from prefect import flow
 
 from data_contracts.store import Store
 from flows.runner import Runner
-from flows.tasks import PrefectProgress, prefect_wrap, publish_results
+from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_wrap, publish_results
 
 
 @flow(name="wsis", flow_run_name="{run_name}-{stage}", persist_result=False)
+@failing_in_one_line
 def run_stage(
     stage: str,
     run_name: str = "demo",
@@ -27,6 +28,7 @@ def run_stage(
         Key of each node -> fingerprint of its artefact.
     """
     opened = Store(store)
+    log_store(opened)
     runner = Runner(opened, run_name, progress=PrefectProgress(run_name))
     done = runner.run_stage(stage, iteration, tuple(overrides or ()), force, wrap=prefect_wrap)
     if any(node.stage.name == "evaluation" for node, _ in done):

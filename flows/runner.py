@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from data_contracts.errors import (
     ArtefactMissingError,
@@ -11,7 +10,16 @@ from data_contracts.errors import (
     CorruptArtefactError,
     DataError,
 )
-from data_contracts.runs import DataFacts, RunEntry, RunRecord, check_run_name, load_run, now, save_run
+from data_contracts.runs import (
+    DataFacts,
+    RunEntry,
+    RunRecord,
+    Status,
+    check_run_name,
+    load_run,
+    now,
+    save_run,
+)
 from data_contracts.store import Artefact, Store
 from flows.config import RunConfig, build_config
 from flows.forecast import content_of_data, forecast
@@ -108,11 +116,11 @@ class Runner:
                 outcome = self._execute(node, wrap, content=content_of_data(node, data))
                 if after is not None:
                     after(node, outcome)
-        except KeyboardInterrupt:
-            self._status("failed", "interrupted")
-            raise
-        except BaseException as error:
+        except Exception as error:
             self._status("failed", f"{type(error).__name__}: {error}")
+            raise
+        except BaseException:  # Ctrl-C, or a signal as an orchestrator raises it
+            self._status("interrupted")
             raise
         self._status("completed")
         return self.record
@@ -268,6 +276,10 @@ class Runner:
             self._opened[key] = self.store.open(entry.stage, entry.fingerprint)
         return self._opened[key]
 
-    def _status(self, status: Any, error: str | None = None) -> None:
+    def cancelled(self) -> None:
+        """Record that what interrupted the run was its cancellation."""
+        self._status("cancelled")
+
+    def _status(self, status: Status, error: str | None = None) -> None:
         self.record.status, self.record.error = status, error
         save_run(self.store, self.record)

@@ -1,28 +1,54 @@
-"""The only Prefect tasks: a node of the plan, its progress artifact, and the table of results."""
+"""What the flows share: the only Prefect task (a node of the plan), how they end, and what they publish."""
 
+import functools
 import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from prefect import get_run_logger, task
+from prefect import get_client, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
+from prefect.states import Failed, State
 
+from data_contracts.errors import ContractError
 from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.store import Store
 from flows.plan import Node
+from flows.runner import Runner
 from reporting.results import results_of
 from reporting.tables import THRESHOLDS
 from stages.base import Outcome
 from stages.progress import Progress
+from wsis.errors import WsisError
 
 _UPDATE_SECONDS = 5.0
+_ON_PURPOSE = (ContractError, WsisError)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def failing_in_one_line(body: Callable[P, R]) -> Callable[P, R | State[Any]]:
+    """The body of a flow or task whose errors on purpose are its state's message, without tracebacks in the logs."""
+
+    @functools.wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
+        try:
+            return body(*args, **kwargs)
+        except _ON_PURPOSE as error:
+            return Failed(message=str(error), data=error)
+
+    return run
 
 
 @task(name="stage", task_run_name="{key}", cache_policy=NO_CACHE, persist_result=False)
+@failing_in_one_line
 def stage_task(key: str, work: Callable[[], Outcome]) -> Outcome:
     """Execute one node. Reuse is decided by the store, never by Prefect's cache."""
     return work()
@@ -30,7 +56,30 @@ def stage_task(key: str, work: Callable[[], Outcome]) -> Outcome:
 
 def prefect_wrap(node: Node, work: Callable[[], Outcome]) -> Outcome:
     """`wrap` of `Runner.run`: each node is a task run."""
-    return stage_task(node.key, work)
+    ended = stage_task(node.key, work)
+    if isinstance(ended, State):
+        ended.result()  # raises the error that it failed with
+        raise RuntimeError(f"{node.key}: expected a failed state, got {ended.name}")
+    return ended
+
+
+@contextmanager
+def recording_cancellation(runner: Runner) -> Iterator[None]:
+    """A run that ends inside because its flow run is cancelled is recorded so."""
+    try:
+        yield
+    except TerminationSignal:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(UUID(flow_run.id)).state
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            runner.cancelled()
+        raise
+
+
+def log_store(store: Store) -> None:
+    """Say in the flow run's log where its artefacts lie."""
+    where = store.location if "://" in store.location else Path(store.location).resolve()
+    get_run_logger().info(f"store: {where} (for `wsis results` and all other commands: --store {where})")
 
 
 class PrefectProgress(Progress):

@@ -6,10 +6,11 @@ from prefect import flow
 
 from data_contracts.store import Store
 from flows.model_training import Model, train
-from flows.tasks import PrefectProgress
+from flows.tasks import PrefectProgress, failing_in_one_line, log_store
 
 
 @flow(name="wsis", flow_run_name="train-{model}", persist_result=False)
+@failing_in_one_line
 def train_model(model: Model, data: str, overrides: list[str] | None = None, store: str | None = None) -> str:
     """Train the contour network or the ranker; an interrupted training goes on where it stopped.
 
@@ -21,5 +22,7 @@ def train_model(model: Model, data: str, overrides: list[str] | None = None, sto
     Returns:
         The model file, for `proposals.contour_model` or `proposals.ranker_model`.
     """
+    opened = Store(store)
+    log_store(opened)
     progress = PrefectProgress(f"train-{model}")
-    return str(train(model, Path(data), Store(store), overrides or (), progress=progress).model)
+    return str(train(model, Path(data), opened, overrides or (), progress=progress).model)

@@ -111,7 +111,7 @@ def test_sigterm_and_ctrl_c_end_with_130_and_a_message(interrupted: Interrupted,
     text = interrupted.texts[key]
     assert "interrupted; what is committed is kept: the same command goes on from there" in text
     assert "Traceback" not in text
-    assert interrupted.statuses[key] == ("failed", "interrupted")
+    assert interrupted.statuses[key] == ("interrupted", None)
 
 
 def test_the_last_process_completes_and_reuses(interrupted: Interrupted) -> None:

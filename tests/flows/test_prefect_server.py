@@ -1,177 +1,27 @@
 """A real Prefect server and process worker: deployments, artifacts, and a worker killed midway."""
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 import yaml
 
 from tests.boundary_folder import write_boundaries
-from tests.flows.tiny_run import RUN, TINY, computed, fingerprints, record_of
+from tests.flows.prefect_services import REPOSITORY, Prefect
+from tests.flows.tiny_run import RUN, TINY, computed, fingerprints, record_of, wsis
 from wsis.mcg.contour_weights import load_network
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(600)]
-REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOYMENTS = [d["name"] for d in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]]
-
-
-class Prefect:
-    """A server of its own, with all its state under `home`, and the workers and commands that talk to it."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/api"
-        self.started: list[subprocess.Popen] = []
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "WSIS_"))},
-            "PREFECT_HOME": str(home),
-            "PREFECT_API_URL": self.url,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "DO_NOT_TRACK": "1",
-            "OMP_NUM_THREADS": "1",
-            "NO_COLOR": "1",
-        }
-        self.port = port
-
-    def start(self) -> None:
-        """The server, the work pool and all deployments of prefect.yaml, as the README says."""
-        self.background("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
-        self.wait_for(self.is_up, "the server", 120)
-        self.command("work-pool", "create", "wsis", "--type", "process")
-        self.command("deploy", "--all")
-
-    def is_up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
-                return answer.status == 200
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def background(self, name: str, *arguments: str) -> subprocess.Popen:
-        with (self.home / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *arguments],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                cwd=self.home,
-            )
-        self.started.append(process)
-        return process
-
-    def worker(self) -> subprocess.Popen:
-        return self.background("worker", "worker", "start", "--pool", "wsis", "--name", "tests")
-
-    def command(self, *arguments: str) -> str:
-        """A `prefect` command in the repository, as the README prints it; its output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
-            capture_output=True,
-            text=True,
-            env=self.environment,
-            cwd=REPOSITORY,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            f"{self.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def start_flow_run(self, deployment: str, **parameters: object) -> str:
-        """Id of a new flow run."""
-        flat = [x for k, v in parameters.items() for x in ("--param", f"{k}={v}")]
-        text = self.command("deployment", "run", deployment, *flat)
-        found = re.search(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", text)
-        assert found, text
-        return found.group()
-
-    def flow_run(self, flow_run_id: str) -> dict[str, Any]:
-        (run,) = self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
-        return run
-
-    def finished(self, flow_run_id: str) -> dict[str, Any]:
-        """Wait for a flow run's last state, which must be COMPLETED."""
-        terminal = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-        self.wait_for(lambda: self.flow_run(flow_run_id)["state_type"] in terminal, "the flow run", 300)
-        run = self.flow_run(flow_run_id)
-        assert run["state_type"] == "COMPLETED", self.logs()
-        return run
-
-    def task_names(self, flow_run_id: str) -> dict[str, str]:
-        """Name of each task run of a flow run -> its state, as far as the server knows them."""
-        found = self.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
-        return {t["name"]: t["state_name"] for t in found}
-
-    def all_completed(self, flow_run_id: str, names: Iterable[str]) -> None:
-        """These are the task runs of a flow run. They reach the server as events, some of them after its end."""
-        expected = dict.fromkeys(names, "Completed")
-        end = time.monotonic() + 60
-        while self.task_names(flow_run_id) != expected and time.monotonic() < end:
-            time.sleep(0.1)
-        assert self.task_names(flow_run_id) == expected
-
-    def messages(self, flow_run_id: str) -> list[str]:
-        body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_ASC"}
-        return [x["message"] for x in self.post("/logs/filter", body)]
-
-    def artifacts(self, kind: str) -> dict[str, Any]:
-        """Key -> data of the latest artifacts of a type."""
-        found = self.post("/artifacts/latest/filter", {"artifacts": {"type": {"any_": [kind]}}})
-        return {a["key"]: a["data"] for a in found}
-
-    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"waited {seconds} s for {what}\n{self.logs()}"
-            time.sleep(0.01)
-
-    def logs(self) -> str:
-        return "\n".join(f"--- {p.name}\n{p.read_text()[-4000:]}" for p in self.home.glob("*.log"))
-
-    def kill(self, process: subprocess.Popen) -> None:
-        """SIGKILL it and all that it started."""
-        try:
-            family = psutil.Process(process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
-        process.kill()
-        for child in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        process.wait(30)
-        psutil.wait_procs(family, timeout=30)
-
-    def close(self) -> None:
-        for process in reversed(self.started):
-            self.kill(process)
 
 
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     """A server with the work pool and all deployments of prefect.yaml."""
-    running = Prefect(tmp_path_factory.mktemp("prefect"))
+    running = Prefect(tmp_path_factory.mktemp("prefect"), OMP_NUM_THREADS="1")
     try:
         running.start()
         yield running
@@ -179,14 +29,14 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         running.close()
 
 
-def parameters(store: Path) -> dict[str, object]:
+# Worker processes as a run has them by default: the file of the tiny run does without, which is quicker.
+WORKERS = ("prediction.data_workers=1", "execution.workers=2")
+
+
+def parameters(store: Path, *overrides: str, run_name: str = RUN) -> dict[str, object]:
     """Flat parameters of a flow run."""
-    return {
-        "config": TINY,
-        "run_name": RUN,
-        "store": store,
-        "overrides": '["execution.checkpoint_seconds=0.002"]',
-    }
+    settings = [*WORKERS, "execution.checkpoint_seconds=0.002", *overrides]
+    return {"config": TINY, "run_name": run_name, "store": store, "overrides": json.dumps(settings)}
 
 
 @pytest.fixture(scope="module")
@@ -276,8 +126,8 @@ def test_another_run_reuses_what_is_there_and_computes_the_rest(
     """Prefect neither keeps nor decides any of it: the artefacts were made by `wsis run`."""
     expected = fingerprints(own_store)
     shutil.rmtree(own_store / expected["predictions.val@1"])
-    settings = {"overrides": '["outer_iterations=1"]', "run_name": "short", "seed": 0}
-    run = prefect.start_flow_run("wsis/full-training", **{**parameters(own_store), **settings})
+    short = parameters(own_store, "outer_iterations=1", run_name="short")
+    run = prefect.start_flow_run("wsis/full-training", **short, seed=0)
     prefect.finished(run)
     got = fingerprints(own_store, "short")
     assert got == {k: expected[k] for k in got}
@@ -289,11 +139,46 @@ def test_another_run_reuses_what_is_there_and_computes_the_rest(
 def test_a_wrong_parameter_fails_the_flow_run_and_says_why(
     prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    wrong = {**parameters(tmp_path / "store"), "overrides": '["conditional.kk=1"]'}
+    wrong = parameters(tmp_path / "store", "conditional.kk=1")
     run = prefect.start_flow_run("wsis/full-training", **wrong)
-    prefect.wait_for(lambda: prefect.flow_run(run)["state_type"] == "FAILED", "the failure", 120)
+    assert prefect.ended(run)["state_type"] == "FAILED"
     assert "conditional.kk: unknown key; did you mean 'k'?" in prefect.flow_run(run)["state"]["message"]
     assert not (tmp_path / "store").exists()
+    assert "Traceback" not in "\n".join(prefect.messages(run))
+
+
+def test_bad_data_is_one_line_of_task_and_flow_run(
+    prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    """The worker's own log included: a traceback is for bugs."""
+    nowhere = f"data={{format: voc, root: {tmp_path / 'nowhere'}}}"
+    before = len((prefect.home / "worker.log").read_text())
+    run = prefect.start_flow_run("wsis/full-training", **parameters(tmp_path / "store", nowhere))
+    state = prefect.ended(run)["state"]
+    assert state["type"] == "FAILED"
+    assert "nowhere" in state["message"] and "\n" not in state["message"].strip()
+    texts = ["\n".join(prefect.messages(run)), (prefect.home / "worker.log").read_text()[before:]]
+    assert not any("Traceback" in text for text in texts), texts
+    assert any("nowhere" in text for text in texts)
+
+
+def test_a_cancelled_run_is_recorded_so_and_goes_on(
+    prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    long = parameters(store, "outer_iterations=1", "prediction.steps=200", "prediction.max_epochs=1000")
+    run = prefect.start_flow_run("wsis/full-training", **long)
+    training = re.compile(r"prediction@1: starts")
+    prefect.wait_for(lambda: any(map(training.search, prefect.messages(run))), "the training", 200)
+    prefect.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    assert prefect.ended(run)["state_type"] == "CANCELLED"
+    assert record_of(store).status == "cancelled"
+    text = wsis("runs", "--store", store).out
+    assert re.search(rf"{RUN} +cancelled ", text), text
+    again = prefect.start_flow_run("wsis/full-training", **long)
+    prefect.finished(again)
+    record = record_of(store)
+    assert record.status == "completed" and record.entries["proposals"].reused
 
 
 def test_a_stage_runs_alone(prefect: Prefect, killed: tuple[Path, str, str]) -> None:
