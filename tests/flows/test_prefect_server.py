@@ -147,26 +147,37 @@ def test_a_wrong_parameter_fails_the_flow_run_and_says_why(
     assert "Traceback" not in "\n".join(prefect.messages(run))
 
 
-def test_bad_data_is_one_line_of_task_and_flow_run(
+def test_an_error_on_purpose_is_one_line_of_task_and_flow_run(
     prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
     """The worker's own log included: a traceback is for bugs."""
-    nowhere = f"data={{format: voc, root: {tmp_path / 'nowhere'}}}"
     before = len((prefect.home / "worker.log").read_text())
-    run = prefect.start_flow_run("wsis/full-training", **parameters(tmp_path / "store", nowhere))
+    diverging = parameters(tmp_path / "store", "prm_classifier.learning_rate=1e30")
+    run = prefect.start_flow_run("wsis/full-training", **diverging)
     state = prefect.ended(run)["state"]
     assert state["type"] == "FAILED"
-    assert "nowhere" in state["message"] and "\n" not in state["message"].strip()
-    texts = ["\n".join(prefect.messages(run)), (prefect.home / "worker.log").read_text()[before:]]
-    assert not any("Traceback" in text for text in texts), texts
-    assert any("nowhere" in text for text in texts)
+    assert re.fullmatch(r"prm_classifier: 'loss' became (nan|inf) at step \d+", state["message"])
+    record = record_of(tmp_path / "store")
+    assert (record.status, record.error) == ("failed", f"NonFiniteError: {state['message']}")
+    prefect.wait_for(
+        lambda: prefect.task_names(run).get("prm_classifier") == "Failed", "the task's state", 60
+    )
+    log = (prefect.home / "worker.log").read_text()[before:]
+    assert state["message"] in log
+    assert "Traceback" not in log + "\n".join(prefect.messages(run))
 
 
 def test_a_cancelled_run_is_recorded_so_and_goes_on(
     prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    long = parameters(store, "outer_iterations=1", "prediction.steps=200", "prediction.max_epochs=1000")
+    quick = (
+        "outer_iterations=1",
+        "prm_classifier.epochs=2",
+        "conditional.pretrain_epochs=1",
+        "conditional.epochs=1",
+    )
+    long = parameters(store, *quick, "prediction.steps=150", "prediction.max_epochs=1000")
     run = prefect.start_flow_run("wsis/full-training", **long)
     training = re.compile(r"prediction@1: starts")
     prefect.wait_for(lambda: any(map(training.search, prefect.messages(run))), "the training", 200)
