@@ -22,38 +22,39 @@ from stages.settings import Execution, cores
 FACTOR = 2.0  # by which an estimate may be wrong, either way
 _THREAD_GAIN = 0.5  # of a training step by each thread beyond the first, in threads
 _MOST_THREADS = 4  # that small networks can use
-_MEMORY = 3.5e9  # bytes: the largest peak of a stage, workers included
+_MEMORY = 3.7e9  # bytes: the largest peak of a stage, workers included
 _PROBE_SECONDS = 0.030  # of one `_probe` where the seconds below were measured
 _PROBES = 11
+_START = 3.0  # CPU seconds to start a node: processes, imports, networks
 
 # CPU seconds of one thread for one unit of work, see `_WORK`
 _SECONDS: Mapping[str, float] = {
     "dataset": 0.06,
     "ground_truth": 0.07,
-    "prm_classifier": 0.09,
+    "prm_classifier": 0.095,
     "prm_seeds": 0.34,
     "proposals": 5.2,
     "prm_baseline": 0.34,
-    "conditional": 0.21,
+    "conditional": 0.075,
     "pseudo_labels": 0.094,
-    "prediction": 0.217,
-    "ceiling": 0.217,
-    "predictions": 0.1,
-    "evaluation": 0.02,
+    "prediction": 0.2,
+    "ceiling": 0.2,
+    "predictions": 0.09,
+    "evaluation": 0.01,
 }
+_PREPARED = 2.3  # times the work of a training example: an image's proposal graph and targets, once a stage
 _TRAINED = ("prm_classifier", "conditional", "prediction", "ceiling")
-# Bytes of weights and checkpoints of a training; of records for each image of the other stages
+# Bytes of the weights of a training; of records for each image of the other stages
 _BYTES: Mapping[str, float] = {
     "prm_classifier": 14e6,
-    "conditional": 15e6,
-    "prediction": 20e6,
-    "ceiling": 20e6,
+    "conditional": 14e6,
+    "prediction": 17e6,
+    "ceiling": 17e6,
     "ground_truth": 1e3,
-    "prm_seeds": 30e3,
-    "proposals": 30e3,
-    "prm_baseline": 1e3,
-    "pseudo_labels": 2e3,
-    "predictions": 10e3,
+    "prm_seeds": 10e3,
+    "proposals": 29e3,
+    "pseudo_labels": 200,
+    "predictions": 5e3,
 }
 
 
@@ -123,7 +124,7 @@ def run_cost(
     for node in plan(config) if nodes is None else nodes:
         name = node.stage.name
         units = _WORK[name](config, data, node) if name in _WORK else 0.0
-        spent = units * _SECONDS.get(name, 0.0) / pace
+        spent = (_START + units * _SECONDS[name]) / pace if units else 0.0
         together = _threads(config.execution) if name in _TRAINED else _workers(config.execution, name)
         costs.append(NodeCost(node.key, spent, spent / together, _disk(node, data)))
     return RunCost(tuple(costs), _MEMORY)
@@ -235,11 +236,13 @@ def _baseline(config: RunConfig, data: DataSize, node: Node) -> float:
 
 
 def _conditional(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Training examples of 256 x 256."""
+    """Training examples of 256 x 256, and the images among them, each prepared once."""
     settings = config.conditional
     images = data.train - held_back_images(settings, data.train)
-    steps = settings.total_steps(images, pretraining=(node.outer_iteration or 1) == 1)
-    return steps * settings.batch_size * _area(settings.image_size, 256)
+    examples = settings.batch_size * settings.total_steps(
+        images, pretraining=(node.outer_iteration or 1) == 1
+    )
+    return (examples + _PREPARED * min(examples, images)) * _area(settings.image_size, 256)
 
 
 def _pseudo_labels(config: RunConfig, data: DataSize, node: Node) -> float:

@@ -24,7 +24,7 @@ def test_show_draws_the_named_images(tiny_store: Path, tmp_path: Path) -> None:
             ["--image", "train_00001", "--images", 2, "--out", "x"],
             "--images: expected without --image, got both",
         ),
-        (["--image", "train_0000", "--out", "x"], "got 'train_0000'; did you mean train_0000"),
+        (["--image", "train_0000", "--out", "x"], "got 'train_0000'; did you mean train_000"),
         (
             ["--image", "val_00001", "--out", "x"],
             "--image: expected images that prm_seeds holds, got val_00001",
