@@ -49,6 +49,24 @@ class DataFacts(BaseModel):
     format: str | None = None
 
 
+class Measured(BaseModel):
+    """One scoring of the run's prediction network on other data (`wsis evaluate`).
+
+    Attributes:
+        data: the folder as it was named; `digest` says which content it had: of its pixel labels.
+        artefacts: stage -> fingerprint of the images, truth, detections and the evaluation, which holds the numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    data: str
+    format: str
+    split: str
+    digest: str
+    outer_iteration: int | None
+    finished: str
+    artefacts: dict[str, str]
+
+
 class RunRecord(BaseModel):
     """A named run: its configuration and, by `stage` or `stage@iteration`, the artefacts it used."""
 
@@ -67,6 +85,13 @@ class RunRecord(BaseModel):
     )
     data: DataFacts | None = Field(default=None, description="None: not known yet, or of an older version")
     entries: dict[str, RunEntry] = Field(default_factory=dict)
+    measured: list[Measured] = Field(default_factory=list, description="on other data, in order of time")
+
+    def artefacts(self) -> list[tuple[str, str]]:
+        """Stage and fingerprint of every artefact that the run uses or measured with, each once."""
+        own = [(entry.stage, entry.fingerprint) for entry in self.entries.values()]
+        others = [pair for one in self.measured for pair in one.artefacts.items()]
+        return list(dict.fromkeys([*own, *others]))
 
 
 def check_run_name(name: str) -> str:

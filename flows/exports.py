@@ -30,6 +30,7 @@ def export_model(runner: Runner, out: Path, iteration: int | None = None) -> lis
     """
     trained = runner.latest("prediction", iteration)
     check_folder(out)
+    runner.progress.log(f"model of {runner.choice(trained, iteration)}")
     for name in MODEL_FILES:
         write_atomic(out / name, trained.file(name).read_bytes())
     return [out / name for name in MODEL_FILES]
@@ -54,6 +55,7 @@ def export_pseudo_labels(
     labels = runner.latest("pseudo_labels", iteration)
     dataset, proposals = runner.artefact("dataset"), runner.artefact("proposals").records(PROPOSALS)
     check_folder(out)
+    runner.progress.log(f"pseudo labels of {runner.choice(labels, iteration)}")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     records, data = labels.records(PSEUDO_LABELS), dataset.records(DATASET)

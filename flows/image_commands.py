@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_contracts.errors import ConfigError
 from data_contracts.printable import printable
-from flows.options import SetOption, StoreOption
+from flows.options import IdsOption, SetOption, StoreOption
 
 if TYPE_CHECKING:  # imports torch: a command imports what it needs
     from flows.model_training import Model
@@ -29,6 +30,7 @@ def proposals(
     coco: Annotated[
         Path | None, typer.Option("--coco", help="also write all of them, ranked, as COCO results (JSON)")
     ] = None,
+    ids: IdsOption = None,
     preview: Annotated[
         list[str] | None,
         typer.Option("--preview", help="draw this photograph, or this many of them; may be given many times"),
@@ -58,7 +60,9 @@ def proposals(
     number, named = own_images.chosen_for_preview(preview or (), found)
     if coco is not None:
         check_file(coco, "--coco")
-    made = own_images.make_proposals(opened, images, settings, progress)
+    elif ids is not None:
+        raise ConfigError("--ids: expected --coco FILE beside it, got none")
+    made = own_images.make_proposals(opened, images, settings, progress, ids)
     counts = made.proposals.manifest.counts
     state = " (was there already)" if made.reused else ""
     print(f"{counts['proposals']} proposals of {counts['images']} photographs{state}: {made.proposals.path}")

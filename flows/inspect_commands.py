@@ -1,7 +1,5 @@
 """Commands of `wsis` that look at runs: what there is, what it holds, how good it is."""
 
-import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,21 +14,12 @@ KeyArgument = Annotated[
 ]
 
 
-def runs(as_json: JsonOption = False, store: StoreOption = None) -> None:
-    """List the runs in a store, one row each, cut to the terminal.
-
-    AP50 is the mAP at IoU 0.50 on val after the last outer iteration; the age is that of the last finished stage.
-
-    Example: wsis runs --store runs
-    """
-    import json
-
+def runs(store: StoreOption = None) -> None:
+    """The runs in a store."""
     from data_contracts.store import Store
-    from reporting.run_list import run_list, run_rows
+    from reporting.show import runs_text
 
-    opened = Store(store)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(json.dumps(run_rows(opened), indent=1) if as_json else run_list(opened, width))
+    print(runs_text(Store(store)))
 
 
 def show(
@@ -69,22 +58,28 @@ def results(
     per_class: Annotated[bool, typer.Option("--per-class", help="AP of every class as well")] = False,
     store: StoreOption = None,
 ) -> None:
-    """One row per evaluated thing and outer iteration."""
+    """One row per evaluated thing and outer iteration, then what `wsis evaluate` measured on other data.
+
+    In percent: VOC mAP^r by IoU, COCO AP (.50:.95, .50, .75; of small, medium, large instances).
+    """
     import json
 
     from data_contracts.runs import load_run
     from data_contracts.store import Store
-    from reporting.results import results_of
-    from reporting.tables import THRESHOLDS, results_table
+    from reporting.results import measured_of, results_of
+    from reporting.tables import THRESHOLDS, measured_tables, results_table
 
     opened = Store(store)
-    rows = results_of(opened, load_run(opened, run_name))
+    record = load_run(opened, run_name)
+    rows, others = results_of(opened, record), measured_of(opened, record)
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([*rows, *others], indent=1))
     else:
         print(results_table(rows))
-        for threshold in THRESHOLDS if per_class else ():
-            print("\n" + results_table(rows, per_class=threshold))
+        if others:
+            print("\n" + measured_tables(others))
+        for measure in (*THRESHOLDS, "AP") if per_class else ():
+            print("\n" + results_table(rows, per_class=measure))
 
 
 def report(

@@ -1,5 +1,6 @@
 """Options that several commands of `wsis` share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,12 @@ ImageOption = Annotated[
     typer.Option(
         "--image",
         help="an image by its name, with or without folder and ending, or a pattern; may be given many times",
+    ),
+]
+IdsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ids", help="COCO file of these photographs: results take its ids, images and classes by name"
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]

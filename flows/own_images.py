@@ -17,6 +17,7 @@ from data_contracts.errors import ConfigError, StoreError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
+from flows.coco_identities import Identities, by_file_name, images_of, of_coco_file
 from flows.config import validated
 from flows.output_paths import output_names, write_file
 from reporting.pictures import encode
@@ -74,6 +75,7 @@ class Made:
 
     photographs: Artefact
     proposals: Artefact
+    identities: Identities
     reused: bool
     failed: Mapping[str, str]
 
@@ -83,18 +85,25 @@ class Made:
         return [i for i in self.proposals.records(PROPOSALS).ids if i not in self.failed]
 
 
-def make_proposals(store: Store, images: Path, settings: Settings, progress: Progress) -> Made:
+def make_proposals(
+    store: Store, images: Path, settings: Settings, progress: Progress, ids_file: Path | None = None
+) -> Made:
     """Proposals of every photograph; what is intact in the store is reused.
 
+    Args:
+        ids_file: COCO file whose ids of images `write_coco` takes.
+
     Raises:
-        DataError: no photographs, or one is bad and failures are not tolerated.
+        DataError: no photographs, one is bad and failures are not tolerated, or `ids_file` does not fit them.
     """
     proposals.check(settings.proposals)
     options: dict[str, Any] = {"execution": settings.execution, "progress": progress}
     data = execute(photographs.STAGE, photographs.Config(root=images), {}, store, **options).artefact
+    found = images_of(data)
+    identities = of_coco_file(ids_file, found, ()) if ids_file else by_file_name(found, ())
     outcome = execute(proposals.STAGE, settings.proposals, {"dataset": data}, store, **options)
     artefact = outcome.artefact
-    return Made(data, artefact, outcome.reused, read_failures(artefact.path))
+    return Made(data, artefact, identities, outcome.reused, read_failures(artefact.path))
 
 
 def proposal_set(record: Mapping[str, np.ndarray]) -> ProposalSet:
@@ -117,20 +126,15 @@ def proposal_set(record: Mapping[str, np.ndarray]) -> ProposalSet:
 def write_coco(made: Made, path: Path, settings: Settings, progress: Progress) -> int:
     """Write all proposals as COCO results, image by image, best first; their number.
 
-    Masks are in the frame of the photograph after its EXIF rotation. `image_id` is the photograph's number in
-    the order of the store, from 1, failed ones counted.
+    Masks are in the frame of the photograph after its EXIF rotation. `image_id` is the photograph's file name, or
+    its id in the COCO file that was named.
 
     Raises:
         StoreError: `path` cannot be written; StoreFullError: no space left. An older file is then kept.
     """
     records = made.proposals.records(PROPOSALS)
-    lines = _CocoLines(made.photographs.records(DATASET), records, image_numbers(records))
+    lines = _CocoLines(made.photographs.records(DATASET), records, made.identities)
     return write_results(lines, made.ids, path, settings.execution.workers, progress)
-
-
-def image_numbers(records: RecordReader) -> dict[str, int]:
-    """Image id -> the number that it has in COCO results."""
-    return {image_id: number for number, image_id in enumerate(records.ids, start=1)}
 
 
 def write_results(lines: Compute, ids: Sequence[str], path: Path, workers: int, progress: Progress) -> int:
@@ -165,13 +169,13 @@ class _CocoLines:
 
     photographs: RecordReader
     proposals: RecordReader
-    numbers: Mapping[str, int]
+    identities: Identities
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[tuple[int, str]]:
         for image_id in image_ids:
             name = array_to_text(self.photographs.read(image_id, ("file_name",))["file_name"])
             found = proposal_set(self.proposals[image_id])
-            results = coco_results(found, self.numbers[image_id], name)
+            results = coco_results(found, self.identities.images[image_id], name)
             yield len(results), json_lines(results)
 
 

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS, array_to_text
 from data_contracts.store import Artefact
+from flows.coco_identities import Identities, by_file_name, images_of, of_coco_file, write_images
 from flows.config import validated
 from flows.output_paths import check_folder, output_names, write_file, write_names
-from flows.own_images import image_numbers, json_lines, write_results
+from flows.own_images import json_lines, write_results
 from flows.runner import Runner
 from reporting.overlays import draw_instances, fit, instance_colours
 from reporting.pictures import encode
@@ -56,26 +57,40 @@ def build_settings(runner: Runner, overrides: Iterable[str], score: float) -> Se
 
 @dataclass(frozen=True)
 class Predicted:
-    """The artefacts of `wsis predict`, names of the classes 1..C, and why images failed (image id -> message)."""
+    """The artefacts of `wsis predict`, names of the classes 1..C, which network it was, what results call images and
+    classes, and why images failed (image id -> message)."""
 
     photographs: Artefact
     predictions: Artefact
     classes: tuple[str, ...]
+    choice: str
+    identities: Identities
     reused: bool
     failed: Mapping[str, str]
 
 
-def predict(runner: Runner, images: Path, settings: Settings, iteration: int | None = None) -> Predicted:
+def predict(
+    runner: Runner,
+    images: Path,
+    settings: Settings,
+    iteration: int | None = None,
+    ids_file: Path | None = None,
+) -> Predicted:
     """Detections of every photograph by the network of an outer iteration (default: the last).
+
+    Args:
+        ids_file: COCO file whose ids of images and categories the results take.
 
     Raises:
         ConfigError: the run has no such network. CorruptArtefactError: it is damaged.
-        DataError: no photographs.
+        DataError: no photographs, or `ids_file` does not fit them.
     """
     trained = runner.latest("prediction", iteration)
     classes = class_names(trained)
     options: dict[str, Any] = {"execution": settings.execution, "progress": runner.progress}
     data = execute(photographs.STAGE, photographs.Config(root=images), {}, runner.store, **options).artefact
+    found = images_of(data)
+    identities = of_coco_file(ids_file, found, classes) if ids_file else by_file_name(found, classes)
     outcome = execute(
         predictions.STAGE,
         settings.predictions,
@@ -85,18 +100,22 @@ def predict(runner: Runner, images: Path, settings: Settings, iteration: int | N
         outer_iteration=trained.manifest.outer_iteration,
         **options,
     )
-    return Predicted(data, outcome.artefact, classes, outcome.reused, read_failures(outcome.artefact.path))
+    failed = read_failures(outcome.artefact.path)
+    choice = runner.choice(trained, iteration)
+    return Predicted(data, outcome.artefact, classes, choice, identities, outcome.reused, failed)
 
 
 def write_predictions(
     predicted: Predicted, out: Path, score: float, settings: Settings, progress: Progress
 ) -> int:
-    """Write results.json, overlays/ID.png and labels/ID.png of all detections of at least `score`; their number.
+    """Write results.json, images.json, overlays/ID.png and labels/ID.png of all detections of at least `score`;
+    their number.
 
     results.json is COCO results, best first, masks in the frame of the photograph after its EXIF rotation, with
     three fields more: `file_name`, `category_name`, and `instance`, the value of the instance's pixels in
     labels/ID.png (uint16, the photograph's size; 0 = none; where instances overlap, the best score's). names.json says
-    which pictures are not called like their photograph (`flows.output_paths.output_names`).
+    which pictures are not called like their photograph (`flows.output_paths.output_names`). images.json is a COCO file
+    of the photographs and classes with the same ids, without annotations.
 
     Raises:
         StoreError: a file cannot be written.
@@ -104,10 +123,12 @@ def write_predictions(
     check_folder(out)
     records = predicted.predictions.records(DETECTIONS)
     ids = [i for i in records.ids if i not in predicted.failed]
+    done = [one for one in images_of(predicted.photographs) if one.key not in predicted.failed]
+    write_images(out / "images.json", done, predicted.classes, predicted.identities)
     data = predicted.photographs.records(DATASET)
     names = output_names(ids)
     write_names(names, out)
-    write = _Write(data, records, predicted.classes, image_numbers(records), names, out, score)
+    write = _Write(data, records, predicted.classes, predicted.identities, names, out, score)
     return write_results(write, ids, out / "results.json", settings.execution.workers, progress)
 
 
@@ -118,7 +139,7 @@ class _Write:
     photographs: RecordReader
     detections: RecordReader
     classes: tuple[str, ...]
-    numbers: Mapping[str, int]
+    identities: Identities
     names: Mapping[str, str]
     out: Path
     score: float
@@ -148,9 +169,9 @@ class _Write:
             x1, y1, x2, y2 = box.tolist()
             results.append(
                 {
-                    "image_id": self.numbers[image_id],
+                    "image_id": self.identities.images[image_id],
                     "file_name": file_name,
-                    "category_id": label,
+                    "category_id": self.identities.categories[label - 1],
                     "category_name": self.classes[label - 1],
                     "instance": i + 1,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],

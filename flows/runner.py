@@ -226,6 +226,15 @@ class Runner:
                 found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
         return found
 
+    def choice(self, artefact: Artefact, iteration: int | None) -> str:
+        """In words, which outer iteration an artefact of :meth:`latest` is of, and why that one."""
+        t = artefact.manifest.outer_iteration
+        if iteration is not None:
+            return f"outer iteration {t}, as asked for"
+        left = max(0, self.config.outer_iterations - (t or 0))
+        missing = f" that is there ({left} of {self.config.outer_iterations} are missing)" if left else ""
+        return f"outer iteration {t}, the last{missing}; --iteration takes another"
+
     def _execute(self, node: Node, wrap: Execute, force: bool = False, content: str | None = None) -> Outcome:
         start = time.monotonic()
         inputs = {name: self._input(key) for name, key in node.inputs.items()}

@@ -27,6 +27,7 @@ def ablations(
         bool, typer.Option("--show", help="run nothing: the table of what the store has")
     ] = False,
     as_json: JsonOption = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="the tables in Markdown")] = False,
     overrides: SetOption = None,
     replace: ReplaceOption = False,
     store: StoreOption = None,
@@ -41,6 +42,7 @@ def ablations(
     from data_contracts.store import Store
     from flows.ablations import load_suite, members, run_members, suite_runs
     from reporting.ablations import order_lines, pseudo_label_table, suite_table
+    from reporting.tables import Style
 
     name, loaded = load_suite(suite)
     chosen = members(name, loaded, overrides or (), rows or (), seeds or ())
@@ -51,6 +53,7 @@ def ablations(
     if as_json:
         print(json.dumps([run.to_json() for run in runs], indent=1))
         return
-    print(suite_table(runs) + "\n\n" + pseudo_label_table(runs))
+    style: Style = "markdown" if as_markdown else "text"
+    print(suite_table(runs, style) + "\n\n" + pseudo_label_table(runs, style))
     for line in order_lines(runs, loaded.orders):
         print(f"\n{line}")

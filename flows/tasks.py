@@ -24,7 +24,7 @@ from data_contracts.store import Store
 from flows.plan import Node
 from flows.runner import Runner
 from reporting.results import results_of
-from reporting.tables import THRESHOLDS
+from reporting.tables import COCO, THRESHOLDS
 from stages.base import Outcome
 from stages.progress import Progress
 from wsis.errors import WsisError
@@ -125,21 +125,25 @@ def artifact_key(*parts: str) -> str:
 
 
 def publish_results(store: Store, record: RunRecord) -> list[dict[str, Any]]:
-    """Write the mAP of everything evaluated so far as a Prefect table artifact."""
+    """Write VOC mAP and COCO AP of everything evaluated so far as a Prefect table artifact."""
     rows = results_of(store, record)
     table = [
         {
             "kind": row["kind"],
             "outer iteration": row["outer_iteration"] if row["outer_iteration"] is not None else "-",
             "split": row["split"],
-            **{
-                f"mAP {t}": "-" if row["mAP"][t] is None else round(100 * row["mAP"][t], 2)
-                for t in THRESHOLDS
-            },
+            **{f"mAP {t}": _percent(row["mAP"][t]) for t in THRESHOLDS},
+            **{f"COCO {m}": _percent(row.get("coco", {}).get(m)) for m in COCO},
         }
         for row in rows
     ]
     create_table_artifact(
-        table, key=artifact_key(record.name, "results"), description=f"mAP^r of run {record.name}"
+        table,
+        key=artifact_key(record.name, "results"),
+        description=f"VOC mAP^r and COCO AP of run {record.name}",
     )
     return rows
+
+
+def _percent(value: float | None) -> float | str:
+    return "-" if value is None else round(100 * value, 2)

@@ -7,7 +7,7 @@ import typer
 
 from data_contracts.errors import ConfigError
 from flows.image_commands import ImagesArgument, end_with_failures
-from flows.options import JsonOption, RunArgument, SetOption, StoreOption
+from flows.options import IdsOption, JsonOption, RunArgument, SetOption, StoreOption
 
 IterationOption = Annotated[
     int | None, typer.Option("--iteration", help="outer iteration, from 1 (default: the last)", min=1)
@@ -22,13 +22,15 @@ def predict(
         float, typer.Option("--score", help="least score of what is written", min=0, max=1)
     ] = 0.3,
     iteration: IterationOption = None,
+    ids: IdsOption = None,
     overrides: SetOption = None,
     store: StoreOption = None,
 ) -> None:
     """Segment your own photographs with a trained run.
 
-    results.json: COCO results with file and class names. overlays/NAME.png: to look at. labels/NAME.png: 16 bits,
-    at each pixel 0 or the number of an instance, "instance" in results.json.
+    results.json: COCO results with file and class names. images.json: their images and classes as a COCO file.
+    overlays/NAME.png: to look at. labels/NAME.png: 16 bits, at each pixel 0 or the number of an instance, "instance"
+    in results.json.
     A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
     The same command again computes what is missing. Settings: predictions.*, execution.*.
     """
@@ -46,13 +48,14 @@ def predict(
     found = find_photographs(images, runner.progress)
     runner.latest("prediction", iteration)  # before anything is made
     check_folder(out)
-    predicted = own_predictions.predict(runner, images, settings, iteration)
+    predicted = own_predictions.predict(runner, images, settings, iteration, ids)
     count = own_predictions.write_predictions(predicted, out, score, settings, runner.progress)
     state = " (was there already)" if predicted.reused else ""
     print(
         f"detections of {len(found) - len(predicted.failed)} photographs{state}: {predicted.predictions.path}"
     )
-    print(f"{count} instances of score {score:g} or more: {out}")
+    print(f"{count} instances of score {score:g} or more, by {predicted.choice}: {out}")
+    print(predicted.identities.said)
     end_with_failures(list(predicted.failed.values()), len(found))
 
 
@@ -60,23 +63,32 @@ def evaluate(
     run_name: RunArgument,
     data: Annotated[str, typer.Option("--data", help="root of the labelled data set")],
     split: Annotated[str, typer.Option("--split", help="name of the split")],
-    data_format: Annotated[str, typer.Option("--format", help="voc or coco")] = "voc",
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="as data.format of a configuration (default: auto)")
+    ] = None,
     iteration: IterationOption = None,
     as_json: JsonOption = False,
+    overrides: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Score a trained run on another labelled data set; classes are matched by name."""
+    """Score a trained run on another labelled data set with masks; classes are matched by name.
+
+    The run keeps it: `wsis results` and `wsis show` list it from then on. Settings: data.*, as in a configuration.
+    """
     import json
 
     from data_contracts.store import Store
-    from flows.external import evaluate_external
-    from reporting.tables import results_table
+    from flows.external import DEFAULT_FORMAT, evaluate_external
+    from reporting.tables import measured_tables, results_table
 
-    row = evaluate_external(Store(store), run_name, data, data_format, split, iteration)
+    row = evaluate_external(
+        Store(store), run_name, data, data_format or DEFAULT_FORMAT, split, iteration, overrides or ()
+    )
     if as_json:
         print(json.dumps([row], indent=1))
     else:
-        print(results_table([row]) + "\n\n" + results_table([row], per_class="0.50"))
+        by_class = (results_table([row], per_class=measure) for measure in ("0.50", "AP"))
+        print("\n\n".join([measured_tables([row]), *by_class]))
 
 
 def export(

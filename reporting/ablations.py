@@ -9,8 +9,9 @@ from typing import Any
 from data_contracts.runs import RunRecord
 from data_contracts.store import Store
 from reporting.results import results_of
-from reporting.tables import THRESHOLDS, Style, format_table, percent
+from reporting.tables import THRESHOLDS, WIDTH, Column, Style, format_table, percent
 
+_MEASURES = (*THRESHOLDS, "AP")
 _RATIOS = ("0.50", "0.75")
 _ABSENT = "–"
 
@@ -39,7 +40,8 @@ class SuiteRun:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of the table: mAP by threshold, each a share in [0, 1] or None, of every seed that has it."""
+    """One line of the table: mAP by threshold and COCO AP ("AP"), each a share in [0, 1] or None, of every seed that
+    has it."""
 
     row: str
     title: str
@@ -97,7 +99,7 @@ def scores(runs: Sequence[SuiteRun], kinds: Sequence[str]) -> list[Score]:
                     line.title,
                     line.kind,
                     line.outer_iteration,
-                    {**line.seeds, run.seed: result["mAP"]},
+                    {**line.seeds, run.seed: {**result["mAP"], **result.get("coco", {})}},
                 )
     rows = list(dict.fromkeys(run.row for run in runs))
     return sorted(
@@ -108,10 +110,10 @@ def scores(runs: Sequence[SuiteRun], kinds: Sequence[str]) -> list[Score]:
 def suite_table(runs: Sequence[SuiteRun], style: Style = "markdown") -> str:
     """Everything scored on validation images, in percent, with its share of the ceiling of the same seed."""
     ceiling = next(iter(scores(runs, ["ceiling"])), None)
-    header = ["row", "iteration", "seeds", *THRESHOLDS, *(f"ratio {t}" for t in _RATIOS), "CPU min"]
-    body = []
+    ratios = [Column(t.lstrip("0"), "ratio") for t in _RATIOS]
+    lines: list[tuple[str, Score, Score | None, str]] = []
     if ceiling is not None:
-        body.append(_line("ceiling (true masks)", ceiling, None, _ABSENT))
+        lines.append(("ceiling (true masks)", ceiling, None, _ABSENT))
     for score in scores(runs, ["prm_baseline", "prediction"]):
         last = score.outer_iteration == max(
             (s.outer_iteration or 0 for s in scores(runs, ["prediction"]) if s.row == score.row), default=0
@@ -119,14 +121,36 @@ def suite_table(runs: Sequence[SuiteRun], style: Style = "markdown") -> str:
         spent = [r.cpu_seconds / 60 for r in runs if r.row == score.row and r.finished]
         cost = f"{sum(spent) / len(spent):.0f}" if last and spent else _ABSENT
         title = f"{score.title}: PRM baseline" if score.kind == "prm_baseline" else score.title
-        body.append(_line(title, score, ceiling, cost))
-    return format_table(header, body, style, left_columns=1)
+        lines.append((title, score, ceiling, cost))
+    body = [
+        (title, [*_cells(score), *(_ratio(score, of, t) for t in _RATIOS), cost])
+        for title, score, of, cost in lines
+    ]
+    return _table("row", [*ratios, Column("min", "CPU")], body, style)
 
 
 def pseudo_label_table(runs: Sequence[SuiteRun], style: Style = "markdown") -> str:
     """The pseudo labels of the training images, in percent."""
-    body = [_line(score.title, score, None, "")[:-3] for score in scores(runs, ["pseudo_labels"])]
-    return format_table(["pseudo labels", "iteration", "seeds", *THRESHOLDS], body, style, left_columns=1)
+    body = [(score.title, _cells(score)) for score in scores(runs, ["pseudo_labels"])]
+    table = _table("pseudo labels", [], body, style)
+    return f"pseudo labels of the training images\n{table}" if style == "text" else table
+
+
+def _table(
+    first: str, last: Sequence[Column], body: Sequence[tuple[str, Sequence[str]]], style: Style
+) -> str:
+    """Lines with their titles; in the terminal a title heads its lines, which leaves the width to the numbers."""
+    measures = [
+        *(Column(t.lstrip("0"), "VOC mAP") for t in THRESHOLDS),
+        Column("AP", "COCO"),
+    ]
+    if style != "text":
+        header = [first, "iteration", "seeds", *map(str, measures), *map(str, last)]
+        return format_table(header, [[title, *cells] for title, cells in body], style, left_columns=1)
+    rows: list[Sequence[str] | str] = []
+    for title, lines in itertools.groupby(body, key=lambda line: line[0]):
+        rows += [title, *(cells for _, cells in lines)]
+    return format_table(["iter", "seeds", *measures, *last], rows, "text", left_columns=1, width=WIDTH)
 
 
 def order_lines(runs: Sequence[SuiteRun], orders: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -166,21 +190,14 @@ def _verdict(gain: float, spread: float | None) -> str:
     return f"holds by {100 * gain:.1f}, {'beyond' if gain > spread else 'within'} the seeds' ± {100 * spread:.1f}"
 
 
-def _line(title: str, score: Score, ceiling: Score | None, cost: str) -> list[str]:
+def _cells(score: Score) -> list[str]:
     iteration = _ABSENT if score.outer_iteration is None else str(score.outer_iteration)
-    return [
-        title,
-        iteration,
-        str(len(score.seeds)),
-        *(_with_spread(score, threshold) for threshold in THRESHOLDS),
-        *(_ratio(score, ceiling, threshold) for threshold in _RATIOS),
-        cost,
-    ]
+    return [iteration, str(len(score.seeds)), *(_with_spread(score, measure) for measure in _MEASURES)]
 
 
-def _with_spread(score: Score, threshold: str) -> str:
-    spread = score.half_range(threshold)
-    return percent(score.mean(threshold)) + ("" if spread is None else f" ± {100 * spread:.1f}")
+def _with_spread(score: Score, measure: str) -> str:
+    spread = score.half_range(measure)
+    return percent(score.mean(measure)) + ("" if spread is None else f" ±{100 * spread:.1f}")
 
 
 def _ratio(score: Score, ceiling: Score | None, threshold: str) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ContractError, CorruptArtefactError
 from data_contracts.manifest import Manifest
-from data_contracts.notes import notes_of
 from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import PSEUDO_LABELS
@@ -23,8 +22,8 @@ from reporting.diagnosis_text import diagnosis_html
 from reporting.figures import figures_of_run, write_figure
 from reporting.pictures import encode, overlays
 from reporting.plots import loss_plot, map_plot, time_plot, waterfall_plot
-from reporting.results import results_of
-from reporting.tables import duration, format_table, results_table
+from reporting.results import measured_of, results_of
+from reporting.tables import duration, format_table, measured_tables, results_table
 
 CURVE_NAME = "curve.json"
 QUALITY_NAME = "instance_quality.json"
@@ -78,8 +77,6 @@ def report_html(
         ("Lineage", lambda: _lineage(record, artefacts)),
         ("Configuration", lambda: _config(record)),
     ]
-    if notes := notes_of(store, record.name):
-        sections.insert(0, ("Notes", lambda: "".join(_note(f"{one.written}: {one.text}") for one in notes)))
     if diagnosis is not None:
         sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
     body = "\n".join(f"<section><h2>{title}</h2>\n{_guarded(make)}</section>" for title, make in sections)
@@ -113,17 +110,20 @@ def _artefacts(store: Store, record: RunRecord) -> Iterator[tuple[str, Artefact]
 
 def _results(store: Store, record: RunRecord) -> str:
     rows = results_of(store, record)
+    measured = _wide(measured_tables(measured_of(store, record), "html")) if record.measured else ""
     if not rows:
-        return _note("Nothing evaluated yet.")
+        return measured or _note("Nothing evaluated yet.")
     parts = [_wide(results_table(rows, "html")), _picture(map_plot(rows), "image/png", "mAP by iteration")]
-    for threshold in ("0.50", "0.75"):
-        parts += [f"<h3>AP by class at IoU {threshold}</h3>", _wide(results_table(rows, "html", threshold))]
+    for measure, title in (("0.50", "VOC AP at IoU 0.50"), ("0.75", "VOC AP at IoU 0.75"), ("AP", "COCO AP")):
+        parts += [f"<h3>{title} by class</h3>", _wide(results_table(rows, "html", measure))]
     parts.append(
         _note(
-            "mAP is VOC mAP^r in percent: area under the precision envelope, mean over the classes that have "
-            "ground truth in the split (others: –). Pseudo labels are scored on the images they were made for."
+            "VOC mAP is mAP^r in percent: area under the precision envelope, mean over the classes that have ground "
+            "truth in the split (others: –). COCO AP is the mean over IoU .50:.05:.95; s, m, l: of small (area below "
+            "32²), medium and large (from 96²) instances. Pseudo labels are scored on the images they were made for."
         )
     )
+    parts.append(measured)
     return "\n".join(parts)
 
 

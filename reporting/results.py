@@ -1,10 +1,10 @@
-"""The results of a run: one row per evaluated thing and outer iteration."""
+"""The results of a run: one row per evaluated thing and outer iteration, and what was measured on other data."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from data_contracts.runs import RunRecord
+from data_contracts.runs import Measured, RunRecord
 from data_contracts.store import Store
 
 _ORDER = {"prm_baseline": 0, "pseudo_labels": 1, "prediction": 2}
@@ -24,6 +24,27 @@ def results_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
             # The network trained on true masks is scored as any other; what it was trained on is its node's name.
             rows.append(row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row)
     return sorted(rows, key=_place)
+
+
+def measured_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
+    """The metrics of the run's network on other data, as `wsis evaluate` measured them, in order of time.
+
+    Returns:
+        Rows as those of :func:`results_of` with four fields more: `data`, `format`, `digest`, `finished`.
+
+    Raises:
+        CorruptArtefactError, ArtefactMissingError: an evaluation's artefact is damaged or gone.
+    """
+    return [measured_row(store, one) for one in record.measured]
+
+
+def measured_row(store: Store, one: Measured) -> dict[str, Any]:
+    """One of them."""
+    metrics = json.loads(
+        store.open("evaluation", one.artefacts["evaluation"]).file("metrics.json").read_text()
+    )
+    told = one.model_dump(include={"split", "data", "format", "digest", "finished"})
+    return {**metrics, **told}
 
 
 def _place(row: Mapping[str, Any]) -> tuple[bool, int, int]:

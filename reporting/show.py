@@ -6,7 +6,6 @@ import numpy as np
 
 from data_contracts.errors import ConfigError, ContractError, did_you_mean
 from data_contracts.manifest import Manifest
-from data_contracts.notes import notes_of
 from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run
 from data_contracts.schemas import SCHEMAS
 from data_contracts.store import Artefact, Store
@@ -15,12 +14,28 @@ from data_contracts.verification import damage_of, stored_artefacts
 _SHAPES_FROM_IMAGES = 200
 
 
+def runs_text(store: Store) -> str:
+    """One line a run."""
+    lines = []
+    for name in list_runs(store):
+        try:
+            record = load_run(store, name)
+        except ContractError as error:
+            lines.append(f"{name:24s} damaged: {error}")
+            continue
+        why = f"  ({record.error})" if record.error and record.status == "failed" else ""
+        lines.append(
+            f"{name:24s} {record.status:10s} {len(record.entries):3d} artefacts  {record.created}  "
+            f"{record.config_name}{why}"
+        )
+    return "\n".join(lines) or f"no runs in {store.location}"
+
+
 def run_text(store: Store, record: RunRecord) -> str:
     """A run's stages with what each cost."""
     lines = [
         f"run {record.name}: {record.status}" + (f" ({record.error})" if record.error else ""),
         f"config {record.config_name}, created {record.created}",
-        *(f"note {note.written}: {note.text}" for note in notes_of(store, record.name)),
         "",
         f"{'stage':28s} {'artefact':34s} {'wall s':>8s} {'cpu s':>8s} {'peak MB':>8s} {'size MB':>8s}",
     ]
@@ -39,6 +54,11 @@ def run_text(store: Store, record: RunRecord) -> str:
             f"{manifest.cpu_seconds:8.1f} {manifest.peak_memory_bytes / 1e6:8.0f} {size / 1e6:8.1f}"
         )
     lines.append(f"\nstages {wall:.0f} s; orchestration, hashing and locking {record.overhead_seconds:.1f} s")
+    lines += [
+        f"measured on {one.data} ({one.format}, split {one.split}, labels {one.digest}), iteration "
+        f"{one.outer_iteration}, {one.finished}: evaluation/{one.artefacts['evaluation']}"
+        for one in record.measured
+    ]
     if record.waited_seconds >= 1:
         lines.append(
             f"waited {record.waited_seconds:.0f} s for other processes that made artefacts of this run"
@@ -139,7 +159,7 @@ def verify_store(store: Store, run_name: str | None = None) -> tuple[int, list[s
         except ContractError as error:
             problems.append(str(error))
             continue
-        pairs += [(e.stage, e.fingerprint) for e in record.entries.values()]
+        pairs += record.artefacts()
     if run_name is None:
         pairs += stored_artefacts(store)
     unique = list(dict.fromkeys(pairs))

@@ -1,4 +1,4 @@
-"""Evaluation: scores one thing of a run by VOC mAP^r.
+"""Evaluation: scores one thing of a run by VOC mAP^r and COCO AP.
 
 In a run it alone reads the pixel labels of `ground_truth`, with `ceiling` where the run asks for one. Outside a run
 `train_ranker` reads masks that the user names for it (`source: voc_masks`); then its lineage says so.
@@ -34,6 +34,7 @@ from data_contracts.schemas import (
 from stages.access import class_names, splits
 from stages.base import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import InputError
+from wsis.evaluation.coco_ap import CocoEvaluator
 from wsis.evaluation.instance_quality import InstanceQuality, instance_quality
 from wsis.evaluation.instances import Detections, GroundTruth
 from wsis.evaluation.sources import (
@@ -48,14 +49,14 @@ from wsis.evaluation.voc_map import VocMapEvaluator
 from wsis.masks.superpixels import unpack_membership
 
 NAME = "evaluation"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 SUBJECTS = ("predictions", "pseudo_labels", "prm_baseline")
 
 Record = Mapping[str, np.ndarray]
 
 
 class Config(StageConfig):
-    """How to score."""
+    """How to score. `matching` and `void` are conventions of VOC mAP^r; COCO AP has its own."""
 
     matching: Literal["voc", "sds"] = Field(
         "voc", description="voc: a detection counts for its best instance; sds: for the best that is free"
@@ -93,7 +94,9 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     split = _choose_split(config.split, subject, split_of)
     image_ids = [image_id for image_id in truths.ids if split_of[image_id] == split]
     there = set(subject.image_ids)
-    evaluator = VocMapEvaluator(class_names(truth_artefact), matching=config.matching, void=config.void)
+    classes = class_names(truth_artefact)
+    evaluator = VocMapEvaluator(classes, matching=config.matching, void=config.void)
+    coco = CocoEvaluator(classes)
     quality = InstanceQuality()
     for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
         truth = stored_truth(truths[image_id])
@@ -101,6 +104,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
             # An image that the subject left out has no detections: leaving it out here would flatter.
             found = subject.detect(image_id, truth) if image_id in there else _nothing(truth)
             evaluator.add_image(image_id, found, truth)
+            coco.add_image(found, truth)
             if subject.samples is not None and image_id in there:
                 for weight, sample in subject.samples(image_id):
                     quality = quality + instance_quality(sample, truth).weighted(weight)
@@ -108,9 +112,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
             raise InputError(f"{subject.kind} of image {image_id}: {error}") from error
     result = evaluator.result()
     supervision = ", ".join(subject.artefact.manifest.supervision)
-    context.write_json(
-        "metrics.json", result.as_row(subject.kind, context.outer_iteration, split, supervision)
-    )
+    row = result.as_row(subject.kind, context.outer_iteration, split, supervision)
+    context.write_json("metrics.json", row | coco.result().as_fields())
     if subject.samples is not None:
         context.write_json("instance_quality.json", quality_row(quality))
     context.counts.update(

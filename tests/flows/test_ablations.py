@@ -31,7 +31,9 @@ def test_rows_share_what_they_have_in_common(own_store: Path, tmp_path: Path) ->
     suite = write_suite(tmp_path)
     first = ("--set", "outer_iterations=1", "--store", own_store)
     out = done(wsis("ablations", suite, *first)).out
-    assert "| U+P+H" in out and "| U " in out and "u < all at 0.50, iteration 1" in out
+    assert "\nU+P+H\n1 " in out and "\nU\n1 " in out and max(map(len, out.splitlines())) <= 80
+    assert "u < all at 0.50, iteration 1" in out
+    assert "| U+P+H" in done(wsis("ablations", suite, "--show", "--markdown", *first)).out
     assert not computed(own_store, "small-all-s0"), "the finished run `tiny` has the same artefacts"
     mine, others = fingerprints(own_store, "small-u-s0"), fingerprints(own_store, "small-all-s0")
     differing = {key for key in mine if mine[key] != others[key]}

@@ -13,6 +13,7 @@ from PIL import Image
 
 from data_contracts.schemas import SEEDS
 from data_contracts.store import Store
+from reporting.tables import percent
 from tests.flows.other_data import write_coco, write_voc
 from tests.flows.tiny_run import (
     RUN,
@@ -32,6 +33,15 @@ THRESHOLDS = ["0.25", "0.50", "0.70", "0.75"]
 
 
 # -- looking ----------------------------------------------------------------------------------------------
+def test_runs(tiny_store: Path) -> None:
+    (line,) = done(wsis("runs", "--store", tiny_store)).out.splitlines()
+    assert re.match(rf"{RUN} +completed +20 artefacts  \d{{4}}-.*tiny\.yaml$", line)
+
+
+def test_runs_of_an_empty_store(tmp_path: Path) -> None:
+    assert done(wsis("runs", "--store", tmp_path)).out == f"no runs in {tmp_path}\n"
+
+
 def test_show_run(tiny_store: Path) -> None:
     lines = done(wsis("show", RUN, "--store", tiny_store)).out.splitlines()
     assert lines[0] == f"run {RUN}: completed"
@@ -79,7 +89,10 @@ def test_results_as_json(tiny_store: Path) -> None:
         ("prediction", 2, "val", 8),
     ]
     for row in rows:
-        assert list(row) == ["kind", "outer_iteration", "split", "supervision", "images", "mAP", "per_class"]
+        assert list(row) == [
+            *("kind", "outer_iteration", "split", "supervision", "images", "mAP", "per_class"),
+            *("coco", "coco_per_class"),
+        ]
         assert "image labels" in row["supervision"] and "boxes" not in row["supervision"]
         assert list(row["mAP"]) == THRESHOLDS
         assert list(row["per_class"]) == CLASSES
@@ -88,17 +101,23 @@ def test_results_as_json(tiny_store: Path) -> None:
             assert all(0 <= ap <= 1 for ap in aps)
             assert row["mAP"][threshold] == pytest.approx(np.mean(aps), abs=1e-6)
         assert row["mAP"]["0.25"] >= row["mAP"]["0.50"] >= row["mAP"]["0.75"]
+        assert row["coco"]["AP50"] >= row["coco"]["AP"] >= 0
+        assert row["coco"]["AP"] == pytest.approx(
+            np.mean([row["coco_per_class"][c]["AP"] for c in CLASSES]), abs=1e-6
+        )
 
 
 def test_results_as_text(tiny_store: Path) -> None:
     rows = json.loads(done(wsis("results", RUN, "--json", "--store", tiny_store)).out)
     lines = done(wsis("results", RUN, "--store", tiny_store)).out.splitlines()
-    assert len(lines) == 2 + len(rows)
-    for line, row in zip(lines[2:], rows, strict=True):
+    assert lines[0].startswith("supervision: ") and max(map(len, lines)) <= 80
+    assert "images: val 8, train 12" in lines
+    for line, row in zip(lines[-len(rows) :], rows, strict=True):
         assert line.startswith(row["kind"].replace("_", " "))
-        assert [float(x) for x in line.split()[-4:]] == [round(100 * row["mAP"][t], 1) for t in THRESHOLDS]
+        measured = [*(row["mAP"][t] for t in THRESHOLDS), *row["coco"].values()]
+        assert line.split()[-10:] == [percent(value) for value in measured]
     long = done(wsis("results", RUN, "--per-class", "--store", tiny_store)).out
-    assert len(long.splitlines()) > 4 * len(lines) and "mushroom" in long
+    assert long.count("mushroom") == 5 and max(map(len, long.splitlines())) <= 80
 
 
 def test_verify(tiny_store: Path) -> None:
@@ -243,11 +262,11 @@ def test_the_store_comes_from_the_option_the_variable_or_is_runs(
     monkeypatch.delenv("WSIS_STORE", raising=False)
     assert done(wsis("runs")).out == "no runs in runs\n"
     monkeypatch.setenv("WSIS_STORE", str(tiny_store))
-    assert f"\n{RUN} " in done(wsis("runs")).out
+    assert done(wsis("runs")).out.startswith(RUN)
     assert done(wsis("runs", "--store", tmp_path)).out == f"no runs in {tmp_path}\n"
     monkeypatch.delenv("WSIS_STORE")
     (tmp_path / "runs").symlink_to(tiny_store)
-    assert f"\n{RUN} " in done(wsis("runs")).out
+    assert done(wsis("runs")).out.startswith(RUN)
 
 
 # -- other data -------------------------------------------------------------------------------------------
@@ -276,6 +295,18 @@ def test_evaluate_on_other_data(
     text = done(wsis(*arguments, "--iteration", 1, "--store", own_store)).out
     assert re.search(r"^prediction +1 +odd ", text, re.MULTILINE) and "kite" in text
     assert "starts" not in done(wsis(*arguments, "--store", own_store)).err  # all of it is there already
+    # the run keeps both: one of each iteration, with what they were measured on
+    results = json.loads(done(wsis("results", RUN, "--json", "--store", own_store)).out)
+    (first, last) = [one for one in results if "data" in one]
+    assert (first["outer_iteration"], last["outer_iteration"]) == (1, 2)
+    assert last.items() >= {k: v for k, v in row.items() if k != "finished"}.items()
+    assert (last["data"], last["format"], last["split"]) == (str(tmp_path / "data"), data_format, "odd")
+    heading = f"measured on {tmp_path / 'data'} ({data_format}, labels {last['digest']})"
+    assert done(wsis("results", RUN, "--store", own_store)).out.count(heading) == 1
+    assert f"measured on {tmp_path / 'data'}" in done(wsis("show", RUN, "--store", own_store)).out
+    done(wsis("report", RUN, "--images", 0, "--store", own_store))
+    assert heading in (own_store / "reports" / RUN / "report.html").read_text()
+    assert done(wsis("verify", RUN, "--store", own_store)).out.startswith("26 artefacts checked, 0 problem")
     assert "evaluation.prediction@2" in fingerprints(own_store) and computed(own_store) == set(
         fingerprints(own_store)
     )
@@ -288,8 +319,10 @@ def test_evaluate_refuses(own_store: Path, tmp_path: Path) -> None:
     assert (
         unknown.code == 1 and "no instance of a class of the run (cup, fish, kite, mushroom)" in unknown.err
     )
-    bad_format = wsis("evaluate", RUN, *common, "--format", "csv")
-    assert (bad_format.code, bad_format.err) == (2, "error: --format: expected voc or coco, got 'csv'\n")
+    bad_format = wsis("evaluate", RUN, *common, "--format", "cocoa")
+    assert bad_format.code == 2 and "error: --format: expected one of " in bad_format.err
+    bad_key = wsis("evaluate", RUN, *common, "--format", "coco", "--set", "data.val_anotations=x")
+    assert bad_key.code == 2 and "data.val_anotations: unknown key; did you mean" in bad_key.err
     absent = wsis("evaluate", RUN, *common, "--format", "coco", "--iteration", 9)
     assert absent.code == 2 and "holds no 'prediction@9'; it holds dataset" in absent.err
     write_voc(tmp_path / "voc", "odd", ["snail", "kite"], 2)  # its class index 1 is no cup
@@ -373,7 +406,7 @@ def test_a_bad_image_stops_the_run_before_it_trains(tmp_path: Path) -> None:
     record = record_of(store, "bad")
     assert record.status == "failed" and bad.name in (record.error or "")
     assert record.entries == {}
-    assert re.search(r"^bad +failed .*DataError", done(wsis("runs", "--store", store)).out, re.MULTILINE)
+    assert re.search(r"^bad +failed .*DataError", done(wsis("runs", "--store", store)).out)
     again = wsis("stage", "dataset", "--run", "bad", "--store", store)
     assert again.code == 1 and bad.name in again.err
     assert cv2.imwrite(str(bad), np.zeros((64, 80, 3), np.uint8))

@@ -181,9 +181,9 @@ def test_coco_results_are_the_stored_proposals_ranked(odd) -> None:
     results = json.loads((root / "all.json").read_text())
     names = {"sub/good": "sub/good.JPG", "turned": "turned.jpg"}
     at = 0
-    for number, image_id in enumerate(records.ids, start=1):
+    for image_id in records.ids:
         if image_id in words:
-            assert not [r for r in results if r["image_id"] == number]
+            assert not [r for r in results if r["file_name"].startswith(f"{image_id}.")]
             continue
         found = proposal_set(records[image_id])
         mine = results[at : at + len(found)]

@@ -83,7 +83,7 @@ def test_results_and_label_maps_are_the_detections(odd, tiny_store: Path) -> Non
     results = json.loads((root / "out" / "results.json").read_text())
     names = {"sub/good": "sub/good.JPG", "turned": "turned.jpg"}
     at = overlapping = 0
-    for number, image_id in enumerate(records.ids, start=1):
+    for image_id in records.ids:
         if image_id in words:
             continue
         found, size = records[image_id], sizes[image_id]
@@ -98,10 +98,7 @@ def test_results_and_label_maps_are_the_detections(odd, tiny_store: Path) -> Non
         with Image.open(root / "out" / "labels" / f"{image_id}.png") as picture:
             np.testing.assert_array_equal(np.asarray(picture), expected)
         for i, (result, mask) in enumerate(zip(mine, masks, strict=True)):
-            assert (result["image_id"], result["file_name"]) == (
-                number,
-                names.get(image_id, f"{image_id}.png"),
-            )
+            assert result["image_id"] == result["file_name"] == names.get(image_id, f"{image_id}.png")
             assert result["instance"] == i + 1 and result["category_id"] == found["labels"][sure][i]
             assert result["category_name"] == CLASSES[result["category_id"] - 1]
             assert result["score"] == pytest.approx(float(found["scores"][sure][i]))
@@ -112,6 +109,47 @@ def test_results_and_label_maps_are_the_detections(odd, tiny_store: Path) -> Non
             assert result["segmentation"]["counts"] == reference
     assert at == len(results) > 10 and overlapping
     assert sizes["turned"] == (60, 40)  # EXIF
+
+
+def test_pycocotools_takes_the_results_to_their_images_and_to_no_numbered_ones(odd) -> None:
+    root, sizes, _, result = odd
+    images = COCO(str(root / "out" / "images.json"))
+    assert (
+        "\nimage_id: file names, as in images.json; for the ids of a COCO file: --ids FILE.json\n"
+        in result.out
+    )
+    assert {(i["height"], i["width"]) for i in images.imgs.values()} == set(sizes.values())
+    assert [images.cats[j]["name"] for j in (1, 2, 3, 4)] == list(CLASSES)
+    found = images.loadRes(str(root / "out" / "results.json"))
+    for annotation in found.anns.values():
+        assert images.imgs[annotation["image_id"]]["file_name"] == annotation["file_name"]
+    images.dataset["images"] = [{**one, "id": i} for i, one in enumerate(images.dataset["images"], start=1)]
+    images.createIndex()
+    with pytest.raises(AssertionError, match="Results do not correspond to current coco set"):
+        images.loadRes(str(root / "out" / "results.json"))
+
+
+def test_ids_of_a_coco_file_that_numbers_otherwise(own_store: Path, tmp_path: Path) -> None:
+    images = good_folder(tmp_path / "photos", 3)
+    tree = {
+        "info": {},
+        "images": [{"id": number, "file_name": f"val/p{i:02d}.png"} for i, number in enumerate((30, 1, 2))],
+        "annotations": [],
+        "categories": [{"id": 10 * j, "name": name} for j, name in enumerate(CLASSES[::-1], start=1)],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(tree))
+    command = ("predict", RUN, images, "--out", tmp_path / "out", "--store", own_store, "--score", SCORE)
+    result = done(wsis(*command, "--ids", tmp_path / "truth.json"))
+    assert f"image_id and category_id: those of {tmp_path / 'truth.json'}" in result.out
+    truth = COCO(str(tmp_path / "truth.json"))
+    found = truth.loadRes(str(tmp_path / "out" / "results.json"))
+    assert found.anns
+    for annotation in found.anns.values():
+        assert truth.imgs[annotation["image_id"]]["file_name"] == "val/" + annotation["file_name"]
+        assert truth.cats[annotation["category_id"]]["name"] == annotation["category_name"]
+    (images / "new.png").write_bytes((images / "p00.png").read_bytes())
+    refused = wsis(*command, "--ids", tmp_path / "truth.json")
+    assert refused.code == 1 and "of the 4 photographs, got none of 1: new.png" in refused.err
 
 
 def test_overlays_show_the_photograph_as_it_is_held(odd) -> None:
@@ -154,7 +192,7 @@ def test_interrupted_it_goes_on_and_writes_the_same(
     assert "2 of 5 images are there already" in resumed.err and len(calls) == 4 + 3
     done(wsis(*command, "--out", tmp_path / "whole", "--store", copy_of(own_store, tmp_path / "other")))
     written = sorted(p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*.*"))
-    assert len(written) == 11
+    assert len(written) == 12
     for name in written:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -163,7 +201,8 @@ def test_an_earlier_iteration_and_settings(own_store: Path, tmp_path: Path) -> N
     images = good_folder(tmp_path / "photos", 1)
     more = ("--store", own_store, "--iteration", 1, "--score", 0, "--set", "predictions.max_detections=3")
     result = done(wsis("predict", RUN, images, "--out", tmp_path / "out", *more))
-    assert "predictions@1: " in result.err and "3 instances of score 0 or more" in result.out
+    assert "predictions@1: " in result.err
+    assert "3 instances of score 0 or more, by outer iteration 1, as asked for: " in result.out
     assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 3
 
 
@@ -197,6 +236,7 @@ def test_mmdetection_loads_the_exported_model_with_equal_results(
     root, *_ = odd
     result = done(wsis("export", RUN, "--out", tmp_path / "model", "--store", tiny_store))
     model, weights = result.out.split()
+    assert "model of outer iteration 2, the last; --iteration takes another" in result.err
     assert [Path(model).name, Path(weights).name] == ["model.py", "weights.pth"]
     network = init_detector(model, weights, device="cpu")
     assert tuple(network.dataset_meta["classes"]) == CLASSES
@@ -216,6 +256,7 @@ def test_pseudo_labels_are_coco_instances(tiny_store: Path, tmp_path: Path, sets
     labels = records_of(tiny_store, f"pseudo_labels@{t}", PSEUDO_LABELS)
     proposals = records_of(tiny_store, "proposals", PROPOSALS)
     assert f"{len(coco.anns)} instances in {len(coco.imgs)} image entries: " in result.out
+    assert f"pseudo labels of outer iteration {t}, as asked for" in result.err
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == list(CLASSES)
     assert (
         coco.dataset["info"]["outer_iteration"] == t and "image labels" in coco.dataset["info"]["supervision"]
@@ -245,13 +286,13 @@ def test_pseudo_labels_are_coco_instances(tiny_store: Path, tmp_path: Path, sets
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["predict", "tony", "photos"], 1, r"no run 'tony' in .*; runs there: \['tiny'\]"),
+        (["predict", "tony", "photos"], 1, r"no run 'tony' in .*; runs there: tiny"),
         (["predict", RUN, "none"], 1, "expected a folder or an image file, got none"),
         (["predict", RUN, "."], 2, r"--out: expected a place outside the photographs in \., got out"),
         (["predict", RUN, "photos", "--iteration", 7], 2, r"holds no 'prediction@7'; it holds dataset, "),
         (["predict", RUN, "photos", "--score", 2], 2, "Invalid value for '--score'"),
         (["predict", RUN, "photos", "--set", "predictions.nms=1"], 2, r"predictions\.nms: unknown key"),
-        (["export", "tony"], 1, r"no run 'tony' in .*; runs there: \['tiny'\]"),
+        (["export", "tony"], 1, r"no run 'tony' in .*; runs there: tiny"),
         (["export", RUN, "--sets", "all"], 2, "--sets: expected --pseudo-labels beside it"),
         (["export", RUN, "--pseudo-labels", "--iteration", 9], 2, r"holds no 'pseudo_labels@9'; it holds "),
     ],

@@ -23,7 +23,7 @@ def runs() -> list[SuiteRun]:
     return [
         run("image", 0, result("ceiling", None, 0.8, 0.5), first, last),
         run("image", 1, result("prediction", 1, 0.5, 0.2), result("prediction", 2, 0.7, 0.4)),
-        run("u", 0, *before, result("prediction", 1, 0.64, 0.1)),
+        run("u", 0, *before, {**result("prediction", 1, 0.64, 0.1), "coco": {"AP": 0.2}}),
     ]
 
 
@@ -35,23 +35,40 @@ def cells(table: str) -> list[list[str]]:
 
 def test_every_line_with_means_spread_and_shares(runs: list[SuiteRun]) -> None:
     assert cells(suite_table(runs)) == [
-        ["ceiling (true masks)", "–", "1", "90.0", "80.0", "30.0", "50.0", "–", "–", "–"],
-        ["title of image", "1", "2", "90.0 ± 0.0", "45.0 ± 5.0", "30.0 ± 0.0", "15.0 ± 5.0", "0.56", "0.30", "–"],
-        ["title of image", "2", "2", "90.0 ± 0.0", "65.0 ± 5.0", "30.0 ± 0.0", "35.0 ± 5.0", "0.81", "0.70", "11"],
-        ["title of u: PRM baseline", "–", "1", "90.0", "20.0", "30.0", "–", "0.25", "–", "–"],
-        ["title of u", "1", "1", "90.0", "64.0", "30.0", "10.0", "0.80", "0.20", "10"],
+        ["ceiling (true masks)", "–", "1", "90.0", "80.0", "30.0", "50.0", "–", "–", "–", "–"],
+        ["title of image", "1", "2", "90.0 ±0.0", "45.0 ±5.0", "30.0 ±0.0", "15.0 ±5.0", "–", "0.56", "0.30", "–"],
+        ["title of image", "2", "2", "90.0 ±0.0", "65.0 ±5.0", "30.0 ±0.0", "35.0 ±5.0", "–", "0.81", "0.70", "11"],
+        ["title of u: PRM baseline", "–", "1", "90.0", "20.0", "30.0", "–", "–", "0.25", "–", "–"],
+        ["title of u", "1", "1", "90.0", "64.0", "30.0", "10.0", "20.0", "0.80", "0.20", "10"],
     ]  # fmt: skip
+
+
+def test_in_the_terminal_a_title_heads_its_lines(runs: list[SuiteRun]) -> None:
+    assert suite_table(runs, "text").splitlines() == [
+        "                             VOC mAP                  COCO    ratio    CPU",
+        "iter  seeds        .25       .50       .70       .75    AP   .50  .75  min",
+        "----  -----  --------- --------- --------- ---------  ----  ---- ----  ---",
+        "ceiling (true masks)",
+        "–         1       90.0      80.0      30.0      50.0     –     –    –    –",
+        "title of image",
+        "1         2  90.0 ±0.0 45.0 ±5.0 30.0 ±0.0 15.0 ±5.0     –  0.56 0.30    –",
+        "2         2  90.0 ±0.0 65.0 ±5.0 30.0 ±0.0 35.0 ±5.0     –  0.81 0.70   11",
+        "title of u: PRM baseline",
+        "–         1       90.0      20.0      30.0         –     –  0.25    –    –",
+        "title of u",
+        "1         1       90.0      64.0      30.0      10.0  20.0  0.80 0.20   10",
+    ]
 
 
 def test_the_share_is_of_the_same_seeds_ceiling(runs: list[SuiteRun]) -> None:
     runs[1] = run("image", 1, result("ceiling", None, 0.7, 0.8), *runs[1].results)
     line = cells(suite_table(runs))[2]
-    assert line[7] == f"{(0.6 / 0.8 + 0.7 / 0.7) / 2:.2f}"
-    assert line[8] == f"{(0.3 / 0.5 + 0.4 / 0.8) / 2:.2f}"
+    assert line[8] == f"{(0.6 / 0.8 + 0.7 / 0.7) / 2:.2f}"
+    assert line[9] == f"{(0.3 / 0.5 + 0.4 / 0.8) / 2:.2f}"
 
 
 def test_no_ceiling_no_share(runs: list[SuiteRun]) -> None:
-    assert [line[7:9] for line in cells(suite_table(runs[1:]))] == [["–", "–"]] * 4
+    assert [line[8:10] for line in cells(suite_table(runs[1:]))] == [["–", "–"]] * 4
 
 
 def test_an_unfinished_run_has_no_cost(runs: list[SuiteRun]) -> None:
@@ -60,7 +77,7 @@ def test_an_unfinished_run_has_no_cost(runs: list[SuiteRun]) -> None:
 
 
 def test_pseudo_labels_have_a_table_of_their_own(runs: list[SuiteRun]) -> None:
-    assert cells(pseudo_label_table(runs)) == [["title of u", "1", "1", "90.0", "35.0", "30.0", "10.0"]]
+    assert cells(pseudo_label_table(runs)) == [["title of u", "1", "1", "90.0", "35.0", "30.0", "10.0", "–"]]
 
 
 def test_half_range_of_several_seeds_alone(runs: list[SuiteRun]) -> None:

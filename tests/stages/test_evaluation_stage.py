@@ -112,6 +112,7 @@ def test_prediction_row(tmp_path, truth):
     predictions = FakeArtefact(tmp_path / "p", "detections", records, supervision=("boxes", "BSDS"))
     row, counts, _ = evaluate(tmp_path, {"ground_truth": truth, "predictions": predictions}, iteration=3)
     halves = {"0.25": 0.5, "0.50": 0.5, "0.70": 0.5, "0.75": 0.5}
+    coco = dict.fromkeys(("AP", "AP50", "AP75", "APs"), pytest.approx(0.5)) | {"APm": None, "APl": None}
     assert row == {
         "kind": "prediction",
         "outer_iteration": 3,
@@ -120,6 +121,8 @@ def test_prediction_row(tmp_path, truth):
         "images": 1,
         "mAP": halves,
         "per_class": {"cat": halves, "cow": dict.fromkeys(halves)},
+        "coco": coco,
+        "coco_per_class": {"cat": coco, "cow": dict.fromkeys(coco)},
     }
     assert (counts["images"], counts["instances"], counts["detections"]) == (1, 1, 2)
 
