@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, array_to_text
 from data_contracts.store import Artefact
+from stages.access import source_categories, source_ids
 from stages.readers.files import parse_json, read_bytes
 from stages.sharding import read_failures
 
@@ -57,6 +60,21 @@ def images_of(photographs: Artefact) -> list[Image]:
             height, width = one["size"].tolist()
             found.append(Image(key, array_to_text(one["file_name"]), (height, width)))
     return found
+
+
+def identities(
+    ids_file: Path | None, dataset: Artefact | None, photographs: Artefact, classes: Sequence[str]
+) -> Identities:
+    """Ids of a COCO file that was named, else of the run's data set where the photographs are of it, else file names.
+
+    Raises:
+        DataError: the named file does not fit the photographs or classes.
+    """
+    images = images_of(photographs)
+    if ids_file is not None:
+        return of_coco_file(ids_file, images, classes)
+    own, why = (None, "") if dataset is None else of_data_set(dataset, photographs, images, classes)
+    return own or by_file_name(images, classes, why)
 
 
 def by_file_name(images: Iterable[Image], classes: Sequence[str], why: str = "") -> Identities:
@@ -106,6 +124,42 @@ def of_coco_file(path: Path, images: Sequence[Image], classes: Sequence[str]) ->
     return Identities(
         ids, [numbers[_plain(name)] for name in classes], f"image_id and category_id: those of {path}"
     )
+
+
+def of_data_set(
+    dataset: Artefact, photographs: Artefact, images: Sequence[Image], classes: Sequence[str]
+) -> tuple[Identities | None, str]:
+    """The ids that the annotations of a run's data set give the photographs, where each of them is one of its images:
+    of its name and with its bytes.
+
+    Returns:
+        The ids, or None and why not, to go on with in a sentence; the reason is empty where the data set has no ids.
+    """
+    numbers, categories = source_ids(dataset), source_categories(dataset)
+    if not numbers or not categories or not images:
+        return None, ""
+    data, given = dataset.records(DATASET), photographs.records(DATASET)
+    by_last: dict[str, list[str]] = defaultdict(list)
+    for key in numbers:
+        by_last[path_parts(key)[-1]].append(key)
+    found: dict[str, str] = {}
+    for one in images:
+        last = path_parts(one.file_name)[-1]
+        named = dict.fromkeys([*by_last[last], *by_last[last.rpartition(".")[0]]])
+        content = given.read(one.key, ("encoded",))["encoded"]
+        same = [k for k in named if np.array_equal(data.read(k, ("encoded",))["encoded"], content)]
+        if len(same) != 1:
+            return None, f" ({one.file_name} is {'twice' if same else 'no image'} in the run's data set)"
+        found[one.key] = same[0]
+    ids = {key: numbers[own] for key, own in found.items()}
+    if twice := _twice((ids[one.key], one.file_name) for one in images):
+        return None, f" (the run's data set has one id for {twice})"
+    parts = {array_to_text(data.read(own, ("split",))["split"]) for own in found.values()}
+    named_by = [[categories[part].get(name) for name in classes] for part in sorted(parts)]
+    if any(one != named_by[0] or None in one for one in named_by):
+        return None, " (the parts of the run's data set number the classes differently)"
+    of_classes = [number for number in named_by[0] if number is not None]
+    return Identities(ids, of_classes, "image_id and category_id: those of the run's own data set"), ""
 
 
 def write_images(path: Path, images: Iterable[Image], classes: Sequence[str], ids: Identities) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from data_contracts.atomic import write_atomic
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, array_to_text
+from data_contracts.store import Artefact
 from flows.output_paths import check_folder
 from flows.runner import Runner
-from stages.access import class_names
+from stages.access import class_names, source_categories, source_ids
 from wsis.conditional.samples import SampleSet
 from wsis.masks import rle
 
@@ -44,6 +45,8 @@ def export_pseudo_labels(
     K samples of an image fall into distinct sets. `frequent` writes the most frequent one, `all` an image entry
     for each, so that no two samples ever lie in one image: same `file_name` and `source_image`, another `id`.
     Either way an image entry carries `multiplicity` (samples equal to this set) and `weight` (that over K).
+    Where the data set's own annotations number images and classes, the entries have those ids (`all`: as `source_id`,
+    and an `id` of text, ID#1, ID#2, ...), so that none means another image of the data set.
 
     Returns:
         The file, the number of image entries and that of annotations.
@@ -59,11 +62,18 @@ def export_pseudo_labels(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     records, data = labels.records(PSEUDO_LABELS), dataset.records(DATASET)
+    numbers, categories = source_ids(dataset), _category_ids(dataset)
     for image_id in runner.progress.track(records.ids, len(records), PSEUDO_LABELS_FILE, "img"):
-        for image, instances in _sets_of(image_id, records, data, proposals, sets):
-            images.append({"id": len(images) + 1, **image})
-            for instance in instances:
-                annotations.append({"id": len(annotations) + 1, "image_id": len(images), **instance})
+        own = numbers.get(image_id)
+        found = _sets_of(image_id, records, data, proposals, sets)
+        for index, (image, instances) in enumerate(found, start=1):
+            identity: dict[str, Any] = {"id": len(images) + 1 if own is None else own}
+            if own is not None and sets == "all":
+                identity = {"id": f"{own}#{index}", "source_id": own}
+            images.append({**identity, **image})
+            for one in instances:
+                ids = {"id": len(annotations) + 1, "image_id": identity["id"]}
+                annotations.append({**ids, **one, "category_id": categories[one["category_id"]]})
     tree = {
         "info": {
             "description": "pseudo labels by wsis, learned, not drawn by people",
@@ -74,11 +84,20 @@ def export_pseudo_labels(
         },
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": j, "name": name} for j, name in enumerate(class_names(dataset), start=1)],
+        "categories": [{"id": categories[j], "name": n} for j, n in enumerate(class_names(dataset), start=1)],
     }
     path = out / PSEUDO_LABELS_FILE
     write_atomic(path, json.dumps(tree, allow_nan=False).encode())
     return path, len(images), len(annotations)
+
+
+def _category_ids(dataset: Artefact) -> dict[int, int | str]:
+    """Class 1..C -> its id in the annotations of the training images; the class itself where they have none of it."""
+    own = source_categories(dataset).get("train", {})
+    names = list(enumerate(class_names(dataset), start=1))
+    if any(name not in own for _, name in names):
+        return {j: j for j, _ in names}
+    return {j: own[name] for j, name in names}
 
 
 def _sets_of(

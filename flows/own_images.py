@@ -17,7 +17,7 @@ from data_contracts.errors import ConfigError, StoreError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
-from flows.coco_identities import Identities, by_file_name, images_of, of_coco_file
+from flows.coco_identities import Identities, identities
 from flows.config import validated
 from flows.output_paths import output_names, write_file
 from reporting.pictures import encode
@@ -99,11 +99,10 @@ def make_proposals(
     proposals.check(settings.proposals)
     options: dict[str, Any] = {"execution": settings.execution, "progress": progress}
     data = execute(photographs.STAGE, photographs.Config(root=images), {}, store, **options).artefact
-    found = images_of(data)
-    identities = of_coco_file(ids_file, found, ()) if ids_file else by_file_name(found, ())
+    names = identities(ids_file, None, data, ())
     outcome = execute(proposals.STAGE, settings.proposals, {"dataset": data}, store, **options)
     artefact = outcome.artefact
-    return Made(data, artefact, identities, outcome.reused, read_failures(artefact.path))
+    return Made(data, artefact, names, outcome.reused, read_failures(artefact.path))
 
 
 def proposal_set(record: Mapping[str, np.ndarray]) -> ProposalSet:

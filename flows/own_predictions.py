@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS, array_to_text
 from data_contracts.store import Artefact
-from flows.coco_identities import Identities, by_file_name, images_of, of_coco_file, write_images
+from flows.coco_identities import Identities, identities, images_of, write_images
 from flows.config import validated
 from flows.output_paths import check_folder, output_names, write_file, write_names
 from flows.own_images import json_lines, write_results
@@ -89,8 +89,7 @@ def predict(
     classes = class_names(trained)
     options: dict[str, Any] = {"execution": settings.execution, "progress": runner.progress}
     data = execute(photographs.STAGE, photographs.Config(root=images), {}, runner.store, **options).artefact
-    found = images_of(data)
-    identities = of_coco_file(ids_file, found, classes) if ids_file else by_file_name(found, classes)
+    names = identities(ids_file, runner.artefact("dataset"), data, classes)
     outcome = execute(
         predictions.STAGE,
         settings.predictions,
@@ -102,7 +101,7 @@ def predict(
     )
     failed = read_failures(outcome.artefact.path)
     choice = runner.choice(trained, iteration)
-    return Predicted(data, outcome.artefact, classes, choice, identities, outcome.reused, failed)
+    return Predicted(data, outcome.artefact, classes, choice, names, outcome.reused, failed)
 
 
 def write_predictions(

@@ -11,7 +11,8 @@ from data_contracts.schemas import array_to_text
 from stages.base import Artefact
 from stages.readers.images import decode_again, decode_image
 
-SOURCE_IDS = "source_ids.json"  # file of a dataset artefact
+SOURCE_IDS = "source_ids.json"  # files of a dataset artefact
+SOURCE_CATEGORIES = "source_categories.json"
 
 
 def class_names(artefact: Artefact) -> tuple[str, ...]:
@@ -32,6 +33,15 @@ def source_ids(artefact: Artefact) -> dict[str, int | str]:
     if SOURCE_IDS not in artefact.manifest.files:
         return {}
     found: dict[str, int | str] = json.loads(artefact.file(SOURCE_IDS).read_bytes())
+    return found
+
+
+def source_categories(artefact: Artefact) -> dict[str, dict[str, int | str]]:
+    """Split (train, val) -> class name -> the id that its annotations give the class (COCO's `category_id`), of a
+    dataset artefact; empty where they give none."""
+    if SOURCE_CATEGORIES not in artefact.manifest.files:
+        return {}
+    found: dict[str, dict[str, int | str]] = json.loads(artefact.file(SOURCE_CATEGORIES).read_bytes())
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, array_to_text, text_to_array
-from stages.access import SOURCE_IDS
+from stages.access import SOURCE_CATEGORIES, SOURCE_IDS
 from stages.base import Artefact, Execution, Stage, StageContext
 from stages.readers.config import DataConfig, open_source
 from stages.readers.files import sha256
@@ -56,6 +56,8 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
     context.counts.update(_counts(source, len(writer.image_ids)))
     if numbers := source.source_ids():
         context.write_json(SOURCE_IDS, dict(numbers))
+    if categories := source.source_categories():
+        context.write_json(SOURCE_CATEGORIES, {role: dict(named) for role, named in categories.items()})
     if notes := source.notes():
         context.counts["notes"] = list(notes)
     for note in notes:

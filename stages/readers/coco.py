@@ -127,6 +127,14 @@ class CocoSource(FolderSource):
             self.note(f"left out: {len(unused)} of {len(names)} categories, which no object has: {shown}")
         return tuple(name for name in names if name in used)
 
+    def source_categories(self) -> Mapping[Role, Mapping[str, Id]]:
+        """Part -> name of a category -> its `id` in the part's JSON."""
+        self._entries()
+        return {
+            role: {name: number for number, name in part.file.categories.items()}
+            for role, part in self._parts.items()
+        }
+
     def source_ids(self) -> Mapping[str, Id]:
         """Image id -> the image's `id` in the JSON."""
         return {image_id: self._own[image_id][0] for image_id in self._entries()}

@@ -236,6 +236,10 @@ class FolderSource(ABC):
         self._entries()
         return tuple(self._notes)
 
+    def source_categories(self) -> Mapping[Role, Mapping[str, int | str]]:
+        """None: the annotations name classes."""
+        return {}
+
     def source_ids(self) -> Mapping[str, int | str]:
         """Image id -> the id that the annotations themselves give the image, where they do."""
         return {}

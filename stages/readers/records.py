@@ -106,6 +106,10 @@ class DatasetSource(Protocol):
         """What the reader decided where the data left it open, a line each."""
         ...
 
+    def source_categories(self) -> Mapping[Role, Mapping[str, int | str]]:
+        """Part -> class name -> the id that its annotations give the class; empty where they give none."""
+        ...
+
     def source_ids(self) -> Mapping[str, int | str]:
         """Image id -> the id that the annotations themselves give the image; empty where they give none."""
         ...

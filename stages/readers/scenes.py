@@ -66,6 +66,10 @@ class SceneSource:
         """Nothing is left open."""
         return ()
 
+    def source_categories(self) -> Mapping[Role, Mapping[str, int | str]]:
+        """None: the annotations name classes."""
+        return {}
+
     def source_ids(self) -> Mapping[str, int | str]:
         """Scenes have no other ids."""
         return {}

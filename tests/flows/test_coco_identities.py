@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from data_contracts.errors import DataError
-from flows.coco_identities import Image, by_file_name, of_coco_file
+from data_contracts.store import Artefact, Store
+from flows.coco_identities import Image, by_file_name, identities, of_coco_file
+from stages import dataset, photographs
+from stages.base import execute
+from stages.readers.config import DataConfig
+from tests.flows.other_data import write_coco
+from tests.flows.own_photographs import encoded, scene
 
 CLASSES = ("cup", "fish")
 CATEGORIES = [{"id": 9, "name": "fish"}, {"id": "c", "name": "cup"}, {"id": 1, "name": "unused"}]
@@ -94,3 +100,79 @@ def test_no_coco_file(tmp_path: Path, content: str) -> None:
 def test_file_names_are_ids_that_no_number_equals() -> None:
     found = by_file_name([photograph("a.jpg"), photograph("sub/b.jpg")], CLASSES)
     assert found.images == {"a": "a.jpg", "sub/b": "sub/b.jpg"} and found.categories == [1, 2]
+
+
+# -- photographs of the run's own data set ----------------------------------------------------------------
+NAMES = ["cup", "fish"]
+
+
+@pytest.fixture
+def coco_run(tmp_path: Path) -> tuple[Path, Artefact, Store]:
+    """A COCO data set whose images and categories are numbered otherwise than sorted, and its dataset artefact."""
+    root, store = tmp_path / "data", Store(tmp_path / "store")
+    for split, first in (("train", 50), ("val", 90)):
+        write_coco(root, split, NAMES, 3)
+        path = root / "annotations" / f"instances_{split}.json"
+        tree = json.loads(path.read_text())
+        for image in tree["images"]:
+            own = root / split / image["file_name"]
+            image["file_name"] = f"{split}_{own.name}"
+            own.rename(own.with_name(image["file_name"]))
+        renumbered = {image["id"]: first - image["id"] for image in tree["images"]}
+        for image in tree["images"]:
+            image["id"] = renumbered[image["id"]]
+        for annotation in tree["annotations"]:
+            annotation["image_id"] = renumbered[annotation["image_id"]]
+        path.write_text(json.dumps(tree))
+    data = execute(dataset.STAGE, DataConfig(format="coco", root=root), {}, store).artefact
+    return root, data, store
+
+
+def photographs_of(folder: Path, store: Store) -> Artefact:
+    return execute(photographs.STAGE, photographs.Config(root=folder), {}, store).artefact
+
+
+def test_photographs_of_the_data_set_have_its_ids(coco_run) -> None:
+    root, data, store = coco_run
+    found = identities(None, data, photographs_of(root / "val", store), NAMES)
+    truth = json.loads((root / "annotations" / "instances_val.json").read_text())
+    assert {f"{key}.jpg": i for key, i in found.images.items()} == {
+        i["file_name"]: i["id"] for i in truth["images"]
+    }
+    assert sorted(found.images.values()) == [87, 88, 89]
+    assert found.categories == [c["id"] for c in truth["categories"]] == [2, 5]
+    assert found.said == "image_id and category_id: those of the run's own data set"
+
+
+def test_other_photographs_have_file_names(coco_run) -> None:
+    """One of them has a name of the data set and other bytes."""
+    root, data, store = coco_run
+    (changed,) = list((root / "val").iterdir())[:1]
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    found = identities(None, data, photographs_of(root / "val", store), NAMES)
+    assert set(found.images.values()) == {p.name for p in (root / "val").iterdir()}
+    assert found.categories == [1, 2] and f"({changed.name} is no image in the run's data set)" in found.said
+
+
+def test_parts_that_number_their_images_alike_have_file_names(coco_run, tmp_path: Path) -> None:
+    root, data, store = coco_run
+    path = root / "annotations" / "instances_train.json"
+    path.write_text((root / "annotations" / "instances_val.json").read_text().replace('"val_', '"train_'))
+    data = execute(dataset.STAGE, DataConfig(format="coco", root=root), {}, store).artefact
+    (root / "annotations").rename(tmp_path / "annotations")
+    found = identities(None, data, photographs_of(root, store), NAMES)
+    assert all(isinstance(i, str) for i in found.images.values())
+    assert "(the run's data set has one id for train/train_000001.jpg, val/val_000001.jpg)" in found.said
+
+
+def test_a_data_set_without_ids_says_nothing_of_them(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    store = Store(tmp_path / "store")
+    scenes = {"format": "scenes", "scenes": {"train": 2, "val": 2, "height": 64, "width": 80, "clutter": 1}}
+    data = execute(dataset.STAGE, DataConfig.model_validate(scenes), {}, store).artefact
+    (tmp_path / "photos" / "a.png").write_bytes(encoded(scene(40, 60)))
+    found = identities(None, data, photographs_of(tmp_path / "photos", store), NAMES)
+    assert found.images == {"a": "a.png"}
+    assert (
+        found.said == "image_id: file names, as in images.json; for the ids of a COCO file: --ids FILE.json"
+    )

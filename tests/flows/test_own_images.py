@@ -188,9 +188,8 @@ def test_coco_results_are_the_stored_proposals_ranked(odd) -> None:
         found = proposal_set(records[image_id])
         mine = results[at : at + len(found)]
         at += len(found)
-        assert {(r["image_id"], r["file_name"], r["category_id"]) for r in mine} == {
-            (number, names.get(image_id, f"{image_id}.png"), 1)
-        }
+        name = names.get(image_id, f"{image_id}.png")
+        assert {(r["image_id"], r["file_name"], r["category_id"]) for r in mine} == {(name, name, 1)}
         np.testing.assert_allclose([r["score"] for r in mine], found.scores, atol=1e-6)
         assert all(r["segmentation"]["size"] == list(sizes[image_id]) for r in mine)
         for result, mask in zip(mine, found.masks(), strict=True):

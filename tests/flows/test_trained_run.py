@@ -282,6 +282,27 @@ def test_pseudo_labels_are_coco_instances(tiny_store: Path, tmp_path: Path, sets
     assert (max(several.values()) > 1) == (sets == "all")
 
 
+@pytest.mark.parametrize("sets", ["frequent", "all"])
+def test_pseudo_labels_keep_the_ids_of_the_users_annotations(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sets: str
+) -> None:
+    """As a COCO data set has them: here numbered from 900 down, classes in tens."""
+    ids = records_of(tiny_store, "pseudo_labels@2", PSEUDO_LABELS).ids
+    numbers = {image_id: 900 - i for i, image_id in enumerate(ids)}
+    monkeypatch.setattr("flows.exports.source_ids", lambda dataset: numbers)
+    categories = {"train": {name: 10 * j for j, name in enumerate(CLASSES, start=1)}}
+    monkeypatch.setattr("flows.exports.source_categories", lambda dataset: categories)
+    more = ("--pseudo-labels", "--sets", sets, "--store", tiny_store)
+    done(wsis("export", RUN, "--out", tmp_path / "out", *more))
+    coco = COCO(str(tmp_path / "out" / "pseudo_labels.json"))
+    assert coco.getCatIds() == [10, 20, 30, 40] and set(coco.catToImgs) <= {10, 20, 30, 40}
+    for entry in coco.imgs.values():
+        own = numbers[entry["source_image"]]
+        assert entry["id"] == own if sets == "frequent" else re.fullmatch(rf"{own}#\d+", entry["id"])
+        assert entry.get("source_id", own) == own
+    assert {a["image_id"] for a in coco.anns.values()} <= set(coco.imgs)
+
+
 # -- refusals ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
