@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.runs import Measured, load_run, now, save_run
-from data_contracts.schemas import GROUND_TRUTH
 from data_contracts.store import Artefact, Store
 from flows.config import validated
 from flows.runner import Runner
@@ -64,9 +63,11 @@ def evaluate_external(
         **{"classes": list(classes), "on_unknown_class": "ignore"},
     }
     data = validated(Settings, {"data": tree}, "wsis evaluate", overrides).data
-    truth = _execute(runner, ground_truth.STAGE, data, {})
-    _check_truth(truth, f"{root}, split {split}", classes)
     images = _execute(runner, dataset.STAGE, data, {})
+    counts = images.manifest.counts
+    if counts["val_negatives"] == counts["val"]:
+        raise DataError(f"{root}, split {split}: no instance of a class of the run ({', '.join(classes)})")
+    truth = _execute(runner, ground_truth.STAGE, data, {})
     as_val = runner.config.predictions.model_copy(update={"split": "val"})
     found = _execute(runner, predictions.STAGE, as_val, {"dataset": images, "prediction": trained}, t)
     scored = _execute(
@@ -84,14 +85,6 @@ def evaluate_external(
     )
     _keep(store, run_name, measured)
     return measured_row(store, measured)
-
-
-def _check_truth(truth: Artefact, where: str, classes: Iterable[str]) -> None:
-    records = truth.records(GROUND_TRUTH)
-    if not records.ids:
-        raise DataError(f"{where}: expected images with masks, got none")
-    if not any(len(records.read(image_id, ("labels",))["labels"]) for image_id in records.ids):
-        raise DataError(f"{where}: no instance of a class of the run ({', '.join(classes)})")
 
 
 def _keep(store: Store, run_name: str, measured: Measured) -> None:

@@ -103,6 +103,10 @@ class CombinedSource:
         """Remember what was decided and the user must be told."""
         self._train.note(line)
 
+    def source_categories(self) -> Mapping[Role, Mapping[str, int | str]]:
+        """Part -> class name -> the id that the annotations give the class, where they do."""
+        return {role: named for _, part in self._parts() for role, named in part.source_categories().items()}
+
     def source_ids(self) -> Mapping[str, int | str]:
         """Image id -> the id that the annotations themselves give the image, where they do."""
         return {
