@@ -74,7 +74,11 @@ DATASET = Schema(
     {
         "split": Field("uint8", ("L1",), "UTF-8 name of the split: train or val"),
         "file_name": Field("uint8", ("L2",), "UTF-8 path of the image relative to the data root"),
-        "encoded": Field("uint8", ("L3",), "the image file's bytes as the user gave them (JPEG, PNG, ...)"),
+        "encoded": Field(
+            "uint8",
+            ("L3",),
+            "the image file's bytes as the user gave them; of 16 bits a channel as 8-bit PNG",
+        ),
         "size": Field("int32", (2,), "height, width in pixels after EXIF rotation"),
         "labels": Field("int32", ("C",), "annotated classes of the image, 1..C, sorted, unique"),
     },

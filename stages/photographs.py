@@ -13,8 +13,8 @@ import numpy as np
 from data_contracts.schemas import DATASET, text_to_array
 from stages.base import Artefact, Stage, StageConfig, StageContext, execution_only
 from stages.readers.files import read_bytes
-from stages.readers.images import image_size
-from stages.readers.photographs import Photograph, digest, list_photographs
+from stages.readers.images import eight_bit_png, image_size, sample_bits
+from stages.readers.photographs import Photograph, bits_in_use, digest, list_photographs
 from stages.sharding import Record, read_failures, write_records
 
 NAME = "photographs"
@@ -32,11 +32,14 @@ class _Compute:
     """Image ids -> records of the contract."""
 
     photographs: Mapping[str, Photograph]
+    bits: int | None
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
             one = self.photographs[image_id]
             encoded = read_bytes(one.path, one.file_name)
+            if self.bits is not None and sample_bits(encoded, one.file_name) is not None:
+                encoded = eight_bit_png(encoded, one.file_name, self.bits)
             yield {
                 "split": text_to_array("val"),  # nothing learns from them
                 "file_name": text_to_array(one.file_name),
@@ -58,7 +61,10 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         DataError: no such folder, or no photograph in it.
     """
     photographs, _ = list_photographs(config.root)
-    compute = _Compute({one.image_id: one for one in photographs})
+    bits = bits_in_use(photographs)
+    if bits is not None:
+        context.log(f"photographs of 16 bits a channel: {bits} are in use, of which the upper 8 are kept")
+    compute = _Compute({one.image_id: one for one in photographs}, bits)
     # one process: this reads files and decodes nothing
     writer = write_records(context, DATASET, list(compute.photographs), compute, tolerate=True)
     failed = read_failures(context.workdir)

@@ -27,7 +27,7 @@ from stages.readers.annotations import (
     role_limit,
 )
 from stages.readers.files import Problems, read_bytes, sha256
-from stages.readers.images import decode_image, image_size
+from stages.readers.images import DEEP_SUFFIXES, decode_image, eight_bit_png, image_size, sample_bits
 from stages.readers.records import ROLES, BoxChanges, ImageRecord, Role, Track, TruthRecord, untracked
 
 OnEmpty = Literal["negative", "drop", "error"]
@@ -85,6 +85,7 @@ class FolderSource(ABC):
         self.root, self.options = root, options
         self._notes: dict[str, None] = {}
         self._tolerant = False
+        self._bits: dict[str, int | None] = {}  # image id -> bits in use, of images of more than 8
         self._verified: dict[str, str] = {}  # image id -> sha256 of bytes that decoded to the declared size
 
     # -- what a format gives ------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ class FolderSource(ABC):
 
     def notes(self) -> tuple[str, ...]:
         """What the reader decided where the data left it open, a line each."""
-        self._entries()
+        _ = self._entries(), self._depth
         return tuple(self._notes)
 
     def source_categories(self) -> Mapping[Role, Mapping[str, int | str]]:
@@ -288,6 +289,37 @@ class FolderSource(ABC):
         self._verified[one.image_id] = digest
         return data
 
+    def _bits_of(self, one: Declared) -> int | None:
+        """Bits in use of an image of more than 8; None for one of 8, whose format has no more, or that cannot be read
+        (which its own turn says)."""
+        if one.image_id not in self._bits:
+            found = None
+            if one.path.suffix.lower() in DEEP_SUFFIXES:
+                try:
+                    found = sample_bits(read_bytes(one.path, one.image_id), str(one.path))
+                except DataError:
+                    found = None
+            self._bits[one.image_id] = found
+        return self._bits[one.image_id]
+
+    @cached_property
+    def _depth(self) -> int | None:
+        """Bits in use by the images of more than 8: as many for all, so that brightness compares."""
+        used = [self._bits_of(entry.declared) for entry in self._entries().values()]
+        deep = [bits for bits in used if bits is not None]
+        if deep:
+            self.note(
+                f"{len(deep)} images of 16 bits a channel: {max(deep)} are in use, of which the upper 8 are kept"
+            )
+        return max(deep, default=None)
+
+    def _stored_bytes(self, entry: Entry) -> bytes:
+        """The file's bytes, of more than 8 bits a channel those of an 8-bit PNG."""
+        data, one = self._image_bytes(entry), entry.declared
+        if self._depth is None or self._bits_of(one) is None:
+            return data
+        return eight_bit_png(data, str(one.path), self._depth)
+
     def digest(self) -> str:
         """sha256 over classes, ids, annotations and image bytes; the same wherever the root lies."""
         problems, whole = Problems(), hashlib.sha256()
@@ -299,6 +331,8 @@ class FolderSource(ABC):
                 pixels = sha256(read_bytes(one.path, f"image {image_id}"))
                 whole.update(repr((image_id, one.role, one.file_name, one.digest, pixels)).encode())
         problems.raise_if_any(f"data in {self.root}")
+        if self._depth is not None:
+            whole.update(repr(("bits", self._depth)).encode())
         return whole.hexdigest()
 
     def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
@@ -337,7 +371,7 @@ class FolderSource(ABC):
             image_id=image_id,
             split=entry.declared.role,
             file_name=entry.declared.file_name,
-            encoded=self._image_bytes(entry),
+            encoded=self._stored_bytes(entry),
             height=entry.size[0],
             width=entry.size[1],
             labels=entry.labels,

@@ -14,25 +14,35 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from data_contracts.errors import DataError
+from stages.readers.sample_depth import (
+    MODES,
+    bits_used,
+    colour_samples,
+    grey_samples,
+    is_sixteen_bit,
+    upper_eight,
+)
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag
 _AXES_SWAPPED = (5, 6, 7, 8)
+DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm")  # of files that may have more than 8 bits a channel
 MAX_PIXELS = 64_000_000  # a photograph of 8000 x 8000; larger ones are refused before they are decoded
-_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
+def decode_image(data: bytes, where: str, bits: int | None = None) -> NDArray[np.uint8]:
     """Decode an image file to RGB, rotated and mirrored as its EXIF orientation says.
 
-    Grey is repeated over the channels; CMYK is converted (Adobe's inverted CMYK too); 16 bits keep their
-    upper 8; palettes are looked up; transparency is blended over white; of an animation the first frame counts.
+    Grey is repeated over the channels; CMYK is converted (Adobe's inverted CMYK too); of 16 bits the upper 8 of those
+    in use are kept (`sample_depth`); palettes are looked up; transparency is blended over white; of an animation the
+    first frame counts.
     Decoded by Pillow: as fast as OpenCV with the same libjpeg-turbo and equal to the bit, but it reports a
     file that ends early, which OpenCV fills with grey rows.
 
     Args:
         data: the file's bytes.
         where: the file, for the message.
+        bits: how many bits are in use, of an image of more than 8; None: those that the image itself uses.
 
     Returns:
         uint8 [H, W, 3].
@@ -40,8 +50,44 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
     Raises:
         DataError: empty, no image, cut short or damaged, float pixels, or more than MAX_PIXELS.
     """
-    image = _load(data, where)
-    return np.ascontiguousarray(_to_rgb(image, where))
+    if (samples := _samples(data, where)) is None:
+        return np.ascontiguousarray(_to_rgb(_load(data, where), where))
+    narrow = upper_eight(samples, bits or bits_used(samples))
+    if narrow.ndim == 2:
+        return np.repeat(narrow[:, :, None], 3, axis=2)
+    if narrow.shape[2] == 4:
+        return _over_white(Image.fromarray(np.ascontiguousarray(narrow)))
+    return np.ascontiguousarray(narrow)
+
+
+def sample_bits(data: bytes, where: str) -> int | None:
+    """How many bits an image of more than 8 bits a channel uses; None for one of 8.
+
+    Raises:
+        DataError: as :func:`decode_image`.
+    """
+    samples = _samples(data, where)
+    return None if samples is None else bits_used(samples)
+
+
+def eight_bit_png(data: bytes, where: str, bits: int) -> bytes:
+    """An image of more than 8 bits a channel as RGB PNG of 8, EXIF applied; see :func:`decode_image`."""
+    encoded: NDArray[np.uint8] = cv2.imencode(
+        ".png", cv2.cvtColor(decode_image(data, where, bits), cv2.COLOR_RGB2BGR)
+    )[1]
+    return encoded.tobytes()
+
+
+def _samples(data: bytes, where: str) -> NDArray[np.uint16] | None:
+    """All bits of an image of more than 8 bits a channel; None of one of 8."""
+    image = _open(data, where, FORMATS)
+    if not is_sixteen_bit(image):
+        return None
+    orientation = _orientation(image, where)
+    loaded = _load(data, where)
+    if loaded.mode in MODES:
+        return grey_samples(np.asarray(loaded), where)
+    return colour_samples(data, orientation, where)
 
 
 def decode_again(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -144,20 +190,15 @@ def _to_rgb(image: Image.Image, where: str) -> NDArray[np.uint8]:
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
         return np.asarray(image, dtype=np.uint8)
-    if mode in _SIXTEEN_BIT_MODES:
-        return _sixteen_bit_to_rgb(np.asarray(image), where)
     if mode == "F":
-        raise DataError(f"{where}: expected 8 or 16 bits a channel, got floating-point pixels")
+        raise DataError(
+            f"{where}: expected 8 or 16 bits a channel, got floating-point pixels; scale them to 0..255 and save as PNG"
+        )
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, layer).convert("RGB"), dtype=np.uint8)
+        return _over_white(image.convert("RGBA"))
     return np.asarray(_guard(lambda: image.convert("RGB"), where), dtype=np.uint8)
 
 
-def _sixteen_bit_to_rgb(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    if pixels.min() < 0 or pixels.max() > 0xFFFF:
-        raise DataError(
-            f"{where}: expected 8 or 16 bits a channel, got values {pixels.min()} to {pixels.max()}"
-        )
-    return np.repeat((pixels.astype(np.uint32) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+def _over_white(layer: Image.Image) -> NDArray[np.uint8]:
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(white, layer).convert("RGB"), dtype=np.uint8)

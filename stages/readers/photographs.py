@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from data_contracts.errors import DataError
 from stages.readers.files import read_bytes, sha256
 from stages.readers.image_ids import unique_ids
+from stages.readers.images import DEEP_SUFFIXES, sample_bits
 
 DIGEST_VERSION = 1  # raised when the same files are read into other records
 SUFFIXES = (
@@ -116,6 +117,18 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def bits_in_use(photographs: Sequence[Photograph]) -> int | None:
+    """Bits that the photographs of 16 bits a channel use, see `sample_depth`; None where there is none of them."""
+    found = []
+    for one in photographs:
+        if one.path.suffix.lower() in DEEP_SUFFIXES:
+            try:
+                found.append(sample_bits(read_bytes(one.path, one.file_name), one.file_name))
+            except DataError:
+                continue  # the stage names it when its turn comes
+    return max((bits for bits in found if bits is not None), default=None)
+
+
 def digest(photographs: Sequence[Photograph]) -> str:
     """sha256 over names and bytes; the same wherever the folder lies. A file that cannot be read has no bytes."""
     whole = hashlib.sha256(repr(DIGEST_VERSION).encode())
@@ -125,4 +138,6 @@ def digest(photographs: Sequence[Photograph]) -> str:
         except DataError:
             content = "unreadable"
         whole.update(repr((one.image_id, one.file_name, content)).encode())
+    if (bits := bits_in_use(photographs)) is not None:
+        whole.update(repr(("bits", bits)).encode())
     return whole.hexdigest()

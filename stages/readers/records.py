@@ -29,7 +29,7 @@ class ImageRecord:
     | image_id   | str            | unique in the whole data set                                         |
     | split      | str            | the part it plays: train or val                                      |
     | file_name  | str            | path below the data root                                             |
-    | encoded    | bytes          | the image file as the user gave it                                   |
+    | encoded    | bytes          | the image file as the user gave it; of 16 bits: as 8-bit PNG         |
     | height     | int            | pixels, after EXIF rotation                                          |
     | width      | int            | pixels, after EXIF rotation                                          |
     | labels     | int32 [M]      | classes annotated in the image, 1..C, sorted; none: a negative       |
