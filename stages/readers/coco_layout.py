@@ -45,8 +45,8 @@ _OF_ALL = (
     "labels.json",
     "dataset.json",
 )
-_FOLDERS = ("{}", "images/{}", "{}/images", "JPEGImages/{}", "data/{}")
-_FOLDERS_OF_ALL = ("images", "JPEGImages", "img", "imgs", "data")
+_FOLDERS = ("{}", "images/{}", "{}/images", "{}/images/default", "JPEGImages/{}", "data/{}")
+_FOLDERS_OF_ALL = ("images", "images/default", "JPEGImages", "img", "imgs", "data")
 _LOOKED_AT = 50  # images by which a folder is chosen
 
 

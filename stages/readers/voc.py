@@ -6,24 +6,30 @@
     SegmentationObject/<id>.png          instance numbers, 255 void: evaluation alone
     SegmentationClass/<id>.png           class numbers: evaluation alone
 
+Where there is no list of a split, a folder of its name with XML files in it is the split (Roboflow; `val` is `valid`
+too); images may lie beside their XML or in images/.
+
 Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010.
 Suffixes: N instances, H W image.
 """
 
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from stages.readers.annotations import Declared
+from stages.readers.coco_layout import split_names
 from stages.readers.files import (
     Problems,
     inside,
     parse_xml,
     plain_name,
     read_bytes,
+    require_file,
     sha256,
 )
 from stages.readers.folder import Entry, FolderOptions, FolderSource
@@ -55,6 +61,7 @@ class VocSource(FolderSource):
     def __init__(self, root: Path, options: FolderOptions, sbd_root: Path | None = None) -> None:
         super().__init__(root, options)
         self._sbd = None if sbd_root is None else SbdFolder(sbd_root)
+        self._folders: dict[str, str] = {}  # image id -> folder of its XML, where that is not Annotations/
 
     # -- annotations --------------------------------------------------------------------------------------
     def _declare(self, role: Role, problems: Problems) -> list[Declared]:
@@ -91,24 +98,40 @@ class VocSource(FolderSource):
 
     def _read_split(self, split: str, problems: Problems) -> tuple[str, ...]:
         path = self._split_path(split)
+        if not path.is_file():
+            for folder in split_names(split):
+                if ids := _xml_ids(self.root / folder, problems):
+                    self._folders.update(dict.fromkeys(ids, folder))
+                    self.note(f"split {split!r}: {len(ids)} XML files of {folder}/")
+                    return ids
         return read_split(path, f"split {split!r}", problems)
 
     def _declare_image(self, image_id: str, role: Role) -> Declared:
-        xml = self._inside("Annotations", f"{image_id}.xml")
+        xml = self._inside(self._folders.get(image_id, "Annotations"), f"{image_id}.xml")
         if not xml.is_file() and self._sbd is not None and self._sbd.has(image_id):
             annotation = self._sbd.annotation(image_id)
             path, file_name = self._image_path(image_id)
             return Declared(image_id, role, path, file_name, *annotation)
         data = read_bytes(xml, f"image {image_id}")
-        size, objects = parse_annotation(parse_xml(data, str(xml)), str(xml))
-        path, file_name = self._image_path(image_id)
+        root = parse_xml(data, str(xml))
+        size, objects = parse_annotation(root, str(xml))
+        path, file_name = self._image_path(image_id, (root.findtext("filename") or "").strip())
         return Declared(image_id, role, path, file_name, size, objects, str(xml), sha256(data))
 
-    def _image_path(self, image_id: str) -> tuple[Path, str]:
-        for suffix in _SUFFIXES:
-            path = self._inside("JPEGImages", image_id + suffix)
-            if path.is_file():
-                return path, f"JPEGImages/{image_id}{suffix}"
+    def _image_path(self, image_id: str, named: str = "") -> tuple[Path, str]:
+        """The image's file and its path below the root: of the id's name, else of the name in the XML."""
+        folders = dict.fromkeys(("JPEGImages", self._folders.get(image_id, "Annotations"), "images"))
+        last = PurePosixPath(named.replace("\\", "/")).name
+        names = [image_id + suffix for suffix in _SUFFIXES]
+        if PurePosixPath(last).suffix.lower() in _SUFFIXES:
+            names.append(last)
+        for folder in folders:
+            for name in names:
+                path = self._inside(folder, name)
+                if os.path.isfile(path):
+                    return path, f"{folder}/{name}"
+                if os.path.exists(path):
+                    require_file(path, f"image {image_id}")
         if self._sbd is not None and (found := self._sbd.image_path(image_id)) is not None:
             return found, f"img/{found.name}"
         raise DataError(f"image {image_id}: the file {self.root / 'JPEGImages' / image_id}.jpg is missing")
@@ -195,6 +218,15 @@ class VocSource(FolderSource):
         the classes are not VOC's."""
         names = VOC_CLASSES if set(self.classes) <= set(VOC_CLASSES) else self.classes
         return dict(enumerate(names, start=1))
+
+
+def _xml_ids(folder: Path, problems: Problems) -> tuple[str, ...]:
+    """Ids of the XML files in a folder, in the order of the names; none where there is no such folder."""
+    ids = []
+    for path in sorted(folder.glob("*.xml")):
+        with problems.collect():
+            ids.append(plain_name(path.stem, f"{str(folder)!a}: name of an XML file"))
+    return tuple(ids)
 
 
 def _check_mask_size(plane: NDArray[np.uint8], entry: Entry, path: Path) -> None:
