@@ -13,7 +13,7 @@ import numpy as np
 from data_contracts.schemas import DATASET, text_to_array
 from stages.base import Artefact, Stage, StageConfig, StageContext, execution_only
 from stages.readers.files import read_bytes
-from stages.readers.images import eight_bit_png, image_size, sample_bits
+from stages.readers.images import check_shape, eight_bit_png, image_size, sample_bits
 from stages.readers.photographs import Photograph, bits_in_use, digest, list_photographs
 from stages.sharding import Record, read_failures, write_records
 
@@ -40,11 +40,13 @@ class _Compute:
             encoded = read_bytes(one.path, one.file_name)
             if self.bits is not None and sample_bits(encoded, one.file_name) is not None:
                 encoded = eight_bit_png(encoded, one.file_name, self.bits)
+            size = image_size(encoded, one.file_name)
+            check_shape(size, one.file_name)
             yield {
                 "split": text_to_array("val"),  # nothing learns from them
                 "file_name": text_to_array(one.file_name),
                 "encoded": np.frombuffer(encoded, np.uint8),
-                "size": np.array(image_size(encoded, one.file_name), np.int32),
+                "size": np.array(size, np.int32),
                 "labels": np.zeros(0, np.int32),
             }
 

@@ -27,7 +27,14 @@ from stages.readers.annotations import (
     role_limit,
 )
 from stages.readers.files import Problems, read_bytes, sha256
-from stages.readers.images import DEEP_SUFFIXES, decode_image, eight_bit_png, image_size, sample_bits
+from stages.readers.images import (
+    DEEP_SUFFIXES,
+    check_shape,
+    decode_image,
+    eight_bit_png,
+    image_size,
+    sample_bits,
+)
 from stages.readers.records import ROLES, BoxChanges, ImageRecord, Role, Track, TruthRecord, untracked
 
 OnEmpty = Literal["negative", "drop", "error"]
@@ -181,6 +188,7 @@ class FolderSource(ABC):
                 "data.on_empty=drop leaves such images out"
             )
         size = one.size or self._size_from_header(one)
+        check_shape(size, f"image {one.image_id} ({one.file_name})")
         return self._boxed(one, size, objects, numbers)
 
     def _boxed(

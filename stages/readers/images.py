@@ -27,6 +27,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag
 _AXES_SWAPPED = (5, 6, 7, 8)
 DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm")  # of files that may have more than 8 bits a channel
+MAX_ASPECT = 40  # longer side to shorter: what all stages take at the smallest working sizes (64 pixels)
 MAX_PIXELS = 64_000_000  # a photograph of 8000 x 8000; larger ones are refused before they are decoded
 
 
@@ -129,6 +130,19 @@ def image_size(data: bytes, where: str) -> tuple[int, int]:
     image = _open(data, where, FORMATS)
     width, height = image.size
     return (width, height) if _orientation(image, where) in _AXES_SWAPPED else (height, width)
+
+
+def check_shape(size: tuple[int, int], where: str) -> None:
+    """Refuse strips, of size (H, W), of which a network's working size would leave no pixel across.
+
+    Raises:
+        DataError: one side is more than MAX_ASPECT times the other.
+    """
+    if max(size) > MAX_ASPECT * min(size):
+        raise DataError(
+            f"{where}: expected an image whose sides are at most {MAX_ASPECT} : 1, got {size[1]} x {size[0]} pixels; "
+            "crop it or cut it into pieces"
+        )
 
 
 def _orientation(image: Image.Image, where: str) -> int:

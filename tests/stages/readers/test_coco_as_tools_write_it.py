@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_contracts.errors import DataError
 from data_contracts.schemas import BOXES, DATASET
@@ -269,6 +270,20 @@ def test_what_is_no_file_is_refused_without_opening_it(coco: Any, kind: str, sai
     os.mkfifo(json)
     with pytest.raises(DataError, match=r"instances_val\.json cannot be read: Is a FIFO"):
         source(coco).validate()
+
+
+def test_a_strip_is_refused_before_anything_is_computed(coco: Any) -> None:
+    strip = coco.trees["val"]["images"][0]
+    for height, width, fits in ((1, 40, True), (40, 1, True), (6, 900, False), (41, 1, False)):
+        Image.new("RGB", (width, height)).save(coco.root / "val/1.jpg")
+        strip.update(height=height, width=width)
+        coco.write("val")
+        if fits:
+            source(coco).validate()
+            continue
+        match = rf"image val/1 \(val/1\.jpg\): expected .* at most 40 : 1, got {width} x {height} pixels"
+        with pytest.raises(DataError, match=match):
+            source(coco).validate()
 
 
 # -- names of images ---------------------------------------------------------------------------------------------
