@@ -101,6 +101,46 @@ def clipped_box(box: tuple[float, float, float, float], size: tuple[int, int]) -
     return clipped if clipped[2] > clipped[0] and clipped[3] > clipped[1] else None
 
 
+@dataclass(frozen=True)
+class FittedBoxes:
+    """Boxes of an image's objects that can be used, each with the name of its class; what was said of others."""
+
+    boxes: tuple[NDArray[np.float32], ...]
+    names: tuple[str, ...]
+    clipped: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def fit_boxes(
+    objects: Sequence[DeclaredObject], size: tuple[int, int], image_id: str, required: bool, strict: bool
+) -> FittedBoxes:
+    """Boxes as they are where they are sound, else their part inside the image of size (H, W), else none.
+
+    Args:
+        required: whether each object must have a box.
+        strict: whether each box must be sound.
+
+    Raises:
+        DataError: a box is absent, unreadable or unsound and must not be.
+    """
+    boxes: list[NDArray[np.float32]] = []
+    names, clipped, dropped = list[str](), list[str](), list[str]()
+    for item in objects:
+        if item.box is None and not (required or (strict and item.fault is not None)):
+            continue
+        try:
+            box: NDArray[np.float32] | None = checked_box(item, size, image_id)
+        except UnsoundBoxError as error:
+            if strict or item.box is None:
+                raise
+            box = clipped_box(item.box, size)
+            (dropped if box is None else clipped).append(str(error))
+        if box is not None:
+            boxes.append(box)
+            names.append(item.name)
+    return FittedBoxes(tuple(boxes), tuple(names), tuple(clipped), tuple(dropped))
+
+
 def pick_spread(labels: Sequence[Collection[str]], limit: int) -> list[int]:
     """Positions of `limit` items spread evenly over a list, such that every class stays if that is possible.
 

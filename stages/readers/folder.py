@@ -18,23 +18,13 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from stages.readers.annotations import (
     Declared,
-    DeclaredObject,
-    UnsoundBoxError,
-    checked_box,
     class_number,
-    clipped_box,
+    fit_boxes,
     pick_spread,
     role_limit,
 )
 from stages.readers.files import Problems, read_bytes, sha256
-from stages.readers.images import (
-    DEEP_SUFFIXES,
-    check_shape,
-    decode_image,
-    eight_bit_png,
-    image_size,
-    sample_bits,
-)
+from stages.readers.images import bits_of_file, check_shape, decode_image, eight_bit_png, image_size
 from stages.readers.records import ROLES, BoxChanges, ImageRecord, Role, Track, TruthRecord, untracked
 
 OnEmpty = Literal["negative", "drop", "error"]
@@ -189,42 +179,15 @@ class FolderSource(ABC):
             )
         size = one.size or self._size_from_header(one)
         check_shape(size, f"image {one.image_id} ({one.file_name})")
-        return self._boxed(one, size, objects, numbers)
-
-    def _boxed(
-        self,
-        one: Declared,
-        size: tuple[int, int],
-        objects: Sequence[DeclaredObject],
-        numbers: Mapping[str, int],
-    ) -> Entry:
-        """The entry of an image with the boxes of its objects that can be used."""
-        boxes: list[NDArray[np.float32]] = []
-        owners: list[int] = []
-        clipped: list[str] = []
-        dropped: list[str] = []
-        for item in objects:
-            wanted = self.options.boxes_required or (self.options.strict and item.fault is not None)
-            if item.box is None and not wanted:
-                continue
-            try:
-                box: NDArray[np.float32] | None = checked_box(item, size, one.image_id)
-            except UnsoundBoxError as error:
-                if self.options.strict or item.box is None:
-                    raise
-                box = clipped_box(item.box, size)
-                (dropped if box is None else clipped).append(str(error))
-            if box is not None:
-                boxes.append(box)
-                owners.append(numbers[item.name])
+        fitted = fit_boxes(objects, size, one.image_id, self.options.boxes_required, self.options.strict)
         return Entry(
             one,
             size,
             labels=np.array(sorted({numbers[item.name] for item in objects}), dtype=np.int32),
-            boxes=np.array(boxes, dtype=np.float32).reshape(len(boxes), 4),
-            box_labels=np.array(owners, dtype=np.int32),
-            clipped=tuple(clipped),
-            dropped=tuple(dropped),
+            boxes=np.array(fitted.boxes, dtype=np.float32).reshape(len(fitted.boxes), 4),
+            box_labels=np.array([numbers[name] for name in fitted.names], dtype=np.int32),
+            clipped=fitted.clipped,
+            dropped=fitted.dropped,
         )
 
     def _size_from_header(self, one: Declared) -> tuple[int, int]:
@@ -298,16 +261,8 @@ class FolderSource(ABC):
         return data
 
     def _bits_of(self, one: Declared) -> int | None:
-        """Bits in use of an image of more than 8; None for one of 8, whose format has no more, or that cannot be read
-        (which its own turn says)."""
         if one.image_id not in self._bits:
-            found = None
-            if one.path.suffix.lower() in DEEP_SUFFIXES:
-                try:
-                    found = sample_bits(read_bytes(one.path, one.image_id), str(one.path))
-                except DataError:
-                    found = None
-            self._bits[one.image_id] = found
+            self._bits[one.image_id] = bits_of_file(one.path)
         return self._bits[one.image_id]
 
     @cached_property

@@ -6,6 +6,7 @@ Suffixes: H height, W width.
 import io
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from data_contracts.errors import DataError
+from stages.readers.files import read_bytes
 from stages.readers.sample_depth import (
     MODES,
     bits_used,
@@ -69,6 +71,17 @@ def sample_bits(data: bytes, where: str) -> int | None:
     """
     samples = _samples(data, where)
     return None if samples is None else bits_used(samples)
+
+
+def bits_of_file(path: Path) -> int | None:
+    """`sample_bits` of a file; None, too, of one that cannot be read, which the stage that needs it says, and of a
+    format of 8 bits, which is not read."""
+    if path.suffix.lower() not in DEEP_SUFFIXES:
+        return None
+    try:
+        return sample_bits(read_bytes(path, path.name), path.name)
+    except DataError:
+        return None
 
 
 def eight_bit_png(data: bytes, where: str, bits: int) -> bytes:

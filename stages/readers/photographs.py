@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from data_contracts.errors import DataError
 from stages.readers.files import read_bytes, sha256
 from stages.readers.image_ids import unique_ids
-from stages.readers.images import DEEP_SUFFIXES, sample_bits
+from stages.readers.images import bits_of_file
 
 DIGEST_VERSION = 1  # raised when the same files are read into other records
 SUFFIXES = (
@@ -119,13 +119,7 @@ def _text(name: str) -> str:
 
 def bits_in_use(photographs: Sequence[Photograph]) -> int | None:
     """Bits that the photographs of 16 bits a channel use, see `sample_depth`; None where there is none of them."""
-    found = []
-    for one in photographs:
-        if one.path.suffix.lower() in DEEP_SUFFIXES:
-            try:
-                found.append(sample_bits(read_bytes(one.path, one.file_name), one.file_name))
-            except DataError:
-                continue  # the stage names it when its turn comes
+    found = [bits_of_file(one.path) for one in photographs]
     return max((bits for bits in found if bits is not None), default=None)
 
 
