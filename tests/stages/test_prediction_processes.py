@@ -9,10 +9,11 @@ from typing import Any
 import psutil
 import pytest
 
+from stages import prediction_processes
 from stages.prediction_processes import Group, run_in_processes
 from tests.stages import group_work
 from tests.stages.stage_processes import kill, wait_for
-from wsis.errors import NonFiniteError, WorkerDiedError
+from wsis.errors import NonFiniteError, WorkerDiedError, WorkerStuckError
 
 GROUP = Group(2, "cpu", 1, "prediction@1")
 
@@ -69,6 +70,17 @@ def test_the_first_failure_is_named_though_both_are_heard_at_once(
         run_in_processes(work, GROUP, lambda what: time.sleep(4), {})
 
 
+def test_processes_that_say_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction_processes, "_SILENCE_SECONDS", 5.0)
+    heard: list[Any] = []
+    with pytest.raises(
+        WorkerStuckError, match=r"^prediction@1: the training processes said nothing for 5 s; .*=1$"
+    ):
+        run_in_processes(group_work.stay, Group(1, "cpu", 1, "prediction@1"), heard.append, {})
+    assert len(heard) <= 1
+    assert not children()
+
+
 def test_ctrl_c_ends_all() -> None:
     def interrupt(pid: int) -> None:
         raise KeyboardInterrupt
@@ -79,6 +91,7 @@ def test_ctrl_c_ends_all() -> None:
 
 
 _PARENT = """
+from stages import prediction_processes
 from stages.prediction_processes import Group, run_in_processes
 from tests.stages.group_work import stay
 def hear(pid):
