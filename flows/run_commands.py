@@ -26,12 +26,17 @@ def run(
     ] = None,
     overrides: SetOption = None,
     replace: ReplaceOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only say what is reused, what is computed and what it costs")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Run all stages through the outer iterations; what is intact in the store is reused.
 
     Without CONFIG the run --name goes on as it was configured, `wsis stage --set` included. A name stands for one
     configuration and one data set: others are refused under it, with what differs.
+
+    Example: wsis run voc_lite --set data.root=VOC2012 --name mine --dry-run
     """
     from data_contracts.runs import load_run
     from data_contracts.store import Store
@@ -51,6 +56,11 @@ def run(
     else:
         raise ConfigError("wsis run: expected CONFIG, or --name of a run that is to go on, got neither")
     runner = Runner(opened, run_name, loaded, config_name=config, replace=replace)
+    if dry_run:
+        from flows.dry_run import dry_run_text
+
+        print(dry_run_text(runner))
+        return
     runner.run()
     print(results_table(results_of(opened, runner.record)))
     print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")

@@ -1,7 +1,8 @@
 """Walk a plan against a store: reuse what is intact, compute the rest, keep the run's record. No Prefect here."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from data_contracts.errors import (
     ArtefactMissingError,
@@ -22,6 +23,7 @@ from data_contracts.runs import (
 )
 from data_contracts.store import Artefact, Store
 from flows.config import RunConfig, build_config
+from flows.durations import Durations, roughly
 from flows.forecast import content_of_data, forecast
 from flows.identity import Difference, refuse_differences, setting_differences
 from flows.plan import Node, check_ceiling, masks_line, missing_inputs, plan, select
@@ -96,6 +98,39 @@ class Runner:
             ConfigError: it cannot run as configured; or the run was made from other data, with what differs.
             DataError: the data is not at hand, and what the run needs of it is not in the store; or it is wrong.
         """
+        try:
+            nodes, data = self.prepare()
+            fingerprints = forecast(nodes, self.config, data)
+        except DataError as error:
+            if not self.record.entries:  # a new run's record says why it has none
+                self._status("failed", f"{type(error).__name__}: {error}")
+            raise
+        self.record.data = data
+        self._forget_what_is_not_planned(nodes, data)
+        self._status("running")
+        durations = Durations.of_run(self.store, self.config, data, nodes)
+        try:
+            for index, node in enumerate(nodes):
+                self.progress.place = partial(self._place, nodes, index, fingerprints, durations)
+                outcome = self._execute(node, wrap, content=content_of_data(node, data))
+                if not outcome.reused:
+                    durations.learn(node, outcome.artefact.manifest.wall_seconds)
+                if after is not None:
+                    after(node, outcome)
+        except Exception as error:
+            self._status("failed", f"{type(error).__name__}: {error}")
+            raise
+        except BaseException:  # Ctrl-C, or a signal as an orchestrator raises it
+            self._status("interrupted")
+            raise
+        self._status("completed")
+        return self.record
+
+    def prepare(self) -> tuple[list[Node], DataFacts]:
+        """The plan of the run and its data, after every check that can be made before the first stage; writes nothing.
+
+        Raises: as `run`.
+        """
         self.config.execution.check()
         data = self._survey()
         check_ceiling(self.config, data)
@@ -108,22 +143,7 @@ class Runner:
                 node.stage.check(node.config, self.config.execution)
         if line := masks_line(self.config, data):
             self.progress.log(line)
-        self.record.data = data
-        self._forget_what_is_not_planned(nodes, data)
-        self._status("running")
-        try:
-            for node in nodes:
-                outcome = self._execute(node, wrap, content=content_of_data(node, data))
-                if after is not None:
-                    after(node, outcome)
-        except Exception as error:
-            self._status("failed", f"{type(error).__name__}: {error}")
-            raise
-        except BaseException:  # Ctrl-C, or a signal as an orchestrator raises it
-            self._status("interrupted")
-            raise
-        self._status("completed")
-        return self.record
+        return nodes, data
 
     def run_stage(
         self,
@@ -190,12 +210,17 @@ class Runner:
                 f"data.root {root} is not at hand: the run goes on from what the store has of it"
             )
             return known
-        try:
-            return survey(self.config.data, self.config.evaluate)
-        except DataError as error:
-            if not self.record.entries:  # a new run's record says why it has none
-                self._status("failed", f"{type(error).__name__}: {error}")
-            raise
+        return survey(self.config.data, self.config.evaluate)
+
+    def _place(
+        self, nodes: list[Node], index: int, fingerprints: Mapping[str, str], durations: Durations
+    ) -> str:
+        """` (stage 11 of 34, about 1 h left)`: where the run is, without the time where that is not known."""
+        todo = [n for n in nodes[index:] if not self.store.has(n.stage.name, fingerprints[n.key])]
+        left = [durations.seconds(node) for node in todo]
+        known = [seconds for seconds in left if seconds is not None]
+        rest = f", about {roughly(sum(known))} left" if len(known) == len(left) else ""
+        return f" (stage {index + 1} of {len(nodes)}{rest})"
 
     def _data_is_away(self) -> bool:
         """Whether the folder that this run has read its data from is not there, a disk that is not mounted."""

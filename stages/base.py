@@ -254,7 +254,8 @@ def _run(
     before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
     wall, cpu = time.monotonic(), cpu_seconds()
     left = any(context.workdir.iterdir())  # a killed process had no time to write its timing
-    context.log("goes on from what an earlier try left" if left else "starts")
+    how = "goes on from what an earlier try left" if left else "starts"
+    context.log(how + context.progress.place())
     try:
         with full_disk_named(context.workdir), arithmetic_threads(stage.threads(context.execution)):
             stage.run(inputs, config, context)

@@ -19,6 +19,7 @@ Listener = Callable[[str, float], None]
 
 LOG_INTERVAL_SECONDS = 15.0
 MEMORY_INTERVAL_SECONDS = 5.0
+_TITLE = 16  # characters of a bar's title
 _LOGGER = logging.getLogger("wsis")
 
 
@@ -36,28 +37,26 @@ class Bar:
     ) -> None:
         self.total, self.description, self.unit = total, printable(description), unit
         self.done = self._initial = initial
-        self._listeners, self._notes = listeners, ""
+        self._listeners = listeners
+        self._notes: Mapping[str, float] = {}
         self._start = self._last_line = time.monotonic()
         self._last_call = 0.0
         self._looked, self._memory = -MEMORY_INTERVAL_SECONDS, ""
         self._quiet = quiet
-        self._tqdm = (
-            tqdm(total=total, desc=self.description, unit=unit, initial=initial, dynamic_ncols=True)
-            if not quiet and _is_terminal()
-            else None
-        )
+        self._tqdm = _drawn(total, self.description, unit, initial) if not quiet and _is_terminal() else None
 
     def update(self, n: int = 1, notes: Mapping[str, float] | None = None) -> None:
         """`n` more units are done; `notes` (losses) are shown beside."""
         self.done += n
         if notes:
-            self._notes = " ".join(f"{k} {v:.4g}" for k, v in notes.items())
+            self._notes = notes
         now = time.monotonic()
         if self._tqdm is not None:
             self._tqdm.update(n)
             if now - self._looked >= MEMORY_INTERVAL_SECONDS:
                 self._looked, self._memory = now, _memory()
-            self._tqdm.set_postfix_str(f"{self._memory} {self._notes}".strip(), refresh=False)
+            padded = " ".join(f"{name} {value:<8.4g}" for name, value in self._notes.items())
+            self._tqdm.set_postfix_str(f"{self._memory:>6} {padded}".strip(), refresh=False)
         elif not self._quiet and now - self._last_line >= LOG_INTERVAL_SECONDS:
             self._last_line = now
             self._print(now)
@@ -79,7 +78,8 @@ class Bar:
         )
         meter = meter.replace(",  ", ", ")  # tqdm pads the rate
         shown = ", ".join(text for text in (meter, _memory()) if text)
-        print(shown + (f" | {self._notes}" if self._notes else ""), file=sys.stderr, flush=True)
+        notes = " ".join(f"{name} {value:.4g}" for name, value in self._notes.items())
+        print(shown + (f" | {notes}" if notes else ""), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Print the last line and tell the listeners."""
@@ -89,6 +89,20 @@ class Bar:
             self._print(time.monotonic())
         for listener in self._listeners:
             listener(self.description, self.done / max(1, self.total))
+
+
+def _drawn(total: int, description: str, unit: str, initial: int) -> tqdm:
+    """A bar whose fields keep their places; what does not fit the terminal is cut at the end, losses first."""
+    layout = f"{{desc:<{_TITLE}.{_TITLE}}} {{percentage:3.0f}}%|{{bar:8}}| {{n_fmt:>{len(str(total))}}}/{{total_fmt}}"
+    layout += " {elapsed:>5}<{remaining:>5} {rate_fmt:>10}{postfix}"
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        initial=initial,
+        dynamic_ncols=True,
+        bar_format=layout,
+    )
 
 
 def _memory() -> str:
@@ -128,10 +142,14 @@ class Progress:
 
     Args:
         quiet: nothing on the terminal; so it is as well where the level of the logger `wsis` is above INFO.
+
+    Attributes:
+        place: gives ` (stage 11 of 34, about 1 h left)`, where the work is in a larger one; said when a stage starts.
     """
 
     def __init__(self, listeners: Iterable[Listener] = (), quiet: bool = False) -> None:
         self.listeners = list(listeners)
+        self.place: Callable[[], str] = str  # nowhere
         self._quiet = quiet or _LOGGER.level > logging.INFO
 
     def log(self, message: str) -> None:

@@ -173,13 +173,25 @@ def shown_on_a_terminal(columns):
 
 def test_in_a_terminal():
     text = shown_on_a_terminal(100)
-    assert text.count("\rproposals:") > 2  # the line is drawn again and again
+    assert text.count("\rproposals ") > 2  # the line is drawn again and again
     assert "40/40" in text
-    assert re.search(r"\d+/40 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+img/s, [\d.]+ [MG]B loss 0\.\d+", text)
+    assert re.search(
+        r"proposals +\d+%\|.{8}\| \d+/40 \d\d:\d\d<\d\d:\d\d +[\d.]+img/s, +[\d.]+ [MG]B loss 0\.\d+", text
+    )
     assert re.search(r"\d\d:\d\d:\d\d half way", text)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 132])
+def test_a_bar_keeps_its_width_and_its_fields_their_places(columns):
+    drawn = [
+        line for line in re.split(r"[\r\n]", shown_on_a_terminal(columns)) if line.startswith("proposals ")
+    ]
+    assert len(drawn) > 3 and max(map(len, drawn)) <= columns
+    places = {(line.index("%|"), line.index("| "), line.index("/40"), line.index("<")) for line in drawn}
+    assert len(places) == 1
 
 
 def test_in_a_terminal_without_width():
     text = shown_on_a_terminal(0)
     assert "proposals: 40/40 img (100%)" in text
-    assert "\rproposals:" not in text
+    assert "\rproposals " not in text
