@@ -83,7 +83,7 @@ def _sums(runner: Runner, planned: list[Planned], durations: Durations) -> str:
             if before < len(todo)
             else "",
         ]
-        lines.append(f"time: about {roughly(total)} ({'; '.join(filter(None, parts))})")
+        lines.append(f"time: {roughly(total)} ({'; '.join(filter(None, parts))})")
     sizes = [durations.bytes(node) for node in todo]
     if None not in sizes:
         made = sum(size for size in sizes if size is not None)

@@ -153,13 +153,13 @@ def _key(
 
 
 def roughly(seconds: float) -> str:
-    """`under a minute`, `12 min`, `1 h 20 min`, `30 h`."""
+    """`under a minute`, `about 12 min`, `about 1 h 20 min`, `about 30 h`."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "under a minute"
     if minutes < 60:
-        return f"{minutes} min"
+        return f"about {minutes} min"
     if minutes >= 10 * 60:
-        return f"{round(minutes / 60)} h"
+        return f"about {round(minutes / 60)} h"
     tens = round(minutes / 10) * 10
-    return f"{tens // 60} h" + (f" {tens % 60} min" if tens % 60 else "")
+    return f"about {tens // 60} h" + (f" {tens % 60} min" if tens % 60 else "")

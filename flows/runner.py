@@ -219,7 +219,7 @@ class Runner:
         todo = [n for n in nodes[index:] if not self.store.has(n.stage.name, fingerprints[n.key])]
         left = [durations.seconds(node) for node in todo]
         known = [seconds for seconds in left if seconds is not None]
-        rest = f", about {roughly(sum(known))} left" if len(known) == len(left) else ""
+        rest = f", {roughly(sum(known))} left" if len(known) == len(left) else ""
         return f" (stage {index + 1} of {len(nodes)}{rest})"
 
     def _data_is_away(self) -> bool:
