@@ -246,6 +246,12 @@ class Store:
         if self._remote is not None:
             self._remote.write(name, text.encode())
 
+    def remove_text(self, name: str) -> None:
+        """Remove a small mutable file, if it is there."""
+        if self._remote is not None:
+            self._remote.remove(name)
+        (self.root / name).unlink(missing_ok=True)
+
     def names(self, folder: str, suffix: str) -> list[str]:
         """Names without suffix of the files in a folder of the store."""
         if self._remote is not None:

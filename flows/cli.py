@@ -77,7 +77,7 @@ _register("Your images", check_commands.check)
 _register("Your images", trained_commands.predict, trained_commands.evaluate, trained_commands.export)
 _register("Your images", image_commands.proposals, image_commands.contours)
 _register("Your images", image_commands.train_contours, image_commands.train_ranker)
-_register("Store", store_commands.verify)
+_register("Store", store_commands.verify, store_commands.note, store_commands.rm, store_commands.gc)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """Commands of `wsis` that look at runs: what there is, what it holds, how good it is."""
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +16,21 @@ KeyArgument = Annotated[
 ]
 
 
-def runs(store: StoreOption = None) -> None:
-    """The runs in a store."""
-    from data_contracts.store import Store
-    from reporting.show import runs_text
+def runs(as_json: JsonOption = False, store: StoreOption = None) -> None:
+    """List the runs in a store, one row each, cut to the terminal.
 
-    print(runs_text(Store(store)))
+    AP50 is the mAP at IoU 0.50 on val after the last outer iteration; the age is that of the last finished stage.
+
+    Example: wsis runs --store runs
+    """
+    import json
+
+    from data_contracts.store import Store
+    from reporting.run_list import run_list, run_rows
+
+    opened = Store(store)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(json.dumps(run_rows(opened), indent=1) if as_json else run_list(opened, width))
 
 
 def show(

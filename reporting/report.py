@@ -14,6 +14,7 @@ import numpy as np
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ContractError, CorruptArtefactError
 from data_contracts.manifest import Manifest
+from data_contracts.notes import notes_of
 from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import PSEUDO_LABELS
@@ -77,6 +78,8 @@ def report_html(
         ("Lineage", lambda: _lineage(record, artefacts)),
         ("Configuration", lambda: _config(record)),
     ]
+    if notes := notes_of(store, record.name):
+        sections.insert(0, ("Notes", lambda: "".join(_note(f"{one.written}: {one.text}") for one in notes)))
     if diagnosis is not None:
         sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
     body = "\n".join(f"<section><h2>{title}</h2>\n{_guarded(make)}</section>" for title, make in sections)

@@ -6,6 +6,7 @@ import numpy as np
 
 from data_contracts.errors import ConfigError, ContractError, did_you_mean
 from data_contracts.manifest import Manifest
+from data_contracts.notes import notes_of
 from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run
 from data_contracts.schemas import SCHEMAS
 from data_contracts.store import Artefact, Store
@@ -14,28 +15,12 @@ from data_contracts.verification import damage_of, stored_artefacts
 _SHAPES_FROM_IMAGES = 200
 
 
-def runs_text(store: Store) -> str:
-    """One line a run."""
-    lines = []
-    for name in list_runs(store):
-        try:
-            record = load_run(store, name)
-        except ContractError as error:
-            lines.append(f"{name:24s} damaged: {error}")
-            continue
-        why = f"  ({record.error})" if record.error and record.status == "failed" else ""
-        lines.append(
-            f"{name:24s} {record.status:10s} {len(record.entries):3d} artefacts  {record.created}  "
-            f"{record.config_name}{why}"
-        )
-    return "\n".join(lines) or f"no runs in {store.location}"
-
-
 def run_text(store: Store, record: RunRecord) -> str:
     """A run's stages with what each cost."""
     lines = [
         f"run {record.name}: {record.status}" + (f" ({record.error})" if record.error else ""),
         f"config {record.config_name}, created {record.created}",
+        *(f"note {note.written}: {note.text}" for note in notes_of(store, record.name)),
         "",
         f"{'stage':28s} {'artefact':34s} {'wall s':>8s} {'cpu s':>8s} {'peak MB':>8s} {'size MB':>8s}",
     ]

@@ -34,8 +34,16 @@ THRESHOLDS = ["0.25", "0.50", "0.70", "0.75"]
 
 # -- looking ----------------------------------------------------------------------------------------------
 def test_runs(tiny_store: Path) -> None:
-    (line,) = done(wsis("runs", "--store", tiny_store)).out.splitlines()
-    assert re.match(rf"{RUN} +completed +20 artefacts  \d{{4}}-.*tiny\.yaml$", line)
+    header, _, line = done(wsis("runs", "--store", tiny_store)).out.splitlines()
+    assert header.split() == ["run", "status", "config", "data", "last", "stage", "AP50", "age"]
+    assert re.match(rf"{RUN} +completed +tiny +scenes +evaluation\.prediction@2 +\d+\.\d +\d+ (min|h)$", line)
+    (row,) = json.loads(done(wsis("runs", "--json", "--store", tiny_store)).out)
+    (scored,) = [
+        r
+        for r in json.loads(done(wsis("results", RUN, "--json", "--store", tiny_store)).out)
+        if (r["kind"], r["outer_iteration"]) == ("prediction", 2)
+    ]
+    assert row["mAP50"] == scored["mAP"]["0.50"] and row["artefacts"] == 20
 
 
 def test_runs_of_an_empty_store(tmp_path: Path) -> None:
@@ -262,11 +270,11 @@ def test_the_store_comes_from_the_option_the_variable_or_is_runs(
     monkeypatch.delenv("WSIS_STORE", raising=False)
     assert done(wsis("runs")).out == "no runs in runs\n"
     monkeypatch.setenv("WSIS_STORE", str(tiny_store))
-    assert done(wsis("runs")).out.startswith(RUN)
+    assert f"\n{RUN} " in done(wsis("runs")).out
     assert done(wsis("runs", "--store", tmp_path)).out == f"no runs in {tmp_path}\n"
     monkeypatch.delenv("WSIS_STORE")
     (tmp_path / "runs").symlink_to(tiny_store)
-    assert done(wsis("runs")).out.startswith(RUN)
+    assert f"\n{RUN} " in done(wsis("runs")).out
 
 
 # -- refusals ---------------------------------------------------------------------------------------------
@@ -342,7 +350,7 @@ def test_a_bad_image_stops_the_run_before_it_trains(tmp_path: Path) -> None:
     record = record_of(store, "bad")
     assert record.status == "failed" and bad.name in (record.error or "")
     assert record.entries == {}
-    assert re.search(r"^bad +failed .*DataError", done(wsis("runs", "--store", store)).out)
+    assert re.search(r"^bad +failed .*DataError", done(wsis("runs", "--store", store)).out, re.MULTILINE)
     again = wsis("stage", "dataset", "--run", "bad", "--store", store)
     assert again.code == 1 and bad.name in again.err
     assert cv2.imwrite(str(bad), np.zeros((64, 80, 3), np.uint8))
