@@ -33,23 +33,6 @@ THRESHOLDS = ["0.25", "0.50", "0.70", "0.75"]
 
 
 # -- looking ----------------------------------------------------------------------------------------------
-def test_runs(tiny_store: Path) -> None:
-    header, _, line = done(wsis("runs", "--store", tiny_store)).out.splitlines()
-    assert header.split() == ["run", "status", "config", "data", "last", "stage", "AP50", "age"]
-    assert re.match(rf"{RUN} +completed +tiny +scenes +evaluation\.prediction@2 +\d+\.\d +\d+ (min|h)$", line)
-    (row,) = json.loads(done(wsis("runs", "--json", "--store", tiny_store)).out)
-    (scored,) = [
-        r
-        for r in json.loads(done(wsis("results", RUN, "--json", "--store", tiny_store)).out)
-        if (r["kind"], r["outer_iteration"]) == ("prediction", 2)
-    ]
-    assert row["mAP50"] == scored["mAP"]["0.50"] and row["artefacts"] == 20
-
-
-def test_runs_of_an_empty_store(tmp_path: Path) -> None:
-    assert done(wsis("runs", "--store", tmp_path)).out == f"no runs in {tmp_path}\n"
-
-
 def test_show_run(tiny_store: Path) -> None:
     lines = done(wsis("show", RUN, "--store", tiny_store)).out.splitlines()
     assert lines[0] == f"run {RUN}: completed"

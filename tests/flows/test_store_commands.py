@@ -1,6 +1,7 @@
 """`wsis note`, `wsis rm`, `wsis gc`, and the rows of `wsis runs`: nothing goes that someone uses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from data_contracts.verification import stored_artefacts
 from reporting.run_list import run_list
 from stages.base import Execution, execute
 from stages.progress import Progress
-from tests.flows.tiny_run import done, wsis
+from tests.flows.tiny_run import RUN, done, wsis
 from tests.stages.toy_stages import SHARDS, ShardConfig
 
 
@@ -143,3 +144,20 @@ def test_rows_are_lines_that_fit(store: Store) -> None:
         lines = run_list(store, width).splitlines()
         assert len(lines) == 2 + 3 and max(map(len, lines)) <= width
     assert "and more" in run_list(store) and "a-run-of-a-very-long-name-indeed" in run_list(store, 100)
+
+
+def test_runs(tiny_store: Path) -> None:
+    header, _, line = done(wsis("runs", "--store", tiny_store)).out.splitlines()
+    assert header.split() == ["run", "status", "config", "data", "last", "stage", "AP50", "age"]
+    assert re.match(rf"{RUN} +completed +tiny +scenes +evaluation\.prediction@2 +\d+\.\d +\d+ (min|h)$", line)
+    (row,) = json.loads(done(wsis("runs", "--json", "--store", tiny_store)).out)
+    (scored,) = [
+        r
+        for r in json.loads(done(wsis("results", RUN, "--json", "--store", tiny_store)).out)
+        if (r["kind"], r["outer_iteration"]) == ("prediction", 2)
+    ]
+    assert row["mAP50"] == scored["mAP"]["0.50"] and row["artefacts"] == 20
+
+
+def test_runs_of_an_empty_store(tmp_path: Path) -> None:
+    assert done(wsis("runs", "--store", tmp_path)).out == f"no runs in {tmp_path}\n"
