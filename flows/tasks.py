@@ -43,7 +43,7 @@ def failing_in_one_line(body: Callable[P, R]) -> Callable[P, R | State[Any]]:
         try:
             return body(*args, **kwargs)
         except _ON_PURPOSE as error:
-            for name in ("prefect.flow_runs", "prefect.engine"):  # they log what ends the flow run's process
+            for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):  # who log it again
                 logging.getLogger(name).addFilter(_without_traceback)
             return Failed(message=str(error), data=error)
 
@@ -51,9 +51,13 @@ def failing_in_one_line(body: Callable[P, R]) -> Callable[P, R | State[Any]]:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """A filter that lets all pass: an error on purpose is its line."""
-    if record.exc_info and isinstance(record.exc_info[1], _ON_PURPOSE):
-        record.msg, record.args, record.exc_info = str(record.exc_info[1]), (), None
+    """A filter that lets all pass: an error on purpose is its line, and no error has no traceback."""
+    if record.exc_info:
+        error = record.exc_info[1]
+        if isinstance(error, _ON_PURPOSE):
+            record.msg, record.args, record.exc_info = str(error), (), None
+        elif error is None:
+            record.exc_info = None
     return True
 
 
