@@ -29,6 +29,7 @@ from flows.identity import Difference, refuse_differences, setting_differences
 from flows.plan import Node, check_ceiling, masks_line, missing_inputs, plan, select
 from stages.base import Outcome, execute
 from stages.progress import Progress
+from stages.readers.config import found_line
 from stages.readers.survey import survey
 
 Execute = Callable[[Node, Callable[[], Outcome]], Outcome]
@@ -141,6 +142,8 @@ class Runner:
             of_data = content_of_data(node, data) is not None
             if node.stage.check is not None and not (of_data and self._data_is_away()):
                 node.stage.check(node.config, self.config.execution)
+        if not self._data_is_away() and (line := found_line(self.config.data)):
+            self.progress.log(line)
         if line := masks_line(self.config, data):
             self.progress.log(line)
         return nodes, data

@@ -14,13 +14,15 @@ import numpy as np
 from data_contracts.errors import DataError
 from stages.readers.annotations import Declared, DeclaredObject
 from stages.readers.coco_format import CocoAnnotation, CocoFile, CocoImage, Id, read_coco
-from stages.readers.coco_layout import annotation_file, image_folder
+from stages.readers.coco_layout import annotation_file, common_file, image_folder
 from stages.readers.coco_masks import has_mask, segmentation_mask
 from stages.readers.files import Problems, inside, plain_name, sha256
 from stages.readers.folder import Entry, FolderOptions, FolderSource
 from stages.readers.image_files import ImageFiles
 from stages.readers.image_ids import unique_ids
+from stages.readers.names import NameIndex
 from stages.readers.records import ROLES, Role, TruthRecord
+from stages.readers.splits import Placed, SplitChoice, divide, known_splits, split_folder
 from wsis.masks import rle
 
 _SHOWN = 3
@@ -50,9 +52,16 @@ class CocoSource(FolderSource):
     regions give no label and no box; for evaluation they are void. An image's id is the name of its file.
     """
 
-    def __init__(self, root: Path, options: FolderOptions, paths: CocoPaths | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        options: FolderOptions,
+        paths: CocoPaths | None = None,
+        choice: SplitChoice | None = None,
+    ) -> None:
         super().__init__(root, options)
         self._paths = paths or CocoPaths({}, {})
+        self._choice = choice or SplitChoice(options.splits)
         self._parts: dict[Role, _Part] = {}
         self._own: dict[str, tuple[Id, _Part]] = {}  # image id -> id in the JSON, and whose
 
@@ -64,28 +73,77 @@ class CocoSource(FolderSource):
 
     def _read(self, problems: Problems) -> None:
         """Read all parts: names must be unique in all of them."""
-        for role in (role for role in ROLES if role in self.options.splits):
+        self._declared: dict[Role, list[Declared]] = {}
+        common = self._common()
+        if common is not None:
+            with problems.collect():
+                self._parts = self._read_common(common, problems)
+        for role in (role for role in ROLES if role in self.options.splits and common is None):
             with problems.collect():
                 self._parts[role] = self._read_part(role, problems)
         images = [(role, *one) for role, part in self._parts.items() for one in part.found]
         ids = unique_ids([_names(path, self._parts[role]) for role, _, path in images])
-        self._declared: dict[Role, list[Declared]] = {role: [] for role in self._parts}
+        self._declared = {role: [] for role in self._parts}
         for image_id, (role, image, path) in zip(ids, images, strict=True):
             part = self._parts[role]
             self._own.setdefault(image_id, (image.number, part))
             with problems.collect():
                 self._declared[role].append(self._declare_image(image_id, role, image, path))
 
-    def _read_part(self, role: Role, problems: Problems) -> _Part:
+    def _common(self) -> str | None:
+        """The file of all images, where none is of a part; of train alone, where lists or a share make val of it."""
+        files = {role: self._file_of(role) for role in self.options.splits}
+        first = files.get("train") or files.get("val")
+        divided = self._choice.share is not None or bool(self._choice.lists)
+        if first is None:
+            return common_file(self.root)
+        if divided and files.get("val") is not None:
+            raise DataError(
+                f"{self.root}: expected one file to divide by data.val_share or lists, got {files['val']} for val"
+            )
+        return first if divided else None
+
+    def _file_of(self, role: Role) -> str | None:
         split = plain_name(self.options.splits[role], "option data split")
-        usual = f"annotations/instances_{split}.json"
-        name = self._paths.annotations.get(role) or annotation_file(self.root, role, split) or usual
+        return self._paths.annotations.get(role) or annotation_file(self.root, role, split)
+
+    def _read_common(self, name: str, problems: Problems) -> dict[Role, _Part]:
+        """The parts that one file holds: by folders, lists or a share."""
+        role: Role = "train" if "train" in self.options.splits else "val"
+        whole, known = self._open_part(name, role, problems), known_splits(self.options.splits)
+        placed = {
+            path: Placed(
+                frozenset(one.category for one in whole.file.annotations[image.number] if not one.crowd),
+                split_folder(path, known),
+            )
+            for image, path in whole.found
+        }
+        parts = divide(
+            placed,
+            self._choice,
+            lambda: NameIndex(self.root, placed, whole.folder),
+            self.root,
+            self.note,
+            problems,
+        )
+        taken = {role: set(names) for role, names in parts.items()}
+        return {
+            role: _Part(whole.file, whole.folder, [one for one in whole.found if one[1] in names])
+            for role, names in taken.items()
+        }
+
+    def _read_part(self, role: Role, problems: Problems) -> _Part:
+        name = self._file_of(role) or f"annotations/instances_{self.options.splits[role]}.json"
+        return self._open_part(name, role, problems)
+
+    def _open_part(self, name: str, role: Role, problems: Problems) -> _Part:
+        split = self.options.splits[role]
         elsewhere = Path(name).is_absolute()  # as the user says: no name in the data may lead there
         path = Path(name) if elsewhere else inside(self.root, name, f"annotations of split {split!r}")
         file = read_coco(path, f"split {split!r}", problems)
         beside = "." if elsewhere else posixpath.dirname(name) or "."
         folder = self._folder(role, split, beside, [image.file_name for image in file.images])
-        if name != usual:
+        if name != f"annotations/instances_{split}.json":
             self.note(f"split {split!r}: annotations {name}, images {folder}/")
         files = ImageFiles(self.root, folder, beside, self.options.strict)
         found = []

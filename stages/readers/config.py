@@ -11,62 +11,19 @@ from stages.readers.class_folders import ClassFolders
 from stages.readers.coco import CocoPaths, CocoSource
 from stages.readers.combined import CombinedSource, check_same_classes
 from stages.readers.csv_labels import CsvLabels, tables_of
-from stages.readers.detect import Given, devkit, find_format
+from stages.readers.detect import Found, Given, devkit, find_format
 from stages.readers.folder import FolderOptions, FolderSource, OnEmpty
 from stages.readers.labelled import NEGATIVES
 from stages.readers.records import DatasetSource, Role
-from stages.readers.scenes import SceneSet, SceneSource
+from stages.readers.scene_settings import SceneSettings
+from stages.readers.scenes import SceneSource
 from stages.readers.splits import NOTHING_APART, Apart, SplitChoice
 from stages.readers.voc import VocSource
 from stages.readers.yolo import YoloLabels
 from stages.settings import StageConfig, execution_only
-from wsis.errors import InputError
-from wsis.scenes import DEFAULT_CLASSES, SceneConfig
 
-DIVIDED = ("folders", "csv", "yolo")  # formats whose images any list or share may divide into parts
+DIVIDED = ("folders", "csv", "yolo", "coco")  # formats whose images lists or a share may divide into parts
 Name = Annotated[str, Field(min_length=1)]
-
-
-class SceneSettings(StageConfig):
-    """Generated scenes; the fields below `seed` are those of `wsis.scenes.SceneConfig`."""
-
-    train: int = Field(default=96, ge=1, le=100_000, description="train images")
-    val: int = Field(default=40, ge=1, le=100_000, description="val images")
-    seed: int = Field(default=0, ge=0, lt=2**31, description="of what is drawn")
-    height: int = Field(default=128, ge=32, le=4096, description="pixels")
-    width: int = Field(default=160, ge=32, le=4096, description="pixels")
-    classes: tuple[Name, ...] = Field(
-        default=DEFAULT_CLASSES, description="what is drawn; class j + 1 is the j-th"
-    )
-    max_instances: int = Field(default=4, ge=1, le=16, description="objects of an image at most")
-    max_classes: int = Field(default=2, ge=1, description="classes of an image at most")
-    size: tuple[float, float] = Field(
-        default=(0.4, 0.85),
-        description="least and largest length of an object, as a share of the image's shorter side",
-    )
-    min_visible: float = Field(default=0.4, ge=0, le=0.9, description="least share of an object that is seen")
-    min_share: float = Field(
-        default=0.01, ge=0, le=0.05, description="least share of the image that an object covers"
-    )
-    clutter: int = Field(
-        default=4, ge=0, le=64, description="stones and twigs at most, which belong to no class"
-    )
-    noise: float = Field(
-        default=4.0, ge=0, le=64, description="standard deviation of the sensor noise in grey levels"
-    )
-
-    @model_validator(mode="after")
-    def _look_is_possible(self) -> Self:
-        try:
-            self.scene_set()
-        except InputError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    def scene_set(self) -> SceneSet:
-        """The same as the method's own settings."""
-        look = self.model_dump(exclude={"train", "val", "seed"})
-        return SceneSet(train=self.train, val=self.val, seed=self.seed, look=SceneConfig(**look))
 
 
 class DataConfig(StageConfig):
@@ -78,9 +35,9 @@ class DataConfig(StageConfig):
         root: folder of the data. Not part of any fingerprint; the content of the files is.
         train_split, val_split: names of the splits; null leaves the part out. VOC's `trainaug` merges SBD in; `val` is
             also found as `valid` or `validation`.
-        train_list, val_list: folders, csv, yolo: text files of the images of a part, one name a line; the rest is the
-            other part.
-        val_share, val_seed: folders, csv, yolo: share of the train images to hold out as val, of each class.
+        train_list, val_list: text files of the images of a part, one name a line; the rest is the other part.
+            (folders, csv, yolo; coco where one file holds all images)
+        val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists)
         classes: class names in order; null takes those that are annotated.
         limit: train images to use, spread evenly over the split, every class kept; of val a quarter, at least 8.
         supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level
@@ -160,9 +117,20 @@ def resolved(config: DataConfig) -> DataConfig:
     """
     if config.format != "auto":
         return config
+    return config.model_copy(update={"format": _found(config).format})
+
+
+def found_line(config: DataConfig) -> str | None:
+    """What `auto` has found, for the user; None where the format is given."""
+    if config.format != "auto":
+        return None
+    found = _found(config)
+    return f"data: {found.format} in {_root(config)}: {found.what} (data.format={found.format})"
+
+
+def _found(config: DataConfig) -> Found:
     annotations = {role: name for role, name, _ in _coco_places(config) if name is not None}
-    given = Given(config.splits(), annotations, config.labels_file is not None)
-    return config.model_copy(update={"format": find_format(_root(config), given)})
+    return find_format(_root(config), Given(config.splits(), annotations, config.labels_file is not None))
 
 
 def open_source(config: DataConfig) -> DatasetSource:
@@ -186,8 +154,8 @@ def open_source(config: DataConfig) -> DatasetSource:
         strict=found.strict,
     )
     source = _combined(found, options) if _val_is_apart(found) else _single(found, options)
-    if config.format == "auto":
-        source.note(f"data: {found.format}, found in {_root(config)} (data.format={found.format})")
+    if (line := found_line(config)) is not None:
+        source.note(line)
     return source
 
 
@@ -196,12 +164,6 @@ def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_A
     root = _root(config)
     if config.format == "voc":
         return VocSource(devkit(root), options, config.sbd_root and config.sbd_root.expanduser())
-    if config.format == "coco":
-        paths = CocoPaths(
-            annotations={role: name for role, name, _ in _coco_places(config) if name is not None},
-            images={role: name for role, _, name in _coco_places(config) if name is not None},
-        )
-        return CocoSource(root, options, paths)
     lists: dict[Role, Path | None] = {"train": config.train_list, "val": config.val_list}
     choice = SplitChoice(
         options.splits,
@@ -210,6 +172,12 @@ def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_A
         config.val_seed,
         apart,
     )
+    if config.format == "coco":
+        paths = CocoPaths(
+            annotations={role: name for role, name, _ in _coco_places(config) if name is not None},
+            images={role: name for role, _, name in _coco_places(config) if name is not None},
+        )
+        return CocoSource(root, options, paths, choice)
     if config.format == "yolo":
         return YoloLabels(root, options, choice)
     if config.format == "csv":
@@ -220,7 +188,11 @@ def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_A
 
 def _val_is_apart(config: DataConfig) -> bool:
     """Whether val comes from COCO's JSON beside train labels of another format."""
-    return config.val_annotations is not None and config.format in DIVIDED and config.val_split is not None
+    return (
+        config.val_annotations is not None
+        and config.format in ("folders", "csv", "yolo")
+        and config.val_split is not None
+    )
 
 
 def _combined(config: DataConfig, options: FolderOptions) -> CombinedSource | CocoSource:

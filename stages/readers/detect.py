@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
-from stages.readers.coco_layout import annotation_file, common_file
+from stages.readers.coco_layout import annotation_file, common_file, split_names
 from stages.readers.csv_labels import find_tables
 from stages.readers.names import images_below
 from stages.readers.records import ROLES, Role
@@ -42,32 +42,39 @@ class Given:
     table: bool = False
 
 
-def find_format(root: Path, given: Given) -> str:
+@dataclass(frozen=True)
+class Found:
+    """A format, and what lies in the root that says it."""
+
+    format: str
+    what: str
+
+
+def find_format(root: Path, given: Given) -> Found:
     """The format of a data root.
 
     Raises:
         DataError: no format fits, or several do; says what lies there and which keys decide.
     """
     if given.table:
-        return "csv"
+        return Found("csv", "data.labels_file")
     if "train" in given.annotations:
-        return "coco"
+        return Found("coco", ", ".join(given.annotations.values()))
     found = {name: what for name, look in _LOOKS.items() if (what := look(root, given)) is not None}
-    if not found.keys() & {"voc", "yolo"} and not (
-        "coco" in found and found["coco"] == _train_file(root, given)
-    ):
+    if not found.keys() & {"voc", "yolo"} and not ("coco" in found and _train_file(root, given)):
         classes = class_folders(root, given.names)
-        found |= {"folders": f"{', '.join(classes[:3])}"} if classes else {}
+        found |= {"folders": f"{', '.join(classes[:5])}"} if classes else {}
         if "val" in given.annotations:  # a file that lies about is that of val's masks
             found.pop("coco", None)
+    of_val = "coco" in found and _train_file(root, given) is None
     if len(found) > 1:
         shown = ", ".join(f"{name} ({what})" for name, what in found.items())
+        masks = f"; masks of val alone: data.val_annotations={found.get('coco')}" if of_val else ""
         raise DataError(
-            f"{root}: expected one kind of labels, got {shown}; data.format={'|'.join(found)} decides"
-            + (f"; masks of val alone: data.val_annotations={found['coco']}" if "coco" in found else "")
+            f"{root}: expected one kind of labels, got {shown}; data.format={'|'.join(found)} decides{masks}"
         )
     if found:
-        return next(iter(found))
+        return Found(*next(iter(found.items())))
     images = images_below(root)
     raise DataError(
         f"{root}: expected labels of a known kind, got {len(images)} images and none of: a VOC devkit (ImageSets/, "
@@ -89,14 +96,15 @@ def devkit(root: Path) -> Path:
 def _voc(root: Path, given: Given) -> str | None:
     found = devkit(root)
     if not (found / "ImageSets").is_dir() or not (found / "Annotations").is_dir():
-        return None
+        names = split_names(next(iter(given.names.values())))
+        return next((f"{name}/*.xml" for name in names if any(root.glob(f"{name}/*.xml"))), None)
     return "ImageSets/, Annotations/" if found == root else str(found.relative_to(root))
 
 
 def _coco(root: Path, given: Given) -> str | None:
-    for role in (role for role in ROLES if role in given.names):
-        if (found := annotation_file(root, role, given.names[role])) is not None:
-            return found
+    files = [annotation_file(root, role, given.names[role]) for role in ROLES if role in given.names]
+    if any(files):
+        return ", ".join(name for name in files if name is not None)
     found = common_file(root)
     return found if found is not None and _is_coco(root / found) else None
 

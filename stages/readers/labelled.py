@@ -4,7 +4,6 @@ A format gives `_scan`: its images with their objects. Which part each plays, it
 """
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,10 +15,9 @@ from stages.readers.folder import Entry, FolderOptions, FolderSource
 from stages.readers.image_ids import unique_ids
 from stages.readers.names import NameIndex
 from stages.readers.records import Role, TruthRecord
-from stages.readers.splits import SplitChoice, by_lists, find_split, held_out
+from stages.readers.splits import Placed, SplitChoice, divide, some_of
 
 NEGATIVES = ("negative", "negatives", "background", "none")
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -103,67 +101,14 @@ class LabelledSource(FolderSource):
         for name in taken:
             del images[name]
         if taken:
-            self.note(f"left out of train: {len(taken)} images that data.val_annotations has: {_some(taken)}")
+            self.note(
+                f"left out of train: {len(taken)} images that data.val_annotations has: {some_of(taken)}"
+            )
 
     def _split(self, images: dict[str, Labelled], problems: Problems) -> dict[Role, list[str]]:
         """Names of the images of each part, sorted."""
-        if self.choice.lists:
-            parts = by_lists(self.choice, sorted(images), self._names(), problems)
-            for role, path in self.choice.lists.items():
-                bare = [name for name in parts.get(role, ()) if name not in images]
-                if bare:
-                    problems.add(
-                        f"{path}: expected images with labels, got {len(bare)} without: {_some(bare)}"
-                    )
-                    parts[role] = [name for name in parts[role] if name in images]
-        else:
-            parts = self._split_as_they_lie(images)
-        if self.choice.share is not None and "val" in self.choice.names:
-            parts = self._hold_out(parts, images)
-        self._say_parts(parts, len(images))
-        return {role: sorted(some) for role, some in parts.items() if role in self.choice.names}
-
-    def _split_as_they_lie(self, images: dict[str, Labelled]) -> dict[Role, list[str]]:
-        there = Counter(one.split for one in images.values() if one.split is not None)
-        if not there:
-            return {"train": sorted(images)}
-        parts: dict[Role, list[str]] = {}
-        named = {role: find_split(split, there) for role, split in self.choice.names.items()}
-        for role, found in named.items():
-            if found is None and role == "train":
-                raise DataError(
-                    f"{self.root}: expected a split {self.choice.names[role]!r}, got {', '.join(sorted(there))}; "
-                    "data.train_split names yours"
-                )
-            parts[role] = [name for name, one in images.items() if one.split == found and found is not None]
-        others = {split: n for split, n in there.items() if split not in named.values()}
-        if others:
-            self.note(
-                "left out: " + ", ".join(f"split {s!r} ({n} images)" for s, n in sorted(others.items()))
-            )
-        return parts
-
-    def _hold_out(self, parts: dict[Role, list[str]], images: dict[str, Labelled]) -> dict[Role, list[str]]:
-        if parts.get("val"):
-            raise DataError(
-                f"data.val_share: expected data without a val part, got {len(parts['val'])} val images in {self.root}; "
-                "leave data.val_share out, or name the part to be divided by data.train_split and another val by "
-                "data.val_split"
-            )
-        labels = {name: images[name].classes for name in parts["train"]}
-        if len(labels) < 2:
-            raise DataError(f"data.val_share: expected two images or more to divide, got {len(labels)}")
-        chosen = held_out(labels, self.choice.share or 0.0, self.choice.seed)
-        return {
-            "train": [name for name in labels if name not in chosen],
-            "val": [name for name in labels if name in chosen],
-        }
-
-    def _say_parts(self, parts: dict[Role, list[str]], total: int) -> None:
-        if "val" in self.choice.names and "train" in self.choice.names and not parts.get("val"):
-            self.note(
-                f"no val part: all of {total} images train; data.val_share=0.1 holds a tenth of them out"
-            )
+        placed = {name: Placed(frozenset(one.classes), one.split) for name, one in images.items()}
+        return divide(placed, self.choice, self._names, self.root, self.note, problems)
 
     def _declared(self, image_id: str, role: Role, one: Labelled) -> Declared:
         path = inside(self.root, one.file_name, one.where)
@@ -190,7 +135,3 @@ def _possible_ids(file_name: str) -> list[str]:
     parts = PurePosixPath(file_name).parts
     tails = [PurePosixPath(*parts[-n:]) for n in range(1, len(parts) + 1)]
     return [name for tail in tails for name in (str(tail.with_suffix("")), str(tail))]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -2,15 +2,19 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from data_contracts.errors import DataError
 from stages.readers.coco_layout import split_names
 from stages.readers.files import Problems, read_text
 from stages.readers.names import NameIndex
 from stages.readers.records import ROLES, Role
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -123,3 +127,93 @@ def by_lists(
     return {
         role: listed.get(role, rest if len(listed) == 1 else []) for role in ROLES if role in choice.names
     }
+
+
+class Placed(NamedTuple):
+    """What divides an image from others: its classes, and the split that the data say (None: nothing)."""
+
+    classes: frozenset[str]
+    split: str | None
+
+
+def divide(
+    images: Mapping[str, Placed],
+    choice: SplitChoice,
+    index: Callable[[], NameIndex],
+    root: Path,
+    note: Callable[[str], None],
+    problems: Problems,
+) -> dict[Role, list[str]]:
+    """Names of the images of each part, sorted: by lists, else as the data say, then a share held out.
+
+    Args:
+        images: name of each -> what divides it.
+        index: makes the index by which lists name them.
+        note: is told what the user must know.
+
+    Raises:
+        DataError: no such split, or a share of data that have a val part; what is wrong with lists goes to `problems`.
+    """
+    if choice.lists:
+        parts = by_lists(choice, sorted(images), index(), problems)
+        for role, path in choice.lists.items():
+            bare = [name for name in parts.get(role, ()) if name not in images]
+            if bare:
+                problems.add(f"{path}: expected images with labels, got {len(bare)} without: {some_of(bare)}")
+                parts[role] = [name for name in parts[role] if name in images]
+    else:
+        parts = _as_they_lie(images, choice, root, note)
+    if choice.share is not None and "val" in choice.names:
+        parts = _without_share(parts, images, choice, root)
+    if "val" in choice.names and "train" in choice.names and not parts.get("val"):
+        note(f"no val part: all of {len(images)} images train; data.val_share=0.1 holds a tenth of them out")
+    return {role: sorted(some) for role, some in parts.items() if role in choice.names}
+
+
+def _as_they_lie(
+    images: Mapping[str, Placed], choice: SplitChoice, root: Path, note: Callable[[str], None]
+) -> dict[Role, list[str]]:
+    there = Counter(one.split for one in images.values() if one.split is not None)
+    if not there:
+        return {"train": sorted(images)}
+    named = {role: find_split(split, there) for role, split in choice.names.items()}
+    if "train" in named and named["train"] is None:
+        raise DataError(
+            f"{root}: expected a split {choice.names['train']!r}, got {', '.join(sorted(there))}; "
+            "data.train_split names yours"
+        )
+    others = {split: n for split, n in there.items() if split not in named.values()}
+    if others:
+        note("left out: " + ", ".join(f"split {s!r} ({n} images)" for s, n in sorted(others.items())))
+    return {
+        role: [name for name, one in images.items() if found is not None and one.split == found]
+        for role, found in named.items()
+    }
+
+
+def _without_share(
+    parts: Mapping[Role, list[str]], images: Mapping[str, Placed], choice: SplitChoice, root: Path
+) -> dict[Role, list[str]]:
+    if parts.get("val"):
+        raise DataError(
+            f"data.val_share: expected data without a val part, got {len(parts['val'])} val images in {root}; leave "
+            "data.val_share out, or name the part to be divided by data.train_split and another val by data.val_split"
+        )
+    labels = {name: images[name].classes for name in parts["train"]}
+    if len(labels) < 2:
+        raise DataError(f"data.val_share: expected two images or more to divide, got {len(labels)}")
+    chosen = held_out(labels, choice.share or 0.0, choice.seed)
+    return {
+        "train": [name for name in labels if name not in chosen],
+        "val": [name for name in labels if name in chosen],
+    }
+
+
+def split_folder(image: str, known: Collection[str]) -> str | None:
+    """The folder above an image that is named like a split of `known`; None if there is none."""
+    return next((part for part in PurePosixPath(image).parts[:-1] if part.casefold() in known), None)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few of some names, for messages."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -27,7 +27,7 @@ from stages.readers.images import image_size
 from stages.readers.labelled import Labelled, LabelledSource
 from stages.readers.names import NameIndex, images_below
 from stages.readers.records import TruthRecord
-from stages.readers.splits import SplitChoice, known_splits, read_list
+from stages.readers.splits import SplitChoice, known_splits, read_list, split_folder
 from wsis.masks import rle
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -132,7 +132,7 @@ class YoloLabels(LabelledSource):
         """Image -> its split: where the YAML says it lies (a folder, or a list of images), else by folder names."""
         path, tree = self._settings
         known = known_splits(self.choice.names)
-        splits = {image: name for image in self._images if (name := _split_folder(image, known)) is not None}
+        splits = {image: name for image in self._images if (name := split_folder(image, known)) is not None}
         for name, place in tree.items():
             written = str(place).replace("\\", "/") if isinstance(place, str) and name in known else ""
             below = PurePosixPath(*(part for part in PurePosixPath(written).parts if part not in ("..", "/")))
@@ -239,8 +239,3 @@ def _box(line: _Line, size: tuple[int, int]) -> tuple[float, float, float, float
         return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
     x, y = line.numbers[0::2], line.numbers[1::2]
     return min(x) * width, min(y) * height, max(x) * width, max(y) * height
-
-
-def _split_folder(image: str, known: set[str]) -> str | None:
-    """The folder above the image that is named like a split; None if there is none."""
-    return next((part for part in PurePosixPath(image).parts[:-1] if part.casefold() in known), None)
