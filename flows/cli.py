@@ -14,6 +14,7 @@ from flows import (
     check_commands,
     config_commands,
     diagnosis_commands,
+    diff_commands,
     image_commands,
     inspect_commands,
     run_commands,
@@ -72,6 +73,7 @@ def _register(panel: str, *commands: Callable[..., None]) -> None:
 
 _register("Run", run_commands.run, run_commands.stage, suite_commands.ablations, config_commands.configs)
 _register("Inspect", inspect_commands.runs, inspect_commands.show, inspect_commands.results)
+_register("Inspect", diff_commands.diff)
 _register("Inspect", diagnosis_commands.diagnose, diagnosis_commands.figures, inspect_commands.report)
 _register("Your images", check_commands.check)
 _register("Your images", trained_commands.predict, trained_commands.evaluate, trained_commands.export)
