@@ -5,6 +5,7 @@ A store is a local folder or an fsspec URL. Stages always work in a local folder
 all and is never overwritten. A URL store is mirrored artefact by artefact in a local cache.
 """
 
+import logging
 import os
 import shutil
 import time
@@ -28,6 +29,7 @@ from data_contracts.records import RecordReader
 from data_contracts.remote import Remote, cache_folder, local_folder
 from data_contracts.schemas import Schema
 
+_LOGGER = logging.getLogger("wsis.store")
 DEFAULT_STORE = "runs"
 PRIVATE = ".work"
 """Folder of a stage in which artefacts are made."""
@@ -101,6 +103,7 @@ class Store:
             ArtefactMissingError: not committed.
             CorruptArtefactError: files are missing or changed; each is named.
         """
+        asked = time.monotonic()
         remote = self._remote_has(stage, fingerprint)
         path = self._path(stage, fingerprint)
         if not path.exists():
@@ -118,6 +121,13 @@ class Store:
             self.sweep(stage, fingerprint)
         if self._remote is not None and not remote:
             self._upload(self._remote, stage, fingerprint, artefact.manifest)
+        _LOGGER.debug(
+            "opened %s: %d files, %s in %.2f s",
+            artefact.path,
+            len(artefact.manifest.files),
+            "hashed" if verify else "not hashed",
+            time.monotonic() - asked,
+        )
         return artefact
 
     def _open_local(self, stage: str, fingerprint: str, verify: bool) -> Artefact:

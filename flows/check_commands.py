@@ -28,6 +28,8 @@ def check(
 
     Of a folder as `wsis run voc_lite --set data.root=FOLDER` would read it; settings as there. Every image and mask is
     read, nothing stops at the first fault, and nothing is written but the page. Exit code 1: a run would be refused.
+
+    Example: wsis check my_data
     """
     import json
 

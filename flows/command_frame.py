@@ -74,7 +74,13 @@ def framed(command: Callable[..., None]) -> Callable[..., None]:
         parameters=[*signature.parameters.values(), *options]
     )
     run.__annotations__ = {**command.__annotations__, **added}
+    run.__doc__ = _paragraphs(command.__doc__ or "")
     return run
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring whose lines the terminal may break where it likes."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 def _name_broken_pipe(error: BrokenPipeError) -> NoReturn:

@@ -47,6 +47,8 @@ diagnose.__doc__ = f"""Say where accuracy is lost: each stage of a run against t
 The run may be unfinished. Reads pixel labels and writes nothing into the store: nothing that trains sees what it
 finds.
 
+Example: wsis diagnose demo --per-class
+
 {DEFINITIONS}"""
 
 
@@ -74,6 +76,8 @@ def figures(
     figure4.png: predictions on val at score 0.3 and more, beside the true masks. A PNG of each image as well.
     Unless --image names them, images are ranked by their mean instance IoU and taken at evenly spread ranks, from the
     best to the worst (evenly spread where there are no masks). Nothing is written into the store.
+
+    Example: wsis figures demo --out pictures
     """
     from data_contracts.runs import load_run
     from data_contracts.store import Store

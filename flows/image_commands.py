@@ -45,6 +45,8 @@ def proposals(
 
     A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
     The same command again computes what is missing.
+
+    Example: wsis proposals photos --out store --preview 4
     """
     from data_contracts.store import Store
     from flows import own_images
@@ -87,6 +89,8 @@ def contours(
     Maps that are there already, of the same photograph and settings, are kept. Files that this command has not
     written are never overwritten. Photographs that fail are listed at the end; the exit code is then 1.
     Settings: proposals.contour, proposals.contour_model, proposals.max_side, execution.workers.
+
+    Example: wsis contours photos --out maps
     """
     from flows import own_images
     from flows.contour_maps import write_contours
@@ -114,6 +118,8 @@ def train_contours(
     """Train the contour network of the proposals on your own boundaries (the shipped one comes from BSDS500).
 
     Bit i of a pixel of a boundary map is annotator i's. Settings: train_contours.*, execution.*, seed.
+
+    Example: wsis train-contours BSDS500 --out contours.pt
     """
     _train("contours", data, out, overrides, store)
 
@@ -129,6 +135,8 @@ def train_ranker(
     With --set train_ranker.source=voc_masks it learns from the instance masks of a VOC devkit:
     proposals ranked by it are then supervised by pixel labels, and their lineage says so.
     held_out.json beside the model says what it gains. Settings: train_ranker.*, execution.*, seed.
+
+    Example: wsis train-ranker BSDS500 --out ranker.npz
     """
     _train("ranker", data, out, overrides, store)
 

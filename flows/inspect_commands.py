@@ -41,7 +41,10 @@ def show(
     out: Annotated[Path | None, typer.Option("--out", help="folder for the overlays")] = None,
     store: StoreOption = None,
 ) -> None:
-    """What a run, or one of its artefacts, holds; with --images N or --image NAME, and --out DIR, also pictures."""
+    """What a run, or one of its artefacts, holds; with --images N or --image NAME, and --out DIR, also pictures.
+
+    Example: wsis show demo pseudo_labels@1 --images 8 --out pictures
+    """
     from data_contracts.runs import load_run
     from data_contracts.store import Store
     from reporting.show import artefact_text, run_text
@@ -72,6 +75,8 @@ def results(
     """One row per evaluated thing and outer iteration, then what `wsis evaluate` measured on other data.
 
     In percent: VOC mAP^r by IoU, COCO AP (.50:.95, .50, .75; of small, medium, large instances).
+
+    Example: wsis results demo --per-class
     """
     import json
 
@@ -102,7 +107,10 @@ def report(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Write one HTML page: results, curves, figures, pictures, where the time went, lineage."""
+    """Write one HTML page: results, curves, figures, pictures, where the time went, lineage.
+
+    Example: wsis report demo --diagnose
+    """
     from data_contracts.runs import load_run
     from data_contracts.store import Store
     from flows.diagnose import diagnose_run

@@ -83,7 +83,10 @@ def stage(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Recompute one stage alone from the artefacts of a run."""
+    """Recompute one stage alone from the artefacts of a run.
+
+    Example: wsis stage pseudo_labels --run demo --iteration 2 --set pseudo_labels.k=20
+    """
     from data_contracts.store import Store
     from flows.runner import Runner
 

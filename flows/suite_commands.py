@@ -36,6 +36,8 @@ def ablations(
 
     Rows are runs SUITE-ROW-sSEED; what they have in common is computed once, and the same command goes on after
     Ctrl-C. Two processes with different --row share the work on two cores.
+
+    Example: wsis ablations voc_lite --set data.root=VOC2012 --row box
     """
     import json
 

@@ -33,6 +33,8 @@ def predict(
     in results.json.
     A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
     The same command again computes what is missing. Settings: predictions.*, execution.*.
+
+    Example: wsis predict demo photos --out found --score 0.5
     """
     from data_contracts.store import Store
     from flows import own_predictions
@@ -74,6 +76,8 @@ def evaluate(
     """Score a trained run on another labelled data set with masks; classes are matched by name.
 
     The run keeps it: `wsis results` and `wsis show` list it from then on. Settings: data.*, as in a configuration.
+
+    Example: wsis evaluate demo --data other_data --split val
     """
     import json
 
@@ -111,6 +115,8 @@ def export(
 
     model.py and weights.pth are what mmdet.apis.init_detector takes. pseudo_labels.json holds the training images'
     instances; "multiplicity" and "weight" of an image entry say how many of the K samples equal its set.
+
+    Example: wsis export demo --out model
     """
     from data_contracts.store import Store
     from flows import exports

@@ -22,23 +22,20 @@ def run_text(store: Store, record: RunRecord) -> str:
         f"config {record.config_name}, created {record.created}",
         *(f"note {note.written}: {note.text}" for note in notes_of(store, record.name)),
         "",
-        f"{'stage':28s} {'artefact':34s} {'wall s':>8s} {'cpu s':>8s} {'peak MB':>8s} {'size MB':>8s}",
+        _line("stage", "artefact", "wall s", "cpu s", "peak", "MB"),
     ]
     wall = 0.0
     for key, entry in record.entries.items():
         manifest = _manifest(store, entry)
         if manifest is None:
-            lines.append(
-                f"{key:28s} {entry.stage}/{entry.fingerprint}  not in the store, or damaged: wsis verify"
-            )
+            lines.append(f"{key:26s} {entry.stage}/{entry.fingerprint} missing or damaged: wsis verify")
             continue
         wall += manifest.wall_seconds
         size = sum(f.bytes for f in manifest.files.values())
-        lines.append(
-            f"{key:28s} {entry.stage + '/' + entry.fingerprint:34s} {manifest.wall_seconds:8.1f} "
-            f"{manifest.cpu_seconds:8.1f} {manifest.peak_memory_bytes / 1e6:8.0f} {size / 1e6:8.1f}"
-        )
-    lines.append(f"\nstages {wall:.0f} s; orchestration, hashing and locking {record.overhead_seconds:.1f} s")
+        numbers = (manifest.wall_seconds, manifest.cpu_seconds, manifest.peak_memory_bytes / 1e6, size / 1e6)
+        lines.append(_line(key, f"{entry.stage}/{entry.fingerprint}", *map(_number, numbers)))
+    lines.append("\npeak: largest resident memory in MB; MB: size in the store")
+    lines.append(f"stages {wall:.0f} s; orchestration, hashing and locking {record.overhead_seconds:.1f} s")
     lines += [
         f"measured on {one.data} ({one.format}, split {one.split}, labels {one.digest}), iteration "
         f"{one.outer_iteration}, {one.finished}: evaluation/{one.artefacts['evaluation']}"
@@ -49,6 +46,15 @@ def run_text(store: Store, record: RunRecord) -> str:
             f"waited {record.waited_seconds:.0f} s for other processes that made artefacts of this run"
         )
     return "\n".join(lines)
+
+
+def _line(key: str, artefact: str, wall: str, cpu: str, peak: str, size: str) -> str:
+    """A row of 80 characters."""
+    return f"{key:26s} {artefact:27s} {wall:>6s} {cpu:>6s} {peak:>5s} {size:>5s}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _manifest(store: Store, entry: RunEntry) -> Manifest | None:

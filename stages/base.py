@@ -1,6 +1,7 @@
 """What a stage is, and how one is executed: reuse, lock, resume, run, check, commit."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _TIMING = "timing.json"
+_LOGGER = logging.getLogger("wsis.stages")
 
 
 @dataclass
@@ -178,6 +180,14 @@ def execute(
         seed = 0  # in its context too, so that it could not use the run's
     parents = {name: a.fingerprint for name, a in inputs.items()}
     identity = identify(stage, config, parents, seed, outer_iteration, content, execution)
+    _LOGGER.debug(
+        "%s/%s: parents %s, seed %d, content %s",
+        stage.name,
+        identity,
+        parents,
+        seed,
+        (content or "none")[:12],
+    )
     asked = time.monotonic()
     with store.writing(stage.name, identity, on_wait=progress.log) as work:
         waited = time.monotonic() - asked

@@ -1,12 +1,14 @@
 """What every command shares: version, help, completion, -q and -v, and an end that is quiet where nobody reads."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from flows.cli import app
 from flows.completion import STAGES
 from flows.config import build_config, load_config
 from flows.plan import plan
@@ -55,6 +57,21 @@ def test_help_has_a_short_name(command: str) -> None:
     text = done(wsis(*arguments, "-h")).out
     assert text == done(wsis(*arguments, "--help")).out and "Usage: wsis" in text
     assert "--quiet" in text and "--verbose" in text
+
+
+def test_every_command_gives_an_example_that_is_spelled_as_it_is() -> None:
+    for command in app.registered_commands:
+        name = (command.name or command.callback.__name__).replace("_", "-")
+        assert f"Example: wsis {name}" in (command.callback.__doc__ or ""), name
+
+
+def test_verbose_says_what_is_looked_up(tiny_store: Path) -> None:
+    """As lines of progress on stderr, and only when it is asked for."""
+    plain = done(wsis("results", RUN, "--store", tiny_store))
+    verbose = done(wsis("results", RUN, "-v", "--store", tiny_store))
+    assert "opened" not in plain.err and verbose.out == plain.out
+    assert re.search(r"opened .*/evaluation/[0-9a-f]{12}: \d+ files, hashed in \d+\.\d\d s", verbose.err)
+    assert "opened" not in done(wsis("results", RUN, "--store", tiny_store)).err
 
 
 def test_commands_stand_in_groups() -> None:
