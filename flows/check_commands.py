@@ -33,7 +33,7 @@ def check(
     """
     import json
 
-    from flows.data_check import check_data, data_config
+    from flows.data_check import check_data, data_config, run_command
     from flows.output_paths import check_folder
     from reporting.data_check_text import check_text
 
@@ -43,6 +43,7 @@ def check(
             raise ConfigError(f"--out: expected a place outside the data in {config.data.root}, got {out}")
         check_folder(out)
     found, page = check_data(config, out)
+    found["next"] = run_command(data, data_format, supervision, overrides or ())
     print(json.dumps(found, indent=1) if as_json else check_text(found))
     if page is not None and not as_json:
         print(f"\npage: {page}")

@@ -1,5 +1,7 @@
 """`wsis check`: from a data section to findings and their page."""
 
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,21 +31,34 @@ def data_config(
     Raises:
         ConfigError: neither; or naming key, expected and got for everything that is wrong.
     """
-    named, given = data, list(overrides)
-    if Path(data).expanduser().is_dir():
-        named, given = DEFAULT_CONFIG, [*given, f"data.root={_quoted(data)}"]
-    elif data not in shipped_configs() and not Path(data).is_file():
+    name, given = _meant(data, data_format, supervision, overrides)
+    if name == data and data not in shipped_configs() and not Path(data).is_file():
         raise ConfigError(f"wsis check: expected a folder of data, or a configuration, got {data!r}")
-    if data_format is not None:
-        given.append(f"data.format={data_format}")
-    if supervision is not None:
-        given.append(f"data.supervision={supervision}")
-    return load_config(named, given)
+    return load_config(name, given)
 
 
-def _quoted(text: str) -> str:
-    """As a YAML string, whatever it holds."""
-    return "'" + text.replace("'", "''") + "'"
+def run_command(data: str, data_format: str | None, supervision: str | None, overrides: Iterable[str]) -> str:
+    """The command that runs what :func:`data_config` gives."""
+    name, given = _meant(data, data_format, supervision, overrides)
+    return shlex.join(["wsis", "run", name, *(word for one in given for word in ("--set", one))])
+
+
+def _meant(
+    data: str, data_format: str | None, supervision: str | None, overrides: Iterable[str]
+) -> tuple[str, list[str]]:
+    """A configuration and its overrides."""
+    name, given = data, list(overrides)
+    if Path(data).expanduser().is_dir():
+        name, given = DEFAULT_CONFIG, [f"data.root={_as_yaml(data)}", *given]
+    given += [f"data.format={data_format}"] if data_format is not None else []
+    given += [f"data.supervision={supervision}"] if supervision is not None else []
+    return name, given
+
+
+def _as_yaml(text: str) -> str:
+    """A value that YAML reads as this text: as it is where that is plain enough."""
+    plain = re.fullmatch(r"[\w./~][\w./ -]*[\w./]", text) and not re.fullmatch(r"[\d.eE_]+", text)
+    return text if plain else "'" + text.replace("'", "''") + "'"
 
 
 def check_data(

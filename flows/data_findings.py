@@ -172,7 +172,7 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
     copies = values["copies"]
     if copies["train_and_val"]:
         yield (
-            f"the same file in train and val, {len(copies['train_and_val'])} times: "
+            f"the same file in train and val, {_counted(len(copies['train_and_val']), 'time')}: "
             f"{_some(copies['train_and_val'])}: val measures too well"
         )
     if copies["alike_in_train_and_val"]:
@@ -182,12 +182,17 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
     elif copies["within_a_part"]:
         yield f"the same file twice in one part: {_some(copies['within_a_part'])}"
     if found.dropped:
-        yield f"{found.dropped} boxes of train have no area inside their image and are left out"
+        yield f"{_counted(found.dropped, 'box')} of train without area inside the image: left out"
     if found.clipped:
-        yield f"{found.clipped} boxes of train reach outside of their image and are cut at its edge"
+        yield f"{_counted(found.clipped, 'box')} of train reaching outside of the image: cut at its edge"
     yield from _class_warnings(found, values, config)
     yield from _mask_warnings(values, config)
     yield from _size_warnings(values)
+
+
+def _counted(number: int, thing: str) -> str:
+    ending = "" if number == 1 else "es" if thing.endswith("x") else "s"
+    return f"{number} {thing}{ending}"
 
 
 def _some(groups: Sequence[Sequence[str]]) -> str:
@@ -221,15 +226,15 @@ def _mask_warnings(values: Mapping[str, Any], config: RunConfig) -> Iterator[str
     elif not val["with_masks"]:
         yield "val has no masks: no mAP is measured; training is the same"
     elif val["with_masks"] < val["images"]:
-        yield f"{val['images'] - val['with_masks']} of {val['images']} val images have no masks"
+        yield f"val images without masks: {val['images'] - val['with_masks']} of {val['images']}"
 
 
 def _size_warnings(values: Mapping[str, Any]) -> Iterator[str]:
     images, objects = values["images"], values["objects"]
     if images.get("small"):
-        yield f"{images['small']} images are less than {_SMALL_SIDE} pixels wide or high"
+        yield f"{_counted(images['small'], 'image')} less than {_SMALL_SIDE} pixels wide or high"
     if images.get("strips"):
-        yield f"{images['strips']} images are strips, over {_STRIP:g} times as long as wide"
+        yield f"{_counted(images['strips'], 'strip')}: over {_STRIP:g} times as long as wide"
     if objects and objects["small_for_the_network"] > _MANY * objects["number"]:
         yield (
             f"{objects['small_for_the_network']} of {objects['number']} objects are under {_SMALL_OBJECT} pixels "

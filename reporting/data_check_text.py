@@ -18,13 +18,16 @@ Findings = Mapping[str, Any]
 def check_text(found: Findings) -> str:
     """The findings as text."""
     parts = [_wrapped(verdict(found), ""), format_table(*parts_table(found))]
-    if found["classes"]:
+    if found["classes"] and found["images"]:
         parts.append(format_table(*classes_table(found, _NAME)))
-    parts.append("\n".join(_wrapped(line, "  ") for line in facts(found)))
+    if lines := list(facts(found)):
+        parts.append("\n".join(_wrapped(line, "  ") for line in lines))
     for title in LISTS:
         if lines := found[title]:
             parts.append("\n".join([f"{title} ({len(lines)}):", *_bullets(lines)]))
     parts.append("\n".join(_wrapped(line, "  ") for line in expectations(found)))
+    if found["ready"]:
+        parts.append(f"next: {found['next']}")
     return "\n\n".join(parts)
 
 
@@ -90,7 +93,8 @@ def expectations(found: Findings) -> Iterator[str]:
         yield f"no estimate of the time: {cost['why']}"
         return
     likely, least, most = (_about(cost[key]) for key in ("seconds", "least_seconds", "most_seconds"))
-    yield f"time here: about {likely} ({least} to {most}), {cost['outer_iterations']} outer iterations"
+    times = cost["outer_iterations"]
+    yield f"time here: about {likely} ({least} to {most}), {times} outer iteration{'s' * (times != 1)}"
     yield f"memory: up to {cost['memory_bytes'] / 1e9:.1f} GB; disk: about {cost['disk_bytes'] / 1e6:.0f} MB"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.config import load_config
 from flows.data_findings import sample
 from stages.readers.inventory import Inventory, InventoryImage
 from tests.flows.tiny_run import Result, done, wsis
@@ -112,10 +114,11 @@ def test_the_text_is_a_verdict_and_tables_of_80_columns(coco: Coco) -> None:
     text = done(check(coco)).out
     lines = text.splitlines()
     assert lines[0].startswith("ready to train: 24 train and 2 val images, 2 classes, learned from")
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines[:-1])) <= 80
     assert re.search(r"^images +24 +2$", text, re.MULTILINE)
     assert re.search(r"^cat +13 +1 +14 +1$", text, re.MULTILINE)
     assert re.search(r"^time here: about .* 4 outer iterations$", text, re.MULTILINE)
+    assert lines[-1] == f"next: wsis run voc_lite --set 'data.root={coco.root}' --set data.format=coco"
 
 
 def test_a_negative_and_no_masks_on_val(coco: Coco) -> None:
@@ -137,7 +140,7 @@ def test_copies_are_named(coco: Coco) -> None:
     assert found["copies"]["train_and_val"] == [["cat_00", "again"]]
     assert found["copies"]["other_labels"] == [["cat_01", "twice"]]
     warnings = "\n".join(found["warnings"])
-    assert "the same file in train and val, 1 times: cat_00 = again" in warnings
+    assert "the same file in train and val, 1 time: cat_00 = again" in warnings
     assert "the same file under different labels: cat_01 = twice" in warnings
 
 
@@ -249,7 +252,7 @@ def test_a_sheet_shows_rare_classes_and_negatives() -> None:
     [
         (["nowhere"], 2, "wsis check: expected a folder of data, or a configuration, got 'nowhere'"),
         ([".", "--format", "tarot"], 2, "data.format"),
-        (["."], 1, "cannot train"),
+        (["."], 1, "expected labels of a known kind, got 0 images"),
         ([".", "--out", "sub"], 2, "--out: expected a place outside the data in"),
     ],
 )
@@ -260,6 +263,22 @@ def test_what_cannot_be_checked(
     refused = wsis("check", *arguments)
     assert refused.code == code and message in refused.out + refused.err
     assert not (tmp_path / "sub").exists()
+
+
+def test_a_folder_a_class_is_found_by_itself(coco: Coco, tmp_path: Path) -> None:
+    """Folders of classes and of negatives; the command that is printed runs them."""
+    for i, name in enumerate(["owl/a", "owl/b", "fox/a", "none/c"]):
+        coco.add("train", f"{name}.jpg", seed=i)
+    (coco.root / "train" / "owl").parent.rename(tmp_path / "it's")
+    for file in (tmp_path / "it's").glob("*.*"):
+        file.unlink()
+    result = done(wsis("check", tmp_path / "it's"))
+    assert re.search(r"^images +4 +0$", result.out, re.MULTILINE)
+    assert re.search(r"^of them negatives .* +1 +0$", result.out, re.MULTILINE)
+    assert re.search(r"^owl +2 +0$", result.out, re.MULTILINE)
+    words = shlex.split(result.out.splitlines()[-1])
+    assert words[:4] == ["next:", "wsis", "run", "voc_lite"]
+    assert load_config("voc_lite", [words[5]]).data.root == tmp_path / "it's"
 
 
 def test_a_configuration_can_be_checked() -> None:
