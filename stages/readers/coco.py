@@ -82,7 +82,8 @@ class CocoSource(FolderSource):
             with problems.collect():
                 self._parts[role] = self._read_part(role, problems)
         images = [(role, *one) for role, part in self._parts.items() for one in part.found]
-        ids = unique_ids([_names(path, self._parts[role]) for role, _, path in images])
+        bases = {role: _base(part) for role, part in self._parts.items()}
+        ids = unique_ids([_names(path, bases[role]) for role, _, path in images])
         self._declared = {role: [] for role in self._parts}
         for image_id, (role, image, path) in zip(ids, images, strict=True):
             part = self._parts[role]
@@ -249,13 +250,15 @@ def objects_digest(objects: Sequence[DeclaredObject]) -> str:
     return sha256(repr([(item.name, item.box, item.fault) for item in objects]).encode())
 
 
-def _names(path: str, part: _Part) -> list[str]:
-    """How an image may be called, shortest first: its path below the folder of the images, then with the folders
+def _base(part: _Part) -> str:
+    """The deepest folder that holds all images of a part."""
+    return posixpath.commonpath([posixpath.dirname(path) for _, path in part.found] or [""])
+
+
+def _names(path: str, base: str) -> list[str]:
+    """How an image may be called, shortest first: its path below the folder of all images, then with the folders
     above, one by one; without and with its ending."""
-    base = part.folder
-    if base == ".":
-        base = posixpath.commonpath([posixpath.dirname(one) for _, one in part.found])
     whole = PurePosixPath(path.replace("\\", "/"))
-    short = whole.relative_to(base) if base and whole.is_relative_to(base) else whole
+    short = whole.relative_to(base) if whole.is_relative_to(base) else whole
     ends = [PurePosixPath(*whole.parts[-n:]) for n in range(len(short.parts), len(whole.parts) + 1)]
     return [str(name) for end in ends for name in (end.with_suffix(""), end)]

@@ -110,4 +110,4 @@ def image_folder(root: Path, split: str, beside: str, names: Sequence[str]) -> s
     hits = [sum(os.path.exists(root / folder / name) for name in some) for folder in there]
     if any(hits):
         return there[hits.index(max(hits))]
-    return next(name for name in there if name in usual)
+    return next(name for name in usual if name in there)

@@ -17,7 +17,7 @@ from stages.readers.labelled import NEGATIVES
 from stages.readers.records import DatasetSource, Role
 from stages.readers.scene_settings import SceneSettings
 from stages.readers.scenes import SceneSource
-from stages.readers.splits import NOTHING_APART, Apart, SplitChoice
+from stages.readers.splits import NOTHING_APART, Apart, HoldOut, SplitChoice
 from stages.readers.voc import VocSource
 from stages.readers.yolo import YoloLabels
 from stages.settings import StageConfig, execution_only
@@ -37,7 +37,8 @@ class DataConfig(StageConfig):
             also found as `valid` or `validation`.
         train_list, val_list: text files of the images of a part, one name a line; the rest is the other part.
             (folders, csv, yolo; coco where one file holds all images)
-        val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists)
+        val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists; voc without
+            lists of splits)
         classes: class names in order; null takes those that are annotated.
         limit: train images to use, spread evenly over the split, every class kept; of val a quarter, at least 8.
         supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level
@@ -162,8 +163,10 @@ def open_source(config: DataConfig) -> DatasetSource:
 def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_APART) -> FolderSource:
     """The reader of one format."""
     root = _root(config)
+    hold_out = None if config.val_share is None else HoldOut(config.val_share, config.val_seed)
     if config.format == "voc":
-        return VocSource(devkit(root), options, config.sbd_root and config.sbd_root.expanduser())
+        sbd_root = config.sbd_root and config.sbd_root.expanduser()
+        return VocSource(devkit(root), options, sbd_root, hold_out)
     lists: dict[Role, Path | None] = {"train": config.train_list, "val": config.val_list}
     choice = SplitChoice(
         options.splits,
@@ -252,7 +255,8 @@ def _check_keys(config: DataConfig) -> None:
     """
     dividing = {"val_share": config.val_share, "train_list": config.train_list, "val_list": config.val_list}
     used = [key for key, value in dividing.items() if value is not None]
-    if used and config.format not in DIVIDED:
+    by_share = used == ["val_share"] and config.format == "voc"  # where it has no val
+    if used and not by_share and config.format not in DIVIDED:
         raise ConfigError(
             f"data.{used[0]}: expected data of format {', '.join(DIVIDED)}, got {config.format}, whose own files say "
             "which images are train and val"

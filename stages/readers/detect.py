@@ -96,8 +96,9 @@ def devkit(root: Path) -> Path:
 def _voc(root: Path, given: Given) -> str | None:
     found = devkit(root)
     if not (found / "ImageSets").is_dir() or not (found / "Annotations").is_dir():
-        names = split_names(next(iter(given.names.values())))
-        return next((f"{name}/*.xml" for name in names if any(root.glob(f"{name}/*.xml"))), None)
+        names = [name for split in given.names.values() for name in split_names(split)]
+        there = [name for name in (*names, "Annotations", ".") if any((root / name).glob("*.xml"))]
+        return f"{there[0]}/*.xml" if there else None
     return "ImageSets/, Annotations/" if found == root else str(found.relative_to(root))
 
 

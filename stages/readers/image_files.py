@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -88,25 +89,20 @@ class ImageFiles:
         if not parts:
             return None
         wanted = [_same(part) for part in parts]
-        fitting = [
-            (self._likeness(path, parts), path)
-            for path, own in self._by_name.get(wanted[-1], ())
-            if all(a == b for a, b in zip(reversed(own), reversed(wanted), strict=False))
-        ]
+        fitting = []
+        for path, own in self._by_name.get(wanted[-1], ()):
+            shared = _shared_end(own, wanted)
+            if shared == min(len(own), len(wanted)) or not stays_inside(
+                written
+            ):  # folders of another machine
+                written_alike = _composed(path).endswith(_composed(parts[-1]))
+                fitting.append(((written_alike, shared), path))
         best = [path for likeness, path in fitting if likeness == max(fitting)[0]]
         if len(best) > 1:
             raise DataError(
                 f"{where}: expected one file that fits {written!r:.200}, got {len(best)}: {', '.join(best[:3])!r}"
             )
         return posixpath.normpath(posixpath.join(self.folder, best[0])) if best else None
-
-    @staticmethod
-    def _likeness(path: str, wanted: Sequence[str]) -> tuple[bool, int]:
-        """Whether all letters are the same as far as both go, and how far that is."""
-        own = PurePosixPath(_portable(path)).parts
-        length = min(len(own), len(wanted))
-        same = [_composed(part) for part in own[-length:]] == [_composed(part) for part in wanted[-length:]]
-        return same, length
 
     @cached_property
     def _by_name(self) -> dict[str, list[tuple[str, Sequence[str]]]]:
@@ -130,6 +126,12 @@ def files_below(root: Path) -> Iterator[str]:
         folders.sort()
         relative = Path(folder).relative_to(root).as_posix()
         yield from (posixpath.normpath(posixpath.join(relative, name)) for name in sorted(files))
+
+
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts two paths share at their ends."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _portable(name: str) -> str:

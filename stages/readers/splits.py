@@ -34,6 +34,14 @@ NOTHING_APART = Apart(frozenset)
 
 
 @dataclass(frozen=True)
+class HoldOut:
+    """A share of the train images to hold out as val, and the seed of their choice."""
+
+    share: float
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class SplitChoice:
     """What the user says of the parts.
 

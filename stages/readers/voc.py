@@ -7,14 +7,17 @@
     SegmentationClass/<id>.png           class numbers: evaluation alone
 
 Where there is no list of a split, a folder of its name with XML files in it is the split (Roboflow; `val` is `valid`
-too); images may lie beside their XML or in images/.
+too); without either, all XML files of Annotations/ or of the root are train (LabelImg). Images may lie beside their
+XML or in images/.
 
 Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010.
 Suffixes: N instances, H W image.
 """
 
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -36,6 +39,7 @@ from stages.readers.folder import Entry, FolderOptions, FolderSource
 from stages.readers.images import decode_indices
 from stages.readers.records import Role, TruthRecord
 from stages.readers.sbd import SbdFolder
+from stages.readers.splits import HoldOut, held_out
 from stages.readers.voc_format import VOC_CLASSES, VOID, instance_classes, parse_annotation, read_split
 from wsis.masks import rle
 
@@ -58,13 +62,23 @@ class VocSource(FolderSource):
         sbd_root: SBD's folder `dataset` (img/, inst/, cls/, train.txt, val.txt).
     """
 
-    def __init__(self, root: Path, options: FolderOptions, sbd_root: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        options: FolderOptions,
+        sbd_root: Path | None = None,
+        hold_out: HoldOut | None = None,
+    ) -> None:
         super().__init__(root, options)
+        self._hold_out = hold_out
+        self._held: list[Declared] | None = None  # val, where it is a share of train
         self._sbd = None if sbd_root is None else SbdFolder(sbd_root)
         self._folders: dict[str, str] = {}  # image id -> folder of its XML, where that is not Annotations/
 
     # -- annotations --------------------------------------------------------------------------------------
     def _declare(self, role: Role, problems: Problems) -> list[Declared]:
+        if role == "val" and self._held is not None:
+            return self._held
         declared = []
         ids: tuple[str, ...] = ()
         with problems.collect():
@@ -72,7 +86,34 @@ class VocSource(FolderSource):
         for image_id in ids:
             with problems.collect():
                 declared.append(self._declare_image(image_id, role))
+        if role == "train" and "val" in self.options.splits:
+            with problems.collect():
+                return self._divide(declared)
         return declared
+
+    def _divide(self, declared: list[Declared]) -> list[Declared]:
+        """Hold a share out as val where there is no val, which one folder of XML files cannot say."""
+        split = self.options.splits["val"]
+        listed = self._has_split(split) or any(
+            _xml_ids(self.root / n, Problems()) for n in split_names(split)
+        )
+        if self._hold_out is None:
+            if not listed and not self._has_split(self.options.splits["train"]):
+                self._held = []
+                self.note(
+                    f"no val part: all of {len(declared)} images train; data.val_share=0.1 holds a tenth out"
+                )
+            return declared
+        if listed:
+            raise DataError(
+                f"data.val_share: expected data without a val part, got split {split!r} in {self.root}"
+            )
+        if len(declared) < 2:
+            raise DataError(f"data.val_share: expected two images or more to divide, got {len(declared)}")
+        labels = {one.image_id: {item.name for item in one.objects} for one in declared}
+        chosen = held_out(labels, self._hold_out.share, self._hold_out.seed)
+        self._held = [replace(one, role="val") for one in declared if one.image_id in chosen]
+        return [one for one in declared if one.image_id not in chosen]
 
     def _split_ids(self, split: str, problems: Problems) -> tuple[str, ...]:
         if split != TRAINAUG or self._has_split(split):
@@ -104,6 +145,11 @@ class VocSource(FolderSource):
                     self._folders.update(dict.fromkeys(ids, folder))
                     self.note(f"split {split!r}: {len(ids)} XML files of {folder}/")
                     return ids
+            for folder in ("Annotations", ".") if split in split_names("train") else ():
+                if not (self.root / "ImageSets").exists() and (ids := _xml_ids(self.root / folder, problems)):
+                    self._folders.update(dict.fromkeys(ids, folder))
+                    self.note(f"no split lists: {len(ids)} XML files of {folder}/")
+                    return ids
         return read_split(path, f"split {split!r}", problems)
 
     def _declare_image(self, image_id: str, role: Role) -> Declared:
@@ -129,7 +175,7 @@ class VocSource(FolderSource):
             for name in names:
                 path = self._inside(folder, name)
                 if os.path.isfile(path):
-                    return path, f"{folder}/{name}"
+                    return path, posixpath.normpath(f"{folder}/{name}")
                 if os.path.exists(path):
                     require_file(path, f"image {image_id}")
         if self._sbd is not None and (found := self._sbd.image_path(image_id)) is not None:

@@ -1,5 +1,6 @@
 """Where Roboflow, Label Studio, CVAT and COCO itself put their files: found without a setting, and said."""
 
+import json
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from data_contracts.errors import DataError
 from stages.readers.coco import CocoSource
+from stages.readers.config import DataConfig, open_source
 from stages.readers.folder import FolderOptions
 from stages.readers.voc import VocSource
 
@@ -87,6 +89,67 @@ def test_names_below_the_root(coco: Any) -> None:
     assert not data.notes()
 
 
+def one_file(coco: Any, name: str, folder: str) -> None:
+    """All four images and their annotations in one JSON, as tools without splits write it."""
+    whole, target = coco.trees["train"], coco.root / folder
+    target.mkdir(parents=True)
+    for split in SPLITS:
+        for image in coco.trees[split]["images"]:
+            shutil.move(coco.root / split / image["file_name"], target / f"{split}{image['id']}.jpg")
+            image["file_name"] = f"/data/upload/3/{split}{image['id']}.jpg"
+    val = json.loads(json.dumps(coco.trees["val"]))
+    whole["images"] += [{**image, "id": image["id"] + 10} for image in val["images"]]
+    whole["annotations"] += [
+        {**one, "id": one["id"] + 10, "image_id": one["image_id"] + 10} for one in val["annotations"]
+    ]
+    for split in (*SPLITS, "annotations"):
+        shutil.rmtree(coco.root / split)
+    (coco.root / name).parent.mkdir(exist_ok=True)
+    (coco.root / name).write_text(json.dumps(whole))
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("result.json", "images"),
+        ("annotations/instances_default.json", "images/default"),
+        ("_annotations.coco.json", "."),
+        ("project-7-at-2024.json", "images"),
+    ],
+)
+def test_one_file_of_all_images(coco: Any, name: str, folder: str) -> None:
+    one_file(coco, name, folder if folder != "." else "held")
+    if folder == ".":
+        for path in (coco.root / "held").iterdir():
+            shutil.move(path, coco.root / path.name)
+    config = DataConfig(root=coco.root)
+    data = open_source(config)
+    data.validate()
+    assert data.image_ids("train") == ("train1", "train2", "val1", "val2")
+    assert data.image_ids("val") == ()
+    assert any("no val part: all of 4 images train; data.val_share=0.1" in note for note in data.notes())
+    shared = open_source(config.model_copy(update={"val_share": 0.5}))
+    shared.validate()
+    parts = [set(shared.image_ids(role)) for role in ("train", "val")]
+    assert [len(part) for part in parts] == [2, 2] and not parts[0] & parts[1]
+    assert set(shared.truth_ids("val")) == parts[1]
+    assert shared.digest() != data.digest()
+
+
+def test_a_share_of_the_train_file(coco: Any) -> None:
+    coco.trees["train"]["annotations"][2]["category_id"] = (
+        3  # a class that is held out must be in the rest too
+    )
+    coco.write("train")
+    config = DataConfig(format="coco", root=coco.root, val_share=0.5)
+    match = r"expected one file to divide by data\.val_share or lists, got annotations/instances_val\.json for val"
+    with pytest.raises(DataError, match=match):
+        open_source(config).validate()
+    (coco.root / "annotations/instances_val.json").unlink()
+    data = open_source(config)
+    assert [len(data.image_ids(role)) for role in ("train", "val")] == [1, 1]
+
+
 # -- VOC XML ----------------------------------------------------------------------------------------------------
 def flat(devkit: Any, val: str = "valid") -> None:
     """Roboflow's: a folder a split with images and XML side by side."""
@@ -107,6 +170,27 @@ def test_xml_beside_images(devkit: Any) -> None:
     assert data.image("d").file_name == "valid/d.jpg"
     assert data.truth_ids("val") == ()
     assert data.notes() == ("split 'train': 3 XML files of train/", "split 'val': 2 XML files of valid/")
+
+
+@pytest.mark.parametrize("folders", [(".", "."), ("Annotations", "images"), ("Annotations", "JPEGImages")])
+def test_xml_without_splits(devkit: Any, folders: tuple[str, str]) -> None:
+    for i in "abcde":
+        for kind, (old, new) in {
+            "xml": ("Annotations", folders[0]),
+            "jpg": ("JPEGImages", folders[1]),
+        }.items():
+            (devkit.root / new).mkdir(exist_ok=True)
+            shutil.move(devkit.root / f"{old}/{i}.{kind}", devkit.root / f"{new}/{i}.{kind}")
+    shutil.rmtree(devkit.root / "ImageSets")
+    config = DataConfig(root=devkit.root)
+    data = open_source(config)
+    data.validate()
+    assert (data.image_ids("train"), data.image_ids("val")) == (("a", "b", "c", "d", "e"), ())
+    assert any("no val part: all of 5 images train" in note for note in data.notes())
+    shared = open_source(config.model_copy(update={"val_share": 0.4}))
+    shared.validate()
+    assert [len(shared.image_ids(role)) for role in ("train", "val")] == [3, 2]
+    assert shared.image(shared.image_ids("val")[0]).split == "val"
 
 
 def test_an_image_of_another_name_than_its_xml(devkit: Any, objects_xml: Callable[..., str]) -> None:
