@@ -168,7 +168,7 @@ class CocoSource(FolderSource):
         return posixpath.normpath(given.replace("\\", "/"))
 
     def _declare_image(self, image_id: str, role: Role, image: CocoImage, file_name: str) -> Declared:
-        path = (self.root / file_name).resolve()
+        path = inside(self.root, file_name, f"{image.where}: field 'file_name'")
         annotations = self._parts[role].file.annotations[image.number]
         objects = tuple(one.declared() for one in annotations if not one.crowd)
         digest = sha256(repr((image_id, image.number, image.size, objects_digest(objects))).encode())

@@ -45,7 +45,7 @@ def find_tables(root: Path, names: Mapping[Role, str]) -> dict[str | None, str]:
     found: dict[str | None, str] = {}
     for split in names.values():
         places = dict.fromkeys(place.format(name) for name in split_names(split) for place in _OF_A_SPLIT)
-        there = [place for place in places if (root / place).is_file()]
+        there = [place for place in places if (root / place).exists()]
         if len(there) > 1:
             raise DataError(f"{root}: expected one table of split {split!r}, got {', '.join(there)}")
         if there:

@@ -18,6 +18,7 @@ from xml.parsers import expat
 from data_contracts.errors import DataError
 
 MAX_LISTED_PROBLEMS = 20
+_LONGEST_NAME = 255  # bytes, in the file systems that people have
 _UNCLEAN = {
     "Cc",
     "Cs",
@@ -91,13 +92,17 @@ def inside(root: Path, relative: str, where: str) -> Path:
         where: what named the path (file and field), for the message.
 
     Raises:
-        DataError: the path is absolute, climbs with "..", holds control characters, or is a link to itself.
+        DataError: the path is absolute, climbs with "..", holds control characters or a part that no file system takes,
+            or is a link to itself.
     """
     clean_text(relative, where)
     if not stays_inside(relative):
         raise DataError(
             f"{where}: expected a relative path that stays inside the data root, got {relative!r:.200}"
         )
+    parts = relative.replace("\\", "/").split("/")
+    if too_long := [part for part in parts if len(os.fsencode(part)) > _LONGEST_NAME]:
+        raise DataError(f"{where}: expected names of at most {_LONGEST_NAME} bytes, got {too_long[0]!r:.200}")
     try:
         return (root / relative.replace("\\", "/")).resolve()
     except (OSError, RuntimeError) as error:

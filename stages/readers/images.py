@@ -54,7 +54,7 @@ def decode_image(data: bytes, where: str, bits: int | None = None) -> NDArray[np
         DataError: empty, no image, cut short or damaged, float pixels, or more than MAX_PIXELS.
     """
     if (samples := _samples(data, where)) is None:
-        return np.ascontiguousarray(_to_rgb(_load(data, where), where))
+        return np.ascontiguousarray(_guard(lambda: _to_rgb(_load(data, where), where), where))
     narrow = upper_eight(samples, bits or bits_used(samples))
     if narrow.ndim == 2:
         return np.repeat(narrow[:, :, None], 3, axis=2)
@@ -175,7 +175,9 @@ def _open(data: bytes, where: str, formats: tuple[str, ...]) -> Image.Image:
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{where}: expected at most {MAX_PIXELS} pixels: {error}") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `_guard`
         raise DataError(f"{where}: expected an image, got a damaged file: {error}") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -187,16 +189,11 @@ def _guard(action: Callable[[], Any], where: str) -> Any:
     """Run a Pillow step; what a damaged file makes it raise becomes a DataError."""
     try:
         return action()
+    except (MemoryError, DataError):
+        raise
     except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OverflowError,
-    ) as error:
+        Exception
+    ) as error:  # Pillow's parsers raise whatever the damaged bytes lead them to, AssertionError too
         raise DataError(f"{where}: the image is cut short or damaged: {error}") from error
 
 

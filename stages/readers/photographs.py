@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -92,10 +93,23 @@ def list_photographs(root: Path) -> tuple[list[Photograph], int]:
             f"photographs: expected files that end in {' '.join(SUFFIXES)} in {root}, "
             f"got {others} other files"
         )
-    ids = unique_ids([[_text(str(name.with_suffix(""))), _text(str(name))] for name in kept])
+    shown = _unique_texts(kept)
+    ids = unique_ids(
+        [[_text(str(name.with_suffix(""))), text] for name, text in zip(kept, shown, strict=True)]
+    )
     return [
-        Photograph(image_id, _text(str(name)), root / name) for image_id, name in zip(ids, kept, strict=True)
+        Photograph(image_id, text, root / name) for image_id, text, name in zip(ids, shown, kept, strict=True)
     ], others
+
+
+def _unique_texts(names: Sequence[PurePosixPath]) -> list[str]:
+    """Names as text; one that is not UTF-8 and shown as another one is gets a digest of its bytes."""
+    texts = [_text(str(name)) for name in names]
+    counts = Counter(texts)
+    return [
+        text if counts[text] == 1 or text == str(name) else f"{text}~{sha256(os.fsencode(name))[:8]}"
+        for text, name in zip(texts, names, strict=True)
+    ]
 
 
 def _files_below(root: Path) -> list[PurePosixPath]:

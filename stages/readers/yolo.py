@@ -21,7 +21,15 @@ from data_contracts.errors import DataError
 from data_contracts.yaml_text import read_yaml_file
 from stages.readers.annotations import DeclaredObject
 from stages.readers.coco_masks import segmentation_mask
-from stages.readers.files import Problems, clean_text, finite_number, inside, read_bytes, read_text
+from stages.readers.files import (
+    Problems,
+    clean_text,
+    finite_number,
+    inside,
+    read_bytes,
+    read_text,
+    require_file,
+)
 from stages.readers.folder import Entry, FolderOptions
 from stages.readers.images import image_size
 from stages.readers.labelled import Labelled, LabelledSource
@@ -112,8 +120,8 @@ class YoloLabels(LabelledSource):
         for path in self._images:
             with problems.collect():
                 text = self._text_file(path)
-                missing += not text.is_file()
-                self._lines[path] = self._lines_of(text, classes) if text.is_file() else []
+                missing += not text.exists()
+                self._lines[path] = self._lines_of(text, classes) if text.exists() else []
                 images.append(self._labelled(path, text, split_of.get(path)))
         if images and missing == len(images):
             raise DataError(
@@ -155,6 +163,7 @@ class YoloLabels(LabelledSource):
         return inside(self.root, posixpath.join(*parts), f"labels of {image}")
 
     def _lines_of(self, path: Path, classes: dict[int, str]) -> list[_Line]:
+        require_file(path, "labels")
         if path.stat().st_size == 0:
             return []
         keypoints = "kpt_shape" in self._settings[1]
