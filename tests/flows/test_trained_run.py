@@ -47,8 +47,6 @@ def odd(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder of everything, what the command said, its store and its folder of output."""
     root = tmp_path_factory.mktemp("predicted")
     sizes, words = odd_folder(root / "photos")
-    words["strip"] = "3 x 5000 pixels cannot be resized"  # one row of the network's input
-    del sizes["strip"]
     store = copy_of(tiny_store, root / "store")
     result = wsis("predict", RUN, root / "photos", "--out", root / "out", "--store", store, "--score", SCORE)
     return root, sizes, words, result
