@@ -28,15 +28,19 @@ def diagnose(
 ) -> None:
     """Its help is below: it ends with the definitions that the tables rest on."""
     from data_contracts.atomic import write_atomic
+    from data_contracts.runs import load_run
     from data_contracts.store import Store
     from flows.diagnose import diagnose_run
     from flows.output_paths import check_file
+    from flows.stale_warning import warn_of_stale
     from reporting.diagnosis_text import diagnosis_text
 
     if out is not None:
         check_file(out, "--out")
     _refuse_both(image, images)
-    found = diagnose_run(Store(store), run_name, split, images, image or ())
+    opened = Store(store)
+    warn_of_stale(opened, load_run(opened, run_name))
+    found = diagnose_run(opened, run_name, split, images, image or ())
     if out is not None:
         write_atomic(out, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1) if as_json else diagnosis_text(found, per_class))
@@ -82,11 +86,13 @@ def figures(
     from data_contracts.runs import load_run
     from data_contracts.store import Store
     from flows.output_paths import check_folder
+    from flows.stale_warning import warn_of_stale
     from reporting.figures import write_figures
 
     opened = Store(store)
     record = load_run(opened, run_name)
     _refuse_both(image, images)
     check_folder(out)
+    warn_of_stale(opened, record)
     for path in write_figures(opened, record, out, image or (), images):
         print(path)

@@ -81,6 +81,7 @@ def results(
     import json
 
     from data_contracts.runs import load_run
+    from data_contracts.staleness import stale_keys, stale_line
     from data_contracts.store import Store
     from reporting.results import measured_of, results_of
     from reporting.tables import THRESHOLDS, measured_tables, results_table
@@ -96,6 +97,8 @@ def results(
             print("\n" + measured_tables(others))
         for measure in (*THRESHOLDS, "AP") if per_class else ():
             print("\n" + results_table(rows, per_class=measure))
+        if line := stale_line(record, stale_keys(opened, record)):
+            print("\n" + line)
 
 
 def report(

@@ -25,12 +25,15 @@ def verify(
     Example: wsis verify demo
     """
     from data_contracts.store import Store
-    from reporting.show import verify_store
+    from reporting.show import stale_lines, verify_store
 
-    checked, damaged = verify_store(Store(store), run_name)
+    opened = Store(store)
+    checked, damaged = verify_store(opened, run_name)
     for line in damaged:
         print(line)
     print(f"{checked} artefacts checked, {len(damaged)} problem(s)")
+    for line in stale_lines(opened, run_name):
+        print(line)
     if damaged:
         raise typer.Exit(1)
 

@@ -41,9 +41,11 @@ def predict(
     from flows.output_paths import check_folder, check_outside
     from flows.own_images import find_photographs
     from flows.runner import Runner
+    from flows.stale_warning import warn_of_stale
 
     opened = Store(store)
     runner = Runner(opened, run_name)
+    warn_of_stale(opened, runner.record)
     settings = own_predictions.build_settings(runner, overrides or (), score)
     check_outside(out, images, "--out")
     check_outside(opened.root, images, "--store")
@@ -121,10 +123,12 @@ def export(
     from data_contracts.store import Store
     from flows import exports
     from flows.runner import Runner
+    from flows.stale_warning import warn_of_stale
 
     if sets is not None and not pseudo_labels:
         raise ConfigError("--sets: expected --pseudo-labels beside it, got none")
     runner = Runner(Store(store), run_name)
+    warn_of_stale(runner.store, runner.record)
     if pseudo_labels:
         path, images, annotations = exports.export_pseudo_labels(runner, out, sets or "frequent", iteration)
         print(f"{annotations} instances in {images} image entries: {path}")

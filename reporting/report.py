@@ -18,6 +18,7 @@ from data_contracts.notes import notes_of
 from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import PSEUDO_LABELS
+from data_contracts.staleness import stale_keys, stale_line
 from data_contracts.store import Artefact, Store
 from reporting.diagnosis_text import diagnosis_html
 from reporting.figures import figures_of_run, write_figure
@@ -75,7 +76,7 @@ def report_html(
         ("Pictures", lambda: _pictures(store, record, images, folder and folder / "overlays")),
         ("Training curves", lambda: _curves(artefacts)),
         ("Where the time went", lambda: _times(record, artefacts)),
-        ("Lineage", lambda: _lineage(record, artefacts)),
+        ("Lineage", lambda: _lineage(store, record, artefacts)),
         ("Configuration", lambda: _config(record)),
     ]
     if notes := notes_of(store, record.name):
@@ -84,6 +85,7 @@ def report_html(
         sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
     body = "\n".join(f"<section><h2>{title}</h2>\n{_guarded(make)}</section>" for title, make in sections)
     status = record.status + (f": {record.error}" if record.error else "")
+    stale = stale_line(record, stale_keys(store, record))
     return printable(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -91,7 +93,7 @@ def report_html(
         f"<h1>Run {html.escape(record.name)}</h1>\n"
         f"<p>{html.escape(status)} · configuration {html.escape(record.config_name)} · created "
         f"{html.escape(record.created)} · store <code>{html.escape(store.location)}</code></p>\n"
-        f"{body}\n</body></html>\n"
+        f"{_note(stale) if stale else ''}{body}\n</body></html>\n"
     )
 
 
@@ -288,15 +290,15 @@ def _times(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
     return _picture(picture, "image/png", "seconds by stage") + _wide(table)
 
 
-def _lineage(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
-    rows = []
+def _lineage(store: Store, record: RunRecord, artefacts: dict[str, Artefact]) -> str:
+    rows, stale = [], stale_keys(store, record)
     for key, entry in record.entries.items():
         if key not in artefacts:
             rows.append([key, f"{entry.stage}/{entry.fingerprint}", "unreadable: wsis verify", "", ""])
             continue
         m = artefacts[key].manifest
         parents = ", ".join(f"{name} {parent.fingerprint}" for name, parent in m.parents.items())
-        reused = "reused" if entry.reused else "computed"
+        reused = ("reused" if entry.reused else "computed") + (", stale" if key in stale else "")
         rows.append([key, f"{m.stage}/{m.fingerprint}", reused, ", ".join(m.supervision), parents])
     header = ["key", "artefact", "in this run", "supervision, parents' included", "parents"]
     return _wide(format_table(header, rows, "html", left_columns=5))

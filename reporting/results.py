@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_contracts.runs import Measured, RunRecord
+from data_contracts.staleness import stale_keys
 from data_contracts.store import Store
 
 _ORDER = {"prm_baseline": 0, "pseudo_labels": 1, "prediction": 2}
@@ -13,16 +14,19 @@ _ORDER = {"prm_baseline": 0, "pseudo_labels": 1, "prediction": 2}
 def results_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
     """The metrics of every evaluation of a run, by outer iteration and then kind; the ceiling last.
 
+    A row that is stale (`data_contracts.staleness`) says so: `"stale": true`.
+
     Raises:
         CorruptArtefactError, ArtefactMissingError: an evaluation's artefact is damaged or gone.
     """
-    rows = []
+    rows, stale = [], set(stale_keys(store, record))
     for key, entry in record.entries.items():
         if entry.stage == "evaluation":
             artefact = store.open(entry.stage, entry.fingerprint)
             row = json.loads(artefact.file("metrics.json").read_text())
             # The network trained on true masks is scored as any other; what it was trained on is its node's name.
-            rows.append(row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row)
+            named = row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row
+            rows.append(named | {"stale": True} if key in stale else named)
     return sorted(rows, key=_place)
 
 

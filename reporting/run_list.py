@@ -9,6 +9,7 @@ from typing import Any
 from data_contracts.errors import ContractError
 from data_contracts.notes import notes_of
 from data_contracts.runs import RunRecord, list_runs, load_run
+from data_contracts.staleness import stale_keys
 from data_contracts.store import Store
 from reporting.tables import format_table, percent
 
@@ -34,6 +35,7 @@ def _row(store: Store, record: RunRecord) -> dict[str, Any]:
     return {
         "run": record.name,
         "status": record.status,
+        "stale": stale_keys(store, record),
         "error": record.error,
         "config": record.config_name,
         "data": {"format": data.get("format"), "root": data.get("root")},
@@ -67,13 +69,18 @@ def _last_map(store: Store, record: RunRecord) -> float | None:
 
 def run_list(store: Store, width: int | None = None) -> str:
     """A table of the runs, cut to `width` characters a row (None: not cut)."""
-    rows = [_cells(row) for row in run_rows(store)]
-    if not rows:
+    found = run_rows(store)
+    if not found:
         return f"no runs in {store.location}"
+    rows = [_cells(row) for row in found]
     if not any(row[-1] for row in rows):
-        return format_table(_HEADER[:-1], _fitted([row[:-1] for row in rows], width), left_columns=5)
-    # left-aligned, so that the last column is followed by no spaces
-    return format_table(_HEADER, _fitted(rows, width), left_columns=len(_HEADER))
+        table = format_table(_HEADER[:-1], _fitted([row[:-1] for row in rows], width), left_columns=5)
+    else:  # left-aligned, so that the last column is followed by no spaces
+        table = format_table(_HEADER, _fitted(rows, width), left_columns=len(_HEADER))
+    stale = [row["run"] for row in found if row.get("stale")]
+    if not stale:
+        return table
+    return f"{table}\nstale: results of replaced artefacts; to compute again: wsis run --name {stale[0]}"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -87,7 +94,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ap = percent(row["mAP50"])
     return [
         row["run"],
-        row["status"],
+        row["status"] + (", stale" if row["stale"] else ""),
         config,
         " ".join(shown),
         row["last_stage"] or "–",

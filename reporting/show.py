@@ -9,6 +9,7 @@ from data_contracts.manifest import Manifest
 from data_contracts.notes import notes_of
 from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run
 from data_contracts.schemas import SCHEMAS
+from data_contracts.staleness import stale_keys, stale_line
 from data_contracts.store import Artefact, Store
 from data_contracts.verification import damage_of, stored_artefacts
 
@@ -24,7 +25,7 @@ def run_text(store: Store, record: RunRecord) -> str:
         "",
         _line("stage", "artefact", "wall s", "cpu s", "peak", "MB"),
     ]
-    wall = 0.0
+    wall, stale = 0.0, stale_keys(store, record)
     for key, entry in record.entries.items():
         manifest = _manifest(store, entry)
         if manifest is None:
@@ -33,7 +34,10 @@ def run_text(store: Store, record: RunRecord) -> str:
         wall += manifest.wall_seconds
         size = sum(f.bytes for f in manifest.files.values())
         numbers = (manifest.wall_seconds, manifest.cpu_seconds, manifest.peak_memory_bytes / 1e6, size / 1e6)
-        lines.append(_line(key, f"{entry.stage}/{entry.fingerprint}", *map(_number, numbers)))
+        lines.append(
+            _line(key, f"{entry.stage}/{entry.fingerprint}", *map(_number, numbers))
+            + ("  stale" if key in stale else "")
+        )
     lines.append("\npeak: largest resident memory in MB; MB: size in the store")
     lines.append(f"stages {wall:.0f} s; orchestration, hashing and locking {record.overhead_seconds:.1f} s")
     lines += [
@@ -45,6 +49,8 @@ def run_text(store: Store, record: RunRecord) -> str:
         lines.append(
             f"waited {record.waited_seconds:.0f} s for other processes that made artefacts of this run"
         )
+    if line := stale_line(record, stale):
+        lines.append(line)
     return "\n".join(lines)
 
 
@@ -79,6 +85,13 @@ def artefact_text(store: Store, record: RunRecord, key: str) -> str:
         + (f", outer iteration {m.outer_iteration}" if m.outer_iteration else ""),
         f"wall {m.wall_seconds:.1f} s, cpu {m.cpu_seconds:.1f} s, peak memory {m.peak_memory_bytes / 1e6:.0f} MB, "
         f"{sum(f.bytes for f in m.files.values()) / 1e6:.1f} MB in {len(m.files)} files",
+        f"on {m.environment.get('processor', 'an unnamed processor')}, "
+        f"threads of its arithmetic {m.environment.get('threads', 'not recorded')}",
+        *(
+            ["stale: made from artefacts that this run has replaced since"]
+            if key in stale_keys(store, record)
+            else []
+        ),
         "supervision: " + "; ".join(m.supervision),
         "parents:",
         *(f"  {name:18s} {p.stage}/{p.fingerprint}" for name, p in m.parents.items()),
@@ -155,3 +168,15 @@ def verify_store(store: Store, run_name: str | None = None) -> tuple[int, list[s
         pairs += stored_artefacts(store)
     unique = list(dict.fromkeys(pairs))
     return len(unique), problems + damage_of(store, unique)
+
+
+def stale_lines(store: Store, run_name: str | None = None) -> list[str]:
+    """A line for each run, or for one, that holds stale artefacts: undamaged, but made from what was replaced since."""
+    lines = []
+    for name in list_runs(store) if run_name is None else [run_name]:
+        try:
+            record = load_run(store, name)
+        except ContractError:
+            continue  # `verify_store` names it
+        lines.append(stale_line(record, stale_keys(store, record)))
+    return [line for line in lines if line is not None]

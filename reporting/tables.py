@@ -247,7 +247,7 @@ def _sources(row: Mapping[str, Any]) -> list[str]:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return str(row["kind"]).replace("_", " ")
+    return str(row["kind"]).replace("_", " ") + (", stale" if row.get("stale") else "")
 
 
 def _iteration(row: Mapping[str, Any]) -> str:
