@@ -27,6 +27,7 @@ from flows.durations import Durations, roughly
 from flows.forecast import content_of_data, forecast
 from flows.identity import Difference, refuse_differences, setting_differences
 from flows.plan import Node, check_ceiling, masks_line, missing_inputs, plan, select
+from flows.plan_checks import check_plan
 from stages.base import Outcome, execute
 from stages.progress import Progress
 from stages.readers.config import found_line
@@ -132,16 +133,11 @@ class Runner:
 
         Raises: as `run`.
         """
-        self.config.execution.check()
         data = self._survey()
-        check_ceiling(self.config, data)
         if not self._replace:
             refuse_differences(self.record.name, self._data_differences(data))
         nodes = plan(self.config, data)
-        for node in nodes:
-            of_data = content_of_data(node, data) is not None
-            if node.stage.check is not None and not (of_data and self._data_is_away()):
-                node.stage.check(node.config, self.config.execution)
+        check_plan(nodes, self.config, data, not self._data_is_away(), self.store.root, self._warn)
         if not self._data_is_away() and (line := found_line(self.config.data)):
             self.progress.log(line)
         if line := masks_line(self.config, data):
@@ -224,6 +220,9 @@ class Runner:
         known = [seconds for seconds in left if seconds is not None]
         rest = f", {roughly(sum(known))} left" if len(known) == len(left) else ""
         return f" (stage {index + 1} of {len(nodes)}{rest})"
+
+    def _warn(self, message: str) -> None:
+        self.progress.log(f"warning: {message}")
 
     def _data_is_away(self) -> bool:
         """Whether the folder that this run has read its data from is not there, a disk that is not mounted."""

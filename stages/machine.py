@@ -29,6 +29,27 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine, and of its container; None where neither tells."""
+    if sys.platform != "linux":
+        return None
+    found = []
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdecimal():
+        found.append(int(text) - int(used.read_text()) + _reclaimable())
+    return min(found, default=None)
+
+
+def _reclaimable() -> int:
+    """Bytes of files that the container's count holds and gives back when they are needed."""
+    statistics = Path("/sys/fs/cgroup/memory.stat")
+    lines = statistics.read_text().splitlines() if statistics.is_file() else []
+    return sum(int(line.split()[1]) for line in lines if line.split()[0] == "inactive_file")
+
+
 def _version(name: str) -> str:
     try:
         return metadata.version(name)

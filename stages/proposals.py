@@ -21,9 +21,10 @@ from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from stages.access import segmented_ids, source_ids
 from stages.base import Artefact, Stage, StageContext, execution_only
 from stages.generator import GeneratorConfig, contour_content, contour_lineage
+from stages.imported_proposals import SUFFIX, check_folder, check_results_file, file_of
 from stages.readers.coco_results import ResultsIndex, Target, index_results
 from stages.readers.digests import named_content
-from stages.readers.files import Problems, inside, read_bytes
+from stages.readers.files import read_bytes
 from stages.readers.images import decode_image
 from stages.sharding import Record, read_failures, write_records
 from wsis.errors import InputError
@@ -42,7 +43,6 @@ from wsis.mcg.ranker import Ranker, build_ranker, load_ranker
 
 NAME = "proposals"
 ALGORITHM_VERSION = 3
-_SUFFIX = ".mat"
 _PLACES = {"generate": None, "mcg_mat": "folder", "cob_mat": "folder", "coco_results": "file"}
 _PUBLISHED = ("BSDS500 boundaries, or what their author names", "published ones learned it from VOC masks")
 _ANY_SOURCE = "whatever trained their source, masks not excluded"
@@ -191,16 +191,12 @@ class _Compute:
             if self.results is not None:
                 masks = self.results.masks(image_id)
                 return import_coco_results(masks, image, str(self.results.path), settings)
-            path = _file_of(config, image_id)
+            path = file_of(config.folder or Path(), image_id)
             data = read_bytes(path, f"proposals of image {image_id}")
             read = import_mcg if config.source == "mcg_mat" else import_cob
             return read(data, image, str(path), settings)
         except InputError as error:
             raise DataError(f"proposals of image {image_id}: {error}") from error
-
-
-def _file_of(config: Config, image_id: str) -> Path:
-    return inside(config.folder or Path(), f"{image_id}{_SUFFIX}", "image id")
 
 
 def check(config: Config) -> None:
@@ -213,16 +209,16 @@ def check(config: Config) -> None:
     build_detector(config.mcg())
     build_ranker(config.mcg())
     if config.folder is not None and not config.folder.is_dir():
-        raise DataError(f"proposals.folder: expected a folder of <image id>{_SUFFIX}, got {config.folder}")
-    if config.file is not None and not config.file.is_file():
-        raise DataError(f"proposals.file: expected a COCO results JSON, got {config.file}")
+        raise DataError(f"proposals.folder: expected a folder of <image id>{SUFFIX}, got {config.folder}")
+    if config.file is not None:
+        check_results_file(config.file)
 
 
 def content_digest(config: Config) -> str:
     """Digest of the imported files, the detector's and the ranker's model: new content, new artefact."""
     check(config)
     digest = hashlib.sha256(contour_content(config))
-    files = sorted(config.folder.glob(f"*{_SUFFIX}")) if config.folder is not None else []
+    files = sorted(config.folder.glob(f"*{SUFFIX}")) if config.folder is not None else []
     if config.ranker_model is not None:
         files.append(config.ranker_model)
     for path in files:
@@ -267,13 +263,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     failed = read_failures(dataset.root)
     ids = segmented_ids(dataset)
     if config.folder is not None and not config.tolerate_failures:
-        problems = Problems()
-        for image_id in ids:
-            path = _file_of(config, image_id)
-            if not path.is_file():
-                problems.add(f"image {image_id}: the file {path} is missing")
-        problems.raise_if_any(f"proposals.folder {config.folder}")
-    results = None if config.file is None else _index(inputs["dataset"], config, failed, context)
+        check_folder(config.folder, ids)
+    results = None if config.file is None else _index(inputs["dataset"], ids, config, failed, context)
     compute = _Compute(dataset, config, failed, results)
     write_records(
         context,
@@ -289,12 +280,16 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 
 
 def _index(
-    artefact: Artefact, config: Config, failed: Mapping[str, str], context: StageContext
+    artefact: Artefact,
+    image_ids: Sequence[str],
+    config: Config,
+    failed: Mapping[str, str],
+    context: StageContext,
 ) -> ResultsIndex:
-    """The entries of every image; what the file has beyond the data set is said and left out."""
+    """The entries of the images that need some; what the file has beyond them is said and left out."""
     dataset, path = artefact.records(DATASET), config.file or Path()
     targets, numbers = [], source_ids(artefact)
-    for image_id in (i for i in dataset.ids if i not in failed):
+    for image_id in (i for i in image_ids if i not in failed):
         one = dataset.read(image_id, ("file_name", "size"))
         height, width = one["size"].tolist()
         name = array_to_text(one["file_name"])
@@ -302,8 +297,8 @@ def _index(
     found = index_results(path, targets, config.tolerate_failures)
     if found.unknown:
         context.log(
-            f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "
-            f"lacks, and left out: {', '.join(list(found.unknown)[:5])}"
+            f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that need "
+            f"none, and left out: {', '.join(list(found.unknown)[:5])}"
         )
     return found
 

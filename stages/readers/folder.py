@@ -25,7 +25,16 @@ from stages.readers.annotations import (
 )
 from stages.readers.files import Problems, read_bytes, sha256
 from stages.readers.images import bits_of_file, check_shape, decode_image, eight_bit_png, image_size
-from stages.readers.records import ROLES, BoxChanges, ImageRecord, Role, Track, TruthRecord, untracked
+from stages.readers.records import (
+    ROLES,
+    BoxChanges,
+    ImageRecord,
+    Outline,
+    Role,
+    Track,
+    TruthRecord,
+    untracked,
+)
 
 OnEmpty = Literal["negative", "drop", "error"]
 
@@ -322,6 +331,12 @@ class FolderSource(ABC):
             for entry in self._entries().values()
             if entry.declared.role == split
         )
+
+    def outlines(self) -> Iterator[Outline]:
+        """All images in order, none of them read."""
+        for image_id, entry in self._entries().items():
+            one = entry.declared
+            yield Outline(image_id, one.role, one.file_name, entry.size, one.path.stat().st_size)
 
     def labels_of(self, image_id: str) -> NDArray[np.int32]:
         """Classes of one image. KeyError if the id is not in the data set."""

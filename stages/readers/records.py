@@ -75,6 +75,17 @@ class TruthRecord:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """What is known of an image before it is read: `size` (H, W) as annotated, `file_bytes` on disk."""
+
+    image_id: str
+    role: Role
+    file_name: str
+    size: tuple[int, int]
+    file_bytes: int
+
+
+@dataclass(frozen=True)
 class BoxChanges:
     """What was said of each box that was clipped to its image, and of each that was dropped: no area was left."""
 
@@ -121,6 +132,10 @@ class DatasetSource(Protocol):
 
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order; empty if the source has no such part."""
+        ...
+
+    def outlines(self) -> Iterator[Outline]:
+        """All images in order, none of them read."""
         ...
 
     def labels_of(self, image_id: str) -> NDArray[np.int32]:

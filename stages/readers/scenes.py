@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.readers.annotations import role_limit
-from stages.readers.records import ROLES, BoxChanges, ImageRecord, Role, Track, TruthRecord, untracked
+from stages.readers.records import (
+    ROLES,
+    BoxChanges,
+    ImageRecord,
+    Outline,
+    Role,
+    Track,
+    TruthRecord,
+    untracked,
+)
 from wsis.masks import rle
 from wsis.scenes import SCENES_VERSION, Scene, SceneConfig, generate_scene
 
@@ -81,6 +90,13 @@ class SceneSource:
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order."""
         return self._ids.get(split, ())
+
+    def outlines(self) -> Iterator[Outline]:
+        """All scenes in order; as large as their pixels, which PNG makes fewer."""
+        size = (self._scenes.look.height, self._scenes.look.width)
+        for role, ids in self._ids.items():
+            for image_id in ids:
+                yield Outline(image_id, role, f"{image_id}.png", size, 3 * size[0] * size[1])
 
     def box_changes(self, split: Role) -> BoxChanges:
         """No box is changed."""

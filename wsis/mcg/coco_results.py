@@ -55,7 +55,12 @@ def parse_entry(entry: Mapping[str, Any], where: str) -> ResultMask:
     if not isinstance(size, list) or len(size) != 2 or not all(_is_whole(n, 1) for n in size):
         raise InputError(f"{where}: segmentation.size: expected [height, width], got {size!r:.80}")
     if isinstance(score, bool) or not isinstance(score, int | float) or not _is_finite(score):
-        raise InputError(f"{where}: score: expected a finite number, got {score!r:.80}")
+        hint = (
+            " (predicted_iou is there: give it as score)"
+            if score is None and "predicted_iou" in entry
+            else ""
+        )
+        raise InputError(f"{where}: score: expected a finite number, got {score!r:.80}{hint}")
     return ResultMask((size[0], size[1]), _counts(segmentation.get("counts"), where), float(score), where)
 
 
