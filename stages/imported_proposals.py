@@ -6,7 +6,7 @@ from typing import Literal
 
 from data_contracts.errors import DataError
 from stages.readers.coco_results import Target, index_results
-from stages.readers.files import Problems, plain_name, read_bytes
+from stages.readers.files import Problems, inside, read_bytes
 from wsis.errors import InputError
 from wsis.mcg.mat_files import load_variables
 
@@ -50,12 +50,12 @@ def _sam(likely: bool) -> str:
 
 
 def file_of(folder: Path, image_id: str) -> Path:
-    """The `.mat` file of an image.
+    """The `.mat` file of an image; in a folder of its own where the id, a COCO image's name, has one.
 
     Raises:
-        DataError: the id can be no file name.
+        DataError: the id leads out of the folder.
     """
-    return folder / f"{plain_name(image_id, 'image id')}{SUFFIX}"
+    return inside(folder, f"{image_id}{SUFFIX}", "image id")
 
 
 def check_folder(folder: Path, image_ids: Sequence[str]) -> None:

@@ -218,11 +218,11 @@ def content_digest(config: Config) -> str:
     """Digest of the imported files, the detector's and the ranker's model: new content, new artefact."""
     check(config)
     digest = hashlib.sha256(contour_content(config))
-    files = sorted(config.folder.glob(f"*{SUFFIX}")) if config.folder is not None else []
+    folder = config.folder
+    for path in sorted(folder.rglob(f"*{SUFFIX}")) if folder is not None else []:
+        digest.update(named_content(str(path.relative_to(folder or path)), path, "proposals"))
     if config.ranker_model is not None:
-        files.append(config.ranker_model)
-    for path in files:
-        digest.update(named_content(path.name, path, "proposals"))
+        digest.update(named_content(config.ranker_model.name, config.ranker_model, "proposals"))
     if config.file is not None:
         with config.file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -297,8 +297,8 @@ def _index(
     found = index_results(path, targets, config.tolerate_failures)
     if found.unknown:
         context.log(
-            f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that need "
-            f"none, and left out: {', '.join(list(found.unknown)[:5])}"
+            f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "
+            f"lacks, and left out: {', '.join(list(found.unknown)[:5])}"
         )
     return found
 

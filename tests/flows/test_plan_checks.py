@@ -130,7 +130,9 @@ def test_mat_files_that_are_missing_or_none_are_named(root: Path, tmp_path: Path
     assert "9 problems" in refused(root, tmp_path, *asked)
     source = load_config(str(TINY), ["data.format=coco", f"data.root={root}"]).data
     for one in open_source(source).outlines():
-        (folder / f"{one.image_id}.mat").write_bytes(b"no MAT file")
+        path = folder / f"{one.image_id}.mat"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"no MAT file")
     assert re.search(r"proposals of image .*MAT", refused(root, tmp_path, *asked))
 
 
