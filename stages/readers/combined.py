@@ -15,6 +15,7 @@ from stages.readers.records import (
     BoxChanges,
     DatasetSource,
     ImageRecord,
+    Outline,
     Role,
     Track,
     TruthRecord,
@@ -120,6 +121,10 @@ class CombinedSource:
     def image_ids(self, split: Role) -> tuple[str, ...]:
         """Ids of one part, in order."""
         return self._part(split).image_ids(split)
+
+    def outlines(self) -> Iterator[Outline]:
+        """All images in order, none of them read."""
+        return (one for role, part in self._parts() for one in part.outlines() if one.role == role)
 
     def labels_of(self, image_id: str) -> NDArray[np.int32]:
         """Classes of one image. KeyError if the id is not in the data set."""

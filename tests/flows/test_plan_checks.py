@@ -70,11 +70,11 @@ def started(root: Path, tmp_path: Path, *changes: str) -> tuple[list[str], list[
 
 
 def refused(root: Path, tmp_path: Path, *changes: str) -> str:
-    """The error of a run; nothing was started and no record written."""
+    """The error of a run; nothing was computed."""
     config = load_config(str(TINY), ["data.format=coco", f"data.root={root}", *changes])
     with pytest.raises(ContractError) as raised:
         Runner(Store(tmp_path / "store"), "mine", config, progress=Progress(quiet=True)).run()
-    assert not list((tmp_path / "store").rglob("*.json"))
+    assert not list((tmp_path / "store").rglob("manifest.json"))
     return str(raised.value)
 
 
