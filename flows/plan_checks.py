@@ -9,10 +9,10 @@ from data_contracts.errors import ConfigError, ContractError
 from data_contracts.runs import DataFacts
 from flows.config import RunConfig
 from flows.plan import Node, check_ceiling
-from stages.imported_proposals import check_imported
 from stages.machine import available_memory
 from stages.readers.coco_results import Target
 from stages.readers.config import open_source
+from stages.readers.proposal_files import check_imported
 from stages.readers.records import DatasetSource
 from wsis.errors import WsisError
 

@@ -21,11 +21,11 @@ from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from stages.access import segmented_ids, source_ids
 from stages.base import Artefact, Stage, StageContext, execution_only
 from stages.generator import GeneratorConfig, contour_content, contour_lineage
-from stages.imported_proposals import SUFFIX, check_folder, check_results_file, file_of
 from stages.readers.coco_results import ResultsIndex, Target, index_results
 from stages.readers.digests import named_content
 from stages.readers.files import read_bytes
 from stages.readers.images import decode_image
+from stages.readers.proposal_files import SUFFIX, check_folder, check_results_file, file_of
 from stages.sharding import Record, read_failures, write_records
 from wsis.errors import InputError
 from wsis.masks.superpixels import pack_membership
