@@ -61,9 +61,7 @@ class ClassFolders(LabelledSource):
 
     def _scan(self, problems: Problems) -> list[Labelled]:
         files, stray = self._files()
-        if stray:
-            shown = ", ".join(stray[:3])
-            self.note(f"left out: {len(stray)} images that lie in no class folder: {shown}")
+        self._note_stray(stray)
         if not files:
             raise DataError(
                 f"{self.root}: expected a folder a class with images, <class>/ or "
@@ -75,6 +73,14 @@ class ClassFolders(LabelledSource):
             with problems.collect():
                 images.append(self._labelled(some))
         return images
+
+    def _note_stray(self, stray: list[str]) -> None:
+        """Say which images are left out, where they are not val by other annotations."""
+        apart = self.choice.apart.files() if stray else frozenset()
+        unused = [path for path in stray if not apart or (self.root / path).resolve() not in apart]
+        if unused:
+            shown = ", ".join(unused[:3])
+            self.note(f"left out: {len(unused)} images that lie in no class folder: {shown}")
 
     def _files(self) -> tuple[list[_File], list[str]]:
         """Files of class folders, and images that lie in none."""
@@ -90,7 +96,11 @@ class ClassFolders(LabelledSource):
         return files, stray
 
     def _split_folders(self) -> set[str]:
-        """The folders that are splits: those named like one, where that of train holds class folders."""
+        """The folders that are splits: those named like one that hold class folders.
+
+        Raises:
+            DataError: there are some, and none is that of train: they would be taken for classes.
+        """
         depths: dict[str, set[int]] = {}
         for path in self._images:
             parts = PurePosixPath(path).parts
@@ -98,7 +108,12 @@ class ClassFolders(LabelledSource):
         known = known_splits(self.choice.names)
         named = {name for name, lengths in depths.items() if name.casefold() in known and min(lengths) > 2}
         wanted = self.choice.names.get("train") or self.choice.names["val"]
-        return named if find_split(wanted, named) is not None else set()
+        if named and find_split(wanted, named) is None:
+            raise DataError(
+                f"{self.root}: expected a folder of split {wanted!r} beside {', '.join(sorted(named))}, got "
+                f"{', '.join(sorted(set(depths) - named)) or 'nothing'}; data.train_split, data.val_split name yours"
+            )
+        return named
 
     def _labelled(self, some: list[_File]) -> Labelled:
         """One image from all files that are the same."""

@@ -37,19 +37,21 @@ def segmentation_mask(annotation: Mapping[str, Any], size: tuple[int, int], wher
 
 
 def _polygons(polygons: list[Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+    """Points and lines, which tools leave behind where a corner was clicked once, cover no pixel."""
     checked = []
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise DataError(
-                f"{place}: expected polygons [x, y, x, y, x, y, ...] of three points or more, got {polygon!r:.80}"
-            )
+        if not isinstance(polygon, list) or len(polygon) % 2:
+            raise DataError(f"{place}: expected polygons [x, y, x, y, x, y, ...], got {polygon!r:.80}")
         points = np.array([finite_number(v, place) for v in polygon]).reshape(-1, 2)
         over = max(float(-points.min()), float((points - size[::-1]).max()))
         if over > max(size):
             raise DataError(
                 f"{place}: expected points near the image of {size[1]} x {size[0]}, got one {over:g} pixels outside"
             )
-        checked.append(points.ravel().tolist())
+        if len(points) > 2:
+            checked.append(points.ravel().tolist())
+    if not checked:
+        return np.zeros(size, dtype=bool)
     merged = coco_mask.merge(coco_mask.frPyObjects(checked, *size))
     return rle.decode(bytes(merged["counts"]), size)
 

@@ -103,8 +103,11 @@ def inside(root: Path, relative: str, where: str) -> Path:
     parts = relative.replace("\\", "/").split("/")
     if too_long := [part for part in parts if len(os.fsencode(part)) > _LONGEST_NAME]:
         raise DataError(f"{where}: expected names of at most {_LONGEST_NAME} bytes, got {too_long[0]!r:.200}")
+    path = root / relative
+    if not os.path.lexists(path):  # else a file has a "\" in its name, as unzip leaves archives of Windows
+        path = root / relative.replace("\\", "/")
     try:
-        return (root / relative.replace("\\", "/")).resolve()
+        return path.resolve()
     except (OSError, RuntimeError) as error:
         raise DataError(f"{where}: the path {relative!r:.200} cannot be followed: {error}") from error
 

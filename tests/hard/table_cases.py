@@ -58,7 +58,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], Expected]] = {
         {"labels": {"a.png": ["cat", "dog"], "b.png": ["dog"]}},
     ),
     "another image of the same name": (lambda folder: picture(folder / "train/dog/a.png", 9), None),
-    "no train": (lambda folder: (folder / "train").rename(folder / "x"), None),
+    "no train": (lambda folder: (folder / "train").rename(folder / "x"), ("split 'train'", "x")),
 }
 TABLES: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "sound": (lambda folder: None, SOUND | {"val": 1}),

@@ -47,6 +47,13 @@ def test_a_class_may_be_named_train(tmp_path: Path, make_photographs: Make) -> N
     assert "no val part: all of 2 images train; data.val_share" in " ".join(source.notes())
 
 
+def test_splits_without_train_are_no_classes(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "valid/cat/1.jpg", "x/cat/2.jpg", "x/dog/3.jpg")
+    with pytest.raises(DataError, match=r"a folder of split 'train' beside valid, got x; data\.train_split"):
+        opened(tmp_path).validate()
+    assert labels(opened(tmp_path, train_split="x")) == {"2": ["cat"], "3": ["dog"]}
+
+
 def test_one_image_in_several_folders(tmp_path: Path, make_photographs: Make) -> None:
     make_photographs(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/2.jpg", "dog/3.jpg", "owl/4.jpg")
     shutil.copy(tmp_path / "cat/1.jpg", tmp_path / "dog/1.jpg")  # the same bytes

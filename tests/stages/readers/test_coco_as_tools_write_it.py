@@ -50,11 +50,18 @@ def test_no_segmentation_is_no_mask(coco: Any, nothing: Any) -> None:
     assert source(coco).truth_ids("val") == ()
 
 
-def test_empty_polygons_beside_others_are_passed_over(coco: Any) -> None:
+@pytest.mark.parametrize("polygon", [[], [3, 3], [1, 1, 4, 4]])
+def test_polygons_without_area_beside_others_are_passed_over(coco: Any, polygon: list[float]) -> None:
     before = source(coco).truth_of("val/1").masks
-    coco.trees["val"]["annotations"][0]["segmentation"].append([])
+    coco.trees["val"]["annotations"][0]["segmentation"].append(polygon)
     coco.write("val")
     assert source(coco).truth_of("val/1").masks == before
+
+
+def test_a_point_or_line_alone_is_no_instance(coco: Any) -> None:
+    before = source(coco).truth_of("val/1")
+    edited(coco, "val", segmentation=[[1, 1, 4, 4]])
+    assert len(source(coco).truth_of("val/1").masks) < len(before.masks)
 
 
 def test_images_without_masks_are_counted(coco: Any, tmp_path: Path) -> None:

@@ -256,8 +256,8 @@ def test_a_link_of_the_users_own_is_followed(coco: Any, tmp_path: Path) -> None:
     [
         (None, r"expected polygons or run lengths, got None"),
         ([], r"expected polygons or run lengths"),
-        ([[1, 2, 3, 4]], r"expected polygons \[x, y, x, y, x, y, \.\.\.\] of three points or more"),
-        ([[1, 2, 3, 4, 5, 6, 7]], r"expected polygons"),
+        ([[1, 2, 3, 4, 5, 6, 7]], r"expected polygons \[x, y, x, y, x, y, \.\.\.\]"),
+        ([[1, 2, 3, "four"]], r"expected a number, got 'four'"),
         ([[1, 2, 3, 4, 5, "six"]], r"expected a number, got 'six'"),
         ([[1, 2, 3, 4, 5, 1e9]], r"expected points near the image of 12 x 8"),
         (
