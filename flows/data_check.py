@@ -38,9 +38,12 @@ def data_config(
 
 
 def run_command(data: str, data_format: str | None, supervision: str | None, overrides: Iterable[str]) -> str:
-    """The command that runs what :func:`data_config` gives."""
+    """The command that runs what :func:`data_config` gives; a folder's run has its name."""
     name, given = _meant(data, data_format, supervision, overrides)
-    return shlex.join(["wsis", "run", name, *(word for one in given for word in ("--set", one))])
+    folder = Path(data).expanduser()
+    called = re.sub(r"[^A-Za-z0-9]+", "-", folder.resolve().name).strip("-")[:100] if folder.is_dir() else ""
+    own = ["--name", called] if called else []
+    return shlex.join(["wsis", "run", name, *own, *(word for one in given for word in ("--set", one))])
 
 
 def _meant(

@@ -22,6 +22,7 @@ _SMALL_SIDE = 64  # pixels: images whose shorter side is less
 _STRIP = 4.0  # times as long as wide
 _SMALL_OBJECT = 16  # pixels of the longer side, at the size that the prediction network sees
 _MANY = 0.3  # share from which a property of images or objects is worth a word
+_NEARLY_ALL = 0.95  # share of images with boxes from which boxes are worth a hint
 _FLOCK = 0.5  # share of images with several of a class from which more seeds a class help
 _NAMED = 3
 
@@ -244,15 +245,13 @@ def _size_warnings(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _hints(values: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     """What could be had for a setting."""
-    train, val = values["parts"]["train"], values["parts"]["val"]
+    train = values["parts"]["train"]
     labelled = train["images"] - train["negatives"]
-    if config.data.supervision == "image" and labelled and train["with_boxes"] == labelled:
-        yield "every object has a box: --set data.supervision=box learns from them, with better results"
+    if config.data.supervision == "image" and labelled and train["with_boxes"] >= _NEARLY_ALL * labelled:
+        yield "objects have boxes: --set data.supervision=box learns from them, with better results"
     several = train["several_of_a_class"]
     if config.data.supervision == "image" and values["ready"] and several and several > _FLOCK * labelled:
         yield "most images hold several of a class: --set conditional.seed_split=0.85 helps in flocks"
-    if config.evaluate and not (val["with_masks"] or train["with_masks"]):
-        yield "without masks anywhere: --set evaluate=false"
 
 
 # -- what to expect -----------------------------------------------------------------------------------------

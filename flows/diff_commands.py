@@ -15,7 +15,10 @@ OtherArgument = Annotated[
 def diff(
     run_name: RunArgument, other: OtherArgument, as_json: JsonOption = False, store: StoreOption = None
 ) -> None:
-    """Two runs side by side: settings that differ, results in pairs (percent; B-A: points)."""
+    """Two runs side by side: settings that differ, results in pairs (percent; B-A: points).
+
+    Example: wsis diff image boxes
+    """
     import json
 
     from data_contracts.runs import load_run

@@ -41,6 +41,15 @@ def _plainly(node: Node, work: Callable[[], Outcome]) -> Outcome:
     return work()
 
 
+def _interruption(error: BaseException) -> BaseException | None:
+    """Ctrl-C, or a signal as an orchestrator raises it, if that is what ended a run: MMEngine's bare `except` makes it
+    an error of its own where it comes while a configuration is printed."""
+    found: BaseException | None = error
+    while isinstance(found, Exception):
+        found = found.__cause__ or found.__context__
+    return found
+
+
 class Runner:
     """One run in one store.
 
@@ -119,12 +128,13 @@ class Runner:
                     durations.learn(node, outcome.artefact.manifest.wall_seconds)
                 if after is not None:
                     after(node, outcome)
-        except Exception as error:
-            self._status("failed", f"{type(error).__name__}: {error}")
-            raise
-        except BaseException:  # Ctrl-C, or a signal as an orchestrator raises it
+        except BaseException as error:
+            signal = _interruption(error)
+            if signal is None:
+                self._status("failed", f"{type(error).__name__}: {error}")
+                raise
             self._status("interrupted")
-            raise
+            raise signal from None
         self._status("completed")
         return self.record
 

@@ -58,7 +58,8 @@ def predict(
     print(
         f"detections of {len(found) - len(predicted.failed)} photographs{state}: {predicted.predictions.path}"
     )
-    print(f"{count} instances of score {score:g} or more, by {predicted.choice}: {out}")
+    more = "" if count else " (--score takes less sure ones; a short training gives none that are sure)"
+    print(f"{count} instances of score {score:g} or more{more}, by {predicted.choice}: {out}")
     print(predicted.identities.said)
     end_with_failures(list(predicted.failed.values()), len(found))
 

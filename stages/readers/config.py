@@ -207,7 +207,9 @@ def _combined(config: DataConfig, options: FolderOptions) -> CombinedSource | Co
 
     if config.train_split is None:
         return val_of(options.classes)
-    probe = val_of(None)
+    probe = _coco_val(  # all of val, whatever the limit takes of it: none of it may be train
+        config, replace(options, splits={"val": config.val_split or ""}, classes=None, limit=None)
+    )
 
     def val_of_train(classes: tuple[str, ...]) -> CocoSource:
         check_same_classes(classes, probe.classes, config.on_unknown_class)

@@ -69,9 +69,11 @@ def find_format(root: Path, given: Given) -> Found:
     of_val = "coco" in found and _train_file(root, given) is None
     if len(found) > 1:
         shown = ", ".join(f"{name} ({what})" for name, what in found.items())
-        masks = f"; masks of val alone: data.val_annotations={found.get('coco')}" if of_val else ""
+        masks = (
+            f"; where it is masks of val: --set data.val_annotations={found.get('coco')}" if of_val else ""
+        )
         raise DataError(
-            f"{root}: expected one kind of labels, got {shown}; data.format={'|'.join(found)} decides{masks}"
+            f"{root}: expected one kind of labels, got {shown}; --set data.format={'|'.join(found)} decides{masks}"
         )
     if found:
         return Found(*next(iter(found.items())))

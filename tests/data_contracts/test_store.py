@@ -280,7 +280,7 @@ def test_run_records(store):
     save_run(store, run_record("other"))
     assert list_runs(store) == ["demo", "other"]
     assert load_run(store, "demo") == run_record()
-    with pytest.raises(ArtefactMissingError, match=r"no run 'x' in .*; runs there: \['demo', 'other'\]"):
+    with pytest.raises(ArtefactMissingError, match=r"no run 'x' in .*; runs there: demo, other"):
         load_run(store, "x")
 
 

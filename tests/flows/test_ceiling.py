@@ -11,7 +11,7 @@ OWN = {"ceiling", "predictions.ceiling", "evaluation.ceiling"}
 
 def test_a_ceiling_beside_a_finished_run(own_store: Path) -> None:
     before = fingerprints(own_store)
-    done(wsis("run", TINY, "--store", own_store, "--set", "ceiling=true"))
+    done(wsis("run", TINY, "--store", own_store, "--set", "ceiling=true", "--replace"))
     after = fingerprints(own_store)
     assert computed(own_store) == set(after) - set(before) == OWN
     assert {k: after[k] for k in before} == before
@@ -27,5 +27,5 @@ def test_a_ceiling_beside_a_finished_run(own_store: Path) -> None:
     assert SUPERVISION in rows[-1]["supervision"] and rows[-1]["split"] == "val"
     assert not any(SUPERVISION in r["supervision"] for r in rows[:-1])
 
-    done(wsis("run", TINY, "--store", own_store))
+    done(wsis("run", TINY, "--store", own_store, "--replace"))
     assert fingerprints(own_store) == before

@@ -35,6 +35,8 @@ def times(out: Path) -> dict[str, int]:
 
 def test_one_map_a_photograph_at_its_size(tmp_path: Path) -> None:
     sizes, words = odd_folder(tmp_path / "photos")
+    del words["strip"]  # too long to learn from, but it has contours
+    sizes["strip"] = (3, 5000)
     result = run(tmp_path / "photos", tmp_path / "maps", "--workers", 2)
     assert result.code == 1
     assert result.out == f"{len(sizes)} contour maps written: {tmp_path / 'maps'}\n"
@@ -119,9 +121,8 @@ def test_large_photographs_and_long_names(tmp_path: Path) -> None:
     (tmp_path / "photos" / "large.jpg").write_bytes(encoded(image, "JPEG"))
     (tmp_path / "photos" / ("n" * 250 + ".png")).write_bytes(encoded(scene(9, 9)))
     settings = ["--set", "proposals.contour=lab_gradient", "--set", "proposals.max_side=384"]
-    refused = wsis("contours", tmp_path / "photos", "--out", tmp_path / "maps", *settings)
-    assert refused.code == 1 and "File name too long" in refused.err and "1 of 2 photographs" in refused.err
-    assert [p.name for p in (tmp_path / "maps").iterdir()] == ["large.png"]
+    done(wsis("contours", tmp_path / "photos", "--out", tmp_path / "maps", *settings))
+    assert {p.stem for p in (tmp_path / "maps").iterdir()} == {"large", "n" * 250}
     strength = pixels(tmp_path / "maps" / "large.png")
     assert strength.shape == image.shape[:2]
     border = cv2.dilate(ellipse.astype(np.uint8), np.ones((21, 21))) > cv2.erode(

@@ -107,7 +107,7 @@ def test_text_and_file(tiny_store: Path, tmp_path: Path, whole: dict) -> None:
         "Where accuracy is lost",
         "\nmushroom ",
         "predictions.train@1",
-        "mAP 0.75",
+        "VOC mAP",
         whole["conclusion"],
     ):
         assert text in result.out

@@ -24,7 +24,7 @@ def test_nothing_is_written_and_all_of_a_new_run_is_to_compute(tmp_path: Path) -
     out = done(wsis("run", TINY, "--dry-run", "--store", tmp_path / "store")).out
     found = rows(out)
     assert len(found) == 20 and {cells[1] for cells in found.values()} == {"compute"}
-    assert "run 'tiny': 20 stages, 0 reused, 20 to compute\ntime: under a minute (20 reckoned" in out
+    assert "run 'tiny': 20 stages, 0 reused, 20 to compute\ntime: " in out and " (20 reckoned" in out
     assert re.search(r"^disk: about \d+ MB of [\d.]+ GB free$", out, re.MULTILINE)
     assert not (tmp_path / "store").exists()
     assert max(map(len, out.splitlines())) <= 80

@@ -34,14 +34,14 @@ def test_results_come_in_order_and_not_through_shared_memory() -> None:
 
 def test_workers_have_one_thread_and_not_the_callers_script(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    before = {name: getattr(sys.modules["__main__"], name, None) for name in ("__spec__", "__file__")}
     with WorkerPool(worker_functions.environment, 1, PATIENCE) as pool:
         ((variables, threads, script),) = pool.map([0], ahead=1)
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     assert [variables[name] for name in names] == ["1", "1", "1"] and threads == 1
     assert script is None
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
-    main = sys.modules["__main__"]
-    assert main.__spec__ is not None or main.__file__
+    assert {name: getattr(sys.modules["__main__"], name, None) for name in before} == before
 
 
 @pytest.mark.parametrize(

@@ -128,11 +128,11 @@ def test_voc_itself_or_below(devkit: Any) -> None:
     [
         (
             [folders, table],
-            r"got csv \(labels\.csv\), folders \(cat, dog\); data\.format=csv\|folders decides",
+            r"got csv \(labels\.csv\), folders \(cat, dog\); --set data\.format=csv\|folders decides",
         ),
         (
             [instances, yolo],
-            r"got coco \(annotations/instances_train.*\), yolo \(data\.yaml\); data\.format=coco\|yolo decides$",
+            r"got coco \(annotations/instances_train.*\), yolo \(data\.yaml\); --set data\.format=coco\|yolo decides$",
         ),
         (
             [],
@@ -159,7 +159,7 @@ def test_masks_of_val_beside_folders(root: Path, make_photographs: Make) -> None
     coco(root, make_photographs, "{}_masks.json", "masked/{1}.jpg")
     (root / "train_masks.json").unlink()
     (root / "masked/1.jpg").unlink()
-    with pytest.raises(DataError, match=r"masks of val alone: data\.val_annotations=val_masks\.json"):
+    with pytest.raises(DataError, match=r"masks of val: --set data\.val_annotations=val_masks\.json"):
         found(root)
     assert found(root, val_annotations="val_masks.json") == "folders"
     elsewhere = shutil.move(root / "val_masks.json", root.parent / "val.json")

@@ -125,3 +125,18 @@ def test_classes_are_matched_by_name(
     if "cat" in categories:
         source = opened(root, on_unknown_class="ignore")
         assert [source.labels_of(i).tolist() for i in ("7", "8")] == [[], [1]]
+
+
+def test_a_limit_lets_no_photograph_of_val_into_train(root: Path, make_photographs: Make) -> None:
+    names = [f"{i}.jpg" for i in range(10, 30)]  # a limit of 3 takes 8 of val
+    make_photographs(root, *(f"owl/{name}" for name in names), "fox/40.jpg", "none/41.jpg")
+    shutil.rmtree(root / "train")
+    shutil.rmtree(root / "val")
+    (root / "masks.json").write_text(json.dumps(tree(names)))
+    table = (
+        "file,labels\n" + "".join(f"owl/{name},owl\n" for name in names) + "fox/40.jpg,fox\nnone/41.jpg,\n"
+    )
+    (root / "labels.csv").write_text(table + "masked/7.jpg,owl\n")
+    source = opened(root, format="csv", val_images="owl", limit=3)
+    assert len(source.image_ids("val")) == 8
+    assert set(source.image_ids("train")) == {"40", "41", "7"}

@@ -208,7 +208,7 @@ def test_the_ceiling_takes_the_true_masks_of_training_images(inputs: dict[str, A
     given = {"dataset": inputs["dataset"]}
     truth = FakeArtefact.of(tmp_path / "truth", GROUND_TRUTH, records)
     source = ceiling.TruthSource({**given, "ground_truth": truth})
-    assert source.ids == ["b", "c"] and source.classes == CLASSES and source.image_size(0) == SIZE
+    assert source.ids == ["b"] and source.classes == CLASSES and source.image_size(0) == SIZE
     assert np.array_equal(source.image(0), prediction.StoredSource(inputs, 8).image(1))
     found = source.instances(0)
     assert np.array_equal(found.masks, masks) and found.labels.tolist() == [1, 2]
