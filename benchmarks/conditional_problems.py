@@ -11,11 +11,11 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from stages.readers.images import decode_image
-from wsis.conditional.graph import GraphConfig, ProposalGraph, build_graph
-from wsis.conditional.inference import Slots
-from wsis.masks.superpixels import adjacency
-from wsis.mcg import MCGConfig, generate
+from wsis.method.conditional.graph import GraphConfig, ProposalGraph, build_graph
+from wsis.method.conditional.inference import Slots
+from wsis.method.masks.superpixels import adjacency
+from wsis.method.proposals import MCGConfig, generate
+from wsis.readers.files.images import decode_image
 
 CONTAINMENT = 0.5  # t of Algorithm 1
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 # Algorithm 1 read line by line is the one that the tests hold `infer` to.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "wsis" / "conditional"))
-from inference_references import plain_algorithm as plain_algorithm
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tests.method.conditional.inference_references import plain_algorithm as plain_algorithm
 
 
 def masked_means(maps: Tensor, masks: Tensor, chunk: int = 16) -> Tensor:

@@ -19,20 +19,20 @@ from stored_run import artefacts_of_run, labelled_images
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import GROUND_TRUTH, PROPOSALS
-from flows.config import validated
-from stages.access import class_names
-from stages.base import Artefact
-from stages.conditional import Config
-from stages.conditional_examples import Examples
-from stages.conditional_training import Trainer
-from stages.training import seed_everything
-from wsis.conditional.architectures import build_network
-from wsis.dissimilarity.diversity import diversity_statistics
-from wsis.dissimilarity.learning import sample_labels
-from wsis.dissimilarity.sampler import image_batch, image_key
-from wsis.evaluation.sources import stored_truth
-from wsis.masks import rle
-from wsis.masks.superpixels import iou_with_masks
+from stages.conditional.conditional import Config
+from stages.conditional.examples import Examples
+from stages.conditional.training import Trainer
+from wsis.engine.stage import Artefact
+from wsis.engine.training import seed_everything
+from wsis.method.conditional.architectures import build_network
+from wsis.method.dissimilarity.diversity import diversity_statistics
+from wsis.method.dissimilarity.network_inputs import image_batch, image_key
+from wsis.method.dissimilarity.objective import sample_labels
+from wsis.method.evaluation.sources import stored_truth
+from wsis.method.masks import rle
+from wsis.method.masks.superpixels import iou_with_masks
+from wsis.runs.config import validated
+from wsis.views.dataset import class_names
 
 VARIANTS: dict[str, dict[str, object]] = {
     "U": {"terms": "U"},

@@ -18,16 +18,16 @@ from conditional_references import (
 )
 from torch import Tensor
 
-from wsis.conditional.architectures import NetworkConfig, build_network
-from wsis.conditional.energy import EnergyConfig, refine_scores
-from wsis.conditional.graph import GraphConfig
-from wsis.conditional.inference import infer
-from wsis.conditional.noise import Noise, noise_maps
-from wsis.conditional.pooling import pool_matrix, pool_proposals, segment_sums
-from wsis.dissimilarity.learning import ImageProblem, LearningConfig, dissimilarity_loss
-from wsis.dissimilarity.surrogate import SurrogateConfig, augmented_scores
-from wsis.dissimilarity.targets import targets_from_labels
-from wsis.dissimilarity.task_loss import TaskLossConfig, loss_table, miss_cost, sample_loss_tables
+from wsis.method.conditional.architectures import NetworkConfig, build_network
+from wsis.method.conditional.energy import EnergyConfig, refine_scores
+from wsis.method.conditional.graph import GraphConfig
+from wsis.method.conditional.inference import infer
+from wsis.method.conditional.noise import Noise, noise_maps
+from wsis.method.conditional.pooling import pool_matrix, pool_proposals, segment_sums
+from wsis.method.dissimilarity.objective import ImageProblem, LearningConfig, dissimilarity_loss
+from wsis.method.dissimilarity.surrogate import SurrogateConfig, augmented_scores
+from wsis.method.dissimilarity.targets import targets_from_labels
+from wsis.method.dissimilarity.task_loss import TaskLossConfig, loss_table, miss_cost, sample_loss_tables
 
 TOLERANCE = 1e-5
 AMPLE, TRAINED = 0.0, 9.0  # the background's lead: half of all scores beat it, or none but the required ones

@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.readers.bsds import boundary_files
-from wsis.evaluation.boundaries import BoundaryScores, boundary_counts, even_thresholds, summarise
-from wsis.mcg.config import ContourName, MCGConfig
-from wsis.mcg.contours import ContourDetector, build_detector
+from wsis.method.evaluation.boundaries import BoundaryScores, boundary_counts, even_thresholds, summarise
+from wsis.method.proposals.config import ContourName, MCGConfig
+from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
+from wsis.readers.formats.bsds import boundary_files
 
 
 @dataclass(frozen=True)

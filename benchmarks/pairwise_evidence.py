@@ -20,17 +20,17 @@ import torch
 from stored_run import artefacts_of_run, labelled_images
 
 from data_contracts.schemas import GROUND_TRUTH
-from stages.conditional import SAMPLER_NAME, Config
-from stages.conditional_examples import Examples
-from stages.training import WEIGHTS_NAME, load_weights
-from wsis.conditional.architectures import build_network
-from wsis.conditional.energy import EnergyConfig
-from wsis.conditional.graph import GraphConfig, ProposalGraph
-from wsis.conditional.network import ConditionalNetwork
-from wsis.dissimilarity.learning import ImageProblem, sample_labels
-from wsis.dissimilarity.sampler import SamplerConfig, image_batch, image_key, image_noise
-from wsis.evaluation.diagnosis import RegionOverlaps, TrueMasks
-from wsis.evaluation.sources import stored_truth
+from stages.conditional.conditional import SAMPLER_NAME, Config
+from stages.conditional.examples import Examples
+from wsis.engine.training import WEIGHTS_NAME, load_weights
+from wsis.method.conditional.architectures import build_network
+from wsis.method.conditional.energy import EnergyConfig
+from wsis.method.conditional.graph import GraphConfig, ProposalGraph
+from wsis.method.conditional.network import ConditionalNetwork
+from wsis.method.dissimilarity.network_inputs import SamplerConfig, image_batch, image_key, image_noise
+from wsis.method.dissimilarity.objective import ImageProblem, sample_labels
+from wsis.method.evaluation.diagnosis import RegionOverlaps, TrueMasks
+from wsis.method.evaluation.sources import stored_truth
 
 GRAPHS = {
     "sum": GraphConfig(),

@@ -27,8 +27,8 @@ from prediction_memory import measure
 from prediction_works import Network
 from proposal_cases import Figure, print_figures
 
-from wsis.mmdet_ext.dataset import SampleKey
-from wsis.mmdet_ext.training import TrainSettings, train
+from wsis.method.prediction.data.dataset import SampleKey
+from wsis.method.prediction.loop.training import TrainSettings, train
 
 PARTS = ("step", "ops", "prediction", "data", "wait")
 NETWORKS = (Network("mask_rcnn_r50_fpn", 320), Network("mask_rcnn_lite0_fpn", 288))

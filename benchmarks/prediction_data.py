@@ -21,14 +21,14 @@ from proposal_cases import photographs
 
 from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, Schema, text_to_array
-from stages.base import Artefact
-from stages.prediction import StoredSource
-from stages.proposals import proposals_record
-from stages.readers.images import decode_image
-from wsis.masks import rle
-from wsis.masks.superpixels import iou_matrix, superpixel_areas
-from wsis.mcg import MCGConfig, ProposalSet, generate
-from wsis.scenes import SceneConfig, generate_scene
+from stages.prediction.prediction import StoredSource
+from stages.proposals.proposals import proposals_record
+from wsis.engine.stage import Artefact
+from wsis.method.masks import rle
+from wsis.method.masks.superpixels import iou_matrix, superpixel_areas
+from wsis.method.proposals import MCGConfig, ProposalSet, generate
+from wsis.method.scenes.scenes import SceneConfig, generate_scene
+from wsis.readers.files.images import decode_image
 
 CLASSES = ("cat", "cow", "dog", "horse", "sheep")
 SETS = 10

@@ -14,9 +14,9 @@ from conditional_clock import seconds
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsis.mmdet_ext.ops import plain
-from wsis.mmdet_ext.ops.backend import torchvision_operators
-from wsis.mmdet_ext.ops.reference import roi_align_reference
+from wsis.method.prediction.ops import plain
+from wsis.method.prediction.ops.backend import torchvision_operators
+from wsis.method.prediction.ops.reference import roi_align_reference
 
 STRIDES = (4, 8, 16, 32)
 _TOLERANCE = 1e-4

@@ -18,13 +18,13 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from prediction_data import CLASSES, SETS, Data
 
-from stages.access import read_image
-from wsis.mmdet_ext.checkpoints import weights_checkpoint, write_checkpoint
-from wsis.mmdet_ext.config import PredictionSpec, plain_config, training_config
-from wsis.mmdet_ext.dataset import PseudoLabelDataset, SampleKey
-from wsis.mmdet_ext.inference import load_detector
-from wsis.mmdet_ext.models import build_model
-from wsis.mmdet_ext.runtime import quiet_mmengine
+from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
+from wsis.method.prediction.data.dataset import PseudoLabelDataset, SampleKey
+from wsis.method.prediction.inference import load_detector
+from wsis.method.prediction.loop.checkpoints import weights_checkpoint, write_checkpoint
+from wsis.method.prediction.loop.train_loop import quiet_mmengine
+from wsis.method.prediction.models import build_model
+from wsis.views.dataset import read_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "mmdet"
 Work = Callable[[int], object]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from stages import proposals
-from stages.readers.images import decode_image
+from stages.proposals import proposals
+from wsis.readers.files.images import decode_image
 
 VOC_SIZE = (500, 375)  # width, height of most photographs of VOC
 

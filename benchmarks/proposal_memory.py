@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from proposal_cases import Case, Figure
 
-    from stages import proposals
+    from stages.proposals import proposals
 
 MEGABYTE = 1e6
 LARGE = (4000, 3000)  # width, height
@@ -38,11 +38,11 @@ def work(settings: str, paths: Sequence[str]) -> Worker:
     import cv2
     import torch
 
-    from stages import proposals
-    from stages.machine import peak_memory
-    from stages.readers.images import decode_image
-    from wsis.mcg import generate
-    from wsis.mcg.contours import build_detector
+    from stages.proposals import proposals
+    from wsis.engine.machine import peak_memory
+    from wsis.method.proposals import generate
+    from wsis.method.proposals.contours.detectors import build_detector
+    from wsis.readers.files.images import decode_image
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

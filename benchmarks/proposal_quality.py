@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from proposal_cases import Case, Figure, Photograph, changed
 
-from reporting.proposals import proposal_sheet
-from stages import proposals
-from wsis.masks.superpixels import iou_with_masks
-from wsis.mcg import ProposalSet, generate
-from wsis.mcg.contours import build_detector
-from wsis.mcg.maps import contour_map
+from stages.proposals import proposals
+from wsis.method.masks.superpixels import iou_with_masks
+from wsis.method.proposals import ProposalSet, generate
+from wsis.method.proposals.contours.detectors import build_detector
+from wsis.method.proposals.maps import contour_map
+from wsis.reporting.pictures.proposal_sheet import proposal_sheet
 
 COUNTS = (100, 500, 1000)
 AREAS = (("under 5 %", 0.0, 0.05), ("5-15 %", 0.05, 0.15), ("over 15 %", 0.15, 1.01))

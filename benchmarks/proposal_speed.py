@@ -16,9 +16,9 @@ import numpy as np
 from proposal_cases import Case, Figure, changed, load, spread
 from proposal_quality import PUBLISHED_SECONDS
 
-from stages import proposals
-from wsis.mcg import generation
-from wsis.mcg.contours import ContourDetector, build_detector
+from stages.proposals import proposals
+from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
+from wsis.method.proposals.generator import generation
 
 SIDES = (128, 192, 256, 384, 512, 768)
 COUNTS = (100, 250, 500, 1000, 2000, 4000)
@@ -73,7 +73,7 @@ class _Clock:
 
 @contextmanager
 def _steps_timed() -> Iterator[_Clock]:
-    """The functions of wsis that `wsis.mcg.generation` calls by name are timed inside the block."""
+    """The functions that `generator.generation` calls by name are timed inside the block."""
     clock = _Clock()
     found = {
         name: value

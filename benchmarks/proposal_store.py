@@ -11,9 +11,10 @@ from proposal_cases import Case, Figure
 
 from data_contracts.schemas import PROPOSALS
 from data_contracts.store import Artefact, Store
-from stages import photographs, proposals
-from stages.base import Execution, execute
-from stages.progress import Progress
+from stages.data import photographs
+from stages.proposals import proposals
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, execute
 
 _PASSES = 5
 

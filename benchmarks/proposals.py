@@ -23,7 +23,7 @@ import proposal_store
 import torch
 from proposal_cases import VOC_SIZE, Case, Figure, photographs, print_figures, resized, spread
 
-from stages import proposals
+from stages.proposals import proposals
 
 PARTS = ("quality", "speed", "memory", "growth", "store")
 

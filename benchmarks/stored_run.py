@@ -3,8 +3,8 @@
 from data_contracts.runs import load_run
 from data_contracts.schemas import GROUND_TRUTH, SEEDS
 from data_contracts.store import Store
-from reporting.run_records import spread
-from stages.base import Artefact
+from wsis.engine.stage import Artefact
+from wsis.views.run_records import spread
 
 
 def artefacts_of_run(store: str, run: str, *more: str) -> dict[str, Artefact]:

@@ -5,9 +5,6 @@ from typing import Any
 from prefect import flow
 
 from data_contracts.store import Store
-from flows.config import load_config
-from flows.plan import Node
-from flows.runner import Runner
 from flows.tasks import (
     PrefectProgress,
     failing_in_one_line,
@@ -16,7 +13,10 @@ from flows.tasks import (
     publish_results,
     recording_cancellation,
 )
-from stages.base import Outcome
+from wsis.engine.stage import Outcome
+from wsis.runs.config import load_config
+from wsis.runs.plan import Node
+from wsis.runs.runner import Runner
 
 
 @flow(name="wsis", flow_run_name="{run_name}", persist_result=False)

@@ -6,8 +6,6 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store import Store
-from flows.ablations import Member, load_suite, members, run_members, suite_runs
-from flows.runner import Runner
 from flows.tasks import (
     PrefectProgress,
     artifact_key,
@@ -16,7 +14,9 @@ from flows.tasks import (
     prefect_wrap,
     recording_cancellation,
 )
-from reporting.ablations import order_lines, pseudo_label_table, suite_table
+from wsis.apps.suites import Member, load_suite, members, run_members, suite_runs
+from wsis.reporting.tables.suite_table import order_lines, pseudo_label_table, suite_table
+from wsis.runs.runner import Runner
 
 
 @flow(name="wsis", flow_run_name="ablations-{suite}", persist_result=False)

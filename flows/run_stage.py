@@ -3,8 +3,8 @@
 from prefect import flow
 
 from data_contracts.store import Store
-from flows.runner import Runner
 from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_wrap, publish_results
+from wsis.runs.runner import Runner
 
 
 @flow(name="wsis", flow_run_name="{run_name}-{stage}", persist_result=False)

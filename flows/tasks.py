@@ -21,13 +21,13 @@ from data_contracts.errors import ContractError
 from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.store import Store
-from flows.plan import Node
-from flows.runner import Runner
-from reporting.results import results_of
-from reporting.tables import COCO, THRESHOLDS
-from stages.base import Outcome
-from stages.progress import Progress
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Outcome
 from wsis.errors import WsisError
+from wsis.reporting.tables.results import results_of
+from wsis.reporting.tables.tables import COCO, THRESHOLDS
+from wsis.runs.plan import Node
+from wsis.runs.runner import Runner
 
 _UPDATE_SECONDS = 5.0
 _ON_PURPOSE = (ContractError, WsisError)

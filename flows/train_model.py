@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import flow
 
 from data_contracts.store import Store
-from flows.model_training import Model, train
 from flows.tasks import PrefectProgress, failing_in_one_line, log_store
+from wsis.apps.model_training import Model, train
 
 
 @flow(name="wsis", flow_run_name="train-{model}", persist_result=False)

@@ -1,4 +1,4 @@
-"""Fixtures for every test: where the photographs lie, one torch thread, fixed seeds."""
+"""Fixtures for every test: where the photographs lie, one finished tiny run, one torch thread, fixed seeds."""
 
 import os
 import random
@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from tests.runs.tiny_run import copy_of, shared_tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -32,6 +34,18 @@ def voc_root() -> Path:
 def bsds_root() -> Path:
     """BSDS500 boundaries and images: $WSIS_BSDS_ROOT, else ../shared/data/bsds500; skips when absent."""
     return _data_root("WSIS_BSDS_ROOT", SHARED_DATA / "bsds500", ("images", "boundaries"))
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Store of the finished run `tiny`; not to be changed."""
+    return shared_tiny_run(tmp_path_factory)
+
+
+@pytest.fixture
+def own_store(tiny_store: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be damaged or changed."""
+    return copy_of(tiny_store, tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ Lite0's features are linear bottlenecks with rms up to 8: `unit_rms` scales them
 Its weights expect SAME padding, exact at sizes divisible by 32.
 """
 
-custom_imports = dict(imports=["wsis.mmdet_ext.registrations"], allow_failed_imports=False)
+custom_imports = dict(imports=["wsis.method.prediction.registrations"], allow_failed_imports=False)
 
 _roi_extractor = dict(
     type="SingleRoIExtractor", out_channels=64, featmap_strides=[8, 16, 32], finest_scale=56

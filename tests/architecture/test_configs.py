@@ -7,7 +7,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "configs"
-SUITES = FOLDER / "ablations"  # of runs: tests/flows/test_ablations.py
+SUITES = FOLDER / "ablations"  # of runs: tests/runs/test_ablations.py
 CONFIGS = sorted(
     str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.parent != SUITES
 )
@@ -20,9 +20,9 @@ def test_the_promised_ones_are_there():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_loads_validates_and_plans(name):
-    from flows.config import load_config
-    from flows.plan import plan
-    from flows.shipped import shipped_configs
+    from wsis.runs.config import load_config
+    from wsis.runs.plan import plan
+    from wsis.runs.shipped import shipped_configs
 
     assert name in shipped_configs()
     config = load_config(name)
@@ -42,7 +42,7 @@ def test_stored_in_a_run_record_it_is_the_same(name):
     """`wsis stage` reads the configuration back from the run's record."""
     import json
 
-    from flows.config import build_config, load_config
+    from wsis.runs.config import build_config, load_config
 
     config = load_config(name)
     back = build_config(json.loads(json.dumps(config.model_dump(mode="json"))), "run")
@@ -58,7 +58,7 @@ def test_opens_with_a_comment_that_says_what_it_is(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_section_refuses_unknown_keys(name, tmp_path):
     from data_contracts.errors import ConfigError
-    from flows.config import load_config
+    from wsis.runs.config import load_config
 
     tree = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     for section in [k for k, v in tree.items() if isinstance(v, dict)]:
@@ -70,7 +70,7 @@ def test_every_section_refuses_unknown_keys(name, tmp_path):
 
 def test_overrides():
     from data_contracts.errors import ConfigError
-    from flows.config import load_config
+    from wsis.runs.config import load_config
 
     assert load_config("demo", ["seed=7", "outer_iterations=2"]).seed == 7
     with pytest.raises(ConfigError, match=r"seed: .*got -1"):

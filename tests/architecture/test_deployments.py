@@ -46,8 +46,8 @@ def test_parameters_are_flat_and_fit(name):
 
 
 def test_one_deployment_a_stage():
-    from flows.config import load_config
-    from flows.plan import plan, select
+    from wsis.runs.config import load_config
+    from wsis.runs.plan import plan, select
 
     nodes = plan(load_config("demo", ["data.supervision=box"]))  # all stages: boxes too
     stages = {d["parameters"]["stage"] for n, d in DEPLOYMENTS.items() if "stage" in d["parameters"]}
@@ -59,6 +59,6 @@ def test_one_deployment_a_stage():
 
 
 def test_config_of_the_default_run_ships():
-    from flows.shipped import shipped_configs
+    from wsis.runs.shipped import shipped_configs
 
     assert DEPLOYMENTS["full-training"]["parameters"]["config"] in shipped_configs()

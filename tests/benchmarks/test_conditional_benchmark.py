@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsis.conditional.graph import build_graph
+from wsis.method.conditional.graph import build_graph
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

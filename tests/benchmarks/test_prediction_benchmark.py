@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsis.mcg import MCGConfig, generate
+from wsis.method.proposals import MCGConfig, generate
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsis.mcg import MCGConfig, generate
+from wsis.method.proposals import MCGConfig, generate
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -127,9 +127,9 @@ def test_time_inside_a_step_counts_there_alone(monkeypatch: pytest.MonkeyPatch) 
 def test_steps_add_up_and_the_generator_is_left_as_it_was() -> None:
     import proposal_speed
 
-    from stages import proposals
-    from wsis.mcg import generation
-    from wsis.mcg.contours import build_detector
+    from stages.proposals import proposals
+    from wsis.method.proposals.contours.detectors import build_detector
+    from wsis.method.proposals.generator import generation
 
     before = dict(vars(generation))
     config = proposals.Config(contour="lab_gradient")

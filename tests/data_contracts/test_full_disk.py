@@ -6,13 +6,13 @@ import subprocess
 
 import numpy as np
 import pytest
-from contract_cases import assert_same_record, manifest_of
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import StoreFullError
 from data_contracts.records import RecordWriter
 from data_contracts.schemas import Field, Schema
 from data_contracts.store import Store
+from tests.data_contracts.contract_cases import assert_same_record, manifest_of
 
 BLOB = Schema("blob", 1, {"data": Field("uint8", ("N",), "bytes that do not compress")})
 FINGERPRINT = "0123456789ab"

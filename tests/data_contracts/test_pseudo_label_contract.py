@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from contract_cases import assert_same_record, write
 
 from data_contracts.errors import SchemaError
 from data_contracts.schemas import PSEUDO_LABELS
-from wsis.conditional.samples import SampleSet, deduplicate
+from tests.data_contracts.contract_cases import assert_same_record, write
 from wsis.errors import InputError
+from wsis.method.conditional.label_sets import SampleSet, deduplicate
 
 K, PROPOSALS, CLASSES = 6, 40, 5
 

@@ -4,10 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-from contract_cases import RAGGED, assert_same_record, good, some_records, write
 
 from data_contracts.errors import CorruptArtefactError
 from data_contracts.records import RecordReader, RecordWriter, shard_name
+from tests.data_contracts.contract_cases import RAGGED, assert_same_record, good, some_records, write
 
 
 def read_all(root, schema):

@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 import zarr
-from contract_cases import RAGGED, assert_same_record, good, some_records, write
 
 from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import SchemaError
 from data_contracts.records import RecordReader, RecordWriter, shard_name
 from data_contracts.schemas import PROPOSALS, SCHEMAS, Field, Schema, array_to_text, text_to_array
+from tests.data_contracts.contract_cases import RAGGED, assert_same_record, good, some_records, write
 
 
 # -- round trip -----------------------------------------------------------------------------------------------

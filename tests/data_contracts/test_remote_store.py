@@ -4,11 +4,11 @@ import uuid
 
 import fsspec
 import pytest
-from contract_cases import manifest_of
 
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError
 from data_contracts.runs import RunRecord, list_runs, load_run, save_run
 from data_contracts.store import Store
+from tests.data_contracts.contract_cases import manifest_of
 
 FINGERPRINT = "0123456789ab"
 

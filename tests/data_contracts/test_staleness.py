@@ -7,8 +7,8 @@ import pytest
 from data_contracts.runs import RunEntry, RunRecord
 from data_contracts.staleness import stale_keys, stale_line
 from data_contracts.store import Store
-from stages.base import Artefact, Stage, StageConfig, execute
-from stages.progress import Progress
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Artefact, Stage, StageConfig, execute
 
 
 class Config(StageConfig):

@@ -5,7 +5,6 @@ import threading
 
 import numpy as np
 import pytest
-from contract_cases import assert_same_record, manifest_of, random_record
 
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal, unseal
@@ -13,6 +12,7 @@ from data_contracts.records import RecordWriter
 from data_contracts.runs import RunRecord, list_runs, load_run, save_run
 from data_contracts.schemas import DETECTIONS
 from data_contracts.store import Store, damaged_files, safe_relative
+from tests.data_contracts.contract_cases import assert_same_record, manifest_of, random_record
 
 FINGERPRINT = "0123456789ab"
 

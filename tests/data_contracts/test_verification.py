@@ -7,15 +7,15 @@ import uuid
 
 import fsspec
 import pytest
-from contract_cases import manifest_of
 
 from data_contracts.errors import ConfigError, ContractError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal, unseal
 from data_contracts.remote import Remote
 from data_contracts.runs import RunEntry, RunRecord, load_run, save_run
 from data_contracts.store import Store
-from reporting.run_list import run_list
-from reporting.show import verify_store
+from tests.data_contracts.contract_cases import manifest_of
+from wsis.reporting.tables.run_list import run_list
+from wsis.reporting.tables.store_text import verify_store
 
 IDENTITY = manifest_of("train", "").identity()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.tiny_run import (
+from tests.runs.tiny_run import (
     RUN,
     TINY,
     Process,

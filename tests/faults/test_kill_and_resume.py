@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.tiny_run import RUN, TINY, Process, done, fingerprints, record_of, wsis
+from tests.runs.tiny_run import RUN, TINY, Process, done, fingerprints, record_of, wsis
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flows.contour_maps import MARK
-from tests.flows.own_photographs import SMALL, good_folder
-from tests.flows.tiny_run import Process, done, wsis
+from tests.runs.own_photographs import SMALL, good_folder
+from tests.runs.tiny_run import Process, done, wsis
+from wsis.apps.contour_maps import MARK
 
 pytestmark = pytest.mark.timeout(400)
 SHARDS = ["--set", "execution.shard_images=2", "--workers", 1]

@@ -11,8 +11,8 @@ import yaml
 
 from tests.boundary_folder import write_boundaries
 from tests.flows.prefect_services import REPOSITORY, Prefect
-from tests.flows.tiny_run import RUN, TINY, computed, fingerprints, record_of, wsis
-from wsis.mcg.contour_weights import load_network
+from tests.runs.tiny_run import RUN, TINY, computed, fingerprints, record_of, wsis
+from wsis.method.proposals.contours.weights import load_network
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(600)]
 DEPLOYMENTS = [d["name"] for d in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]]
@@ -87,7 +87,7 @@ def test_a_new_flow_run_goes_on_after_the_worker_was_killed(
 
 def test_the_results_are_a_table_artifact(prefect: Prefect, killed: tuple[Path, str, str]) -> None:
     from data_contracts.store import Store
-    from reporting.results import results_of
+    from wsis.reporting.tables.results import results_of
 
     (data,) = [v for k, v in prefect.artifacts("table").items() if k == "wsis-tiny-results"]
     rows = json.loads(data)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image
 
-from stages.readers.config import DataConfig, open_source
+from wsis.readers.config import DataConfig, open_source
 
 SIZE = (12, 8)  # width, height
 NOT_READ = ("auto", "scenes")  # no format of files

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.readers.images import decode_again, decode_image, image_size
 from tests.hard.case import Case, Facts
+from wsis.readers.files.images import decode_again, decode_image, image_size
 
 RGB = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
 Expected = tuple[str, ...] | Facts | None

@@ -36,7 +36,7 @@ def _command(
                 resource.setrlimit(which, (bound, bound))
 
         done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *words],
+            [sys.executable, "-m", "wsis.cli.main", *words],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

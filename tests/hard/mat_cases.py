@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from stages.readers.sbd import SbdFolder
 from tests.hard.case import Case, Facts
-from wsis.mcg.published import import_cob, import_mcg
+from wsis.method.proposals.imports.published import import_cob, import_mcg
+from wsis.readers.formats.sbd import SbdFolder
 
 INSTANCES = np.zeros((20, 30), np.uint8)
 INSTANCES[2:9, 3:12] = 1

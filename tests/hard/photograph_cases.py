@@ -9,14 +9,14 @@ from typing import Any
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET
 from data_contracts.store import Store
-from flows.output_paths import output_names
-from stages import photographs
-from stages.base import execute
-from stages.progress import Progress
-from stages.readers.photographs import list_photographs
-from stages.sharding import read_failures
+from stages.data import photographs
 from tests.hard.case import Case, Facts
 from tests.hard.datasets import picture
+from wsis.apps.output_paths import output_names
+from wsis.engine.per_image import read_failures
+from wsis.engine.progress import Progress
+from wsis.engine.stage import execute
+from wsis.readers.files.photographs import list_photographs
 
 Expected = tuple[str, ...] | Facts | None
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.readers.coco_results import Target, index_results
 from tests.hard.case import Case, Facts
-from wsis.masks import rle
-from wsis.mcg.coco_results import import_coco_results
+from wsis.method.masks import rle
+from wsis.method.proposals.imports.coco_results import import_coco_results
+from wsis.readers.proposal_results import Target, index_results
 
 MASK = np.zeros((8, 12), bool)
 MASK[2:5, 3:9] = True

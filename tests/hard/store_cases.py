@@ -11,8 +11,8 @@ from data_contracts.fingerprint import SCHEMA_VERSION, seal, unseal
 from data_contracts.manifest import Manifest
 from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run, save_run
 from data_contracts.store import Store
-from reporting.show import verify_store
 from tests.hard.case import Case, Facts
+from wsis.reporting.tables.store_text import verify_store
 
 Expected = tuple[str, ...] | Facts | None
 SOUND = {"checked": 1, "problems": 0}

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.ablations import load_suite
-from flows.config import load_config, shipped_configs
 from tests.hard.case import Case, Facts
+from wsis.apps.suites import load_suite
+from wsis.runs.config import load_config, shipped_configs
 
 DEMO = shipped_configs()["demo"].read_text()
 LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(

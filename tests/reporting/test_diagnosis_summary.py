@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reporting.diagnosis_summary import conclusion, group_rows, join, recall_rows, waterfall
+from wsis.reporting.diagnosis.summary import conclusion, group_rows, join, recall_rows, waterfall
 
 
 def table(**columns: list) -> dict[str, np.ndarray]:

@@ -6,8 +6,6 @@ from PIL import Image
 
 from data_contracts.errors import ConfigError
 from data_contracts.schemas import text_to_array
-from reporting.figures import SIDE, figures_of_run, write_figures
-from reporting.text import text_size
 from tests.reporting.conftest import (
     RunBuilder,
     dataset_record,
@@ -15,7 +13,9 @@ from tests.reporting.conftest import (
     proposals_record,
     pseudo_labels_record,
 )
-from wsis.masks import rle
+from wsis.method.masks import rle
+from wsis.reporting.pictures.figures import SIDE, figures_of_run, write_figures
+from wsis.reporting.pictures.text import text_size
 
 SIZE = (60, 80)
 COLUMN, HEIGHT = SIDE + 8, round(SIDE * 60 / 80)

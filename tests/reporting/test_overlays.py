@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from reporting.overlays import border, draw_instances, draw_seeds, fit, instance_colours
-from reporting.panels import Panel, side_by_side
-from reporting.text import label_size, put_label, shorten, text_size
+from wsis.reporting.pictures.overlays import border, draw_instances, draw_seeds, fit, instance_colours
+from wsis.reporting.pictures.panels import Panel, side_by_side
+from wsis.reporting.pictures.text import label_size, put_label, shorten, text_size
 
 
 def noise(height: int, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reporting.plots import loss_plot, map_plot, time_plot, waterfall_plot
+from wsis.reporting.page.plots import loss_plot, map_plot, time_plot, waterfall_plot
 
 
 def result(kind: str, t: int | None, value: float | None) -> dict:

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from reporting.overlays import fit
-from reporting.proposals import (
+from wsis.method.masks.superpixels import proposal_masks
+from wsis.method.proposals.proposal_set import ProposalSet, make_proposal_set
+from wsis.reporting.pictures.overlays import fit
+from wsis.reporting.pictures.proposal_sheet import (
     SIDE,
     boundary_map,
     outlined,
     proposal_panels,
     proposal_sheet,
 )
-from wsis.masks.superpixels import proposal_masks
-from wsis.mcg.proposal_set import ProposalSet, make_proposal_set
 
 
 def quarters(height: int, width: int, count: int = 4) -> ProposalSet:

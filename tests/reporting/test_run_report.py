@@ -11,9 +11,9 @@ from PIL import Image
 
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Store
-from reporting.overlays import instance_colours
-from reporting.pictures import decode, overlays, picture_of, sources_of, write_overlays
-from reporting.report import report_html, write_report
+from wsis.reporting.page.report import report_html, write_report
+from wsis.reporting.pictures.overlays import instance_colours
+from wsis.reporting.pictures.pictures import decode, overlays, picture_of, sources_of, write_overlays
 
 
 class Page(HTMLParser):

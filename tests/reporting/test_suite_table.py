@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reporting.ablations import SuiteRun, order_lines, pseudo_label_table, scores, suite_table
+from wsis.reporting.tables.suite_table import SuiteRun, order_lines, pseudo_label_table, scores, suite_table
 
 
 def result(kind: str, iteration: int | None, half: float, three_quarters: float | None) -> dict[str, Any]:

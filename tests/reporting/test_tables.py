@@ -3,7 +3,15 @@
 import pytest
 from rich.cells import cell_len
 
-from reporting.tables import COCO, THRESHOLDS, Column, duration, format_table, percent, results_table
+from wsis.reporting.tables.tables import (
+    COCO,
+    THRESHOLDS,
+    Column,
+    duration,
+    format_table,
+    percent,
+    results_table,
+)
 
 ROWS = [
     {

@@ -8,10 +8,10 @@ import numpy as np
 from data_contracts.records import RecordWriter
 from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS, text_to_array
 from data_contracts.store import Store
-from stages import conditional, pseudo_labels
-from stages.base import Execution, Stage, StageConfig, execute
-from wsis.conditional.samples import SampleSet
-from wsis.masks.superpixels import adjacency, pack_membership, superpixel_boxes
+from stages.conditional import conditional, pseudo_labels
+from wsis.engine.stage import Execution, Stage, StageConfig, execute
+from wsis.method.conditional.label_sets import SampleSet
+from wsis.method.masks.superpixels import adjacency, pack_membership, superpixel_boxes
 
 SIZE, CELL, CLASSES = 64, 8, ["red", "blue"]
 CELLS = SIZE // CELL

@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from conditional_scenes import CONFIG, make_inputs, sample, share_of_truth, train
 
 from data_contracts.schemas import PSEUDO_LABELS
-from stages.conditional import SAMPLER_NAME
-from stages.conditional_examples import Examples
-from stages.training import WEIGHTS_NAME, load_weights
-from wsis.dissimilarity.sampler import SamplerConfig
+from stages.conditional.conditional import SAMPLER_NAME
+from stages.conditional.examples import Examples
+from tests.stages.conditional_scenes import CONFIG, make_inputs, sample, share_of_truth, train
+from wsis.engine.training import WEIGHTS_NAME, load_weights
 from wsis.errors import InputError
+from wsis.method.dissimilarity.network_inputs import SamplerConfig
 
 
 @pytest.fixture(scope="module")

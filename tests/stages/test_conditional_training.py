@@ -6,18 +6,18 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from conditional_scenes import CONFIG, ambiguous, make_inputs, sample, sample_set, scene, train
 
 from data_contracts.schemas import PROPOSALS, PSEUDO_LABELS
-from stages import conditional
-from stages.base import Execution, StageContext
-from stages.conditional_examples import Examples
-from stages.conditional_training import Trainer
-from stages.progress import Progress
-from stages.training import CURVE_NAME, WEIGHTS_NAME, load_weights, seed_everything
-from wsis.conditional.architectures import build_network
-from wsis.conditional.network import ConditionalNetwork
+from stages.conditional import conditional
+from stages.conditional.examples import Examples
+from stages.conditional.training import Trainer
+from tests.stages.conditional_scenes import CONFIG, ambiguous, make_inputs, sample, sample_set, scene, train
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, StageContext
+from wsis.engine.training import CURVE_NAME, WEIGHTS_NAME, load_weights, seed_everything
 from wsis.errors import InputError, NonFiniteError
+from wsis.method.conditional.architectures import build_network
+from wsis.method.conditional.network import ConditionalNetwork
 
 HELD = CONFIG.model_copy(
     update={"pretrain_epochs": 8.0, "validate_every": 0.5}
@@ -113,7 +113,7 @@ def test_stopped_and_resumed_is_the_same_bit_by_bit(step, held, tmp_path, monkey
         seed_everything(*key)
 
     with monkeypatch.context() as patch:
-        patch.setattr("stages.training.seed_everything", stopping)
+        patch.setattr("wsis.engine.training.seed_everything", stopping)
         with pytest.raises(Stop):
             train(store, inputs, HELD, checkpoint_seconds=1e-6)
     resumed = train(store, inputs, HELD, checkpoint_seconds=1e-6)

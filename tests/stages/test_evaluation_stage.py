@@ -9,11 +9,11 @@ import pytest
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import SCHEMAS, text_to_array
-from stages.base import Execution, StageContext
-from stages.evaluation import STAGE, Config
-from stages.progress import Progress
+from stages.evaluation.evaluation import STAGE, Config
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, StageContext
 from wsis.errors import InputError
-from wsis.masks import rle
+from wsis.method.masks import rle
 
 SIZE = (8, 10)
 LEFT, RIGHT = np.zeros(SIZE, bool), np.zeros(SIZE, bool)

@@ -10,15 +10,15 @@ from PIL import Image
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
 from data_contracts.store import Store
-from stages import proposals
-from stages.access import SOURCE_IDS
-from stages.base import Execution, Stage, StageConfig, execute
-from stages.progress import Progress
-from stages.sharding import read_failures, write_records
-from wsis.masks import rle
-from wsis.masks.superpixels import proposal_masks, unpack_membership
-from wsis.mcg import MCGConfig, generate
-from wsis.mcg.coco_results import coco_results
+from stages.proposals import proposals
+from wsis.engine.per_image import read_failures, write_records
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, Stage, StageConfig, execute
+from wsis.method.masks import rle
+from wsis.method.masks.superpixels import proposal_masks, unpack_membership
+from wsis.method.proposals import MCGConfig, generate
+from wsis.method.proposals.imports.coco_results import coco_results
+from wsis.views.dataset import SOURCE_IDS
 
 SIZES = {"t_1": (40, 60), "t_2": (30, 30), "t_10": (100, 48), "v_3": (8, 90), "v_4": (64, 64)}
 

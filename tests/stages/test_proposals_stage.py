@@ -10,11 +10,11 @@ from PIL import Image
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
-from stages import proposals
-from stages.base import Execution, StageContext
-from stages.progress import Progress
+from stages.proposals import proposals
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, StageContext
 from wsis.errors import UnsupportedOpError
-from wsis.masks.superpixels import proposal_masks, unpack_membership
+from wsis.method.masks.superpixels import proposal_masks, unpack_membership
 
 SIZES = {"a": (40, 60), "b": (1, 1), "c": (64, 48), "d": (8, 200), "e": (30, 30), "f": (50, 50)}
 SMALL = {"contour": "lab_gradient", "max_side": 64, "max_regions": 60, "num_proposals": 40}

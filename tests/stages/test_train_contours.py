@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from data_contracts.errors import DataError
 from data_contracts.store import Store
-from stages import train_contours
-from stages.base import Execution, execute
+from stages.proposals import train_contours
 from tests.boundary_folder import write_boundaries
-from wsis.mcg.contour_weights import load_network
-from wsis.mcg.contours import LearnedContours
+from wsis.engine.stage import Execution, execute
+from wsis.method.proposals.contours.detectors import LearnedContours
+from wsis.method.proposals.contours.weights import load_network
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_bad_settings_are_refused(root: Path, change: dict[str, Any]) -> None:
 
 
 def test_a_real_photograph_is_read(bsds_root: Path) -> None:
-    from stages.readers.bsds import boundary_files, read_examples
+    from wsis.readers.formats.bsds import boundary_files, read_examples
 
     assert len(boundary_files(bsds_root, ("train", "val"))) == 300
     one = read_examples(bsds_root, ("val",))[0]

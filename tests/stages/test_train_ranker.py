@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from data_contracts.errors import DataError
 from data_contracts.store import Store
-from stages import proposals, train_ranker
-from stages.base import Execution, execute
-from stages.readers.regions import read_regions, region_files
+from stages.proposals import proposals, train_ranker
+from wsis.engine.stage import Execution, execute
 from wsis.errors import MissingWeightsError
-from wsis.mcg import generate
-from wsis.mcg.ranker import load_ranker
+from wsis.method.proposals import generate
+from wsis.method.proposals.generator.ranker import load_ranker
+from wsis.readers.formats.regions import read_regions, region_files
 
 SMALL = {
     "contour": "lab_gradient",

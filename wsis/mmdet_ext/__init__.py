@@ -1,8 +1,1 @@
-"""The prediction network (paper 3.3, B.1): everything registered with MMDetection, its training and inference.
-
-Importing this package installs the operators that mmdet needs, so that any module below may import mmdet.
-"""
-
-from wsis.mmdet_ext.ops import install_ops
-
-install_ops()
+"""Where exported models of earlier versions look for `registrations`; it is in `wsis.method.prediction` now."""

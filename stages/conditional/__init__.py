@@ -1,0 +1,1 @@
+"""Stages of the conditional distribution: its network and the samples drawn from it."""

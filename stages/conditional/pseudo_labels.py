@@ -1,0 +1,180 @@
+"""K samples of the conditional distribution for every training image, as proposal ids and classes (eq. 5), and how
+much they differ."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, SEEDS
+from wsis.engine.per_image import Record, write_records
+from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
+from wsis.engine.training import WEIGHTS_NAME, load_weights
+from wsis.errors import WsisError
+from wsis.method.conditional.architectures import build_network
+from wsis.method.conditional.label_sets import SampleSet, deduplicate
+from wsis.method.conditional.network import ConditionalNetwork
+from wsis.method.dissimilarity.diversity import diversity_statistics
+from wsis.method.dissimilarity.image_problem import build_problem
+from wsis.method.dissimilarity.network_inputs import (
+    SamplerConfig,
+    arrays_of_image,
+    filtered_rows,
+    image_batch,
+    image_key,
+    image_noise,
+    resized,
+)
+from wsis.method.dissimilarity.objective import sample_labels
+from wsis.readers.files.images import decode_image
+
+NAME = "pseudo_labels"
+ALGORITHM_VERSION = 3
+_NOISE_STREAM = 4
+_MUCH_MISSING = 0.25  # of what the samples should name: said aloud
+_SAMPLE_FIELDS = [field.name for field in fields(SampleSet)]
+
+
+class Config(StageConfig):
+    """How samples are drawn; everything else is as the network was trained."""
+
+    k: int = Field(10, ge=1, le=256, description="samples of an image (paper: 10)")
+    zero_noise: bool = Field(False, description="pointwise PW_c: with k = 1")
+    score_noise: float = Field(
+        0.02,
+        ge=0,
+        description="scale of the noise on the scores, that of training at most; 0: few distinct samples",
+    )
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> samples. The network is built once in each process."""
+
+    dataset: RecordReader
+    proposals: RecordReader
+    seeds: RecordReader
+    sampler: SamplerConfig
+    weights: Path
+    config: Config
+    key: tuple[int, ...]
+    device: str
+
+    @cached_property
+    def network(self) -> ConditionalNetwork:
+        network = build_network(self.sampler.network, load_pretrained=False)
+        network.load_state_dict(load_weights(self.weights))
+        return network.to(self.device).eval()
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in image_ids:
+            try:
+                yield self._samples_of(image_id)
+            except WsisError as error:
+                raise type(error)(f"{NAME}: image {image_id}: {error}") from error
+
+    def _samples_of(self, image_id: str) -> dict[str, np.ndarray]:
+        record, proposals = self.dataset[image_id], self.proposals[image_id]
+        seeds = self.seeds[image_id]
+        kept = filtered_rows(proposals, seeds, self.sampler)
+        image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
+        stride = self.network.extractor.stride
+        size = (image.shape[1] // stride, image.shape[2] // stride)
+        arrays = arrays_of_image(record, proposals, seeds, kept)
+        problem = build_problem(arrays, size, self.sampler.problem)
+        # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
+        noise = image_noise(
+            self.config.k,
+            problem,
+            self.sampler,
+            (*self.key, image_key(image_id)),
+            zero=self.config.zero_noise,
+        )
+        labels, scores = sample_labels(
+            self.network,
+            image_batch([image], [False]).to(self.device),
+            [problem.to(self.device)],
+            [noise.to(self.device)],
+            self.sampler.energy,
+        )
+        own = labels[0].cpu()
+        samples = deduplicate(own, scores[0].cpu(), problem.classes, kept)
+        spread = diversity_statistics(own, problem.graph.membership, problem.graph.superpixel_areas)
+        return {
+            **{name: getattr(samples, name) for name in _SAMPLE_FIELDS},
+            "diversity": np.array([spread.mean_distance], np.float32),
+            "distinct": np.array([spread.distinct], np.int32),
+        }
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Write K samples of every training image."""
+    seeds = inputs["prm_seeds"].records(SEEDS)
+    trained = inputs["conditional"]
+    sampler = SamplerConfig.from_json(json.loads(trained.file("sampler.json").read_text()))
+    # scores that were not trained against noise are too close together for any
+    sampler = replace(sampler, score_noise=min(config.score_noise, sampler.score_noise))
+    compute = _Compute(
+        inputs["dataset"].records(DATASET),
+        inputs["proposals"].records(PROPOSALS),
+        seeds,
+        sampler,
+        trained.file(WEIGHTS_NAME),
+        config,
+        (context.seed, context.outer_iteration or 0, _NOISE_STREAM),
+        str(context.device),
+    )
+    workers = context.execution.workers if context.device.type == "cpu" else 1
+    write_records(context, PSEUDO_LABELS, list(seeds.ids), compute, workers)
+    context.counts.update(_statistics(RecordReader(context.workdir, PSEUDO_LABELS), compute))
+    missing = context.counts["missing_class_share"]
+    if missing >= _MUCH_MISSING:
+        context.log(
+            f"warning: {100 * missing:.0f} % of the annotated classes are missing in the samples; the prediction "
+            "network is taught that they are background, and may end with no detections at all. "
+            f"conditional.terms is {sampler.energy.terms}; U+P+H gives every annotated class an instance (eq. 4). "
+            "Without it conditional.detection_target=confident keeps later iterations from losing more"
+        )
+
+
+def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
+    """Means over what was written, so that a resumed stage counts the same."""
+    distances, distinct, instances, empty = [], [], [], 0
+    lost = wanted = 0
+    for image_id, record in records:
+        samples = SampleSet(**{name: record[name] for name in _SAMPLE_FIELDS})
+        distances.append(float(record["diversity"][0]))
+        distinct.append(int(record["distinct"][0]))
+        sizes = np.diff(samples.offsets)
+        instances.append(float((sizes * samples.multiplicities).sum() / samples.num_samples))
+        annotated = set(compute.dataset.read(image_id, ("labels",))["labels"].tolist())
+        absent = [len(annotated - set(samples.unique(u)[1].tolist())) for u in range(len(sizes))]
+        empty += any(absent)
+        lost += int(np.dot(absent, samples.multiplicities))
+        wanted += len(annotated) * samples.num_samples
+    return {
+        "images": len(distances),
+        "samples_per_image": compute.config.k,
+        "mean_distance": float(np.mean(distances)) if distances else 0.0,
+        "mean_distinct": float(np.mean(distinct)) if distinct else 0.0,
+        "images_with_one_distinct_sample": int(sum(d == 1 for d in distinct)),
+        "mean_instances": float(np.mean(instances)) if instances else 0.0,
+        "images_with_an_unlabelled_class": int(empty),
+        "missing_class_share": lost / wanted if wanted else 0.0,
+    }
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("dataset", "proposals", "prm_seeds", "conditional"),
+    contract="pseudo_labels",
+)

@@ -1,0 +1,214 @@
+"""Algorithm 2 step by step (eq. 22-26), and the held-back images that say which step's weights are kept."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from stages.conditional.examples import Examples, ExampleSettings
+from wsis.engine.schedule import warmup_cosine
+from wsis.engine.stage import StageContext, execution_only
+from wsis.engine.training import Stateful
+from wsis.engine.weight_selection import BestWeights, HeldBackSettings, split, steps_between
+from wsis.errors import WsisError
+from wsis.method.conditional.architectures import compile_errors
+from wsis.method.conditional.network import ConditionalNetwork
+from wsis.method.conditional.noise import Noise
+from wsis.method.dissimilarity.network_inputs import image_batch, image_key, image_noise
+from wsis.method.dissimilarity.objective import (
+    ImageProblem,
+    LearningConfig,
+    dissimilarity_loss,
+    estimate_dissimilarity,
+)
+from wsis.method.dissimilarity.surrogate import Direction, SurrogateConfig
+
+# Independent random streams of one seed; stages.conditional.pseudo_labels has 4.
+_BATCH_STREAM, _FLIP_STREAM, _NOISE_STREAM, _HELD_BACK_STREAM, _SPLIT_STREAM = 1, 2, 3, 5, 6
+_VALIDATION_COST = 1 / 3  # time to validate as many images as a batch has, in steps
+_REACH_STEPS, _SMALL_REACH = 20, 0.02
+
+
+class TrainingSettings(ExampleSettings, HeldBackSettings):
+    """Algorithm 2 and its schedule."""
+
+    k: int = Field(10, ge=1, le=256, description="samples of an image in a training step")
+    zero_noise: bool = Field(False, description="pointwise PW_c: with k = 1 and gamma = 0")
+    gamma: float = Field(
+        0.25, ge=0, le=1, description="paper: 0.5, at which nothing holds the samples together; see D7"
+    )
+    reach_weight: float = Field(
+        1.0, ge=0, description="penalty on scores that no loss-augmented inference can move; paper: 0"
+    )
+    epsilon: float = Field(1.0, gt=0, description="of eq. 26: how far the loss augments the inference")
+    direction: Direction = Field("towards", description="away: Algorithm 2 by the letter (eps = +1)")
+    pretrain_epochs: float = Field(3.0, gt=0, description="of outer iteration 1")
+    epochs: float = Field(1.0, gt=0, description="of every later outer iteration")
+    min_pretrain_steps: int = Field(
+        0, ge=0, description="steps at least, where the epochs of a small data set are fewer"
+    )
+    min_steps: int = Field(0, ge=0, description="the same of every later outer iteration")
+    batch_size: int = Field(4, ge=1, le=256, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, description="of the new layers")
+    backbone_factor: float = Field(0.1, ge=0, le=1, description="factor on the encoder's learning rate")
+    weight_decay: float = Field(1e-5, ge=0, description="of Adam")
+    warmup_steps: int = Field(20, ge=0, description="steps in which the learning rates rise")
+    clip_gradient: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    flip: bool = Field(True, description="mirror training images at random")
+    checkpointing: bool = execution_only(
+        False, description="recompute activations in the backward pass: less memory, more time, same results"
+    )
+    compile: bool = Field(
+        False, description="torch.compile of the feature extractor; it rounds otherwise, so other weights"
+    )
+
+    def total_steps(self, images: int, pretraining: bool) -> int:
+        """Steps of an outer iteration on so many images, those held back not counted."""
+        epochs, least = (
+            (self.pretrain_epochs, self.min_pretrain_steps) if pretraining else (self.epochs, self.min_steps)
+        )
+        return max(1, least, math.ceil(epochs * images / self.batch_size))
+
+
+class Trainer:
+    """Steps that are functions of (seed, outer iteration, step) and of the weights alone.
+
+    Attributes:
+        steps: how many the stage takes.
+        train_ids: images that the steps learn from.
+        held_back_ids: images that only choose the weights to keep; others in every outer iteration.
+    """
+
+    def __init__(
+        self,
+        network: ConditionalNetwork,
+        examples: Examples,
+        settings: TrainingSettings,
+        context: StageContext,
+    ) -> None:
+        self.network, self.examples, self.settings, self.context = network, examples, settings, context
+        self.optimizer = torch.optim.Adam(
+            network.parameter_groups(settings.learning_rate, settings.backbone_factor),
+            weight_decay=settings.weight_decay,
+        )
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        # float16 alone has too small a range for gradients; for the others this passes everything through
+        self.scaler = torch.amp.GradScaler(context.device.type, enabled=network.precision == "float16")
+        surrogate = SurrogateConfig(
+            settings.gamma, settings.epsilon, settings.direction, settings.reach_weight
+        )
+        self.learning = LearningConfig(examples.sampler.energy, settings.task_loss(), surrogate)
+        turn = max(0, (context.outer_iteration or 1) - 1)
+        self.train_ids, self.held_back_ids = split(
+            examples.ids, settings, (context.seed, _SPLIT_STREAM), turn
+        )
+        self.epoch = len(self.train_ids) / settings.batch_size
+        self.steps = settings.total_steps(len(self.train_ids), pretraining=examples.detections is None)
+        self.reaches: deque[float] = deque(maxlen=_REACH_STEPS)
+        self.warned = False
+
+    def state(self) -> dict[str, Stateful]:
+        """All that a step changes."""
+        return {"model": self.network, "optimizer": self.optimizer, "scaler": self.scaler}
+
+    def key(self, stream: int, *rest: int) -> list[int]:
+        return [self.context.seed, self.context.outer_iteration or 0, stream, *rest]
+
+    def batch_ids(self, step: int) -> list[str]:
+        """Ids of step's images: consecutive places in an endless row of seeded permutations of the images."""
+        count = len(self.train_ids)
+        result = []
+        for place in range(step * self.settings.batch_size, (step + 1) * self.settings.batch_size):
+            epoch, position = divmod(place, count)
+            order = np.random.default_rng(self.key(_BATCH_STREAM, epoch)).permutation(count)
+            result.append(self.train_ids[int(order[position])])
+        return result
+
+    def noise(self, problem: ImageProblem, *key: int) -> Noise:
+        settings, sampler = self.settings, self.examples.sampler
+        drawn = image_noise(settings.k, problem, sampler, self.key(*key), zero=settings.zero_noise)
+        return drawn.to(self.context.device)
+
+    def step(self, index: int) -> dict[str, float]:
+        """One optimisation step; returns what `dissimilarity_loss` logs."""
+        with self.naming(f"step {index}"):
+            images, problems = zip(*(self.examples.get(i) for i in self.batch_ids(index)), strict=True)
+            chance = np.random.default_rng(self.key(_FLIP_STREAM, index)).random(len(images))
+            flipped = [bool(self.settings.flip and c < 0.5) for c in chance]
+            noises = [self.noise(p, _NOISE_STREAM, index, place) for place, p in enumerate(problems)]
+            batch = image_batch(images, flipped).to(self.context.device)
+            moved = [p.to(self.context.device) for p in problems]
+            self.network.train()
+            loss, logs = dissimilarity_loss(self.network, batch, moved, noises, flipped, self.learning)
+            self.descend(loss, index)
+        self.watch(logs["reach"])
+        return {"loss": logs["surrogate"], **logs}
+
+    def descend(self, loss: Tensor, index: int) -> None:
+        """Move the weights along the clipped gradient of the loss of step `index`."""
+        factor = warmup_cosine(index, self.steps, min(self.settings.warmup_steps, self.steps - 1))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_gradient)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def watch(self, reach: float) -> None:
+        """Say once when the surrogate has lost its gradient; `reach` is the share of samples still in play."""
+        self.reaches.append(reach)
+        if len(self.reaches) == _REACH_STEPS and np.mean(self.reaches) < _SMALL_REACH and not self.warned:
+            self.warned = True
+            self.context.log(
+                f"warning: in the last {_REACH_STEPS} steps loss-augmented inference changed only "
+                f"{100 * np.mean(self.reaches):.1f} % of the samples: the surrogate has hardly any gradient. If "
+                "div_pc is still high, training is stuck: lower learning_rate or clip_gradient, or raise epsilon"
+            )
+
+    def validate(self) -> list[float]:
+        """DIV(p,c) - gamma DIV(c,c) (eq. 22) of samples of each held-back image, with the same noise every time."""
+        self.network.eval()
+        with self.naming("held-back images"):
+            return [
+                estimate_dissimilarity(self.network, image, [problem], [noise], self.learning)[
+                    "dissimilarity"
+                ]
+                for image, problem, noise in self.held_back
+            ]
+
+    @cached_property
+    def held_back(self) -> list[tuple[Tensor, ImageProblem, Noise]]:
+        """Input, problem and noise of the held-back images."""
+        device, found = self.context.device, []
+        for image_id in self.held_back_ids:
+            image, problem = self.examples.build(image_id)
+            noise = self.noise(problem, _HELD_BACK_STREAM, image_key(image_id))
+            found.append((image_batch([image], [False]).to(device), problem.to(device), noise))
+        return found
+
+    @contextmanager
+    def naming(self, where: str) -> Iterator[None]:
+        """Put the stage and `where` before the errors of the method, those of torch.compile included."""
+        try:
+            with compile_errors() if self.settings.compile else nullcontext():
+                yield
+        except WsisError as error:
+            raise type(error)(f"{self.context.title}: {where}: {error}") from error
+
+    def best_weights(self) -> BestWeights | None:
+        """What chooses the weights to keep; None where no image is held back."""
+        count = len(self.held_back_ids)
+        if count == 0:
+            self.context.log("no image is held back, so that the last weights are kept")
+            return None
+        cost = _VALIDATION_COST * count / self.settings.batch_size
+        every = steps_between(self.settings, self.steps, self.epoch, cost)
+        return BestWeights(self.network, self.validate, every, self.settings.patience)

@@ -1,0 +1,1 @@
+"""Stages that read the user's data into the store."""

@@ -1,0 +1,247 @@
+"""Evaluation: scores one thing of a run by VOC mAP^r and COCO AP.
+
+In a run it alone reads the pixel labels of `ground_truth`, with `ceiling` where the run asks for one. Outside a run
+`train_ranker` reads masks that the user names for it (`source: voc_masks`); then its lineage says so.
+
+What is scored is decided by the inputs beside `ground_truth`:
+
+| input                       | kind          | its detections                                                   |
+| --------------------------- | ------------- | ---------------------------------------------------------------- |
+| predictions                 | prediction    | the network's masks pasted into their boxes                      |
+| pseudo_labels, proposals    | pseudo_labels | each (proposal, class) of any sample, scored by its share of K   |
+| prm_baseline, proposals     | prm_baseline  | the proposals that the peak response maps retrieve               |
+| proposals                   | ceiling       | for every true instance its best proposal, scored by its IoU     |
+
+Writes metrics.json (one row of results: metrics only, no times), and for pseudo labels instance_quality.json.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from data_contracts.records import RecordReader
+from data_contracts.schemas import (
+    DETECTIONS,
+    GROUND_TRUTH,
+    PROPOSAL_DETECTIONS,
+    PROPOSALS,
+    PSEUDO_LABELS,
+)
+from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
+from wsis.errors import InputError
+from wsis.method.evaluation.coco_ap import CocoEvaluator
+from wsis.method.evaluation.instance_quality import InstanceQuality, instance_quality
+from wsis.method.evaluation.instances import Detections, GroundTruth
+from wsis.method.evaluation.sources import (
+    LabelledProposals,
+    best_proposals,
+    network_detections,
+    proposal_detections,
+    pseudo_label_marginals,
+    stored_truth,
+)
+from wsis.method.evaluation.voc_map import VocMapEvaluator
+from wsis.method.masks.superpixels import unpack_membership
+from wsis.views.dataset import class_names, splits
+
+NAME = "evaluation"
+ALGORITHM_VERSION = 2
+SUBJECTS = ("predictions", "pseudo_labels", "prm_baseline")
+
+Record = Mapping[str, np.ndarray]
+
+
+class Config(StageConfig):
+    """How to score. `matching` and `void` are conventions of VOC mAP^r; COCO AP has its own."""
+
+    matching: Literal["voc", "sds"] = Field(
+        "voc", description="voc: a detection counts for its best instance; sds: for the best that is free"
+    )
+    void: Literal["truth", "ignore"] = Field(
+        "truth", description="what lies on unlabelled pixels: truth: stays in the IoU; ignore: is left out"
+    )
+    split: Literal["auto", "train", "val"] = Field(
+        "auto", description="auto: the split of the records; where they cover both, val"
+    )
+
+
+class Subject(NamedTuple):
+    """What is scored: its kind, its artefact, its image ids, and detections of one image."""
+
+    kind: str
+    artefact: Artefact
+    image_ids: list[str]
+    detect: Callable[[str, GroundTruth], Detections]
+    samples: Callable[[str], list[tuple[float, Detections]]] | None = None
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Score the subject among `inputs` and write metrics.json.
+
+    Raises:
+        InputError: not exactly one subject, no image with ground truth, or a record that does not fit its
+            ground truth; names the image.
+        DataError: the ground truth names no classes.
+    """
+    truth_artefact = inputs["ground_truth"]
+    truths = truth_artefact.records(GROUND_TRUTH)
+    subject = _subject(inputs)
+    split_of = splits(truths)
+    split = _choose_split(config.split, subject, split_of)
+    image_ids = [image_id for image_id in truths.ids if split_of[image_id] == split]
+    there = set(subject.image_ids)
+    classes = class_names(truth_artefact)
+    evaluator = VocMapEvaluator(classes, matching=config.matching, void=config.void)
+    coco = CocoEvaluator(classes)
+    quality = InstanceQuality()
+    for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
+        truth = stored_truth(truths[image_id])
+        try:
+            # An image that the subject left out has no detections: leaving it out here would flatter.
+            found = subject.detect(image_id, truth) if image_id in there else _nothing(truth)
+            evaluator.add_image(image_id, found, truth)
+            coco.add_image(found, truth)
+            if subject.samples is not None and image_id in there:
+                for weight, sample in subject.samples(image_id):
+                    quality = quality + instance_quality(sample, truth).weighted(weight)
+        except InputError as error:
+            raise InputError(f"{subject.kind} of image {image_id}: {error}") from error
+    result = evaluator.result()
+    supervision = ", ".join(subject.artefact.manifest.supervision)
+    row = result.as_row(subject.kind, context.outer_iteration, split, supervision)
+    context.write_json("metrics.json", row | coco.result().as_fields())
+    if subject.samples is not None:
+        context.write_json("instance_quality.json", quality_row(quality))
+    context.counts.update(
+        images=result.images,
+        instances=int(result.ground_truth.sum()),
+        detections=int(result.detections.sum()),
+        images_without_records=len(set(image_ids) - there),
+        records_without_ground_truth=len(there - set(split_of)),
+    )
+
+
+def quality_row(quality: InstanceQuality) -> dict[str, float | None]:
+    """Instance quality as JSON: the sums, and the mean best IoU (null without instances)."""
+    mean = quality.mean_best_iou
+    return {**asdict(quality), "mean_best_iou": None if math.isnan(mean) else mean}
+
+
+def _choose_split(wanted: str, subject: Subject, split_of: Mapping[str, str]) -> str:
+    present = {split_of[image_id] for image_id in subject.image_ids if image_id in split_of}
+    if wanted == "auto" and present:
+        return next(iter(present)) if len(present) == 1 else "val"
+    if wanted not in present:
+        raise InputError(
+            f"{subject.kind}: expected records of images with ground truth in split {wanted!r}, "
+            f"got {len(subject.image_ids)} records in splits {sorted(present) or 'none'}"
+        )
+    return wanted
+
+
+def _subject(inputs: Mapping[str, Artefact]) -> Subject:
+    named = [name for name in SUBJECTS if name in inputs]
+    if len(named) > 1 or (not named and "proposals" not in inputs):
+        raise InputError(
+            f"evaluation: expected one of {', '.join(SUBJECTS)}, or proposals alone, got {sorted(inputs)}"
+        )
+    if named == ["predictions"]:
+        return _predictions(inputs["predictions"])
+    if "proposals" not in inputs:
+        raise InputError(f"evaluation of {named[0]}: expected proposals beside it, got {sorted(inputs)}")
+    proposals = inputs["proposals"].records(PROPOSALS)
+    if named == ["pseudo_labels"]:
+        return _pseudo_labels(inputs["pseudo_labels"], proposals)
+    if named == ["prm_baseline"]:
+        return _prm_baseline(inputs["prm_baseline"], proposals)
+    return _ceiling(inputs["proposals"], proposals)
+
+
+def _predictions(artefact: Artefact) -> Subject:
+    records = artefact.records(DETECTIONS)
+
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        one = records.read(image_id, ("masks", "boxes", "labels", "scores", "size"))
+        return network_detections(one["masks"], one["boxes"], one["labels"], one["scores"], _size(one))
+
+    return Subject("prediction", artefact, records.ids, detect)
+
+
+def _prm_baseline(artefact: Artefact, proposals: RecordReader) -> Subject:
+    records = artefact.records(PROPOSAL_DETECTIONS)
+
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        one = records[image_id]
+        return _from_proposals(
+            proposals, image_id, LabelledProposals(one["proposal_ids"], one["labels"], one["scores"])
+        )
+
+    return Subject("prm_baseline", artefact, records.ids, detect)
+
+
+def _pseudo_labels(artefact: Artefact, proposals: RecordReader) -> Subject:
+    records = artefact.records(PSEUDO_LABELS)
+
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        one = records[image_id]
+        fields = ("multiplicities", "offsets", "proposal_ids", "classes", "scores")
+        return _from_proposals(proposals, image_id, pseudo_label_marginals(*(one[f] for f in fields)))
+
+    def samples(image_id: str) -> list[tuple[float, Detections]]:
+        one = records[image_id]
+        everything = _from_proposals(
+            proposals, image_id, LabelledProposals(one["proposal_ids"], one["classes"], one["scores"])
+        )
+        shares = one["multiplicities"] / one["multiplicities"].sum()
+        return [
+            (float(share), everything.between(start, stop))
+            for share, start, stop in zip(shares, one["offsets"][:-1], one["offsets"][1:], strict=True)
+        ]
+
+    return Subject("pseudo_labels", artefact, records.ids, detect, samples)
+
+
+def _ceiling(artefact: Artefact, proposals: RecordReader) -> Subject:
+    def detect(image_id: str, truth: GroundTruth) -> Detections:
+        superpixels, membership, size = _proposals_of(proposals, image_id)
+        return proposal_detections(
+            superpixels, membership, best_proposals(superpixels, membership, truth), size
+        )
+
+    return Subject("ceiling", artefact, proposals.ids, detect)
+
+
+def _from_proposals(proposals: RecordReader, image_id: str, labelled: LabelledProposals) -> Detections:
+    superpixels, membership, size = _proposals_of(proposals, image_id)
+    return proposal_detections(superpixels, membership, labelled, size)
+
+
+def _proposals_of(proposals: RecordReader, image_id: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    one = proposals.read(image_id, ("superpixels", "num_superpixels", "membership_bits", "size"))
+    membership = unpack_membership(one["membership_bits"], int(one["num_superpixels"][0]))
+    return one["superpixels"], membership, _size(one)
+
+
+def _nothing(truth: GroundTruth) -> Detections:
+    return Detections(truth.size, [], np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def _size(record: Record) -> tuple[int, int]:
+    height, width = record["size"].tolist()
+    return height, width
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("ground_truth",),
+    optional=("predictions", "pseudo_labels", "prm_baseline", "proposals"),
+    contract="metrics",
+    seeded=False,
+)

@@ -1,0 +1,1 @@
+"""Stages of the prediction distribution: Mask R-CNN and its detections."""

@@ -1,0 +1,135 @@
+"""The prediction network of one outer iteration: Mask R-CNN trained on all K pseudo-label sets (paper 3.3, B.1).
+
+Writes what `stages.prediction.training` says.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_contracts.errors import DataError
+from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
+from stages.prediction.training import (
+    WEIGHTS_NAME,
+    PredictionConfig,
+    check_starts,
+    content_digest,
+    label_sources,
+    train_network,
+)
+from wsis.engine.stage import Artefact, Stage, StageContext
+from wsis.method.masks.superpixels import unpack_membership
+from wsis.method.prediction.data.training_images import (
+    ImageInstances,
+    InstanceSet,
+    SuperpixelMasks,
+    unite_sets,
+)
+from wsis.views.dataset import class_names, read_image_again
+
+NAME = "prediction"
+ALGORITHM_VERSION = 1
+Config = PredictionConfig
+
+
+class StoredSource:
+    """Pseudo labels straight from the store: masks stay sets of superpixels until an image is used."""
+
+    def __init__(self, inputs: Mapping[str, Artefact], cached_records: int) -> None:
+        self._given = dict(inputs), cached_records
+        self.dataset = inputs["dataset"].records(DATASET)
+        self.proposals = inputs["proposals"].records(PROPOSALS)
+        self.labels = inputs["pseudo_labels"].records(PSEUDO_LABELS)
+        self.ids = list(self.labels.ids)
+        self.classes = class_names(inputs["dataset"])
+        self._instances_of = lru_cache(maxsize=cached_records)(self._read_instances)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredSource, self._given
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image_id(self, index: int) -> str:
+        return self.ids[index]
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        height, width = self.dataset.read(self.ids[index], ("size",))["size"].tolist()
+        return height, width
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        # the stage `pseudo_labels` has decoded every one of them
+        return read_image_again(self.dataset, self.ids[index])
+
+    def instances(self, index: int) -> ImageInstances:
+        """The distinct labelled proposals of all samples. One that has no pixel at the image's size (it fell
+        between the pixels of an image smaller than the proposals' grid) is left out.
+
+        Raises:
+            DataError: a proposal that the image does not have.
+        """
+        return self._instances_of(self.ids[index])
+
+    def _read_instances(self, image_id: str) -> ImageInstances:
+        record = self.labels.read(image_id, ("multiplicities", "offsets", "proposal_ids", "classes"))
+        total = max(int(record["multiplicities"].sum()), 1)
+        parts = [slice(a, b) for a, b in zip(record["offsets"][:-1], record["offsets"][1:], strict=True)]
+        keys, labels, weights = unite_sets(
+            [
+                InstanceSet(record["proposal_ids"][part], record["classes"][part], float(m) / total)
+                for part, m in zip(parts, record["multiplicities"], strict=True)
+            ]
+        )
+        masks = self._masks(image_id, keys)
+        (height, width), (least_height, least_width) = masks.size, masks.superpixels.shape
+        if height >= least_height and width >= least_width:
+            return ImageInstances(masks, labels, weights)
+        dense = masks.dense()
+        kept = dense.any(axis=(1, 2))
+        return ImageInstances(dense[kept], labels[kept], weights[kept])
+
+    def _masks(self, image_id: str, keys: NDArray[np.int64]) -> SuperpixelMasks:
+        names = ("superpixels", "membership_bits", "num_superpixels", "boxes")
+        record = self.proposals.read(image_id, names)
+        bits, count = record["membership_bits"], int(record["num_superpixels"][0])
+        if len(keys) and not (keys.min() >= 0 and keys.max() < len(bits)):
+            raise DataError(
+                f"pseudo labels of image {image_id}: proposal_ids: expected 0..{len(bits) - 1}, got {keys.tolist()}"
+            )
+        height, width = self.dataset.read(image_id, ("size",))["size"].tolist()
+        membership = unpack_membership(bits[keys], count)
+        return SuperpixelMasks(record["superpixels"], membership, record["boxes"][keys], (height, width))
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Train on the K samples of every training image.
+
+    Raises: as :func:`stages.prediction.training.train_network`.
+    """
+    source = StoredSource(inputs, config.cached_records)
+    previous = inputs.get("previous")
+    train_network(
+        source,
+        config,
+        config.total_steps(len(source), context.outer_iteration),
+        context,
+        init_weights=None if previous is None else previous.file(WEIGHTS_NAME),
+    )
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("dataset", "proposals", "pseudo_labels"),
+    optional=("previous",),
+    contract="weights",
+    supervision=label_sources,
+    content_digest=content_digest,
+    check=check_starts,
+    threaded=True,
+)

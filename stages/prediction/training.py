@@ -1,0 +1,290 @@
+"""What the stages that train the prediction network share: its configuration and one training from a source.
+
+A trained network is weights.pth and model.py, a plain MMDetection config and checkpoint (`mmdet.apis.init_detector`
+loads them), model.json (the config again, read without running Python) and curve.json (losses).
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from data_contracts.atomic import write_atomic
+from data_contracts.errors import ConfigError
+from wsis.engine.process_group import Group, run_in_processes
+from wsis.engine.stage import Execution, StageConfig, StageContext, execution_only
+from wsis.errors import InputError
+from wsis.method.backbones import weights_digest
+from wsis.method.prediction.data.training_images import PseudoLabelSource
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmdet"
+MODEL_NAME, MODEL_JSON_NAME, WEIGHTS_NAME = "model.py", "model.json", "weights.pth"
+# A count of the manifest that says what training cost: over the steps of the call that finished, the first left out
+# (it waits for the workers to start). Of several processes the first's. Absent where that call took one step at most.
+DATA_WAIT = "data_wait_share"
+
+
+class PredictionConfig(StageConfig):
+    """Which model, and how it is trained. The defaults suit photographs on two CPU cores."""
+
+    model: str = Field(
+        "mask_rcnn_lite0_fpn",
+        description="a file of configs/mmdet by name, or a path to an MMDetection config",
+    )
+    pretrained: str | None = Field(
+        "imagenet", description="backbone: imagenet, PATH or URL with #sha256=; null only by choice"
+    )
+    image_size: int = Field(288, ge=32, le=4096, description="longer side of the network input at most")
+    shorter_size: int | None = Field(
+        None, ge=32, le=4096, description="shorter side at most; null: as image_size"
+    )
+    gamma: float = Field(0.5, ge=0, le=1, description="weight of the self-diversity in eq. 21")
+    pointwise: bool = Field(False, description="PW_p of Table 3: no self-diversity")
+    # By the letter (1.0) the entropy's reward keeps every score low: no class probability above about
+    # 0.6 (20 classes) to 0.75 (5) is worth its loss. 300 steps on voc-animals with true masks, AP50 / AP75 /
+    # median best score / detections an image: 1.0: .585 / .207 / .43 / 40; 0.2: .606 / .256 / .64 / 10;
+    # no self-diversity: .638 / .253 / .72 / 9.
+    self_diversity_scale: float = Field(
+        0.2, ge=0, le=1, description="factor on the self-diversity; 1: eq. 21 by the letter"
+    )
+    steps: int = Field(1200, ge=1, description="of outer iteration 1")
+    later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")
+    max_epochs: float = Field(12.0, gt=0, description="fewer steps where the data set is small")
+    batch_size: int = Field(4, ge=1, le=256, description="images a step, of all processes together")
+    processes: int = Field(
+        1, ge=1, le=64, description="that share every batch: on CUDA one a GPU, on the CPU of the cores"
+    )
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has momentum 0.9, Mask R-CNN's own")
+    learning_rate: float = Field(5e-4, gt=0, description="after the warm-up")
+    backbone_factor: float = Field(0.3, ge=0, le=1, description="factor on the backbone's learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="of the optimizer")
+    warmup_steps: int = Field(60, ge=0, description="steps in which the learning rates rise")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="cosine to zero; step: x 0.1 at 2/3 and 8/9 of the steps"
+    )
+    clip_gradient: float | None = Field(10.0, gt=0, description="largest norm of the gradient; null: any")
+    ema_momentum: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="weight of the newest weights in a moving average that is the result; null: off",
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="bf16 and fp16 need CUDA")
+    data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
+    cached_records: int = execution_only(
+        1024, ge=0, description="labelled proposals of so many images are kept in memory, some 0.2 MB each"
+    )
+
+    @model_validator(mode="after")
+    def _batch_is_shared(self) -> Self:
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size: expected a multiple of processes ({self.processes}), got {self.batch_size}"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """As of every stage. Several processes draw other regions and normalise losses by their own images, so their
+        number counts; one is left out, so that artefacts made before there was a choice are found."""
+        found = super().identity()
+        if found["processes"] == 1:
+            del found["processes"]
+        return found
+
+    def model_path(self) -> Path:
+        """The MMDetection config file."""
+        named = CONFIGS / f"{self.model}.py"
+        return named if named.is_file() else Path(self.model)
+
+    def total_steps(self, images: int, outer_iteration: int | None) -> int:
+        """Steps of this outer iteration."""
+        wanted = self.steps if (outer_iteration or 1) == 1 else self.later_steps
+        return max(1, min(wanted, math.ceil(self.max_epochs * images / self.batch_size)))
+
+
+def train_network(
+    source: PseudoLabelSource,
+    config: PredictionConfig,
+    total_steps: int,
+    context: StageContext,
+    init_weights: Path | None = None,
+) -> None:
+    """Train on a source of images and write the network and its counts.
+
+    The count `data_wait_share` is the share of their wall time that steps waited for data (`DATA_WAIT`).
+
+    Args:
+        init_weights: weights of the same network to fine-tune.
+
+    Raises:
+        ConfigError: fewer GPUs than processes.
+        WorkerDiedError: one of several processes was killed.
+        DataError, InputError: bad labels, or a model that is no two-stage mask detector.
+        MissingWeightsError: backbone weights absent or of another network.
+        NonFiniteError: a loss became NaN or infinite; names the images.
+    """
+    from wsis.method.prediction.config import plain_config, to_json
+    from wsis.method.prediction.loop import (
+        training as mmdet_training,  # MMDetection takes seconds to import: only where it is used
+    )
+
+    training = _Training(
+        config, source, _settings(config, context, total_steps), context.workdir, init_weights
+    )
+    done = mmdet_training.steps_done(context.workdir)
+    with (
+        context.progress.bar(total_steps, context.title, "step", initial=done) as bar,
+        context.scalars(done) as write,
+    ):
+
+        def hear(said: _Step | _Waited) -> None:
+            if isinstance(said, _Waited):
+                context.counts[DATA_WAIT] = round(said.share, 4)
+                return
+            bar.update(1, said.losses)
+            write(said.number, said.losses)
+
+        if config.processes == 1:
+            training(hear)
+        else:
+            run_in_processes(training, _group(config, context), hear, context.worker_memory)
+    plain = plain_config(config.model_path(), _spec(config, source.classes))
+    plain.dump(str(context.workdir / MODEL_NAME))
+    write_atomic(context.workdir / MODEL_JSON_NAME, to_json(plain).encode())
+    curve = json.loads((context.workdir / mmdet_training.CURVE_NAME).read_text())
+    context.counts.update(
+        images=len(source), steps=total_steps, classes=list(source.classes), first=curve[0], last=curve[-1]
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step is done."""
+
+    number: int
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Waited:
+    """Training is done; share of the time that its steps waited for data."""
+
+    share: float
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One training, in this process or pickled to each of several."""
+
+    config: PredictionConfig
+    source: PseudoLabelSource
+    settings: Any
+    workdir: Path
+    init_weights: Path | None
+
+    def __call__(self, tell: Callable[[Any], None]) -> None:
+        from wsis.method.prediction.config import plain_config, training_config
+        from wsis.method.prediction.loop.training import train
+
+        spec = _spec(self.config, self.source.classes)
+        train(
+            training_config(plain_config(self.config.model_path(), spec), spec),
+            self.source,
+            self.settings,
+            self.workdir,
+            init_weights=self.init_weights,
+            progress=lambda step, total, losses: tell(_Step(step, dict(losses))),
+            waited=lambda share: tell(_Waited(share)),
+        )
+
+
+def _group(config: PredictionConfig, context: StageContext) -> Group:
+    return Group(config.processes, context.device.type, context.execution.threads, context.title)
+
+
+def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
+    from wsis.method.prediction.config import PredictionSpec
+
+    return PredictionSpec(
+        classes=classes,
+        image_scale=(config.image_size, config.shorter_size or config.image_size),
+        gamma=config.gamma,
+        pointwise=config.pointwise,
+        self_diversity_scale=config.self_diversity_scale,
+    )
+
+
+def _settings(config: PredictionConfig, context: StageContext, total: int) -> Any:
+    from wsis.method.prediction.data.batches import derived_seed
+    from wsis.method.prediction.loop.training import TrainSettings
+
+    return TrainSettings(
+        total_steps=total,
+        batch_size=config.batch_size // config.processes,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        backbone_rate=config.backbone_factor,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup_steps,
+        schedule=config.schedule,
+        clip_norm=config.clip_gradient,
+        ema_momentum=config.ema_momentum,
+        precision=config.precision,
+        pretrained=config.pretrained,
+        seed=derived_seed(context.seed, context.outer_iteration or 0) % 2**31,
+        device=str(context.device),
+        workers=config.data_workers,
+        checkpoint_seconds=context.execution.checkpoint_seconds,
+    )
+
+
+def content_digest(config: PredictionConfig) -> str:
+    """Identity of the model's config with its bases, and of the backbone weights."""
+    from wsis.method.prediction.config import config_digest
+
+    weights = weights_digest(config.pretrained)
+    return hashlib.sha256(f"{config_digest(config.model_path())} {weights}".encode()).hexdigest()
+
+
+def check_starts(config: PredictionConfig, execution: Execution) -> None:
+    """Build the model with its backbone weights, and take a detection from it, before any hour is spent.
+
+    Raises:
+        ConfigError: more processes than GPUs.
+        InputError: no such model, one that detections cannot be taken from, mixed precision without CUDA, or torchrun
+            started several processes: all but one would wait for the artefact's lock, and that one for them.
+        MissingWeightsError: backbone weights absent or of another network.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise InputError(
+            f"WORLD_SIZE: expected one process, because a stage writes its artefact alone, got {processes}; instead of "
+            "torchrun use --set prediction.processes=N"
+        )
+    from wsis.method.prediction.config import plain_config, training_config
+    from wsis.method.prediction.inference import check_predicts
+    from wsis.method.prediction.models import starting_model
+
+    on_cuda, gpus = execution.torch_device().type == "cuda", torch.cuda.device_count()
+    if on_cuda and gpus < config.processes:
+        raise ConfigError(
+            f"prediction.processes: expected at most {gpus}, as many as there are GPUs, got {config.processes}"
+        )
+    if config.precision != "fp32" and not on_cuda:
+        raise InputError(f"prediction.precision: expected fp32 without a CUDA device, got {config.precision}")
+    spec = replace(_spec(config, ("any",)), image_scale=(64, 64), train_scales=())
+    model_config = training_config(plain_config(config.model_path(), spec), spec)
+    model = starting_model(model_config, spec.classes, config.pretrained)
+    check_predicts(model, model_config, spec.classes)
+
+
+def label_sources(config: PredictionConfig) -> Sequence[str]:
+    """The labels that the backbone's weights bring in."""
+    return () if config.pretrained is None else ("ImageNet labels",)

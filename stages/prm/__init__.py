@@ -1,0 +1,1 @@
+"""Stages of peak response maps: classifier, seeds, baseline."""

@@ -1,0 +1,199 @@
+"""The peak response classifier, trained on image-level labels alone (Zhou et al., CVPR 2018; paper 6.2).
+
+Writes weights.pt, classifier.json (how to build the network again), curve.json (training loss) and
+held_back.json (multi-label average precision on training images that were not trained on; no pixel labels).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, Field
+
+from data_contracts.errors import DataError
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET
+from stages.prm.peak_network import SPEC_NAME
+from wsis.engine.schedule import set_learning_rates, warmup_cosine
+from wsis.engine.settings import odd
+from wsis.engine.stage import Artefact, Execution, Stage, StageConfig, StageContext
+from wsis.engine.training import finish, run_steps
+from wsis.method.backbones import weights_digest
+from wsis.method.prm.augmentation import augment, resize_for_inference
+from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
+from wsis.method.prm.multilabel import average_precisions
+from wsis.method.prm.peak_stimulation import classification_loss
+from wsis.views.dataset import class_names, image_ids, read_image
+
+NAME = "prm_classifier"
+ALGORITHM_VERSION = 1
+HELD_BACK_NAME = "held_back.json"
+_ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random streams of one seed
+
+
+class Config(StageConfig):
+    """How the classifier is made and trained."""
+
+    backbone: Literal["efficientnet_lite0", "resnet18", "resnet50", "resnet101"] = Field(
+        "efficientnet_lite0", description="network below the 1x1 convolution"
+    )
+    pretrained: str | None = Field(
+        "imagenet", description="imagenet, PATH or URL with #sha256=; null only by choice"
+    )
+    output_stride: Literal[16, 32] = Field(
+        32, description="16: dense last stage, response maps twice as fine"
+    )
+    frozen_blocks: int = Field(0, ge=0, le=64, description="0: none; n: the stem and the first n blocks")
+    batch_norm: Literal["train", "frozen_statistics", "frozen"] = Field(
+        "frozen_statistics",
+        description="train; frozen_statistics: only its factors learn; frozen: nothing does",
+    )
+    window: Annotated[int, AfterValidator(odd)] = Field(
+        3, ge=1, le=15, description="window of the local maxima, odd, in cells"
+    )
+    image_size: int = Field(224, ge=32, le=2048, description="side of the training views")
+    test_size: int = Field(
+        320, ge=32, le=2048, description="longer side where the held-back images are scored"
+    )
+    batch_size: int = Field(16, ge=1, le=1024, description="images a step")
+    epochs: float = Field(3.0, gt=0, le=1000, description="passes over the training images")
+    min_steps: int = Field(
+        0, ge=0, description="steps at least, where the epochs of a small data set are fewer"
+    )
+    learning_rate: float = Field(2e-4, gt=0, description="of the backbone")
+    classifier_learning_rate: float = Field(2e-3, gt=0, description="of the new 1x1 convolution")
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+    warmup_steps: int = Field(20, ge=0, description="steps in which the learning rates rise")
+    held_back: float = Field(0.05, ge=0, le=0.5, description="share of training images kept for measuring")
+
+    def held_back_images(self, images: int) -> int:
+        """How many of the training images are kept for measuring."""
+        return min(round(self.held_back * images), images - 1)
+
+    def total_steps(self, images: int) -> int:
+        """Steps of a training on so many images, those held back not counted."""
+        return max(1, self.min_steps, round(self.epochs * images / self.batch_size))
+
+    def spec(self, num_classes: int) -> ClassifierSpec:
+        """What builds the network."""
+        return ClassifierSpec(
+            self.backbone, num_classes, self.batch_norm, self.frozen_blocks, self.output_stride, self.window
+        )
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Train on the training images of the data set.
+
+    Raises:
+        DataError: the data set has no training images.
+        MissingWeightsError: the pretrained weights are absent or of another network.
+    """
+    classes = class_names(inputs["dataset"])
+    examples = _Examples(inputs["dataset"].records(DATASET), len(classes), config, context.seed)
+    spec = config.spec(len(classes))
+    torch.manual_seed(context.seed)  # the new layer's initial weights
+    model = spec.build(config.pretrained).to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(
+        model.parameter_groups(config.learning_rate, config.classifier_learning_rate),
+        weight_decay=config.weight_decay,
+    )
+    total = config.total_steps(len(examples.train))
+    model.train()
+
+    def step(i: int) -> dict[str, float]:
+        images, labels = examples.batch(i)
+        set_learning_rates(optimizer, warmup_cosine(i, total, config.warmup_steps))
+        scores = model.scores(model(images.to(context.device)))
+        loss = classification_loss(scores, labels.to(context.device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.item()}
+
+    run_steps(context, {"model": model, "optimizer": optimizer}, total, step)
+    _measure(model, examples, classes, context)
+    context.write_json(SPEC_NAME, asdict(spec))
+    finish(context, model.state_dict())
+
+
+class _Examples:
+    """Training images and labels; batch i is a function of (seed, i)."""
+
+    def __init__(self, records: RecordReader, num_classes: int, config: Config, seed: int) -> None:
+        self.records, self.config, self.seed = records, config, seed
+        self.num_classes = num_classes
+        ids = image_ids(records, "train")
+        if not ids:
+            raise DataError(f"{NAME}: expected training images in the data set, got none")
+        order = np.random.default_rng((seed, _SPLIT_STREAM)).permutation(len(ids))
+        count = config.held_back_images(len(ids))
+        self.held_back = sorted(ids[i] for i in order[:count])
+        self.train = sorted(ids[i] for i in order[count:])
+
+    def image(self, image_id: str) -> np.ndarray:
+        return read_image(self.records, image_id)
+
+    def labels(self, image_ids: Sequence[str]) -> np.ndarray:
+        """Multi-hot bool [B, C]."""
+        hot = np.zeros((len(image_ids), self.num_classes), np.bool_)
+        for row, image_id in zip(hot, image_ids, strict=True):
+            row[self.records.read(image_id, ("labels",))["labels"] - 1] = True
+        return hot
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views uint8 [B, 3, s, s] and multi-hot labels float [B, C] of one step."""
+        size, count = self.config.batch_size, len(self.train)
+        ids = []
+        for position in range(step * size, (step + 1) * size):
+            epoch, index = divmod(position, count)
+            ids.append(self.train[self._order(epoch)[index]])
+        rng = np.random.default_rng((self.seed, _VIEW_STREAM, step))
+        views = np.stack([augment(self.image(i), self.config.image_size, rng) for i in ids])
+        return torch.from_numpy(views).permute(0, 3, 1, 2), torch.from_numpy(self.labels(ids)).float()
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, _ORDER_STREAM, epoch)).permutation(len(self.train))
+
+
+@torch.no_grad()
+def _measure(
+    model: PeakResponseClassifier, examples: _Examples, classes: Sequence[str], context: StageContext
+) -> None:
+    """Multi-label average precision on the held-back training images."""
+    model.eval()
+    context.counts.update(training_images=len(examples.train), held_back_images=len(examples.held_back))
+    if not examples.held_back:
+        return
+    scores = []
+    for image_id in context.track(examples.held_back, len(examples.held_back), "held-back images", "img"):
+        image = resize_for_inference(examples.image(image_id), examples.config.test_size)
+        view = torch.from_numpy(image).permute(2, 0, 1)[None].to(context.device)
+        scores.append(model.scores(model(view))[0].cpu().numpy())
+    precisions = average_precisions(np.stack(scores), examples.labels(examples.held_back))
+    known = [value for value in precisions.tolist() if not math.isnan(value)]
+    mean = float(np.mean(known)) if known else None
+    per_class = {n: None if math.isnan(v) else v for n, v in zip(classes, precisions.tolist(), strict=True)}
+    context.write_json(HELD_BACK_NAME, {"mAP": mean, "per_class": per_class, "image_ids": examples.held_back})
+    context.counts["held_back_mAP"] = mean
+
+
+def _check(config: Config, _: Execution) -> None:
+    """Find and load the weights before any hour is spent."""
+    config.spec(1).build(config.pretrained)
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("dataset",),
+    contract="weights",
+    supervision=lambda config: () if config.pretrained is None else ("ImageNet labels",),
+    content_digest=lambda config: weights_digest(config.pretrained),
+    check=_check,
+    threaded=True,
+)

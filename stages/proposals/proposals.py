@@ -1,0 +1,335 @@
+"""Stage `proposals`: the proposals of train (its negatives left out) and val, generated or imported.
+
+Imported `.mat` files lie in one folder and are named by image id; COCO results are one file for all images.
+Nothing here reads pixel labels; what has supervised the contours, and the ranking of imported files, is in the
+artefact's lineage.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from data_contracts.errors import ConfigError, DataError
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
+from stages.proposals.generator_settings import GeneratorConfig, contour_content, contour_lineage
+from wsis.engine.per_image import Record, read_failures, write_records
+from wsis.engine.stage import Artefact, Stage, StageContext, execution_only
+from wsis.errors import InputError
+from wsis.method.masks.superpixels import pack_membership
+from wsis.method.proposals import (
+    ImportSettings,
+    MCGConfig,
+    ProposalSet,
+    generate,
+    import_cob,
+    import_coco_results,
+    import_mcg,
+)
+from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
+from wsis.method.proposals.generator.ranker import Ranker, build_ranker, load_ranker
+from wsis.readers.files.digests import named_content
+from wsis.readers.files.folder_files import read_bytes
+from wsis.readers.files.images import decode_image
+from wsis.readers.proposal_files import SUFFIX, check_folder, check_results_file, file_of
+from wsis.readers.proposal_results import ResultsIndex, Target, index_results
+from wsis.views.dataset import segmented_ids, source_ids
+
+NAME = "proposals"
+ALGORITHM_VERSION = 3
+_PLACES = {"generate": None, "mcg_mat": "folder", "cob_mat": "folder", "coco_results": "file"}
+_PUBLISHED = ("BSDS500 boundaries, or what their author names", "published ones learned it from VOC masks")
+_ANY_SOURCE = "whatever trained their source, masks not excluded"
+_SUPERVISED_BY = {  # imported sets, their order
+    "mcg_mat": _PUBLISHED,
+    "cob_mat": _PUBLISHED,
+    "coco_results": (_ANY_SOURCE, _ANY_SOURCE),
+}
+
+
+class Config(GeneratorConfig):
+    """Where proposals come from, and how many."""
+
+    source: Literal["generate", "mcg_mat", "cob_mat", "coco_results"] = Field(
+        "generate", description="generate, or files of published MCG or COB, or COCO results"
+    )
+    folder: Path | None = execution_only(
+        None, description="folder of <image id>.mat, for mcg_mat and cob_mat"
+    )
+    file: Path | None = execution_only(
+        None, description="COCO results JSON with the masks of all images, for coco_results"
+    )
+    ranking: Literal["unlearned", "file", "learned"] = Field(
+        "unlearned",
+        description="file: keep the scores of imported proposals (published MCG and COB have learned theirs from "
+        "pixel labels of VOC); learned: by ranker_model, for generated ones",
+    )
+    ranker_model: Path | None = execution_only(None, description="ranker.npz of train_ranker, for learned")
+    num_proposals: int = Field(1000, ge=1, le=100_000, description="most proposals of an image")
+    max_cells: int = Field(
+        4096,
+        ge=1,
+        le=65_535,
+        description="most superpixels of imported masks; beyond, masks lose their slivers",
+    )
+    selection: Literal["loosening", "mmr"] = Field(
+        "loosening",
+        description="loosening: later proposals may overlap more; mmr: maximal marginal relevance",
+    )
+    # Part of the fingerprint: what was made with it may have holes, and is never reused where every image counts.
+    tolerate_failures: bool = Field(
+        False, description="list an image that fails in the manifest and go on; for data without labels alone"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for name, place in (("folder", self.folder), ("file", self.file)):
+            wanted = _PLACES[self.source] == name
+            if wanted and place is None:
+                raise ValueError(
+                    f"{name}: expected the {name} of proposals for source {self.source}, got None"
+                )
+            if place is not None and not wanted:
+                raise ValueError(f"{name}: expected None for source {self.source}, got {place}")
+        self._check_ranking()
+        return self
+
+    def _check_ranking(self) -> None:
+        learned = self.ranking == "learned"
+        if learned and self.source != "generate":
+            raise ValueError(
+                f"ranking: expected unlearned or file for source {self.source}, whose proposals have no "
+                "hierarchies to measure, got learned"
+            )
+        if learned and self.ranker_model is None:
+            raise ValueError("ranker_model: expected a file of train_ranker for ranking learned, got None")
+        if self.ranker_model is not None and not learned:
+            raise ValueError(
+                f"ranker_model: expected None for ranking {self.ranking}, got {self.ranker_model}"
+            )
+
+    def mcg(self) -> MCGConfig:
+        """The generator's settings, as :meth:`GeneratorConfig.mcg`."""
+        return replace(
+            super().mcg(),
+            num_proposals=self.num_proposals,
+            selection=self.selection,
+            ranker=self.ranker_model,
+        )
+
+    def imports(self, detector: ContourDetector) -> ImportSettings:
+        """The importers' settings."""
+        ranking: Literal["unlearned", "file"] = "file" if self.ranking == "file" else "unlearned"
+        return ImportSettings(ranking, self.num_proposals, detector, self.max_side, self.max_cells)
+
+
+def proposals_record(proposals: ProposalSet) -> dict[str, np.ndarray]:
+    """The arrays of one record, see `data_contracts.schemas.PROPOSALS`.
+
+    Raises:
+        InputError: more superpixels than 16 bits number.
+    """
+    count = proposals.membership.shape[1]
+    if count > 65_536:
+        raise InputError(f"superpixels: expected at most 65,536 to store, got {count}")
+    return {
+        "superpixels": proposals.superpixels.astype(np.uint16),
+        "num_superpixels": np.array([count], np.int32),
+        "membership_bits": pack_membership(proposals.membership),
+        "scores": proposals.scores,
+        "boxes": proposals.boxes,
+        "areas": proposals.areas,
+        "edges": proposals.edges,
+        "edge_contours": proposals.edge_contours,
+        "edge_lengths": proposals.edge_lengths,
+        "size": np.array(proposals.image_size, np.int32),
+    }
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> records of the contract. Detector and ranker are built once in each process."""
+
+    dataset: RecordReader
+    config: Config
+    failed: Mapping[str, str]  # already in the data set, and why
+    results: ResultsIndex | None = None
+
+    @cached_property
+    def detector(self) -> ContourDetector:
+        return build_detector(self.config.mcg())
+
+    @cached_property
+    def ranker(self) -> Ranker | None:
+        return build_ranker(self.config.mcg())
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        for image_id in image_ids:
+            if image_id in self.failed:
+                raise DataError(self.failed[image_id])
+            one = self.dataset.read(image_id, ("encoded", "file_name"))
+            image = decode_image(one["encoded"].tobytes(), array_to_text(one["file_name"]))
+            yield proposals_record(self.proposals_of(image_id, image))
+
+    def proposals_of(self, image_id: str, image: np.ndarray) -> ProposalSet:
+        """Generate or import the proposals of one image uint8 [H, W, 3].
+
+        Raises:
+            DataError: the image's file is missing or wrong.
+        """
+        config = self.config
+        if config.source == "generate":
+            return generate(image, config.mcg(), self.detector, self.ranker)
+        settings = config.imports(self.detector)
+        try:
+            if self.results is not None:
+                masks = self.results.masks(image_id)
+                return import_coco_results(masks, image, str(self.results.path), settings)
+            path = file_of(config.folder or Path(), image_id)
+            data = read_bytes(path, f"proposals of image {image_id}")
+            read = import_mcg if config.source == "mcg_mat" else import_cob
+            return read(data, image, str(path), settings)
+        except InputError as error:
+            raise DataError(f"proposals of image {image_id}: {error}") from error
+
+
+def check(config: Config) -> None:
+    """Fail early where the contour detector, the ranker, the folder or the file is not there.
+
+    Raises:
+        DataError: the folder or file of imported proposals is missing.
+        UnsupportedOpError, MissingWeightsError: see `contours.detectors` and `generator.ranker.build_ranker`.
+    """
+    build_detector(config.mcg())
+    build_ranker(config.mcg())
+    if config.folder is not None and not config.folder.is_dir():
+        raise DataError(f"proposals.folder: expected a folder of <image id>{SUFFIX}, got {config.folder}")
+    if config.file is not None:
+        check_results_file(config.file)
+
+
+def content_digest(config: Config) -> str:
+    """Digest of the imported files, the detector's and the ranker's model: new content, new artefact."""
+    check(config)
+    digest = hashlib.sha256(contour_content(config))
+    folder = config.folder
+    for path in sorted(folder.rglob(f"*{SUFFIX}")) if folder is not None else []:
+        digest.update(named_content(str(path.relative_to(folder or path)), path, "proposals"))
+    if config.ranker_model is not None:
+        digest.update(named_content(config.ranker_model.name, config.ranker_model, "proposals"))
+    if config.file is not None:
+        with config.file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def supervision(config: Config) -> tuple[str, ...]:
+    """What had labels behind the contours, a learned ranking and, for imported proposals, the sets and their order.
+
+    Raises:
+        MissingWeightsError: the ranker's file, which says what it learned from, is absent or damaged.
+    """
+    lineage = list(contour_lineage(config))
+    if config.source != "generate":
+        sets, ranking = _SUPERVISED_BY[config.source]
+        lineage.append(f"proposals: imported {config.source} ({sets})")
+        if config.ranking == "file":
+            lineage.append(f"proposal ranking: of the imported files ({ranking})")
+    if config.ranker_model is not None:
+        lineage.append(load_ranker(config.ranker_model).weights.supervision)
+    return tuple(lineage)
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Write the proposals of every image of the data set but the negatives of train, in which nothing is segmented.
+
+    Raises:
+        ConfigError: failures are to be tolerated in a data set with labels: a run needs all of its images.
+        DataError: naming each image without a file or entries, before anything is computed; then the file or
+            entry that is wrong.
+    """
+    if config.tolerate_failures and (labels := inputs["dataset"].manifest.supervision):
+        raise ConfigError(
+            "proposals.tolerate_failures: expected false for a data set with labels, because a run needs the "
+            f"proposals of all its images; got true for one with {', '.join(labels)}"
+        )
+    dataset = inputs["dataset"].records(DATASET)
+    failed = read_failures(dataset.root)
+    ids = segmented_ids(dataset)
+    if config.folder is not None and not config.tolerate_failures:
+        check_folder(config.folder, ids)
+    results = None if config.file is None else _index(inputs["dataset"], ids, config, failed, context)
+    compute = _Compute(dataset, config, failed, results)
+    write_records(
+        context,
+        PROPOSALS,
+        ids,
+        compute,
+        workers=context.execution.workers,
+        tolerate=config.tolerate_failures,
+    )
+    context.counts.update(_counts(RecordReader(context.workdir, PROPOSALS)))
+    if results is not None:
+        context.counts["entries_of_unknown_images"] = sum(results.unknown.values())
+
+
+def _index(
+    artefact: Artefact,
+    image_ids: Sequence[str],
+    config: Config,
+    failed: Mapping[str, str],
+    context: StageContext,
+) -> ResultsIndex:
+    """The entries of the images that need some; what the file has beyond them is said and left out."""
+    dataset, path = artefact.records(DATASET), config.file or Path()
+    targets, numbers = [], source_ids(artefact)
+    for image_id in (i for i in image_ids if i not in failed):
+        one = dataset.read(image_id, ("file_name", "size"))
+        height, width = one["size"].tolist()
+        name = array_to_text(one["file_name"])
+        targets.append(Target(image_id, name, (height, width), numbers.get(image_id)))
+    found = index_results(path, targets, config.tolerate_failures)
+    if found.unknown:
+        context.log(
+            f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "
+            f"lacks, and left out: {', '.join(list(found.unknown)[:5])}"
+        )
+    return found
+
+
+def _counts(records: RecordReader) -> dict[str, Any]:
+    """From what was written, so that a resumed stage counts the same."""
+    sizes, superpixels = [], []
+    failed = read_failures(records.root)
+    for image_id in (i for i in records.ids if i not in failed):
+        one = records.read(image_id, ("scores", "num_superpixels"))
+        sizes.append(len(one["scores"]))
+        superpixels.append(int(one["num_superpixels"][0]))
+    return {
+        "images": len(sizes),
+        "proposals": sum(sizes),
+        "fewest_proposals": min(sizes, default=0),
+        "superpixels": sum(superpixels),
+        "images_with_one_proposal": sum(size == 1 for size in sizes),  # nothing but the whole image
+        "failed": list(failed.values()),
+    }
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("dataset",),
+    contract=PROPOSALS.name,
+    supervision=supervision,
+    content_digest=content_digest,
+    check=lambda config, _: check(config),
+    seeded=False,
+)

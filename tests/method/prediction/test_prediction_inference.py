@@ -1,0 +1,168 @@
+"""Detections, and the exported model in MMDetection's own hands."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from wsis.errors import InputError, MissingWeightsError, NonFiniteError
+from wsis.method.masks.paste import paste_masks
+from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
+from wsis.method.prediction.inference import Detections, Detector, PredictSettings, load_detector
+from wsis.method.prediction.loop.checkpoints import weights_checkpoint, write_checkpoint
+from wsis.method.prediction.loop.train_loop import quiet_mmengine
+
+CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "mmdet").glob("*.py"))
+LOW = PredictSettings(score_threshold=0.2)
+
+
+@pytest.fixture
+def weights(tiny_plain: Config, tmp_path: Path) -> Path:
+    """Random weights that give boxes of every class."""
+    quiet_mmengine()
+    torch.manual_seed(1)
+    model = MODELS.build(tiny_plain.copy().model)
+    model.init_weights()
+    state = model.state_dict()
+    for name in ("roi_head.bbox_head.fc_cls.weight", "roi_head.mask_head.conv_logits.weight"):
+        state[name] = state[name] * 40
+    path = tmp_path / "weights.pth"
+    write_checkpoint(path, weights_checkpoint(state, tiny_plain.metainfo.classes))
+    return path
+
+
+@pytest.fixture
+def detector(tiny_plain: Config, weights: Path) -> Detector:
+    return load_detector(tiny_plain, weights)
+
+
+def _same(a: Detections, b: Detections) -> bool:
+    names = ("class_probabilities", "boxes", "masks", "labels", "scores")
+    return a.size == b.size and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
+
+
+def test_detections_are_as_documented(detector: Detector, synthetic_source: Any) -> None:
+    found = detector.predict([synthetic_source.image(0)], LOW)[0]
+    count = len(found.scores)
+    assert count > 3 and len(set(found.labels.tolist())) > 1
+    assert found.class_probabilities.dtype == np.float32 and found.class_probabilities.shape == (count, 4)
+    assert found.class_probabilities.sum(1) == pytest.approx(np.ones(count), abs=1e-5)
+    assert np.array_equal(found.scores, found.class_probabilities[np.arange(count), found.labels])
+    assert (np.diff(found.scores) <= 0).all() and (found.scores > 0.2).all()
+    assert found.masks.shape == (count, 28, 28) and found.masks.dtype == np.uint8
+    assert found.labels.dtype == np.int32 and found.boxes.dtype == np.float32
+    height, width = found.size
+    assert (found.size == (96, 64)) and (found.boxes >= 0).all()
+    assert (found.boxes[:, 2] <= width).all() and (found.boxes[:, 3] <= height).all()
+
+
+def test_results_do_not_depend_on_the_company(detector: Detector, synthetic_source: Any) -> None:
+    images = [synthetic_source.image(i) for i in range(5)]
+    alone = [detector.predict([image], LOW)[0] for image in images]
+    together = detector.predict(images, PredictSettings(score_threshold=0.2, batch_size=1))
+    assert all(_same(a, b) for a, b in zip(alone, together, strict=True))
+    batched = detector.predict(images, PredictSettings(score_threshold=0.2, batch_size=4))
+    for a, b in zip(alone, batched, strict=True):
+        assert a.labels.tolist() == b.labels.tolist()
+        assert np.allclose(a.boxes, b.boxes, atol=1e-2) and np.allclose(a.scores, b.scores, atol=1e-4)
+
+
+def test_the_export_is_loaded_by_mmdetection_with_equal_results(
+    tiny_plain: Config, weights: Path, detector: Detector, synthetic_source: Any, tmp_path: Path
+) -> None:
+    exported = tmp_path / "model.py"
+    tiny_plain.dump(str(exported))
+    model = init_detector(str(exported), str(weights), device="cpu")
+    assert tuple(model.dataset_meta["classes"]) == ("square", "disc", "bar")
+    assert type(model.roi_head).__name__ == "StandardRoIHead"
+    image = synthetic_source.image(1)
+    theirs = inference_detector(model, np.ascontiguousarray(image[..., ::-1])).pred_instances
+    ours = detector.predict([image])[0]
+    assert len(ours.scores) == len(theirs.scores) > 3
+    assert ours.scores == pytest.approx(theirs.scores.numpy(), abs=1e-5)
+    assert (ours.labels - 1).tolist() == theirs.labels.tolist()
+    assert ours.boxes == pytest.approx(theirs.bboxes.numpy(), abs=1e-3)
+    pasted = paste_masks(ours.masks, ours.boxes, ours.size)
+    differing = (pasted != theirs.masks.numpy()).mean()  # soft masks are rounded to 8 bits
+    assert differing < 0.002 and pasted.any()
+
+
+def test_thresholds_and_limits_are_the_settings(detector: Detector, synthetic_source: Any) -> None:
+    image = synthetic_source.image(0)
+    everything = detector.predict([image], PredictSettings(0.0, 0.99, 1000))[0]
+    few = detector.predict([image], PredictSettings(0.0, 0.99, 5))[0]
+    strict = detector.predict([image], PredictSettings(0.3, 0.3, 1000))[0]
+    assert len(few.scores) == 5 and np.array_equal(few.scores, everything.scores[:5])
+    assert 0 < len(strict.scores) < (everything.scores > 0.3).sum()
+
+
+def test_an_image_without_detections(detector: Detector) -> None:
+    found = detector.predict([np.zeros((10, 300, 3), np.uint8)], PredictSettings(score_threshold=1.0))[0]
+    assert found.boxes.shape == (0, 4) and found.class_probabilities.shape == (0, 4)
+    assert found.masks.shape == (0, 28, 28) and found.size == (10, 300)
+    assert detector.predict([]) == []
+    with pytest.raises(InputError, match="image 0: 1 x 900 pixels cannot be resized"):
+        detector.predict([np.zeros((1, 900, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (10, 10, 4), (0, 10, 3)])
+def test_other_arrays_are_refused(shape: tuple[int, ...], detector: Detector) -> None:
+    with pytest.raises(InputError, match=r"image 0: expected RGB uint8 \[H, W, 3\]"):
+        detector.predict([np.zeros(shape, np.uint8)])
+
+
+def test_a_network_of_nan_is_reported(detector: Detector, synthetic_source: Any) -> None:
+    with torch.no_grad():
+        detector.model.roi_head.bbox_head.fc_cls.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    with pytest.raises(NonFiniteError, match="not finite"):
+        detector.predict([synthetic_source.image(0)])
+
+
+def test_weights_and_config_must_fit(tiny_config: Path, weights: Path) -> None:
+    other = plain_config(tiny_config, PredictionSpec(("a", "b", "c"), (96, 96)))
+    with pytest.raises(InputError, match=r"expected the run's classes \['a', 'b', 'c'\], got \['square'"):
+        load_detector(other, weights)
+    with pytest.raises(InputError, match="asks for 'cuda:9'"):
+        load_detector(other, weights, device="cuda:9")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(MissingWeightsError, match="truncated"):
+        load_detector(other, weights)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_with_the_runs_classes(path: Path) -> None:
+    spec = PredictionSpec(("cat", "dog"), (640, 400))
+    plain = plain_config(path, spec)
+    assert plain.model.roi_head.bbox_head.num_classes == plain.model.roi_head.mask_head.num_classes == 2
+    assert plain.test_pipeline[1].scale == (640, 400)
+    quiet_mmengine()
+    model = MODELS.build(training_config(plain, spec).model)
+    assert model.roi_head.bbox_head.fc_cls.out_features == 3
+    assert model.roi_head.self_diversity_weight == 0.5
+    assert type(model.rpn_head.sampler).__name__ == "PseudoLabelSampler"
+
+
+def test_bad_configs_are_named(tmp_path: Path) -> None:
+    spec = PredictionSpec(("cat",), (64, 64))
+    with pytest.raises(InputError, match=r"no file .*absent\.py"):
+        plain_config(tmp_path / "absent.py", spec)
+    one_stage = tmp_path / "one_stage.py"
+    one_stage.write_text("model = dict(type='RetinaNet', backbone=dict(type='ResNet', depth=18))")
+    with pytest.raises(
+        InputError, match="expected a two-stage detector, got a model without rpn_head, roi_head"
+    ):
+        plain_config(one_stage, spec)
+    one_stage.write_text("model = (")
+    with pytest.raises(InputError, match="SyntaxError"):
+        plain_config(one_stage, spec)
+    with pytest.raises(InputError, match="at least one class"):
+        plain_config(CONFIGS[0], PredictionSpec((), (64, 64)))
+    cascade = Config(plain_config(CONFIGS[0], spec).to_dict())
+    cascade.model.roi_head.type = "PointRendRoIHead"
+    with pytest.raises(InputError, match="PointRendRoIHead: self-diversity is built for StandardRoIHead"):
+        training_config(cascade, spec)

@@ -1,0 +1,105 @@
+"""Scores, interleaving and selection by hand and by brute force."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tests.method.proposals.mcg_cases import voronoi
+from wsis.method.masks.superpixels import iou_matrix, superpixel_areas
+from wsis.method.proposals.generator.holes import fill_holes, on_border, touching_pairs
+from wsis.method.proposals.generator.ranking import interleave, objectness, select_loosening, select_mmr
+
+
+def test_objectness_by_hand():
+    share = np.array([0.25, 1.0, 0.25])
+    scores = objectness(share, np.array([10.0, 0, 6]), np.array([5.0, 0, 3]), np.array([0, 40, 6]))
+    np.testing.assert_allclose(scores, [0.5 * 0.75 * 0.5, 0, 0.5 * 0.75 * 0.5 * 0.5])
+
+
+def test_interleave_takes_the_best_of_each_list_first():
+    which, row = interleave([np.array([0.1, 0.9]), np.array([0.5]), np.array([0.2, 0.3, 0.3])], [0, 0, 0])
+    assert list(zip(which.tolist(), row.tolist(), strict=True)) == [
+        (0, 1),
+        (1, 0),
+        (2, 1),
+        (0, 0),
+        (2, 2),
+        (2, 0),
+    ]
+
+
+def plain_selection(iou, limits, count):
+    chosen, waiting = [], list(range(len(iou)))
+    for rank, limit in limits:
+        left = []
+        for candidate in waiting:
+            room = len(chosen) < min(rank, count)
+            if room and all(iou[candidate, other] <= limit for other in chosen):
+                chosen.append(candidate)
+            else:
+                left.append(candidate)
+        waiting = left
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [1, 7, 60, 1000])
+def test_loosening_selection_equals_brute_force(seed, count):
+    rng = np.random.default_rng(seed)
+    areas = rng.integers(1, 50, 12)
+    membership = rng.random((400, 12)) < rng.random((400, 1))
+    membership[~membership.any(axis=1), 0] = True
+    limits = ((5, 0.3), (20, 0.5), (50, 0.8), (10**9, 0.95))
+    found = select_loosening(membership, areas, limits, count)
+    # the same float32 IoU, so that ties with a limit fall alike
+    assert found.tolist() == plain_selection(iou_matrix(membership, membership, areas), limits, count)
+    if count == 1000:  # duplicates above the last limit are gone, everything else is there
+        iou = iou_matrix(membership[found], membership[found], areas) - np.eye(len(found))
+        assert iou.max() <= 0.95
+        left = np.setdiff1d(np.arange(400), found)
+        assert (iou_matrix(membership[left], membership[found], areas).max(axis=1) > 0.95).all()
+
+
+def test_maximal_marginal_relevance_equals_brute_force():
+    rng = np.random.default_rng(1)
+    areas, membership, scores = rng.integers(1, 9, 10), rng.random((40, 10)) < 0.4, rng.random(40)
+    membership[:, 0] = True
+    iou = iou_matrix(membership, membership, areas).astype(float)
+    chosen = []
+    for _ in range(15):
+        gains = [
+            -np.inf if i in chosen else 0.7 * scores[i] - 0.3 * max((iou[i, j] for j in chosen), default=0.0)
+            for i in range(40)
+        ]
+        chosen.append(int(np.argmax(gains)))
+    assert select_mmr(membership, scores, areas, 0.7, 15).tolist() == chosen
+    assert len(select_mmr(membership, scores, areas, 0.7, 99)) == 40
+
+
+@pytest.mark.parametrize(
+    "shape", [(14, 17, 45, 200), (30, 30, 160, 130), (1, 40, 12, 30), (9, 1, 4, 10), (2, 2, 4, 9)]
+)
+def test_hole_filling_equals_dense_masks(shape):
+    height, width, cells, count = shape
+    labels = voronoi(height, width, cells, seed=height)
+    size = int(labels.max()) + 1
+    rng = np.random.default_rng(cells)
+    membership = rng.random((count, size)) < rng.choice([0.3, 0.6, 0.8], (count, 1))
+    filled = fill_holes(membership, touching_pairs(labels), on_border(labels))
+    changed = 0
+    for before, after in zip(membership, filled, strict=True):
+        expected = ndimage.binary_fill_holes(before[labels], np.ones((3, 3)))
+        np.testing.assert_array_equal(after[labels], expected)
+        changed += int((before != after).any())
+    assert changed > 0 or min(height, width) <= 2
+
+
+def test_a_ring_is_filled_and_a_gap_at_the_corner_is_not_a_hole():
+    labels = np.arange(25).reshape(5, 5).astype(np.int32)
+    ring = np.zeros((1, 25), bool)
+    ring[0, [6, 7, 8, 11, 13, 16, 17, 18]] = True
+    pairs, border = touching_pairs(labels), on_border(labels)
+    assert fill_holes(ring, pairs, border).sum() == 9
+    ring[0, 6] = False  # the middle now meets the outside across a corner
+    assert fill_holes(ring, pairs, border).sum() == 7
+    assert superpixel_areas(labels).sum() == 25

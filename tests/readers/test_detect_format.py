@@ -1,0 +1,172 @@
+"""`data.format: auto`: the format is found from what lies in the root, and nothing else depends on who named it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_contracts.errors import DataError
+from data_contracts.store import Store
+from stages.data import dataset
+from wsis.engine.stage import execute
+from wsis.readers.config import DataConfig, open_source, resolved
+
+Make = Callable[..., Path]
+
+
+def found(root: Path, **values: Any) -> str:
+    return resolved(DataConfig.model_validate({"root": root, **values})).format
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def folders(root: Path, make: Make) -> None:
+    make(root, "train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg")
+
+
+def flat_folders(root: Path, make: Make) -> None:
+    make(root, "cat/1.jpg", "dog/2.jpg", "_negative/3.jpg")
+
+
+def table(root: Path, make: Make) -> None:
+    make(root, "images/1.jpg", "images/2.jpg")
+    (root / "labels.csv").write_text("1,cat\n2,dog\n")
+
+
+def tables(root: Path, make: Make) -> None:
+    make(root, "train/1.jpg", "train/2.jpg", "val/3.jpg")
+    (root / "train.csv").write_text("1,cat\n2,dog\n")
+    (root / "val.csv").write_text("3,dog\n")
+
+
+def yolo(root: Path, make: Make) -> None:
+    make(root, "train/images/1.jpg", "train/images/2.jpg", "valid/images/3.jpg")
+    (root / "train/labels").mkdir()
+    (root / "train/labels/1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (root / "data.yaml").write_text("names: [cat]\n")
+
+
+def roboflow(root: Path, make: Make) -> None:
+    coco(root, make, "{}/_annotations.coco.json", "{}/{}.jpg", val="valid")
+
+
+def instances(root: Path, make: Make) -> None:
+    coco(root, make, "annotations/instances_{}.json", "images/{1}.jpg")
+
+
+def coco(root: Path, make: Make, file: str, image: str, val: str = "val") -> None:
+    for split, number in (("train", 1), (val, 2)):
+        make(root, image.format(split, number))
+        path = root / file.format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tree = {
+            "images": [{"id": number, "file_name": f"{number}.jpg", "width": 12, "height": 8}],
+            "categories": [{"id": 1, "name": "cat"}],
+            "annotations": [{"id": 1, "image_id": number, "category_id": 1, "bbox": [1, 1, 4, 4]}],
+        }
+        path.write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (folders, "folders"),
+        (flat_folders, "folders"),
+        (table, "csv"),
+        (tables, "csv"),
+        (yolo, "yolo"),
+        (roboflow, "coco"),
+        (instances, "coco"),
+    ],
+)
+def test_found(root: Path, make_photographs: Make, make: Callable[..., None], expected: str) -> None:
+    make(root, make_photographs)
+    assert found(root) == expected
+    by_itself, named = DataConfig(root=root), DataConfig.model_validate({"root": root, "format": expected})
+    assert by_itself.identity() == named.identity()
+    source = open_source(by_itself)
+    assert source.digest() == open_source(named).digest()
+    assert source.image_ids("train")
+    said = [note for note in source.notes() if note.startswith("data: ")]
+    assert len(said) == 1
+    assert said[0].startswith(f"data: {expected} in {root}: ") and said[0].endswith(
+        f"(data.format={expected})"
+    )
+    assert not any(note.startswith("data: ") for note in open_source(named).notes())
+
+
+def test_the_same_artefact_whoever_named_the_format(
+    root: Path, tmp_path: Path, make_photographs: Make
+) -> None:
+    folders(root, make_photographs)
+    store = Store(tmp_path / "store")
+    first = execute(dataset.STAGE, DataConfig(root=root), {}, store)
+    second = execute(dataset.STAGE, DataConfig(root=root, format="folders"), {}, store)
+    assert (first.artefact.fingerprint, second.reused) == (second.artefact.fingerprint, True)
+    assert first.artefact.manifest.config["format"] == "folders"
+
+
+def test_voc_itself_or_below(devkit: Any) -> None:
+    assert found(devkit.root) == "voc"
+    inner = devkit.root.parent / "VOCdevkit/VOC2012"
+    inner.parent.mkdir()
+    devkit.root.rename(inner)
+    for root in (inner, inner.parent, inner.parent.parent):
+        assert found(root) == "voc"
+        assert open_source(DataConfig(root=root)).image_ids("train") == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("makers", "message"),
+    [
+        (
+            [folders, table],
+            r"got csv \(labels\.csv\), folders \(cat, dog\); --set data\.format=csv\|folders decides",
+        ),
+        (
+            [instances, yolo],
+            r"got coco \(annotations/instances_train.*\), yolo \(data\.yaml\); --set data\.format=coco\|yolo decides$",
+        ),
+        (
+            [],
+            r"got 0 images and none of: a VOC devkit .* COCO .* YOLO .* a table .* a folder a class .* data\.format",
+        ),
+    ],
+)
+def test_several_or_none(root: Path, make_photographs: Make, makers: list[Any], message: str) -> None:
+    for make in makers:
+        make(root, make_photographs)
+    with pytest.raises(DataError, match=message) as caught:
+        found(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_images_alone_are_not_labels(root: Path, make_photographs: Make) -> None:
+    make_photographs(root, "images/1.jpg", "images/2.jpg")
+    with pytest.raises(DataError, match="got 2 images and none of"):
+        found(root)
+
+
+def test_masks_of_val_beside_folders(root: Path, make_photographs: Make) -> None:
+    folders(root, make_photographs)
+    coco(root, make_photographs, "{}_masks.json", "masked/{1}.jpg")
+    (root / "train_masks.json").unlink()
+    (root / "masked/1.jpg").unlink()
+    with pytest.raises(DataError, match=r"masks of val: --set data\.val_annotations=val_masks\.json"):
+        found(root)
+    assert found(root, val_annotations="val_masks.json") == "folders"
+    elsewhere = shutil.move(root / "val_masks.json", root.parent / "val.json")
+    assert found(root, val_annotations=str(elsewhere)) == "folders"
+
+
+def test_keys_that_name_a_format(root: Path, make_photographs: Make) -> None:
+    folders(root, make_photographs)
+    assert found(root, labels_file="x.csv") == "csv"
+    assert found(root, train_annotations="x.json") == "coco"

@@ -1,0 +1,94 @@
+"""`wsis run --dry-run` and the place of a stage in its run: what is reused, what is computed, what it costs."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data_contracts.store import Store
+from tests.runs.tiny_run import RUN, TINY, done, fingerprints, record_of, wsis
+from wsis.runs.config import load_config
+from wsis.runs.costs import NodeCost, RunCost
+from wsis.runs.durations import Durations, roughly
+from wsis.runs.plan import plan
+
+
+def rows(out: str) -> dict[str, list[str]]:
+    """Key of each node -> artefact, state, time, MB."""
+    table = out.split("\n\n")[0].splitlines()[2:]
+    return {cells[0]: cells[1:] for cells in (re.split(r" {2,}", line) for line in table)}
+
+
+def test_nothing_is_written_and_all_of_a_new_run_is_to_compute(tmp_path: Path) -> None:
+    out = done(wsis("run", TINY, "--dry-run", "--store", tmp_path / "store")).out
+    found = rows(out)
+    assert len(found) == 20 and {cells[1] for cells in found.values()} == {"compute"}
+    assert "run 'tiny': 20 stages, 0 reused, 20 to compute\ntime: " in out and " (20 reckoned" in out
+    assert re.search(r"^disk: about \d+ MB of [\d.]+ GB free$", out, re.MULTILINE)
+    assert not (tmp_path / "store").exists()
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_fingerprints_are_those_that_the_run_has_used(tiny_store: Path) -> None:
+    out = done(wsis("run", TINY, "--dry-run", "--store", tiny_store)).out
+    assert {key: cells[0] for key, cells in rows(out).items()} == fingerprints(tiny_store)
+    assert "20 reused, 0 to compute: nothing to do" in out
+
+
+def test_what_is_missing_damaged_or_half_done_is_computed(own_store: Path) -> None:
+    before = record_of(own_store)
+    there = fingerprints(own_store)
+    shutil.rmtree(own_store / there["prediction@2"])
+    half = own_store / "prediction" / ".work" / there["prediction@2"].split("/")[1]
+    half.mkdir()
+    (half / "checkpoint.pt").touch()
+    shutil.rmtree(own_store / there["evaluation.prediction@2"])
+    (own_store / there["prm_seeds"] / "manifest.json").write_text("{}")
+    out = done(wsis("run", "--name", RUN, "--dry-run", "--store", own_store)).out
+    states = {key: cells[1] for key, cells in rows(out).items() if cells[1] != "reused"}
+    assert states == {"prediction@2": "goes on", "evaluation.prediction@2": "compute", "prm_seeds": "damaged"}
+    assert "17 reused, 3 to compute" in out and "(3 reckoned, right within a factor of 2)" in out
+    assert record_of(own_store) == before
+
+
+def test_a_dry_run_is_refused_as_the_run_would_be(tiny_store: Path) -> None:
+    refused = wsis("run", TINY, "--dry-run", "--set", "seed=5", "--store", tiny_store)
+    assert refused.code == 2 and "seed" in refused.err and "--replace" in refused.err
+
+
+def test_times_of_earlier_artefacts_come_before_reckoned_ones(tiny_store: Path) -> None:
+    config = load_config(str(TINY))
+    nodes = {node.key: node for node in plan(config)}
+    cost = RunCost(tuple(NodeCost(key, 100.0, 100.0, 1e6) for key in nodes), 1e9)
+    store = Store(tiny_store)
+    known = Durations(store, 20, lambda: cost)
+    entry = record_of(tiny_store).entries["conditional@2"]
+    assert known.seconds(nodes["conditional@2"]) == entry.wall_seconds
+    other = Durations(store, 200, lambda: cost)  # of ten times the images: no such run was here
+    assert other.known(nodes["conditional@2"]) is None and other.seconds(nodes["conditional@2"]) == 100
+    other.learn(nodes["conditional@1"], 50.0)  # this machine is twice as fast as reckoned
+    assert other.seconds(nodes["prm_seeds"]) == 50
+    assert other.seconds(nodes["prediction@2"]) == 50 and other.bytes(nodes["prediction@2"]) == 1e6
+    assert Durations(store, 200, lambda: None).seconds(nodes["prm_seeds"]) is None
+
+
+def test_a_stage_that_starts_says_its_place(own_store: Path) -> None:
+    shutil.rmtree(own_store / fingerprints(own_store)["evaluation.prediction@2"])
+    said = done(wsis("run", "--name", RUN, "--store", own_store)).err
+    assert "evaluation@2: starts (stage 20 of 20, under a minute left)" in said
+    assert said.count("(stage ") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (20, "under a minute"),
+        (700, "about 12 min"),
+        (3600, "about 1 h"),
+        (4700, "about 1 h 20 min"),
+        (100_000, "about 28 h"),
+    ],
+)
+def test_roughly(seconds: float, text: str) -> None:
+    assert roughly(seconds) == text

@@ -1,0 +1,40 @@
+"""What the machine refuses is one line with what helps."""
+
+import errno
+
+import pytest
+import torch
+
+from wsis.cli.limits import limit_reached
+
+
+def raised(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "help_"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (RuntimeError("received 0 items of ancdata: Too many open files"), "ulimit -n"),
+        (MemoryError(), "execution.workers=1"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "execution.workers=1"),
+        (raised(ValueError("x"), MemoryError()), "execution.workers=1"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
+    ],
+)
+def test_limits_say_what_helps(error: BaseException, help_: str) -> None:
+    assert help_ in (limit_reached(error) or "")
+
+
+def test_torch_without_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert "execution.workers=1" in (limit_reached(caught.value) or "")
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), OSError(errno.ENOENT, "No such file"), None])
+def test_other_errors_are_not_taken_for_limits(error: BaseException | None) -> None:
+    assert limit_reached(error) is None

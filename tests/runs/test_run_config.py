@@ -1,0 +1,145 @@
+"""Configurations: overrides, and errors that name file, key, expected and got."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data_contracts.errors import ConfigError
+from wsis.runs.config import RunConfig, apply_override, load_config
+from wsis.runs.shipped import shipped_configs
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_every_shipped_config_loads_and_says_what_it_is(name: str) -> None:
+    config = load_config(name)
+    assert config.outer_iterations >= 1
+    first = shipped_configs()[name].read_text().splitlines()[0]
+    assert first.startswith("# ") and len(first) > 20
+
+
+def test_the_papers_settings_are_in_the_papers_configs() -> None:
+    image, box = load_config("voc2012_image"), load_config("voc2012_box")
+    for config in (image, box):
+        assert config.outer_iterations == 4
+        assert (config.conditional.k, config.conditional.gamma) == (10, 0.5)
+        assert (config.conditional.delta, config.conditional.epsilon) == (0.1, 1.0)
+        assert config.conditional.architecture == "unet"
+        assert config.data.train_split == "trainaug"
+    assert (image.data.supervision, box.data.supervision) == ("image", "box")
+
+
+def test_an_override_reaches_its_field_with_its_type() -> None:
+    config = load_config("demo", ["conditional.k=3", "data.limit=null", "prm_classifier.learning_rate=1e-3"])
+    assert config.conditional.k == 3
+    assert config.data.limit is None
+    assert config.prm_classifier.learning_rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("conditional.kk=5", r"conditional\.kk: unknown key; did you mean 'k'\?"),
+        ("condtional.k=5", r"condtional: unknown key; did you mean 'conditional'\?"),
+        ("conditional.k=0", r"^--set conditional\.k: expected a whole number from 1 to 256, got 0$"),
+        ("conditional.gamma=two", r"^--set conditional\.gamma: expected a number from 0 to 1, got 'two'$"),
+        ("conditional.k", r"expected dotted\.key=value"),
+        ("conditional..k=1", r"expected dotted\.key=value"),
+        ("conditional.k.x=1", r"'conditional\.k' is no section but 5"),
+        ("data.root=[", r"the value is not YAML that can be used: .*line 1"),
+        ("outer_iterations=0", r"outer_iterations: .*got 0"),
+        ("conditional.learning_rate=.nan", r"conditional\.learning_rate: .*got nan"),
+        (
+            "proposals.tolerate_failures=true",
+            r"--set proposals\.tolerate_failures: proposals\.tolerate_failures: expected false .*, got true$",
+        ),
+        (
+            "proposals.source=mcg_mat",
+            r"--set proposals\.source: proposals: folder: expected the folder .* mcg_mat, got None$",
+        ),
+        ("prm_baseline.contour_width=4", r"prm_baseline\.contour_width: expected an odd number, got 4$"),
+    ],
+)
+def test_a_wrong_override_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("demo", [override])
+
+
+def test_errors_name_the_file_and_every_problem(tmp_path: Path) -> None:
+    tree = yaml.safe_load(shipped_configs()["demo"].read_text())
+    tree["conditional"]["k"] = -1
+    tree["nonsense"] = 1
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: 2 problems\n") as caught:
+        load_config(str(path))
+    assert "conditional.k" in str(caught.value) and "nonsense: unknown key" in str(caught.value)
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'voc_lite'"):
+        load_config("voc_lit")
+
+
+def test_a_file_that_is_no_mapping_or_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("- 1\n")
+    with pytest.raises(ConfigError, match="expected a mapping of sections, got list"):
+        load_config(str(path))
+    path.write_text("a: [\n")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(str(path))
+
+
+def test_overrides_do_not_touch_the_tree_they_come_from() -> None:
+    tree: dict[str, object] = {"a": {"b": 1}}
+    apply_override(tree, "a.c.d=2")
+    assert tree == {"a": {"b": 1, "c": {"d": 2}}}
+
+
+def test_a_dumped_config_validates_to_itself() -> None:
+    config = load_config("demo")
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_key_that_is_there_twice_is_refused_in_files_and_in_set(tmp_path: Path) -> None:
+    """PyYAML takes the last in silence."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(shipped_configs()["demo"].read_text() + "\nouter_iterations: 3\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml .*the key 'outer_iterations' is there twice \(line"):
+        load_config(str(path))
+    with pytest.raises(
+        ConfigError, match=r"--set 'data=\{limit: 1, limit: 2\}': the value .*'limit' is there"
+    ):
+        load_config("demo", ["data={limit: 1, limit: 2}"])
+
+
+def test_the_one_who_is_wrong_is_blamed(tmp_path: Path) -> None:
+    """The file for what stands in it, --set for what it changed, also where two keys contradict each other."""
+    tree = yaml.safe_load(shipped_configs()["demo"].read_text())
+    tree["conditional"]["k"] = 0
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree))
+
+    def said(*overrides: str, file: str = str(path)) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_config(file, overrides)
+        return str(caught.value)
+
+    assert said() == f"{path}: conditional.k: expected a whole number from 1 to 256, got 0"
+    assert said("seed=1") == said()
+    assert said("seed=-1").splitlines() == [
+        f"{path}: 2 problems",
+        "  conditional.k: expected a whole number from 1 to 256, got 0",
+        "  --set seed: expected a whole number at least 0 and below 2147483648, got -1",
+    ]
+    assert said("ceiling=true", "evaluate=false", file="demo").startswith(
+        "--set ceiling --set evaluate: ceiling: "
+    )
+    assert said("data=3", file="demo").startswith(
+        "--set data: expected a section of keys out of format, root"
+    )
+    assert said("conditional.flip=3", file="demo") == "--set conditional.flip: expected true or false, got 3"
+    assert said("k=3", file="demo") == (
+        "--set k: unknown key; did you mean 'conditional.k' or 'pseudo_labels.k'?"
+    )

@@ -1,0 +1,269 @@
+"""The three PRM stages on a few small pictures: real store, real artefacts, killed and resumed."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data_contracts.errors import DataError
+from data_contracts.records import RecordReader
+from data_contracts.schemas import BOXES, DATASET, PROPOSAL_DETECTIONS, PROPOSALS, SEEDS, text_to_array
+from data_contracts.store import Store
+from stages.prm import prm_baseline, prm_classifier, prm_seeds
+from wsis.engine.per_image import write_records
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, Stage, StageConfig, execute
+from wsis.engine.training import load_weights
+from wsis.errors import MissingWeightsError
+from wsis.method.prm.augmentation import resize_for_inference
+from wsis.method.prm.classifier import ClassifierSpec
+from wsis.method.prm.peak_backprop import PeakBackpropagation
+from wsis.method.prm.seeds import SeedConfig, generate_seeds
+
+QUIET = Progress(quiet=True)
+ONE = Execution(device="cpu", workers=1, threads=1, checkpoint_seconds=1e-6)
+SMALL = {
+    "image_size": 64,
+    "test_size": 64,
+    "batch_size": 4,
+    "epochs": 4.0,
+    "held_back": 0.2,
+    "warmup_steps": 2,
+}
+SIZE = (48, 60)
+
+
+def picture(number: int) -> tuple[np.ndarray, int, np.ndarray]:
+    """A red (class 1) or blue (class 2) square on noise: pixels, class, box."""
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(60, 120, (*SIZE, 3), dtype=np.uint8)
+    label, row, column = 1 + number % 2, int(rng.integers(20)), int(rng.integers(30))
+    pixels[row : row + 24, column : column + 24] = (220, 30, 30) if label == 1 else (30, 30, 220)
+    return pixels, label, np.array([[column, row, column + 24, row + 24]], np.float32)
+
+
+def dataset_record(number: int, split: str) -> dict[str, np.ndarray]:
+    pixels, label, _ = picture(number)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return {
+        "split": text_to_array(split),
+        "file_name": text_to_array(f"{number}.png"),
+        "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
+        "size": np.array(SIZE, np.int32),
+        "labels": np.array([label], np.int32),
+    }
+
+
+def boxes_record(number: int) -> dict[str, np.ndarray]:
+    _, label, box = picture(number)
+    return {"boxes": box, "box_labels": np.array([label], np.int32)}
+
+
+def proposals_record(number: int) -> dict[str, np.ndarray]:
+    """Proposals: the square, the ground, everything."""
+    _, _, box = picture(number)
+    x1, y1, x2, y2 = box[0].astype(int)
+    superpixels = np.zeros(SIZE, np.uint16)
+    superpixels[y1:y2, x1:x2] = 1
+    membership = np.array([[0, 1], [1, 0], [1, 1]], bool)
+    return {
+        "superpixels": superpixels,
+        "num_superpixels": np.array([2], np.int32),
+        "membership_bits": np.packbits(membership, axis=1, bitorder="little"),
+        "scores": np.array([0.9, 0.5, 0.1], np.float32),
+        "boxes": np.repeat(box, 3, axis=0),
+        "areas": np.full(3, 0.2, np.float32),
+        "edges": np.array([[0, 1]], np.int32),
+        "edge_contours": np.ones(1, np.float32),
+        "edge_lengths": np.ones(1, np.float32),
+        "size": np.array(SIZE, np.int32),
+    }
+
+
+class GivenConfig(StageConfig):
+    train: int = 15
+    val: int = 4
+
+
+def _write_dataset(inputs, config, context):
+    ids = {f"t{n:02d}": (n, "train") for n in range(config.train)}
+    ids |= {f"v{n:02d}": (50 + n, "val") for n in range(config.val)}
+    write_records(context, DATASET, list(ids), lambda some: (dataset_record(*ids[i]) for i in some))
+    context.counts["classes"] = ["red", "blue"]
+
+
+def _write_boxes(inputs, config, context):
+    ids = [f"t{n:02d}" for n in range(config.train)]
+    write_records(context, BOXES, ids, lambda some: (boxes_record(int(i[1:])) for i in some))
+
+
+def _write_proposals(inputs, config, context):
+    ids = {f"v{n:02d}": 50 + n for n in range(config.val)}
+    write_records(context, PROPOSALS, list(ids), lambda some: (proposals_record(ids[i]) for i in some))
+
+
+def given(name: str, write) -> Stage:
+    return Stage(name=name, version=1, config=GivenConfig, run=write, inputs=(), contract=name)
+
+
+def do(store: Store, stage: Stage, config: StageConfig, inputs=None, execution: Execution = ONE):
+    return execute(stage, config, inputs or {}, store, execution=execution, progress=QUIET).artefact
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Artefacts of one run through all three stages."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    made = {"store": store, "dataset": do(store, given("dataset", _write_dataset), GivenConfig())}
+    made["proposals"] = do(store, given("proposals", _write_proposals), GivenConfig())
+    made["prm_classifier"] = do(
+        store, prm_classifier.STAGE, prm_classifier.Config(**SMALL), {"dataset": made["dataset"]}
+    )
+    return made
+
+
+def pick(run, *names):
+    return {name: run[name] for name in names}
+
+
+def test_classifier_artefact(run):
+    artefact = run["prm_classifier"]
+    counts = artefact.manifest.counts
+    assert (counts["training_images"], counts["held_back_images"], counts["steps"]) == (12, 3, 12)
+    assert artefact.manifest.supervision == ["ImageNet labels"]
+    curve = json.loads(artefact.file("curve.json").read_text())
+    assert curve[-1]["step"] == 12 and curve[-1]["loss"] < curve[0]["loss"]
+    held = json.loads(artefact.file("held_back.json").read_text())
+    assert held["mAP"] == counts["held_back_mAP"] > 0.8
+    assert set(held["per_class"]) == {"red", "blue"} and len(held["image_ids"]) == 3
+    assert "checkpoint.pt" not in artefact.manifest.files
+
+
+def test_a_small_data_set_is_trained_for_the_least_steps(run):
+    few = prm_classifier.Config(**{**SMALL, "epochs": 0.5, "min_steps": 5})
+    artefact = do(run["store"], prm_classifier.STAGE, few, pick(run, "dataset"))
+    assert artefact.manifest.counts["steps"] == 5  # half an epoch would be 2
+
+
+def test_training_killed_and_resumed_ends_with_the_same_bytes(run, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    dataset = do(store, given("dataset", _write_dataset), GivenConfig())
+    real, calls = prm_classifier.classification_loss, []
+
+    def dies(scores, labels):
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return real(scores, labels)
+
+    monkeypatch.setattr(prm_classifier, "classification_loss", dies)
+    arguments = (store, prm_classifier.STAGE, prm_classifier.Config(**SMALL), {"dataset": dataset})
+    with pytest.raises(KeyboardInterrupt):
+        do(*arguments)
+    artefact = do(*arguments)
+    assert len(calls) == 12 + 2  # the checkpoint after step 10 was used
+    assert artefact.fingerprint == run["prm_classifier"].fingerprint
+    for name in ("weights.pt", "curve.json", "held_back.json", "classifier.json"):
+        assert artefact.manifest.files[name] == run["prm_classifier"].manifest.files[name], name
+
+
+def test_seeds_of_training_images(run):
+    seeds = do(
+        run["store"],
+        prm_seeds.STAGE,
+        prm_seeds.Config(image_size=160),
+        pick(run, "dataset", "prm_classifier"),
+    )
+    records = seeds.records(SEEDS)
+    assert records.ids == [f"t{n:02d}" for n in range(15)]
+    spec = ClassifierSpec(**json.loads(run["prm_classifier"].file("classifier.json").read_text()))
+    weights = load_weights(run["prm_classifier"].file("weights.pt"))
+    network = PeakBackpropagation(spec.restore(weights, "weights.pt"), stop_stride=4)
+    for image_id, one in records:
+        pixels, label, _ = picture(int(image_id[1:]))
+        batch = torch.from_numpy(resize_for_inference(pixels, 160)).permute(2, 0, 1)[None]
+        (expected,) = generate_seeds(network, batch, [np.array([label])], [SIZE], SeedConfig())
+        for name in SEEDS.fields:
+            np.testing.assert_array_equal(one[name], getattr(expected, name), err_msg=f"{image_id} {name}")
+    counts = seeds.manifest.counts
+    assert counts["images"] == 15 and counts["seeds"] >= 15 and counts["images_without_seeds"] == 0
+
+
+def test_seeds_from_two_processes_are_the_same(run, tmp_path):
+    store = Store(tmp_path)
+    inputs = pick(run, "dataset", "prm_classifier")
+    config = prm_seeds.Config(image_size=160)
+    one = do(run["store"], prm_seeds.STAGE, config, inputs)
+    two = do(store, prm_seeds.STAGE, config, inputs, ONE.model_copy(update={"workers": 2}))
+    assert one.fingerprint == two.fingerprint
+    assert one.manifest.files == two.manifest.files and one.manifest.counts == two.manifest.counts
+
+
+def test_box_supervision_gives_one_seed_a_box(run):
+    store = run["store"]
+    inputs = pick(run, "dataset", "prm_classifier") | {
+        "boxes": do(store, given("boxes", _write_boxes), GivenConfig())
+    }
+    seeds = do(store, prm_seeds.STAGE, prm_seeds.Config(image_size=160), inputs)
+    for image_id, one in seeds.records(SEEDS):
+        _, label, (box,) = picture(int(image_id[1:]))
+        assert one["peaks"].shape == (1, 3) and one["peaks"][0, 0] == label
+        assert box[1] <= one["peaks"][0, 1] < box[3] and box[0] <= one["peaks"][0, 2] < box[2]
+        assert one["boxes"].tolist() == [box.tolist()]
+
+
+def test_baseline_retrieves_the_square_without_reading_labels(run, monkeypatch):
+    real, fields_read = RecordReader.read, set()
+
+    def watched(self, image_id, fields):
+        fields_read.update((self.schema.name, field) for field in fields)
+        return real(self, image_id, fields)
+
+    monkeypatch.setattr(RecordReader, "read", watched)
+    artefact = do(
+        run["store"],
+        prm_baseline.STAGE,
+        prm_baseline.Config(image_size=160, class_threshold=1.0),
+        pick(run, "dataset", "prm_classifier", "proposals"),
+    )
+    assert ("dataset", "labels") not in fields_read
+    records = artefact.records(PROPOSAL_DETECTIONS)
+    assert records.ids == [f"v{n:02d}" for n in range(4)]
+    right = [
+        one["labels"].tolist() == [picture(50 + n)[1]] and one["proposal_ids"].tolist() == [0]
+        for n, (_, one) in enumerate(records)
+    ]
+    assert sum(right) >= 3
+    assert artefact.manifest.counts["images"] == 4
+
+
+def test_no_training_images(run, tmp_path):
+    store = Store(tmp_path)
+    dataset = do(store, given("dataset", _write_dataset), GivenConfig(train=0))
+    with pytest.raises(DataError, match="expected training images in the data set, got none"):
+        do(store, prm_classifier.STAGE, prm_classifier.Config(**SMALL), {"dataset": dataset})
+
+
+def test_missing_weights_before_training(run):
+    config = prm_classifier.Config(**SMALL, pretrained="nowhere.pth")
+    with pytest.raises(MissingWeightsError, match=r"no file nowhere\.pth"):
+        do(run["store"], prm_classifier.STAGE, config, pick(run, "dataset"))
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "message"),
+    [
+        (prm_classifier.Config, {"epochs": 0}, "epochs"),
+        (prm_classifier.Config, {"window": 4}, "odd"),
+        (prm_baseline.Config, {"contour_width": 4}, "odd"),
+        (prm_seeds.Config, {"stop_stride": 3}, "stop_stride"),
+        (prm_seeds.Config, {"thresh": 0.1}, "Extra inputs are not permitted"),
+    ],
+)
+def test_config_values_out_of_range(config, values, message):
+    with pytest.raises(ValueError, match=message):
+        config(**values)

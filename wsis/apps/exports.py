@@ -1,0 +1,145 @@
+"""`wsis export`: what a run learned, in forms that need no store: a plain MMDetection model, COCO instances."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from data_contracts.atomic import write_atomic
+from data_contracts.records import RecordReader
+from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, array_to_text
+from data_contracts.store import Artefact
+from wsis.apps.output_paths import check_folder
+from wsis.method.conditional.label_sets import SampleSet
+from wsis.method.masks import rle
+from wsis.runs.runner import Runner
+from wsis.views.dataset import class_names, source_categories, source_ids
+
+MODEL_FILES = ("model.py", "weights.pth")
+PSEUDO_LABELS_FILE = "pseudo_labels.json"
+Sets = Literal["frequent", "all"]
+
+
+def export_model(runner: Runner, out: Path, iteration: int | None = None) -> list[Path]:
+    """Copy the network of an outer iteration (default: the last): `init_detector(model.py, weights.pth)` loads it.
+
+    Raises:
+        ConfigError: the run has no such network. CorruptArtefactError: a file of it is damaged; named.
+        StoreError: `out` cannot be written.
+    """
+    trained = runner.latest("prediction", iteration)
+    check_folder(out)
+    runner.progress.log(f"model of {runner.choice(trained, iteration)}")
+    for name in MODEL_FILES:
+        write_atomic(out / name, trained.file(name).read_bytes())
+    return [out / name for name in MODEL_FILES]
+
+
+def export_pseudo_labels(
+    runner: Runner, out: Path, sets: Sets = "frequent", iteration: int | None = None
+) -> tuple[Path, int, int]:
+    """Write the pseudo labels of the training images as COCO instances (run lengths).
+
+    K samples of an image fall into distinct sets. `frequent` writes the most frequent one, `all` an image entry
+    for each, so that no two samples ever lie in one image: same `file_name` and `source_image`, another `id`.
+    Either way an image entry carries `multiplicity` (samples equal to this set) and `weight` (that over K).
+    Where the data set's own annotations number images and classes, the entries have those ids (`all`: as `source_id`,
+    and an `id` of text, ID#1, ID#2, ...), so that none means another image of the data set.
+
+    Returns:
+        The file, the number of image entries and that of annotations.
+
+    Raises:
+        ConfigError: the run has no such pseudo labels. CorruptArtefactError: they are damaged.
+        InputError: they contradict the proposals. StoreError: `out` cannot be written.
+    """
+    labels = runner.latest("pseudo_labels", iteration)
+    dataset, proposals = runner.artefact("dataset"), runner.artefact("proposals").records(PROPOSALS)
+    check_folder(out)
+    runner.progress.log(f"pseudo labels of {runner.choice(labels, iteration)}")
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    records, data = labels.records(PSEUDO_LABELS), dataset.records(DATASET)
+    numbers, categories = source_ids(dataset), _category_ids(dataset)
+    for image_id in runner.progress.track(records.ids, len(records), PSEUDO_LABELS_FILE, "img"):
+        own = numbers.get(image_id)
+        found = _sets_of(image_id, records, data, proposals, sets)
+        for index, (image, instances) in enumerate(found, start=1):
+            identity: dict[str, Any] = {"id": len(images) + 1 if own is None else own}
+            if own is not None and sets == "all":
+                identity = {"id": f"{own}#{index}", "source_id": own}
+            images.append({**identity, **image})
+            for one in instances:
+                ids = {"id": len(annotations) + 1, "image_id": identity["id"]}
+                annotations.append({**ids, **one, "category_id": categories[one["category_id"]]})
+    tree = {
+        "info": {
+            "description": "pseudo labels by wsis, learned, not drawn by people",
+            "run": runner.record.name,
+            "outer_iteration": labels.manifest.outer_iteration,
+            "sets": sets,
+            "supervision": labels.manifest.supervision,
+        },
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": categories[j], "name": n} for j, n in enumerate(class_names(dataset), start=1)],
+    }
+    path = out / PSEUDO_LABELS_FILE
+    write_atomic(path, json.dumps(tree, allow_nan=False).encode())
+    return path, len(images), len(annotations)
+
+
+def _category_ids(dataset: Artefact) -> dict[int, int | str]:
+    """Class 1..C -> its id in the annotations of the training images; the class itself where they have none of it."""
+    own = source_categories(dataset).get("train", {})
+    names = list(enumerate(class_names(dataset), start=1))
+    if any(name not in own for _, name in names):
+        return {j: j for j, _ in names}
+    return {j: own[name] for j, name in names}
+
+
+def _sets_of(
+    image_id: str, labels: RecordReader, dataset: RecordReader, proposals: RecordReader, sets: Sets
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """An image entry and its annotations for each set that is wanted; most frequent first."""
+    samples = SampleSet.from_record(labels[image_id])
+    proposal = proposals[image_id]
+    height, width = proposal["size"].tolist()
+    name = array_to_text(dataset.read(image_id, ("file_name",))["file_name"])
+    for index, multiplicity in enumerate(samples.multiplicities.tolist()):
+        if sets == "frequent" and index:  # they are stored most frequent first
+            return
+        image = {
+            "file_name": name,
+            "source_image": image_id,
+            "height": height,
+            "width": width,
+            "multiplicity": multiplicity,
+            "weight": multiplicity / samples.num_samples,
+        }
+        yield image, list(_instances(samples, index, proposal))
+
+
+def _instances(
+    samples: SampleSet, index: int, proposals: Mapping[str, np.ndarray]
+) -> Iterator[dict[str, Any]]:
+    """Annotations of one set; a proposal without a pixel at the image's size is left out, as in training."""
+    _, classes, scores = samples.unique(index)
+    height, width = proposals["size"].tolist()
+    counts = rle.encode_many(samples.masks(index, proposals))
+    boxes, areas = rle.bboxes(counts, (height, width)), rle.areas(counts, (height, width))
+    for label, score, one, box, area in zip(
+        classes.tolist(), scores.tolist(), counts, boxes.tolist(), areas.tolist(), strict=True
+    ):
+        if area:
+            x1, y1, x2, y2 = box
+            yield {
+                "category_id": label,
+                "segmentation": {"size": [height, width], "counts": one.decode()},
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": area,
+                "iscrowd": 0,
+                "score_margin": score,
+            }

@@ -1,0 +1,1 @@
+"""The `wsis` command: one module a group of commands."""

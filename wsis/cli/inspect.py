@@ -1,0 +1,126 @@
+"""Commands of `wsis` that look at runs: what there is, what it holds, how good it is."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import ConfigError
+from wsis.cli.completion import complete_key
+from wsis.cli.options import ImageOption, JsonOption, RunArgument, StoreOption
+
+KeyArgument = Annotated[
+    str | None, typer.Argument(metavar="[STAGE[@T]]", help="one artefact of it", autocompletion=complete_key)
+]
+
+
+def runs(as_json: JsonOption = False, store: StoreOption = None) -> None:
+    """List the runs in a store, one row each, cut to the terminal.
+
+    AP50 is the mAP at IoU 0.50 on val after the last outer iteration; the age is that of the last finished stage.
+
+    Example: wsis runs --store runs
+    """
+    import json
+
+    from data_contracts.store import Store
+    from wsis.reporting.tables.run_list import run_list, run_rows
+
+    opened = Store(store)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(json.dumps(run_rows(opened), indent=1) if as_json else run_list(opened, width))
+
+
+def show(
+    run_name: RunArgument,
+    key: KeyArgument = None,
+    images: Annotated[int, typer.Option("--images", help="number of overlays to write", min=0)] = 0,
+    image: ImageOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder for the overlays")] = None,
+    store: StoreOption = None,
+) -> None:
+    """What a run, or one of its artefacts, holds; with --images N or --image NAME, and --out DIR, also pictures.
+
+    Example: wsis show demo pseudo_labels@1 --images 8 --out pictures
+    """
+    from data_contracts.runs import load_run
+    from data_contracts.store import Store
+    from wsis.reporting.tables.store_text import artefact_text, run_text
+
+    opened = Store(store)
+    record = load_run(opened, run_name)
+    if key is None:
+        print(run_text(opened, record))
+        return
+    print(artefact_text(opened, record, key))
+    if (images or image) and out is None:
+        raise ConfigError(f"--image{'s' if images else ''}: expected --out DIR beside it, got none")
+    if images and image:
+        raise ConfigError("--images: expected without --image, got both")
+    if out is not None:
+        from wsis.reporting.pictures.pictures import write_overlays
+
+        for path in write_overlays(opened, record, key, images or 8, out, image or ()):
+            print(path)
+
+
+def results(
+    run_name: RunArgument,
+    as_json: JsonOption = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="AP of every class as well")] = False,
+    store: StoreOption = None,
+) -> None:
+    """One row per evaluated thing and outer iteration, then what `wsis evaluate` measured on other data.
+
+    In percent: VOC mAP^r by IoU, COCO AP (.50:.95, .50, .75; of small, medium, large instances).
+
+    Example: wsis results demo --per-class
+    """
+    import json
+
+    from data_contracts.runs import load_run
+    from data_contracts.staleness import stale_keys, stale_line
+    from data_contracts.store import Store
+    from wsis.reporting.tables.results import measured_of, results_of
+    from wsis.reporting.tables.tables import THRESHOLDS, measured_tables, results_table
+
+    opened = Store(store)
+    record = load_run(opened, run_name)
+    rows, others = results_of(opened, record), measured_of(opened, record)
+    if as_json:
+        print(json.dumps([*rows, *others], indent=1))
+    else:
+        print(results_table(rows))
+        if others:
+            print("\n" + measured_tables(others))
+        for measure in (*THRESHOLDS, "AP") if per_class else ():
+            print("\n" + results_table(rows, per_class=measure))
+        if line := stale_line(record, stale_keys(opened, record)):
+            print("\n" + line)
+
+
+def report(
+    run_name: RunArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="folder (default: STORE/reports/RUN)")] = None,
+    images: Annotated[int, typer.Option("--images", help="overlays of each kind", min=0)] = 6,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="with the diagnosis: every image is compared with its masks")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Write one HTML page: results, curves, figures, pictures, where the time went, lineage.
+
+    Example: wsis report demo --diagnose
+    """
+    from data_contracts.runs import load_run
+    from data_contracts.store import Store
+    from wsis.apps.diagnose import diagnose_run
+    from wsis.reporting.page.report import write_report
+
+    opened = Store(store)
+    record = load_run(opened, run_name)
+    found = diagnose_run(opened, run_name) if diagnose else None
+    page = write_report(opened, record, out or opened.root / "reports" / run_name, images, found)
+    print(f"artefacts: {opened.location}\nreport and pictures: {page}")

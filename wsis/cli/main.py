@@ -1,0 +1,103 @@
+"""The `wsis` command: its commands by group, and how each of them ends."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import ConfigError, ContractError
+from data_contracts.printable import printable
+from wsis.cli import check, configs, diagnosis, diff, images, inspect, run, store, suites, trained
+from wsis.cli.frame import LOGGER, OutputClosedError, QuietOption, VerboseOption, drop_closed_output, framed
+from wsis.cli.limits import limit_reached
+from wsis.errors import WsisError
+
+app = typer.Typer(
+    help="Learn instance segmentation from image-level labels or boxes (Arun et al., ECCV 2020).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
+_NO_READER = 141  # as a shell reports a command whose reader has gone (SIGPIPE)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from wsis.cli.versions import version_line
+
+        print(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def _options_before_the_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="versions of wsis and its parts", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Learn instance segmentation from image-level labels or boxes (Arun et al., ECCV 2020)."""
+
+
+def _register(panel: str, *commands: Callable[..., None]) -> None:
+    for command in commands:
+        app.command(rich_help_panel=panel)(framed(command))
+
+
+_register("Run", run.run, run.stage, suites.ablations, configs.configs)
+_register("Inspect", inspect.runs, inspect.show, inspect.results)
+_register("Inspect", diff.diff)
+_register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report)
+_register("Your images", check.check)
+_register("Your images", trained.predict, trained.evaluate, trained.export)
+_register("Your images", images.proposals, images.contours)
+_register("Your images", images.train_contours, images.train_ranker)
+_register("Store", store.verify, store.note, store.rm, store.gc)
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose are one message, anything else a traceback."""
+    # A scheduler's SIGTERM ends a run like Ctrl-C: the run record says so and work folders stay.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        # Without standalone mode typer gives back the code of an Exit, and 130 for Ctrl-C, instead of leaving.
+        code = app(prog_name="wsis", standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            sys.exit(code)
+    except (KeyboardInterrupt, typer.Abort):
+        print(
+            "\ninterrupted; what is committed is kept: the same command goes on from there", file=sys.stderr
+        )
+        sys.exit(_INTERRUPTED)
+    except OutputClosedError:
+        drop_closed_output()
+        sys.exit(_NO_READER)
+    except (ContractError, WsisError) as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except Exception as error:
+        if (limit := limit_reached(error)) is not None:
+            print(f"error: {limit} ({printable(error)})", file=sys.stderr)
+            sys.exit(1)
+        if getattr(error, "format_message", None) is None:
+            raise
+        if message := error.format_message():  # type: ignore[attr-defined]
+            print(f"error: {printable(message)}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        LOGGER.setLevel(logging.NOTSET)  # for a caller that goes on, as a test does
+
+
+if __name__ == "__main__":
+    main()

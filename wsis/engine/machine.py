@@ -1,0 +1,81 @@
+"""What a stage's execution cost and on what machine: for the manifest, never for a fingerprint."""
+
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from wsis.engine.settings import cores
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record; not part of any fingerprint."""
+    names = ("torch", "mmdet", "mmengine", "numpy", "zarr", "opencv-python", "higra")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {cores()} cores",
+        "processor": processor(),
+        **{name: _version(name) for name in names},
+    }
+
+
+def processor() -> str:
+    """The processor's name: another one may add in another order, and so give other bits."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine, and of its container; None where neither tells."""
+    if sys.platform != "linux":
+        return None
+    found = []
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdecimal():
+        found.append(int(text) - int(used.read_text()) + _reclaimable())
+    return min(found, default=None)
+
+
+def _reclaimable() -> int:
+    """Bytes of files that the container's count holds and gives back when they are needed."""
+    statistics = Path("/sys/fs/cgroup/memory.stat")
+    lines = statistics.read_text().splitlines() if statistics.is_file() else []
+    return sum(int(line.split()[1]) for line in lines if line.split()[0] == "inactive_file")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and its finished children."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` count from here, where the system allows it."""
+    if sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except PermissionError:
+            return  # some containers forbid it: the peak is then that of the process so far
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process, since the stage began where the system lets it be reset."""
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,119 @@
+"""What every stage's configuration shares, and where and how a stage is executed."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data_contracts.errors import ConfigError
+from wsis.engine.scalars import tensorboard_is_installed
+
+
+def execution_only(default: Any = ..., **kwargs: Any) -> Any:
+    """A config field that changes where or how fast a stage runs but not its result: not in the fingerprint."""
+    return Field(default, json_schema_extra={"execution_only": True}, **kwargs)
+
+
+def odd(value: int) -> int:
+    """`value` if it is odd, as a validator of fields.
+
+    Raises:
+        ValueError: it is even.
+    """
+    if value % 2 == 0:
+        raise ValueError(f"expected an odd number, got {value}")
+    return value
+
+
+class StageConfig(BaseModel):
+    """Base of all stage configurations: unknown keys are refused, values are frozen."""
+
+    # NaN has no canonical JSON, and an infinite bound or rate is a mistake
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """The configuration as JSON without execution-only fields."""
+        return identity_fields(self)
+
+
+def identity_fields(model: BaseModel) -> dict[str, Any]:
+    """A model as JSON without the execution-only fields of itself and of models inside."""
+    dumped = model.model_dump(mode="json")
+    return {
+        name: _plain(getattr(model, name), dumped[name])
+        for name, info in type(model).model_fields.items()
+        if not (isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("execution_only"))
+    }
+
+
+def _plain(value: Any, dumped: Any) -> Any:
+    """`dumped`, the JSON of `value`, without the execution-only fields of models anywhere inside."""
+    if isinstance(value, BaseModel):
+        return identity_fields(value)
+    if isinstance(value, Mapping) and isinstance(dumped, dict):
+        return {k: _plain(v, d) for (k, d), v in zip(dumped.items(), value.values(), strict=True)}
+    if isinstance(value, list | tuple) and isinstance(dumped, list):
+        return [_plain(v, d) for v, d in zip(value, dumped, strict=True)]
+    return dumped
+
+
+class Execution(BaseModel):
+    """Where and how to run; never part of a fingerprint, but for threads of a training on the CPU."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: CUDA where there is some"
+    )
+    workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
+    threads: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="of the arithmetic of each training process; on the CPU another number is another result",
+    )
+    shard_images: int = Field(default=64, ge=1, le=4096, description="images a shard: what a kill can cost")
+    checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
+    tensorboard: Path | None = Field(
+        default=None, description="folder for TensorBoard's event files of every training"
+    )
+
+    def check(self) -> None:
+        """Fail before any work where this machine cannot execute like that.
+
+        Raises:
+            ConfigError: CUDA or TensorBoard is asked for and there is none.
+        """
+        self.torch_device()
+        if self.tensorboard is not None and not tensorboard_is_installed():
+            raise ConfigError(
+                f"execution.tensorboard: expected the package tensorboard because it is {str(self.tensorboard)!r}, "
+                "but it is not installed; install wsis[tensorboard], or use --set execution.tensorboard=null"
+            )
+
+    def torch_device(self) -> torch.device:
+        """The device to use.
+
+        Raises:
+            ConfigError: CUDA is asked for and there is none.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                "execution.device: expected a CUDA device because it is 'cuda', but torch "
+                f"{torch.__version__} sees none; use --set execution.device=auto"
+            )
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _one_for_records_of_before(cls, value: Any) -> Any:
+        return 1 if value == 0 and value is not False else value  # 0 left the choice to OMP_NUM_THREADS
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,332 @@
+"""What a stage is, and how one is executed: reuse, lock, resume, run, check, commit."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_contracts.atomic import full_disk_named, write_atomic
+from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, SchemaError
+from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
+from data_contracts.manifest import Manifest, Parent
+from data_contracts.runs import now
+from data_contracts.store import Artefact, Store
+from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
+from wsis.engine.progress import Bar, Progress
+from wsis.engine.scalars import Write, scalars
+from wsis.engine.settings import Execution, StageConfig, execution_only
+from wsis.threads import arithmetic_threads
+
+__all__ = [
+    "Artefact",
+    "Bar",
+    "Execution",
+    "Outcome",
+    "Stage",
+    "StageConfig",
+    "StageContext",
+    "environment",
+    "execute",
+    "execution_only",
+    "identify",
+]
+
+_TIMING = "timing.json"
+_LOGGER = logging.getLogger("wsis.stages")
+
+
+@dataclass
+class StageContext:
+    """What a running stage is given besides inputs and configuration.
+
+    Attributes:
+        workdir: the folder to write into; the same one after a kill.
+        seed: the run's seed; derive every random stream from it and from the step or image.
+        counts: numbers and lists for the manifest. Derive them from what is written, not while computing:
+            a resumed stage computes only what was missing.
+        worker_memory: process id of each worker -> its peak resident bytes.
+    """
+
+    workdir: Path
+    seed: int
+    outer_iteration: int | None
+    execution: Execution
+    progress: Progress
+    stage: str
+    counts: dict[str, Any] = field(default_factory=dict)
+    worker_memory: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name for progress lines, `prediction@2`."""
+        return self.stage if self.outer_iteration is None else f"{self.stage}@{self.outer_iteration}"
+
+    @property
+    def device(self) -> torch.device:
+        return self.execution.torch_device()
+
+    def log(self, message: str) -> None:
+        self.progress.log(f"{self.title}: {message}")
+
+    def track(
+        self, items: Iterable[Any], total: int, description: str = "", unit: str = "it"
+    ) -> Iterable[Any]:
+        return self.progress.track(items, total, f"{self.title} {description}".strip(), unit)
+
+    def scalars(self, done: int) -> AbstractContextManager[Write]:
+        """What a training writes to TensorBoard with, see `wsis.engine.scalars.scalars`."""
+        return scalars(self.execution.tensorboard, self.workdir.name, self.title, done)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A small JSON file of the artefact."""
+        write_atomic(self.workdir / name, json.dumps(value, indent=1, allow_nan=False).encode())
+
+
+Run = Callable[[Mapping[str, Artefact], Any, StageContext], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: a pure function from artefacts and configuration to one artefact.
+
+    Attributes:
+        version: raised whenever the code changes the result (ALGORITHM_VERSION).
+        inputs: names of required input artefacts; `optional` may be absent.
+        contract: schema of its records, or another name for what it holds ("weights", "metrics").
+        supervision: sources of labels the stage itself adds, from its config.
+        content_digest: digest of external content that the stage reads.
+        check: fails early on a configuration that cannot run here (missing weights, too few devices).
+        seeded: false for a stage that draws nothing at random: runs of several seeds share its artefact.
+        threaded: its arithmetic uses `execution.threads`, as that of trainings does. Any other uses one thread, in
+            this process as in workers, so that no number of either decides its result.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    run: Run
+    inputs: tuple[str, ...]
+    contract: str
+    optional: tuple[str, ...] = ()
+    supervision: Callable[[Any], Sequence[str]] = lambda config: ()
+    content_digest: Callable[[Any], str] | None = None
+    check: Callable[[Any, Execution], None] | None = None
+    seeded: bool = True
+    threaded: bool = False
+
+    def threads(self, execution: Execution) -> int:
+        """Threads of its arithmetic."""
+        return execution.threads if self.threaded else 1
+
+    def deciding_threads(self, execution: Execution) -> int:
+        """The part of them that decides the result: all on the CPU; on a GPU it does not, and 1 stands for any."""
+        return self.threads(execution) if execution.torch_device().type == "cpu" else 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The artefact of an executed stage, whether it was there already, what this call spent on it, and how long it
+    waited for another process that was making the same one."""
+
+    artefact: Artefact
+    reused: bool
+    wall_seconds: float
+    waited_seconds: float
+
+
+def execute(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artefact],
+    store: Store,
+    seed: int = 0,
+    outer_iteration: int | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+    content: str | None = None,
+) -> Outcome:
+    """Give the stage's artefact: the stored one if it is intact, else compute and commit it.
+
+    A damaged artefact is set aside and recomputed. Two processes at the same artefact: the second waits,
+    says who holds it, and reuses the result.
+
+    Args:
+        content: what `stage.content_digest` gives, from a caller who has just computed it.
+
+    Raises:
+        ConfigError: this machine cannot execute like that (`Execution.check`).
+        ValueError: a required input is missing from `inputs` or an unknown one is given.
+        StoreError, DataError, WsisError: as the stage raises; what it had committed stays for the next try.
+    """
+    execution, progress = execution or Execution(), progress or Progress()
+    execution.check()
+    unknown = set(inputs) - set(stage.inputs) - set(stage.optional)
+    missing = set(stage.inputs) - set(inputs)
+    if unknown or missing:
+        raise ValueError(f"stage {stage.name}: unknown inputs {sorted(unknown)}, missing {sorted(missing)}")
+    if content is None and stage.content_digest is not None:
+        content = stage.content_digest(config)
+    if not stage.seeded:
+        seed = 0  # in its context too, so that it could not use the run's
+    parents = {name: a.fingerprint for name, a in inputs.items()}
+    identity = identify(stage, config, parents, seed, outer_iteration, content, execution)
+    _LOGGER.debug(
+        "%s/%s: parents %s, seed %d, content %s",
+        stage.name,
+        identity,
+        parents,
+        seed,
+        (content or "none")[:12],
+    )
+    asked = time.monotonic()
+    with store.writing(stage.name, identity, on_wait=progress.log) as work:
+        waited = time.monotonic() - asked
+        if not force and (found := _intact(store, stage.name, identity, progress)):
+            _remove_empty(work)
+            return Outcome(found, True, 0.0, waited)
+        context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
+        began = time.monotonic()
+        timing = _run(stage, config, inputs, context)
+        spent = time.monotonic() - began
+        if force:
+            store.discard(stage.name, identity)
+        artefact = store.commit(
+            stage.name,
+            identity,
+            work,
+            _manifest(stage, config, inputs, context, identity, content, timing),
+        )
+        store.sweep(stage.name, identity)
+    return Outcome(artefact, False, spent, waited)
+
+
+def identify(
+    stage: Stage,
+    config: StageConfig,
+    parents: Mapping[str, str],
+    seed: int,
+    outer_iteration: int | None,
+    content: str | None,
+    execution: Execution,
+) -> str:
+    """The fingerprint of the artefact that `execute` gives.
+
+    Args:
+        parents: input name -> fingerprint.
+        content: what `stage.content_digest` gives, None for a stage without.
+    """
+    return fingerprint(
+        stage.name,
+        stage.version,
+        config.identity(),
+        parents,
+        seed if stage.seeded else 0,
+        outer_iteration,
+        content,
+        stage.deciding_threads(execution),
+    )
+
+
+def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Artefact | None:
+    try:
+        return store.open(stage, identity)
+    except ArtefactMissingError:
+        return None
+    except CorruptArtefactError as error:
+        progress.log(f"{error}")
+        progress.log(f"{stage}/{identity} is set aside and computed again")
+        store.discard(stage, identity)
+        return None
+
+
+def _remove_empty(work: Path) -> None:
+    if not any(work.iterdir()):
+        work.rmdir()
+
+
+def _run(
+    stage: Stage, config: StageConfig, inputs: Mapping[str, Artefact], context: StageContext
+) -> dict[str, float]:
+    if stage.check is not None:
+        stage.check(config, context.execution)
+    reset_peak_memory()
+    timing_file = context.workdir / _TIMING
+    before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
+    wall, cpu = time.monotonic(), cpu_seconds()
+    left = any(context.workdir.iterdir())  # a killed process had no time to write its timing
+    how = "goes on from what an earlier try left" if left else "starts"
+    context.log(how + context.progress.place())
+    try:
+        with full_disk_named(context.workdir), arithmetic_threads(stage.threads(context.execution)):
+            stage.run(inputs, config, context)
+    finally:
+        spent = {
+            "wall": before["wall"] + time.monotonic() - wall,
+            "cpu": before["cpu"] + cpu_seconds() - cpu,
+        }
+        write_atomic(timing_file, json.dumps(spent).encode())
+    timing_file.unlink()
+    context.log(f"done in {spent['wall']:.1f} s")
+    return spent
+
+
+def _manifest(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artefact],
+    context: StageContext,
+    identity: str,
+    content: str | None,
+    timing: Mapping[str, float],
+) -> Manifest:
+    lineage = {source for a in inputs.values() for source in a.manifest.supervision}
+    lineage.update(stage.supervision(config))
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        stage=stage.name,
+        algorithm_version=stage.version,
+        fingerprint=identity,
+        contract=stage.contract,
+        outer_iteration=context.outer_iteration,
+        seed=context.seed,
+        config=config.identity(),
+        content=content,
+        parents={n: Parent(stage=a.manifest.stage, fingerprint=a.fingerprint) for n, a in inputs.items()},
+        supervision=sorted(lineage),
+        counts={name: _count(name, value) for name, value in context.counts.items()},
+        files={},
+        wall_seconds=timing["wall"],
+        cpu_seconds=timing["cpu"],
+        peak_memory_bytes=peak_memory() + sum(context.worker_memory.values()),
+        created=now(),
+        code_version=metadata.version("wsis"),
+        environment={**environment(), "threads": str(stage.threads(context.execution))},
+        threads=stage.deciding_threads(context.execution),
+    )
+
+
+def _count(name: str, value: Any) -> Any:
+    """A value of `context.counts` as plain JSON types.
+
+    Raises:
+        SchemaError: it holds NaN or infinity; names the count.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): _count(f"{name}.{k}", v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_count(name, v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SchemaError(f"count '{name}': expected a finite number, got {value}")
+    return value

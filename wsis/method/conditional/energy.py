@@ -1,0 +1,213 @@
+"""The score S^k(y) of a labelling: unary, pairwise and higher-order terms (eq. 1-4).
+
+Suffix legend: K samples, P proposals, N neighbours, J = 1 + number of annotated classes (column 0 = background),
+D = K * J.
+The higher-order term Q (eq. 4) is 0 or minus infinity; it is enforced in `inference`, not added here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from wsis.errors import InputError
+from wsis.method.conditional.graph import ProposalGraph
+
+Terms = Literal["U", "U+P", "U+P+H"]
+Pairwise = Literal["literal", "propagate", "diffuse", "contrast"]
+
+# Differences G_v - G_u worked on at a time: what a core's cache holds, and what keeps a GPU busy.
+_CACHE_ENTRIES = 1 << 18
+_DEVICE_ENTRIES = 1 << 24
+
+
+@dataclass(frozen=True)
+class EnergyConfig:
+    """Terms of the score.
+
+    Attributes:
+        terms: `U` unary only, `U+P` with the pairwise term, `U+P+H` with the higher-order term too (Table 2).
+        pairwise: `literal` is eq. (1) as printed, `propagate` moves the neighbour's score (method.md 4), `diffuse`
+            is `propagate` times delta, whose step never overshoots (see `diffuse_update`); `contrast` is none of
+            these: pairs of superpixels instead of pairs of proposals (see `contrast_scores`).
+        delta: the stabiliser of eq. (1), > 0.
+        iterations: unrolled iterations of eq. (1)-(2); `contrast` has none.
+        contrast_weight: lambda of `contrast`, >= 0.
+    """
+
+    terms: Terms = "U+P+H"
+    pairwise: Pairwise = "diffuse"
+    delta: float = 0.1
+    iterations: int = 3
+    contrast_weight: float = 1.0
+
+    @property
+    def higher_order(self) -> bool:
+        return self.terms == "U+P+H"
+
+    @property
+    def uses_neighbours(self) -> bool:
+        """Whether the neighbours N_u of the proposals play a part."""
+        return self.terms != "U" and self.pairwise != "contrast"
+
+
+def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
+    """One iteration of eq. (1)-(2) as printed: G_u += sum_v exp(-I_uv) / (H_u + delta).
+
+    H_u = sum over v in N_u of (G_u - G_v)^2, per class; all right-hand sides are of iteration n - 1.
+    scores: float [P, D], one column per sample and class; returns the same shape.
+    """
+    listed = graph.neighbour_mask.to(scores.dtype)
+    spread = _neighbour_sum(scores, graph, listed, None)
+    return scores + _attraction(graph, scores).sum(1, keepdim=True) / (spread + delta)
+
+
+def propagate_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
+    """One iteration of method.md 4: G_u += mean_v exp(-I_uv) (G_v - G_u) / (H_uv + delta), H_uv = (G_u - G_v)^2.
+
+    For |G_v - G_u| well under delta the step is (G_v - G_u) / delta: it overshoots tenfold at delta = 0.1.
+    scores: float [P, D]; returns the same shape.
+    """
+    degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
+    return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) / degree, delta)
+
+
+def diffuse_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
+    """`propagate_update` with its flow times delta: Perona-Malik diffusion over the proposal graph.
+
+    The factor exp(-I_uv) * delta / (H_uv + delta) lies in (0, 1], so the new score is a convex combination of the
+    old scores of u and its neighbours. scores: float [P, D]; returns the same shape.
+    """
+    degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
+    return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) * (delta / degree), delta)
+
+
+def contrast_scores(scores: Tensor, graph: ProposalGraph, weight: float) -> Tensor:
+    """Add to every class what a proposal's outline gains by lying on contours: lambda (B_u - mean of B over the image).
+
+    B_u in [0, 1] is the mean contour strength of the superpixel edges that r_u cuts: the contrast-sensitive Potts term
+    of a labelling of superpixels (Boykov and Jolly, ICCV 2001) a unit of boundary, as in minimum mean cut (Wang and
+    Siskind, ICCV 2001). The background, column 0, is left as it is; the mean is taken off so that no weight makes an
+    image's proposals better than the background as a whole.
+    scores: float [K, P, J]; returns the same shape.
+    """
+    strengths = graph.perimeter_strengths.to(scores.dtype)
+    gain = weight * (strengths - strengths.mean())
+    return torch.cat([scores[..., :1], scores[..., 1:] + gain[None, :, None]], dim=-1)
+
+
+_UPDATES = {"literal": literal_update, "propagate": propagate_update, "diffuse": diffuse_update}
+
+
+def _attraction(graph: ProposalGraph, scores: Tensor) -> Tensor:
+    """exp(-I_uv) with 0 on padding, float [P, N]."""
+    return torch.exp(-graph.separations.to(scores.dtype)) * graph.neighbour_mask
+
+
+def _neighbour_sum(scores: Tensor, graph: ProposalGraph, weight: Tensor, delta: float | None) -> Tensor:
+    """Sum over v in N_u of weight_uv * phi(G_v - G_u), float [P, D]; see `_NeighbourSum`."""
+    total: Tensor = _NeighbourSum.apply(scores, graph.neighbours, weight, delta)
+    return total
+
+
+class _NeighbourSum(torch.autograd.Function):
+    """out[u] = sum_n weight[u, n] * phi(scores[neighbours[u, n]] - scores[u]), phi(d) = d / (d^2 + delta), or d^2
+    where delta is None; differentiable in the scores.
+
+    Neighbours are taken a few at a time so that the differences stay in the processor's cache and only the scores
+    are kept for the backward pass: autograd would keep several [K, P, N, J] tensors an iteration.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, neighbours: Tensor, weight: Tensor, delta: float | None) -> Tensor:
+        ctx.save_for_backward(scores, neighbours, weight)
+        ctx.delta = delta
+        total = torch.zeros_like(scores)
+        for part in _neighbour_groups(scores, neighbours):
+            d = _differences(scores, neighbours[:, part])
+            value = d.square_() if delta is None else d / d.square().add_(delta)
+            total += _weighted_sum(value, weight[:, part])
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        scores, neighbours, weight = ctx.saved_tensors
+        delta, result = ctx.delta, torch.zeros_like(scores)
+        for part in _neighbour_groups(scores, neighbours):
+            d = _differences(scores, neighbours[:, part])
+            if delta is None:
+                slope = d.mul_(2.0)
+            else:
+                square = d.square_()
+                slope = (delta - square) / square.add(delta).square_()
+            slope *= weight[:, part, None]
+            slope *= gradient[:, None]
+            result.index_add_(0, neighbours[:, part].reshape(-1), slope.flatten(0, 1))
+            result -= slope.sum(1)
+        return result, None, None, None
+
+
+def _neighbour_groups(scores: Tensor, neighbours: Tensor) -> Iterator[slice]:
+    entries = _CACHE_ENTRIES if scores.device.type == "cpu" else _DEVICE_ENTRIES
+    step = max(1, entries // max(scores.numel(), 1))
+    for start in range(0, neighbours.shape[1], step):
+        yield slice(start, start + step)
+
+
+def _differences(scores: Tensor, neighbours: Tensor) -> Tensor:
+    """G_v - G_u, float [P, n, D]."""
+    others = scores.index_select(0, neighbours.reshape(-1))
+    return others.reshape(*neighbours.shape, scores.shape[1]).sub_(scores[:, None])
+
+
+def _weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum over n of values [P, n, D] * weight [P, n]."""
+    return values.mul_(weight[:, :, None]).sum(1)
+
+
+def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> Tensor:
+    """Return G after the pairwise term (Algorithm 1, lines 1-6, unless `pairwise` is `contrast`); differentiable.
+
+    Args:
+        unary: float [K, P, J], the network's F.
+        graph: neighbours N_u and separations I_uv, or perimeter strengths.
+        config: `terms = U` returns the unary scores as they are.
+
+    Raises:
+        InputError: shapes disagree or delta is not positive.
+    """
+    if unary.ndim != 3 or unary.shape[1] != graph.num_proposals:
+        raise InputError(f"unary: expected [K, {graph.num_proposals}, J], got {tuple(unary.shape)}")
+    if config.delta <= 0:
+        raise InputError(f"delta: expected > 0, got {config.delta}")
+    if config.terms == "U":
+        return unary
+    if config.pairwise == "contrast":
+        return contrast_scores(unary, graph, config.contrast_weight)
+    if graph.neighbours.shape[1] == 0:
+        return unary
+    update = _UPDATES[config.pairwise]
+    samples, proposals, columns = unary.shape
+    scores = unary.transpose(0, 1).reshape(proposals, samples * columns)  # a neighbour is one row of memory
+    for _ in range(config.iterations):
+        scores = update(scores, graph, config.delta)
+    return scores.reshape(proposals, samples, columns).transpose(0, 1)
+
+
+def labelling_score(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return S(y) = sum_u G_{u, y_u} (eq. 3 without Q).
+
+    Args:
+        scores: float [..., P, J].
+        labels: int64 [..., P], score columns (0 = background); leading dimensions broadcast.
+
+    Returns:
+        float [...].
+    """
+    shape = torch.broadcast_shapes(scores.shape[:-1], labels.shape)
+    expanded = scores.expand(*shape, scores.shape[-1])
+    return expanded.gather(-1, labels.expand(shape)[..., None])[..., 0].sum(-1)

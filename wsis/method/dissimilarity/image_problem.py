@@ -1,0 +1,126 @@
+"""From the arrays of one image to an `ImageProblem`: filtered proposals, slots, targets.
+
+Suffix legend: P proposals, S superpixels, E superpixel-graph edges, N boxes, C classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from wsis.errors import InputError
+from wsis.method.conditional.graph import GraphConfig, ProposalGraph, build_graph
+from wsis.method.conditional.inference import Slots
+from wsis.method.conditional.pooling import pool_matrix
+from wsis.method.dissimilarity.objective import ImageProblem
+from wsis.method.dissimilarity.targets import Targets
+from wsis.method.dissimilarity.task_loss import TaskLossConfig, loss_table, miss_cost
+from wsis.method.masks.boxes import box_iou
+
+
+@dataclass(frozen=True)
+class ProblemConfig:
+    """Settings of the problem.
+
+    Attributes:
+        graph: neighbours and separations.
+        containment: t of Algorithm 1, line 14.
+        box_threshold: a box draws on proposals whose box has at least this IoU with it.
+    """
+
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    containment: float = 0.5
+    box_threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """The stored arrays of one image that a problem is made of.
+
+    Attributes:
+        superpixels: int [h, w].
+        membership: bool [P, S] of the proposals kept by the filter.
+        proposal_boxes: float [P, 4] xyxy in original pixels.
+        edges, edge_contours, edge_lengths: superpixel graph.
+        labels: int [A], annotated classes 1..C, sorted.
+        boxes: float [N, 4] xyxy in original pixels, empty without box supervision.
+        box_labels: int [N].
+    """
+
+    superpixels: np.ndarray
+    membership: np.ndarray
+    proposal_boxes: np.ndarray
+    edges: np.ndarray
+    edge_contours: np.ndarray
+    edge_lengths: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+    box_labels: np.ndarray
+
+    def graph(self, config: GraphConfig) -> ProposalGraph:
+        """The kept proposals' graph."""
+        return build_graph(
+            self.superpixels, self.membership, self.edges, self.edge_contours, self.edge_lengths, config
+        )
+
+
+def build_problem(
+    arrays: ImageArrays,
+    feature_size: tuple[int, int],
+    config: ProblemConfig,
+    make_targets: Callable[[ProposalGraph], Targets] | None = None,
+    task_loss: TaskLossConfig | None = None,
+) -> ImageProblem:
+    """Build the problem of one image.
+
+    Args:
+        arrays: stored arrays.
+        feature_size: (h, w) of the valid part of the network's feature map.
+        config: settings.
+        make_targets: called with the graph; None when only sampling.
+        task_loss: settings of Delta, default `TaskLossConfig()`.
+
+    Raises:
+        InputError: no annotated class, or a box of a class that is not annotated.
+    """
+    if len(arrays.labels) == 0:
+        raise InputError("labels: expected at least one annotated class, got none")
+    graph = arrays.graph(config.graph)
+    classes = torch.from_numpy(np.unique(arrays.labels).astype(np.int64))
+    table, miss = None, 0.0
+    if make_targets is not None:
+        task_loss = task_loss or TaskLossConfig()
+        targets = make_targets(graph)
+        table, miss = loss_table(graph, targets, classes, task_loss), miss_cost(targets, task_loss)
+    return ImageProblem(
+        graph=graph,
+        matrix=pool_matrix(arrays.superpixels, feature_size, arrays.membership.shape[1]),
+        feature_size=feature_size,
+        classes=classes,
+        slots=_slots(arrays, graph, classes, config),
+        target_table=table,
+        miss=miss,
+    )
+
+
+def _slots(arrays: ImageArrays, graph: ProposalGraph, classes: torch.Tensor, config: ProblemConfig) -> Slots:
+    suppress = graph.contains(config.containment)
+    if len(arrays.boxes) == 0:
+        return Slots(torch.arange(1, len(classes) + 1), suppress)
+    position = {int(c): i + 1 for i, c in enumerate(classes)}
+    if unknown := {int(c) for c in arrays.box_labels} - set(position):
+        raise InputError(f"box_labels: classes {sorted(unknown)} are not among the labels {sorted(position)}")
+    overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
+    columns = torch.tensor([position[int(c)] for c in arrays.box_labels], dtype=torch.int64)
+    return Slots(columns, suppress, overlap, config.box_threshold)
+
+
+def network_size(image_size: tuple[int, int], max_side: int, multiple: int = 32) -> tuple[int, int]:
+    """(h, w) an image is resized to: longer side about `max_side`, both sides multiples of `multiple`.
+
+    Multiples make the strides exact, so that the feature map covers just the image.
+    """
+    scale = max_side / max(image_size)
+    sides = [max(multiple, round(side * scale / multiple) * multiple) for side in image_size]
+    return sides[0], sides[1]

@@ -1,0 +1,183 @@
+"""From stored arrays and image bytes to network inputs: one description shared by training and sampling.
+
+Suffix legend: B images, K samples, P proposals, H W image, h w network input.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from wsis.errors import InputError
+from wsis.method.conditional.architectures import NetworkConfig
+from wsis.method.conditional.energy import EnergyConfig
+from wsis.method.conditional.filtering import boxed_rows, overlapping_rows, seed_superpixels
+from wsis.method.conditional.graph import ProposalGraph
+from wsis.method.conditional.noise import Noise, noise_maps, score_noise
+from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, network_size
+from wsis.method.dissimilarity.objective import ImageProblem
+from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
+from wsis.method.dissimilarity.targets import FLOOR, Targets
+from wsis.method.masks.boxes import box_iou
+from wsis.method.masks.superpixels import unpack_membership
+
+Record = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """All that is needed beside the weights to draw samples as in training.
+
+    Attributes:
+        network: the architecture.
+        energy: terms of the score.
+        problem: neighbours, containment, box threshold.
+        image_size: longer side of the network's input, about.
+        noise_grid: cells a side of the noise grid, see `noise.noise_maps`.
+        score_noise: scale of the noise of the scores, see `noise.score_noise`.
+        max_proposals: proposals kept after the filter, by objectness.
+        seed_threshold: share of a peak response map's maximum from which on a pixel belongs to the seed.
+    """
+
+    network: NetworkConfig
+    energy: EnergyConfig = field(default_factory=EnergyConfig)
+    problem: ProblemConfig = field(default_factory=ProblemConfig)
+    image_size: int = 256
+    noise_grid: int = 4
+    score_noise: float = 0.0
+    max_proposals: int = 300
+    seed_threshold: float = 0.3
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for storing beside the weights."""
+        values: dict[str, Any] = TypeAdapter(SamplerConfig).dump_python(self, mode="json")
+        return values
+
+    @classmethod
+    def from_json(cls, values: Any) -> "SamplerConfig":
+        """Inverse of `to_json`.
+
+        Raises:
+            InputError: a value is missing or of the wrong type.
+        """
+        try:
+            return TypeAdapter(SamplerConfig).validate_python(values)
+        except ValidationError as error:
+            raise InputError(f"sampler description: {error}") from error
+
+
+def filtered_rows(proposals: Record, seeds: Record, config: SamplerConfig) -> np.ndarray:
+    """Rows of the proposals that take part (paper 6.2), int64 [n] ascending, n >= 1 if there is any proposal.
+
+    Under box supervision (every seed has its box) those that fit a box, else those that overlap a seed.
+    """
+    if len(seeds["boxes"]):
+        threshold = config.problem.box_threshold
+        return boxed_rows(proposals["boxes"], seeds["boxes"], threshold, config.max_proposals)
+    count = int(proposals["num_superpixels"][0])
+    size = (int(proposals["size"][0]), int(proposals["size"][1]))
+    superpixels = proposals["superpixels"].astype(np.int32)
+    hit = seed_superpixels(
+        superpixels, seeds["peaks"], seeds["peak_response_maps"], size, count, config.seed_threshold
+    )
+    return overlapping_rows(unpack_membership(proposals["membership_bits"], count), hit, config.max_proposals)
+
+
+def arrays_of_image(dataset: Record, proposals: Record, seeds: Record, kept: np.ndarray) -> ImageArrays:
+    """Arrays of one image from its stored records and the rows of the proposals kept by the filter."""
+    boxes = seeds["boxes"]
+    membership = unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0]))
+    return ImageArrays(
+        superpixels=proposals["superpixels"].astype(np.int32),
+        membership=membership[kept],
+        proposal_boxes=proposals["boxes"][kept],
+        edges=proposals["edges"],
+        edge_contours=proposals["edge_contours"],
+        edge_lengths=proposals["edge_lengths"],
+        labels=dataset["labels"],
+        boxes=boxes,
+        box_labels=seeds["peaks"][: len(boxes), 0],
+    )
+
+
+def targets_of_seeds(
+    graph: ProposalGraph,
+    arrays: ImageArrays,
+    dataset: Record,
+    seeds: Record,
+    num_classes: int,
+    config: SeedTargetConfig,
+    floor: float = FLOOR,
+) -> Targets:
+    """The seeds of one image as targets y_p, from its stored records and the graph of the proposals kept by the filter.
+
+    Raises:
+        InputError: see `seed_targets`.
+    """
+    overlap = None
+    if len(arrays.boxes):
+        overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
+    return seed_targets(
+        graph,
+        arrays.superpixels,
+        seeds["peaks"],
+        seeds["scores"],
+        seeds["peak_response_maps"],
+        seeds["class_response_maps"],
+        seeds["response_classes"],
+        (int(dataset["size"][0]), int(dataset["size"][1])),
+        num_classes,
+        config,
+        overlap,
+        floor,
+    )
+
+
+def resized(image: np.ndarray, max_side: int) -> Tensor:
+    """RGB uint8 [H, W, 3] -> uint8 [3, h, w], longer side about `max_side`, both multiples of 32.
+
+    Raises:
+        InputError: not an RGB uint8 image with at least one pixel.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise InputError(f"image: expected uint8 [H, W, 3] with pixels, got {image.dtype} {image.shape}")
+    height, width = network_size((image.shape[0], image.shape[1]), max_side)
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))
+
+
+def image_batch(images: Sequence[Tensor], flipped: Sequence[bool]) -> Tensor:
+    """Stack images uint8 [3, h, w] to float [B, 3, H, W]: mirrored where asked, zeros on the right and below."""
+    height, width = max(i.shape[1] for i in images), max(i.shape[2] for i in images)
+    batch = torch.zeros(len(images), 3, height, width)
+    for row, image, flip in zip(batch, images, flipped, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image.flip(-1) if flip else image
+    return batch
+
+
+def image_noise(
+    samples: int, problem: ImageProblem, config: SamplerConfig, key: Sequence[int], *, zero: bool = False
+) -> Noise:
+    """Noise of K samples that is a function of `key` alone (seed, outer iteration, step or image, ...).
+
+    zero: all-zero maps and no noise of the scores (the pointwise PW_c of Table 3).
+    """
+    word = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]) & 0x7FFF_FFFF_FFFF_FFFF
+    generator = torch.Generator().manual_seed(word)
+    maps = noise_maps(samples, problem.feature_size, grid=config.noise_grid, zero=zero, generator=generator)
+    if zero or config.score_noise == 0:
+        return Noise(maps)
+    shape = (samples, problem.graph.num_proposals, 1 + len(problem.classes))
+    return Noise(maps, score_noise(shape, config.score_noise, generator))
+
+
+def image_key(image_id: str) -> int:
+    """A stable integer of an image id, so that an image's samples do not depend on the order of images."""
+    return zlib.crc32(image_id.encode())

@@ -1,0 +1,144 @@
+"""The task loss Delta of eq. (9) between targets and a labelling of the proposals, additive over proposals.
+
+Delta_box has no gradient for the conditional network, whose proposals carry no box coordinates (paper 4.1), so
+class and mask terms remain. Everything comes from per-superpixel integrals.
+Suffix legend: P proposals, S superpixels, N targets, K samples, J = 1 + annotated classes (column 0 = background).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsis.errors import InputError
+from wsis.method.conditional.graph import ProposalGraph
+from wsis.method.dissimilarity.targets import FLOOR, Targets
+
+
+@dataclass(frozen=True)
+class TaskLossConfig:
+    """Settings of Delta.
+
+    Attributes:
+        match_iou: a proposal is matched to its best target when their soft IoU is at least this.
+        floor: smallest probability inside a logarithm; -log(floor) is the clamp, the price of a certain mistake.
+    """
+
+    match_iou: float = 0.5
+    floor: float = FLOOR
+
+    @property
+    def clamp(self) -> float:
+        return float(-torch.log(torch.tensor(self.floor, dtype=torch.float64)))
+
+
+def instance_iou(graph: ProposalGraph, masks: Tensor) -> Tensor:
+    """Soft IoU of every proposal with every soft mask: sum(r m) / sum(r + m - r m), float [P, N] in [0, 1].
+
+    Equal to the sums over pixels for masks that are constant inside superpixels.
+    """
+    mass = masks * graph.superpixel_areas
+    overlap = graph.membership.to(mass.dtype) @ mass.T
+    return overlap / (graph.areas[:, None] + mass.sum(1)[None] - overlap)
+
+
+def mask_cross_entropy(graph: ProposalGraph, targets: Targets) -> Tensor:
+    """Mean pixel cross-entropy of soft masks against the proposals' masks, float [P, N], at most -log(floor).
+
+    Sum over pixels of -r log max(m, floor) - (1 - r) log max(1 - m, floor), divided by the pixels of the soft union
+    sum(r + m - r m): averaging over the union instead of a box or the image makes a small object's errors as dear as
+    a large one's; for a hard mask it is exactly -log(floor) * (1 - IoU).
+    """
+    inside, outside = targets.costs * graph.superpixel_areas
+    total = graph.membership.to(inside.dtype) @ (inside - outside).T + outside.sum(1)[None]
+    mass = targets.masks * graph.superpixel_areas
+    union = graph.areas[:, None] + mass.sum(1)[None] - graph.membership.to(mass.dtype) @ mass.T
+    return (total / union).clamp(max=float(-torch.log(torch.tensor(targets.floor))))
+
+
+def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor, config: TaskLossConfig) -> Tensor:
+    """Return Delta_{u,j}, what labelling proposal u with column j costs, float32 [P, J].
+
+    A proposal is matched to the target with the highest IoU, if that is at least `match_iou`.
+    matched, j > 0: -log p(j) + mask cross-entropy; matched, j = 0: -log p(0);
+    unmatched, j > 0: the clamp; unmatched, j = 0: nothing.
+
+    Args:
+        graph: proposals.
+        targets: may be empty.
+        columns: int64 [J - 1], the class (1..C) of each score column.
+        config: thresholds.
+    """
+    if len(columns) and int(columns.max()) >= targets.probabilities.shape[1]:
+        raise InputError(
+            f"columns: classes {columns.tolist()}, but {targets.probabilities.shape[1] - 1} classes"
+        )
+    if targets.floor != config.floor:
+        raise InputError(f"targets: expected costs with floor {config.floor}, got {targets.floor}")
+    table = torch.full((graph.num_proposals, 1 + len(columns)), config.clamp)
+    table[:, 0] = 0.0
+    if len(targets) == 0 or graph.num_proposals == 0:
+        return table
+    overlap, match = instance_iou(graph, targets.masks).max(1)
+    shape_cost = mask_cross_entropy(graph, targets).gather(1, match[:, None])
+    kept = torch.cat([columns.new_zeros(1), columns])
+    matched = -torch.log(targets.probabilities[:, kept].clamp(min=config.floor))[match]
+    matched[:, 1:] += shape_cost
+    return torch.where((overlap >= config.match_iou)[:, None], matched, table)
+
+
+def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int, config: TaskLossConfig) -> Tensor:
+    """Return Delta_{u,j} with each of K labellings as the targets, float32 [K, P, J].
+
+    The same table as `loss_table(targets_from_labels(...))`, from the IoU with the labelled proposals alone.
+
+    Args:
+        labels: int64 [K, P], score columns (0 = background).
+        graph: proposals.
+        columns: J.
+        config: thresholds.
+    """
+    best = torch.zeros(labels.shape, device=labels.device)
+    classes = torch.zeros_like(labels)  # class column of the instance that each proposal is matched to
+    owner, target = torch.nonzero(labels, as_tuple=True)
+    picked, position = torch.unique(target, return_inverse=True)
+    overlaps = graph.iou(picked)
+    counts = torch.bincount(owner, minlength=len(labels)).tolist()
+    for k, chosen in enumerate(position.split(counts)):
+        if len(chosen):
+            best[k], which = overlaps[chosen].max(0)
+            classes[k] = labels[k, picked[chosen]][which]
+    is_matched = ((best >= config.match_iou) & (classes > 0))[..., None]
+    right = is_matched & (torch.arange(columns, device=labels.device) == classes[..., None])
+    table = ~right * config.clamp + torch.where(is_matched, ((1.0 - best) * config.clamp)[..., None], 0.0)
+    table[..., 0] = is_matched[..., 0] * config.clamp
+    return table
+
+
+def net_gains(table: Tensor) -> Tensor:
+    """Delta_{u,j} - Delta_{u,0}, float [..., P, J]: what Delta changes by when u leaves the background."""
+    return table - table[..., :1]
+
+
+def labelling_loss(table: Tensor, labels: Tensor, miss_cost: Tensor | float) -> Tensor:
+    """Return Delta(targets, y) = sum_n -log p_n(0) + sum over labelled u of (Delta_{u,y_u} - Delta_{u,0}).
+
+    It differs from sum_u Delta_{u,y_u} by a constant in y: that sum charges -log p(0) for *every* proposal matched to
+    a target and left in the background, dozens per object, of which an argmax may take one. Here each target is
+    missed once, which makes the loss of one labelling against another symmetric, as the factor 2 of Algorithm 2's
+    second estimate supposes.
+
+    Args:
+        table: float [..., P, J].
+        labels: int64 [..., P].
+        miss_cost: sum over targets of -log max(p_n(0), floor), broadcastable.
+    """
+    gained = net_gains(table)
+    shape = torch.broadcast_shapes(gained.shape[:-1], labels.shape)
+    expanded = gained.expand(*shape, gained.shape[-1])
+    return miss_cost + expanded.gather(-1, labels.expand(shape)[..., None])[..., 0].sum(-1)
+
+
+def miss_cost(targets: Targets, config: TaskLossConfig) -> float:
+    """Return the cost of leaving every target out: sum_n -log max(p_n(0), floor)."""
+    return float(-torch.log(targets.probabilities[:, 0].clamp(min=config.floor)).sum())

@@ -1,0 +1,1 @@
+"""Training images of the prediction network."""

@@ -1,0 +1,253 @@
+"""Detections of a trained prediction network, with the whole class distribution and soft masks.
+
+Suffix legend: N detections, C classes, R regions, M mask cells a side, H W image.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.models.layers import multiclass_nms
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import bbox2roi
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wsis.errors import InputError, NonFiniteError
+from wsis.method.prediction.data.dataset import too_thin_named
+from wsis.method.prediction.heads.region_outputs import region_outputs, require_known_head, soft_masks
+from wsis.method.prediction.loop.checkpoints import classes_of, load_weights, read_checkpoint
+from wsis.method.prediction.models import build_model, checked_device
+
+MASK_SIZE = 28
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What the prediction network says of one image; best score first.
+
+    | field               | type            | meaning                                                   |
+    | ------------------- | --------------- | --------------------------------------------------------- |
+    | class_probabilities | float32 [N,C+1] | of the region; column 0 is background; rows sum to 1       |
+    | boxes               | float32 [N, 4]  | xyxy in original pixels, inside the image                  |
+    | masks               | uint8 [N,28,28] | soft mask of the label inside the box, 255 = foreground    |
+    | labels              | int32 [N]       | predicted class, 1..C                                      |
+    | scores              | float32 [N]     | probability of the label                                   |
+    | size                | (int, int)      | height, width of the original image                        |
+    """
+
+    class_probabilities: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    masks: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Which detections to keep. None: as the model's config says (MMDetection: 0.05, 0.5, 100).
+
+    Attributes:
+        score_threshold: least probability of the label.
+        nms_iou: overlap above which the lower of two boxes of one class is dropped.
+        max_detections: per image.
+        batch_size: images in one forward pass; only images of equal padded size share one, so that no
+            image's result depends on its neighbours'.
+    """
+
+    score_threshold: float | None = None
+    nms_iou: float | None = None
+    max_detections: int | None = None
+    batch_size: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A model ready to predict; made by :func:`load_detector`."""
+
+    model: nn.Module
+    pipeline: Compose
+    classes: tuple[str, ...]
+    device: torch.device
+
+    @torch.inference_mode()
+    def predict(
+        self, images: Sequence[NDArray[np.uint8]], settings: PredictSettings | None = None
+    ) -> list[Detections]:
+        """Detections of RGB images uint8 [H, W, 3], in their order.
+
+        Raises:
+            InputError: an image of another shape or dtype.
+            NonFiniteError: the network gives NaN for an image.
+        """
+        settings = settings or PredictSettings()
+        packed = [self._packed(i, image) for i, image in enumerate(images)]
+        results: dict[int, Detections] = {}
+        for group in _same_size_batches(packed, settings.batch_size):
+            for index, detections in zip(
+                group, self._forward([packed[i] for i in group], settings), strict=True
+            ):
+                results[index] = detections
+        return [results[i] for i in range(len(images))]
+
+    def _packed(self, index: int, image: NDArray[np.uint8]) -> dict[str, Any]:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InputError(f"image {index}: expected RGB uint8 [H, W, 3], got {image.dtype} {image.shape}")
+        size = image.shape[:2]
+        # The pipeline after loading; MMDetection's loaders give BGR.
+        loaded = {
+            "img": np.ascontiguousarray(image[..., ::-1]),
+            "img_id": index,
+            "img_path": "",
+            "img_shape": size,
+            "ori_shape": size,
+        }
+        with too_thin_named(f"image {index}", size):
+            packed: dict[str, Any] = self.pipeline(loaded)
+        return packed
+
+    def _forward(self, batch: list[dict[str, Any]], settings: PredictSettings) -> Iterator[Detections]:
+        data = self.model.data_preprocessor(pseudo_collate(batch), False)  # type: ignore[operator]
+        samples = data["data_samples"]
+        features = self.model.extract_feat(data["inputs"])  # type: ignore[operator]
+        rpn_head: Any = self.model.rpn_head
+        regions = rpn_head.predict(features, samples, rescale=False)
+        found = _detect_boxes(self.model.roi_head, features, regions, samples, settings)
+        masks = _detect_masks(self.model.roi_head, features, found)
+        for (boxes, scores, labels, probabilities), soft, sample in zip(found, masks, samples, strict=True):
+            yield _detections(boxes, scores, labels, probabilities, soft, sample.metainfo)
+
+
+def load_detector(config: Config, weights: Path, device: str = "cpu", channels_last: bool = True) -> Detector:
+    """The model of an exported config (:func:`wsis.method.prediction.config.plain_config`) with its weights.
+
+    Raises:
+        InputError: no such device; the weights are of other classes than `config.metainfo`; a RoI head that
+            `require_known_head` does not know.
+        MissingWeightsError: absent, truncated, or of another network.
+    """
+    place = checked_device(device)
+    classes = (
+        tuple(config.metainfo["classes"]) if "metainfo" in config else classes_of(read_checkpoint(weights))
+    )
+    if not classes:
+        raise InputError(f"{weights}: neither config nor checkpoint tells the classes")
+    model = build_model(config, channels_last)
+    load_weights(model, weights, classes)
+    return detector_of(model, config, classes, place)
+
+
+def detector_of(model: nn.Module, config: Config, classes: tuple[str, ...], device: torch.device) -> Detector:
+    """A model that is there already, on a device and in evaluation mode from now on; InputError as `load_detector`."""
+    require_known_head(model.roi_head)  # type: ignore[arg-type]
+    after_loading = [t for t in config.test_pipeline if not t["type"].startswith("Load")]
+    pipeline = Compose([TRANSFORMS.build(t) for t in after_loading])
+    return Detector(model.to(device).eval(), pipeline, classes, device)
+
+
+def check_predicts(model: nn.Module, config: Config, classes: tuple[str, ...]) -> None:
+    """Take a detection of a grey image from a model, before it is trained for hours.
+
+    Raises:
+        InputError: a RoI head that detections cannot be taken from, or masks of another size than 28 x 28.
+    """
+    grey = np.full((64, 64, 3), 127, np.uint8)
+    once = PredictSettings(score_threshold=0.0, max_detections=1)
+    detector_of(model, config, classes, torch.device("cpu")).predict([grey], once)
+
+
+def _same_size_batches(packed: Sequence[dict[str, Any]], batch_size: int) -> Iterator[list[int]]:
+    """Indices of images that share a padded shape, at most `batch_size` at once."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, item in enumerate(packed):
+        shape = tuple(-(-side // 32) for side in item["inputs"].shape[1:])
+        groups.setdefault(shape, []).append(index)
+    for group in groups.values():
+        for start in range(0, len(group), batch_size):
+            yield group[start : start + batch_size]
+
+
+Found = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _detect_boxes(
+    head: Any, features: Any, regions: list[Any], samples: list[Any], settings: PredictSettings
+) -> list[Found]:
+    """Per image: boxes [N, 4] in network pixels, scores [N], labels [N] 0-based, probabilities [N, C + 1]."""
+    rois = bbox2roi([r.bboxes for r in regions])
+    counts = [len(r) for r in regions]
+    metas = [sample.metainfo for sample in samples]
+    if not len(rois):
+        return [_nothing(rois, head)] * len(samples)
+    outputs = region_outputs(head, features, rois, counts, metas)
+    raw = outputs.bbox_head.predict_by_feat(
+        rois=outputs.rois,
+        cls_scores=outputs.scores,
+        bbox_preds=outputs.deltas,
+        batch_img_metas=metas,
+        rcnn_test_cfg=None,  # boxes and scores of every region, before NMS
+        rescale=False,
+    )
+    test = head.test_cfg
+    nms = (
+        ConfigDict(test.nms)
+        if settings.nms_iou is None
+        else ConfigDict(test.nms, iou_threshold=settings.nms_iou)
+    )
+    threshold = test.score_thr if settings.score_threshold is None else settings.score_threshold
+    limit = test.max_per_img if settings.max_detections is None else settings.max_detections
+    found = []
+    for image, sample in zip(raw, samples, strict=True):
+        if not torch.isfinite(image.scores).all():
+            raise NonFiniteError(f"image {sample.img_id}: the network gives class scores that are not finite")
+        boxes, labels, kept = multiclass_nms(
+            image.bboxes, image.scores, threshold, nms, limit, return_inds=True
+        )
+        region = kept // (image.scores.shape[1] - 1)
+        found.append((boxes[:, :4], boxes[:, 4], labels, image.scores[region]))
+    return found
+
+
+def _nothing(rois: Tensor, head: Any) -> Found:
+    last: Any = head.bbox_head[-1] if isinstance(head.bbox_head, nn.ModuleList) else head.bbox_head
+    labels = torch.zeros(0, dtype=torch.long, device=rois.device)
+    return rois[:, 1:], rois[:, 0], labels, rois.new_zeros(0, last.num_classes + 1)
+
+
+def _detect_masks(head: Any, features: Any, found: Sequence[Found]) -> Sequence[Tensor]:
+    """Per image: soft masks [N, M, M] of the predicted classes."""
+    counts = [len(boxes) for boxes, *_ in found]
+    if not sum(counts):
+        return [features[0].new_zeros(0, MASK_SIZE, MASK_SIZE)] * len(found)
+    labels = torch.cat([labels for _, _, labels, _ in found])
+    masks = soft_masks(head, features, bbox2roi([boxes for boxes, *_ in found]), labels)
+    if masks.shape[1:] != (MASK_SIZE, MASK_SIZE):
+        raise InputError(f"mask_head: expected masks {MASK_SIZE} x {MASK_SIZE}, got {tuple(masks.shape[1:])}")
+    return masks.split(counts)
+
+
+def _detections(
+    boxes: Tensor, scores: Tensor, labels: Tensor, probabilities: Tensor, soft: Tensor, meta: dict[str, Any]
+) -> Detections:
+    """To arrays; boxes to original pixels; MMDetection's background, the last column, to column 0."""
+    scaled = boxes / boxes.new_tensor([*meta["scale_factor"], *meta["scale_factor"]])
+    height, width = meta["ori_shape"]
+    limits = boxes.new_tensor([width, height, width, height])
+    return Detections(
+        class_probabilities=torch.cat([probabilities[:, -1:], probabilities[:, :-1]], 1)
+        .float()
+        .cpu()
+        .numpy(),
+        boxes=torch.minimum(scaled.clamp(min=0), limits).float().cpu().numpy(),
+        masks=(soft * 255).round().byte().cpu().numpy(),
+        labels=(labels + 1).int().cpu().numpy(),
+        scores=scores.float().cpu().numpy(),
+        size=(int(height), int(width)),
+    )

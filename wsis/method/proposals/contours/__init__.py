@@ -1,0 +1,1 @@
+"""Contours: the learned detector and its training."""

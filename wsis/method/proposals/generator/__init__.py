@@ -1,0 +1,1 @@
+"""From contours to ranked proposals: hierarchies, grouping, ranking."""

@@ -1,0 +1,155 @@
+"""Image -> proposals: contours, region graph, hierarchies, grouping, ranking, selection.
+
+Arbeláez et al., "Multiscale Combinatorial Grouping", CVPR 2014 (docs/method.md lists the departures).
+Suffix legend: H W original image, h w working size, P proposals, S superpixels, E edges, D scales.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsis.method.masks.superpixels import superpixel_areas
+from wsis.method.proposals.config import MCGConfig
+from wsis.method.proposals.contours.detectors import (
+    ContourDetector,
+    build_detector,
+    check_image,
+    contour_scales,
+    rgb_to_lab,
+)
+from wsis.method.proposals.generator.grouping import Candidates, group
+from wsis.method.proposals.generator.hierarchies import (
+    Hierarchy,
+    RegionGraph,
+    build_hierarchies,
+    build_region_graph,
+)
+from wsis.method.proposals.generator.pool import Pool, distinct_sets
+from wsis.method.proposals.generator.ranker import Ranker, build_ranker, learned_order
+from wsis.method.proposals.generator.ranking import select_loosening, select_mmr, unlearned_order
+from wsis.method.proposals.generator.region_contrast import (
+    appearance_hierarchies,
+    appearance_histograms,
+    strengthen,
+)
+from wsis.method.proposals.generator.region_tree import (
+    LeafTable,
+    RegionTree,
+    border_lengths,
+    build_region_tree,
+    leaf_hashes,
+)
+from wsis.method.proposals.proposal_set import ProposalSet, make_proposal_set
+
+# Ranks by which lists of appearance come later: worse than the contour's best, they add to the rest.
+_LATE_RANK = 80
+
+
+def working_image(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
+    """The image [H, W, 3] with its longer side at most ``max_side``, each side at least 1; never enlarged."""
+    check_image(image)
+    height, width = image.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return np.ascontiguousarray(image)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+
+
+def generate(
+    image: NDArray[np.uint8],
+    config: MCGConfig | None = None,
+    detector: ContourDetector | None = None,
+    ranker: Ranker | None = None,
+) -> ProposalSet:
+    """Proposals of a photograph, best first; the same image and settings give the same bytes.
+
+    The whole image is always among them, so there is at least one. Scores are ranks, 1 - i / P.
+
+    Args:
+        image: uint8 RGB [H, W, 3], any size from 1x1.
+        detector: contour detector; by default the one the config names.
+        ranker: learned ranking; by default the one the config names, if it does.
+    Raises:
+        InputError: the image is of another type or shape.
+        MissingWeightsError: a model that the config names is absent, damaged or foreign.
+    """
+    config = config or MCGConfig()
+    ranker = ranker or build_ranker(config)
+    pool = candidate_pool(image, config, detector or build_detector(config))
+    membership = select(pool, config, ranker)
+    graph = pool.graph
+    return make_proposal_set(
+        graph.superpixels,
+        membership,
+        1 - np.arange(len(membership)) / len(membership),
+        (graph.edges, (pool.strengths * graph.lengths).astype(np.float32), graph.lengths),
+        (image.shape[0], image.shape[1]),
+    )
+
+
+def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector) -> Pool:
+    """All candidates of a photograph uint8 RGB [H, W, 3], from every hierarchy, neither ranked nor selected."""
+    small = working_image(image, config.max_side)
+    contours = contour_scales(small, config, detector)
+    colours = None if detector.learned else rgb_to_lab(small)
+    smoothing = detector.smoothing if config.smoothing is None else config.smoothing
+    graph = build_region_graph(contours, smoothing, config.max_regions, colours)
+    strengths: NDArray[np.floating] = graph.sums / np.maximum(graph.lengths, 1)
+    contrast = 0.0 if detector.learned else config.region_contrast
+    histograms = None
+    if contrast > 0 or config.appearance:
+        histograms = appearance_histograms(small, graph.superpixels)
+    if histograms is not None and contrast > 0:
+        strengths = strengthen(graph, strengths, histograms, contrast)
+    hierarchies = build_hierarchies(graph.num_superpixels, graph.edges, strengths, graph.lengths)
+    late: list[Hierarchy] = []
+    if histograms is not None and config.appearance:
+        late = appearance_hierarchies(histograms, graph, strengths.mean(axis=0))
+    return _grow(small, graph, strengths.mean(axis=0), hierarchies, late, config)
+
+
+def _grow(
+    image: NDArray[np.uint8],
+    graph: RegionGraph,
+    strengths: NDArray[np.floating],
+    hierarchies: list[Hierarchy],
+    late: list[Hierarchy],
+    config: MCGConfig,
+) -> Pool:
+    """The lists of all hierarchies; those of ``late`` come behind the first of the others. The last of
+    ``hierarchies`` is the multiscale one, whose contour strength ranks the candidates of every hierarchy."""
+    leaves = LeafTable(
+        areas=superpixel_areas(graph.superpixels),
+        border=border_lengths(graph.superpixels, graph.num_superpixels),
+        edges=graph.edges,
+        lengths=graph.lengths.astype(np.float64),
+        strengths=hierarchies[-1].saliency,
+        hashes=leaf_hashes(graph.num_superpixels),
+    )
+    pool: list[tuple[RegionTree, Candidates]] = []
+    delays: list[int] = []
+    for several, delay in ((hierarchies, 0), (late, _LATE_RANK)):
+        for hierarchy in several:
+            tree = build_region_tree(hierarchy, leaves, config.near_duplicate)
+            lists = group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
+            pool += [(tree, candidates) for candidates in lists]
+            delays += [delay] * len(lists)
+    return Pool(image, graph, leaves.areas, strengths, leaves.strengths, pool, delays)
+
+
+def select(pool: Pool, config: MCGConfig, ranker: Ranker | None = None) -> NDArray[np.bool_]:
+    """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was."""
+    sets = distinct_sets(pool)
+    order = unlearned_order(pool, sets) if ranker is None else learned_order(pool, sets, ranker)
+    membership = sets.membership[order]
+    if config.selection == "mmr":
+        considered = membership[: 4 * config.num_proposals]
+        relevance = 1 - np.arange(len(considered)) / len(considered)
+        chosen = select_mmr(considered, relevance, pool.areas, config.mmr_theta, config.num_proposals)
+    else:
+        chosen = select_loosening(membership, pool.areas, config.overlap_limits, config.num_proposals)
+    selected = membership[chosen]
+    if not selected.all(axis=1).any():
+        selected = np.concatenate([selected[: config.num_proposals - 1], np.ones_like(selected[:1])])
+    return selected

@@ -1,0 +1,1 @@
+"""Proposals made elsewhere, from files to a ProposalSet."""

@@ -1,0 +1,1 @@
+"""Generated scenes with exact instances, for the demo and tests."""

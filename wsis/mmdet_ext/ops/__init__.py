@@ -1,5 +1,0 @@
-"""The two compiled operators that Mask R-CNN needs from mmcv (nms, roi_align), on whichever backend is there."""
-
-from wsis.mmdet_ext.ops.backend import Backend, OpsModule, install_ops
-
-__all__ = ["Backend", "OpsModule", "install_ops"]

@@ -1,0 +1,273 @@
+"""The `data` section of a run's configuration, and the reader that it asks for."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from data_contracts.errors import ConfigError, DataError
+from wsis.engine.settings import StageConfig, execution_only
+from wsis.readers.combined import CombinedSource, check_same_classes
+from wsis.readers.detect import Found, Given, devkit, find_format
+from wsis.readers.formats.class_folders import ClassFolders
+from wsis.readers.formats.coco import CocoPaths, CocoSource
+from wsis.readers.formats.csv_labels import CsvLabels, tables_of
+from wsis.readers.formats.scene_settings import SceneSettings
+from wsis.readers.formats.scenes import SceneSource
+from wsis.readers.formats.voc import VocSource
+from wsis.readers.formats.yolo import YoloLabels
+from wsis.readers.shared.folder import FolderOptions, FolderSource, OnEmpty
+from wsis.readers.shared.labelled import NEGATIVES
+from wsis.readers.shared.records import DatasetSource, Role
+from wsis.readers.shared.splits import NOTHING_APART, Apart, HoldOut, SplitChoice
+
+DIVIDED = ("folders", "csv", "yolo", "coco")  # formats whose images lists or a share may divide into parts
+Name = Annotated[str, Field(min_length=1)]
+
+
+class DataConfig(StageConfig):
+    """What data a run learns from.
+
+    Attributes:
+        format: folders (a folder a class), csv, yolo (Ultralytics, Roboflow), voc (a devkit), coco (instances JSON),
+            scenes (generated); auto: what lies in `root` says it.
+        root: folder of the data. Not part of any fingerprint; the content of the files is.
+        train_split, val_split: names of the splits; null leaves the part out. VOC's `trainaug` merges SBD in; `val` is
+            also found as `valid` or `validation`.
+        train_list, val_list: text files of the images of a part, one name a line; the rest is the other part.
+            (folders, csv, yolo; coco where one file holds all images)
+        val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists; voc without
+            lists of splits)
+        classes: class names in order; null takes those that are annotated.
+        limit: train images to use, spread evenly over the split, every class kept; of val a quarter, at least 8.
+        supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level
+            labels are the same artefact under both.
+        sbd_root: SBD's folder `dataset`, for `trainaug`.
+        labels_file: csv: the table, where it is not the only one in `root`.
+        negatives: folders, csv: names of folders or labels that mean "none of the classes", with or without "_" before.
+        on_empty: a train image without annotated class is a negative (it shows none of the classes, which teaches the
+            classifier and nothing else), is left out, or is an error.
+        on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
+        strict: a box that reaches outside of its image or has no area is an error; else it is clipped or dropped.
+        train_annotations, val_annotations, train_images, val_images: COCO: paths below the root where they are not
+            annotations/instances_<split>.json and <split>/, images/<split>/ or images/. Beside train labels of another
+            format, val_annotations (below the root or anywhere) gives val and its masks. csv: train_images is the
+            folder of the images.
+        scenes: the look of generated scenes.
+    """
+
+    format: Literal["auto", "folders", "csv", "yolo", "voc", "coco", "scenes"] = "auto"
+    root: Path | None = execution_only(None)
+    train_split: Name | None = "train"
+    val_split: Name | None = "val"
+    train_list: Path | None = execution_only(None)
+    val_list: Path | None = execution_only(None)
+    val_share: float | None = Field(default=None, gt=0, lt=1)
+    val_seed: int = Field(default=0, ge=0, lt=2**31)
+    classes: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    limit: int | None = Field(default=None, ge=1)
+    supervision: Literal["image", "box"] = execution_only("image")  # whether there is a stage `boxes`
+    sbd_root: Path | None = execution_only(None)
+    labels_file: Path | None = execution_only(None)
+    negatives: tuple[Name, ...] = NEGATIVES
+    on_empty: OnEmpty = "negative"
+    on_unknown_class: Literal["error", "ignore"] = "error"
+    strict: bool = execution_only(False)  # whether it fails, not what comes out
+    train_annotations: Name | None = None
+    val_annotations: Name | None = None
+    train_images: Name | None = None
+    val_images: Name | None = None
+    scenes: SceneSettings = SceneSettings()
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        if self.train_split is None and self.val_split is None:
+            raise ValueError("train_split, val_split: expected at least one split, got two nulls")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes: expected each class once, got {list(self.classes)}")
+        if self.format == "scenes" and self.classes is not None:
+            raise ValueError("classes: generated scenes take theirs from data.scenes.classes")
+        if self.val_share is not None and (self.val_split is None or self.train_split is None):
+            raise ValueError("val_share: expected both splits, of which it makes one, got a null")
+        if self.val_share is not None and (self.val_list or self.train_list):
+            raise ValueError("val_share: expected a share or lists, got both")
+        return self
+
+    def splits(self) -> dict[Role, str]:
+        """Part -> name of its split, for the parts that are read."""
+        named: dict[Role, str | None] = {"train": self.train_split, "val": self.val_split}
+        return {role: name for role, name in named.items() if name is not None}
+
+    def identity(self) -> dict[str, Any]:
+        """As of every stage, with the format that `auto` finds: it does not matter who named it.
+
+        Raises:
+            ConfigError, DataError: as :func:`resolved`.
+        """
+        found = resolved(self)
+        return super().identity() if found is self else found.identity()
+
+
+def resolved(config: DataConfig) -> DataConfig:
+    """`config` with the format that lies in its root in place of `auto`.
+
+    Raises:
+        ConfigError: no root.
+        DataError: the root is no folder, or holds no format, or several.
+    """
+    if config.format != "auto":
+        return config
+    return config.model_copy(update={"format": _found(config).format})
+
+
+def found_line(config: DataConfig) -> str | None:
+    """What `auto` has found, for the user; None where the format is given."""
+    if config.format != "auto":
+        return None
+    found = _found(config)
+    return f"data: {found.format} in {_root(config)}: {found.what} (data.format={found.format})"
+
+
+def _found(config: DataConfig) -> Found:
+    annotations = {role: name for role, name, _ in _coco_places(config) if name is not None}
+    return find_format(_root(config), Given(config.splits(), annotations, config.labels_file is not None))
+
+
+def open_source(config: DataConfig) -> DatasetSource:
+    """The reader that `config` asks for; but for its format, files are first read when it is used.
+
+    Raises:
+        ConfigError: `root` is needed and not given, or a key does not fit the format.
+        DataError: `root` is no folder, or its format cannot be found.
+    """
+    found, splits = resolved(config), config.splits()
+    if found.format == "scenes":
+        return SceneSource(found.scenes.scene_set(), found.limit, tuple(splits))
+    _check_keys(found)
+    options = FolderOptions(
+        splits=splits,
+        classes=found.classes,
+        limit=found.limit,
+        on_empty=found.on_empty,
+        on_unknown_class=found.on_unknown_class,
+        boxes_required=found.supervision == "box",
+        strict=found.strict,
+    )
+    source = _combined(found, options) if _val_is_apart(found) else _single(found, options)
+    if (line := found_line(config)) is not None:
+        source.note(line)
+    return source
+
+
+def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_APART) -> FolderSource:
+    """The reader of one format."""
+    root = _root(config)
+    hold_out = None if config.val_share is None else HoldOut(config.val_share, config.val_seed)
+    if config.format == "voc":
+        sbd_root = config.sbd_root and config.sbd_root.expanduser()
+        return VocSource(devkit(root), options, sbd_root, hold_out)
+    lists: dict[Role, Path | None] = {"train": config.train_list, "val": config.val_list}
+    choice = SplitChoice(
+        options.splits,
+        {role: root / path.expanduser() for role, path in lists.items() if path is not None},
+        config.val_share,
+        config.val_seed,
+        apart,
+    )
+    if config.format == "coco":
+        paths = CocoPaths(
+            annotations={role: name for role, name, _ in _coco_places(config) if name is not None},
+            images={role: name for role, _, name in _coco_places(config) if name is not None},
+        )
+        return CocoSource(root, options, paths, choice)
+    if config.format == "yolo":
+        return YoloLabels(root, options, choice)
+    if config.format == "csv":
+        tables = tables_of(root, options.splits, config.labels_file and config.labels_file.expanduser())
+        return CsvLabels(root, options, choice, tables, config.train_images, config.negatives)
+    return ClassFolders(root, options, choice, config.negatives)
+
+
+def _val_is_apart(config: DataConfig) -> bool:
+    """Whether val comes from COCO's JSON beside train labels of another format."""
+    return (
+        config.val_annotations is not None
+        and config.format in ("folders", "csv", "yolo")
+        and config.val_split is not None
+    )
+
+
+def _combined(config: DataConfig, options: FolderOptions) -> CombinedSource | CocoSource:
+    """Val of COCO's JSON, and train of the format if it is wanted."""
+
+    def val_of(classes: tuple[str, ...] | None) -> CocoSource:
+        only_val = replace(options, splits={"val": config.val_split or ""}, classes=classes)
+        return _coco_val(config, only_val)
+
+    if config.train_split is None:
+        return val_of(options.classes)
+    probe = _coco_val(  # all of val, whatever the limit takes of it: none of it may be train
+        config, replace(options, splits={"val": config.val_split or ""}, classes=None, limit=None)
+    )
+
+    def val_of_train(classes: tuple[str, ...]) -> CocoSource:
+        check_same_classes(classes, probe.classes, config.on_unknown_class)
+        return val_of(classes)
+
+    apart = Apart(lambda: probe.files("val"), None if config.val_images is None else config.val_images)
+    only_train = replace(options, splits={"train": config.train_split})
+    return CombinedSource(_single(config, only_train, apart), val_of_train)
+
+
+def _coco_val(config: DataConfig, options: FolderOptions) -> CocoSource:
+    """COCO's JSON of val, wherever it lies; images are looked for in `val_images`, else in the data root."""
+    root, file = _root(config), Path(config.val_annotations or "").expanduser()
+    images = None if config.val_images is None else Path(config.val_images).expanduser()
+    if images is not None and images.is_absolute():
+        paths = CocoPaths({"val": str(root / file)}, {"val": "."})
+        return CocoSource(images, options, paths)
+    return CocoSource(
+        root, options, CocoPaths({"val": str(file)}, {} if images is None else {"val": str(images)})
+    )
+
+
+def _coco_places(config: DataConfig) -> list[tuple[Role, str | None, str | None]]:
+    """(part, annotations, images) as the user names them."""
+    return [
+        ("train", config.train_annotations, config.train_images),
+        ("val", config.val_annotations, config.val_images),
+    ]
+
+
+def _root(config: DataConfig) -> Path:
+    if config.root is None:
+        raise ConfigError(f"data.root: expected the folder of the {config.format} data, got nothing")
+    root = config.root.expanduser()
+    if not root.is_dir():
+        raise DataError(f"data.root: expected a folder, got {root} (which is no folder)")
+    return root
+
+
+def _check_keys(config: DataConfig) -> None:
+    """Refuse keys that the format cannot honour.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    dividing = {"val_share": config.val_share, "train_list": config.train_list, "val_list": config.val_list}
+    used = [key for key, value in dividing.items() if value is not None]
+    by_share = used == ["val_share"] and config.format == "voc"  # where it has no val
+    if used and not by_share and config.format not in DIVIDED:
+        raise ConfigError(
+            f"data.{used[0]}: expected data of format {', '.join(DIVIDED)}, got {config.format}, whose own files say "
+            "which images are train and val"
+        )
+    if used and _val_is_apart(config):
+        raise ConfigError(f"data.{used[0]}: expected val from one place, got {used[0]} and val_annotations")
+    if config.supervision == "box" and config.format in ("folders", "csv"):
+        raise ConfigError(
+            f"data.supervision: expected image, because data of format {config.format} have no boxes, got box"
+        )
+    if config.labels_file is not None and config.format != "csv":
+        raise ConfigError(f"data.labels_file: expected data of format csv, got {config.format}")

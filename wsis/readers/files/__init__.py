@@ -1,0 +1,1 @@
+"""Files of a user's folder: names, bytes, pixels."""

@@ -1,0 +1,154 @@
+"""The image file that a name in an annotation file means, where tools write names of other systems and machines."""
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from data_contracts.errors import DataError
+from wsis.readers.files.folder_files import clean_text, inside, require_file, stays_inside
+
+_LONGEST = 255  # bytes of one name
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class ImageFiles:
+    """Files below a folder of the data root, asked for by the names of an annotation file.
+
+    A name is taken as it stands where there is such a file in the folder, beside the annotations or at the root. Else
+    the one file below the folder is taken whose path is the end of the name or the other way round, whatever the case
+    and the normal form of its letters: `/data/upload/1/a.jpg` and `a.JPG` may both be `images/a.jpg`. No name leads out
+    of the root.
+
+    Args:
+        root: of the data.
+        folder: of the images, below the root.
+        beside: folder of the annotation file, below the root.
+        strict: take names as they stand alone.
+
+    Attributes:
+        guessed: (name, file below the root) of each name that was not taken as it stands.
+    """
+
+    def __init__(self, root: Path, folder: str, beside: str, strict: bool = False) -> None:
+        self.root, self.folder, self.beside, self.strict = root, folder, beside, strict
+        self.guessed: list[tuple[str, str]] = []
+
+    def find(self, name: str, where: str) -> str:
+        """Path of the image's file below the root, with "/".
+
+        Raises:
+            DataError: no file, several that fit, one that is no regular file, or a name that leaves its folder.
+        """
+        clean_text(name, where)
+        written = _portable(name)
+        if stays_inside(written):
+            for base in dict.fromkeys((self.folder, self.beside, ".")):
+                candidate = posixpath.normpath(posixpath.join(base, written))
+                if _exists(self.root / candidate):
+                    require_file(inside(self.root, candidate, where), where)
+                    return candidate
+        elif found := self._climbing(written):
+            return found
+        found = None if self.strict or self._elsewhere(written) else self._alike(written, where)
+        if found is not None:
+            self.guessed.append((name, found))
+            return found
+        if not stays_inside(written):
+            raise DataError(
+                f"{where}: expected a relative path that stays inside the data root, got {name!r:.200}"
+            )
+        long = (
+            ""
+            if all(len(os.fsencode(p)) <= _LONGEST for p in PurePosixPath(written).parts)
+            else (f" (a name of more than {_LONGEST} bytes, which no file system takes)")
+        )
+        path = f"{self.root / self.folder / written}"
+        raise DataError(f"{where.partition(': field')[0]}: the file {path:.400} is missing{long}")
+
+    def _climbing(self, written: str) -> str | None:
+        """The file of a name that climbs from the annotations to the images, as `../images/a.jpg` does."""
+        path = posixpath.normpath(posixpath.join(self.beside, written))
+        prefix = "" if self.folder == "." else f"{self.folder}/"
+        below = not path.startswith(("/", "..")) and path.startswith(prefix)
+        return path if below and stays_inside(path) and (self.root / path).is_file() else None
+
+    def _elsewhere(self, written: str) -> bool:
+        """Whether a name climbs to another file of the root, which another image has."""
+        path = posixpath.normpath(posixpath.join(self.folder, written))
+        return ".." in written and stays_inside(path) and _exists(self.root / path)
+
+    def _alike(self, written: str, where: str) -> str | None:
+        """The one file below the folder that fits best."""
+        parts = tuple(part for part in PurePosixPath(written).parts if part not in ("/", ".", ".."))
+        if not parts:
+            return None
+        wanted = [_same(part) for part in parts]
+        fitting = []
+        for path, own in self._by_name.get(wanted[-1], ()):
+            shared = _shared_end(own, wanted)
+            if shared == min(len(own), len(wanted)) or not stays_inside(
+                written
+            ):  # folders of another machine
+                written_alike = _composed(path).endswith(_composed(parts[-1]))
+                fitting.append(((written_alike, shared), path))
+        best = [path for likeness, path in fitting if likeness == max(fitting)[0]]
+        if len(best) > 1:
+            raise DataError(
+                f"{where}: expected one file that fits {written!r:.200}, got {len(best)}: {', '.join(best[:3])!r}"
+            )
+        return posixpath.normpath(posixpath.join(self.folder, best[0])) if best else None
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[tuple[str, Sequence[str]]]]:
+        """Last part of a path -> (path below the folder, its parts), to be compared whatever case and form."""
+        found: dict[str, list[tuple[str, Sequence[str]]]] = {}
+        for path in files_below(self.root / self.folder):
+            own = [_same(part) for part in PurePosixPath(_portable(path)).parts]
+            found.setdefault(own[-1], []).append((path, own))
+        return found
+
+
+def files_below(root: Path) -> Iterator[str]:
+    """Paths below a folder, with "/", in the order of the names; folders behind links too, each folder once."""
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        there = os.stat(folder)
+        if (there.st_dev, there.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((there.st_dev, there.st_ino))
+        folders.sort()
+        relative = Path(folder).relative_to(root).as_posix()
+        yield from (posixpath.normpath(posixpath.join(relative, name)) for name in sorted(files))
+
+
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts two paths share at their ends."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _portable(name: str) -> str:
+    """With "/" as separator; of a URL the path alone."""
+    if _URL.match(name):
+        return unquote(urlsplit(name).path) or name
+    return name.replace("\\", "/")
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # False, too, for a name that no file system takes
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _same(text: str) -> str:
+    """Equal for names that differ by case, by how accents are written, or by percent signs of a URL."""
+    return _composed(_composed(unquote(text)).casefold())

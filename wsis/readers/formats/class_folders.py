@@ -1,0 +1,153 @@
+"""A folder a class (ImageNet's layout): the labels are the names of the folders.
+
+    <split>/<class>/.../image     where folders are named like the splits (train, val; also valid, validation)
+    <class>/.../image             else: data.val_share or lists of names divide them
+
+An image in the folders of several classes has several labels: the same file name with the same bytes (or linked) is one
+image. Images in a folder named `negative`, `negatives`, `background` or `none`, with or without "_" before it
+(`data.negatives`), show none of the classes.
+"""
+
+import os
+import posixpath
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from data_contracts.errors import DataError
+from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, sha256
+from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.folder import FolderOptions
+from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
+from wsis.readers.shared.names import NameIndex, images_below
+from wsis.readers.shared.splits import SplitChoice, find_split, known_splits
+
+
+@dataclass(frozen=True)
+class _File:
+    """An image file of a class folder."""
+
+    path: str  # below the root
+    split: str | None
+    folder: str  # of its class
+
+
+class ClassFolders(LabelledSource):
+    """A folder a class.
+
+    Args:
+        negatives: names of folders of images that show none of the classes.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        options: FolderOptions,
+        choice: SplitChoice,
+        negatives: tuple[str, ...] = NEGATIVES,
+    ) -> None:
+        super().__init__(root, options, choice)
+        self.negatives = negatives
+
+    @cached_property
+    def _images(self) -> list[str]:
+        folder, found = self.choice.apart.folder, images_below(self.root)
+        if folder is None or posixpath.normpath(folder) == ".":
+            return found
+        return [path for path in found if not PurePosixPath(path).is_relative_to(posixpath.normpath(folder))]
+
+    def _names(self) -> NameIndex:
+        return NameIndex(self.root, self._images)
+
+    def _scan(self, problems: Problems) -> list[Labelled]:
+        files, stray = self._files()
+        self._note_stray(stray)
+        if not files:
+            raise DataError(
+                f"{self.root}: expected a folder a class with images, <class>/ or "
+                f"{'/<class>/ and '.join(self.choice.names.values())}/<class>/, got "
+                f"{f'{len(stray)} images without a class folder' if stray else 'no image'}"
+            )
+        images = []
+        for some in _same_images(self.root, files):
+            with problems.collect():
+                images.append(self._labelled(some))
+        return images
+
+    def _note_stray(self, stray: list[str]) -> None:
+        """Say which images are left out, where they are not val by other annotations."""
+        apart = self.choice.apart.files() if stray else frozenset()
+        unused = [path for path in stray if not apart or (self.root / path).resolve() not in apart]
+        if unused:
+            shown = ", ".join(unused[:3])
+            self.note(f"left out: {len(unused)} images that lie in no class folder: {shown}")
+
+    def _files(self) -> tuple[list[_File], list[str]]:
+        """Files of class folders, and images that lie in none."""
+        splits = self._split_folders()
+        files, stray = [], []
+        for path in self._images:
+            parts = PurePosixPath(path).parts
+            above = 1 if splits else 0
+            if len(parts) < above + 2 or (splits and parts[0] not in splits):
+                stray.append(path)
+            else:
+                files.append(_File(path, parts[0] if splits else None, parts[above]))
+        return files, stray
+
+    def _split_folders(self) -> set[str]:
+        """The folders that are splits: those named like one that hold class folders.
+
+        Raises:
+            DataError: there are some, and none is that of train: they would be taken for classes.
+        """
+        depths: dict[str, set[int]] = {}
+        for path in self._images:
+            parts = PurePosixPath(path).parts
+            depths.setdefault(parts[0], set()).add(len(parts))
+        known = known_splits(self.choice.names)
+        named = {name for name, lengths in depths.items() if name.casefold() in known and min(lengths) > 2}
+        wanted = self.choice.names.get("train") or self.choice.names["val"]
+        if named and find_split(wanted, named) is None:
+            raise DataError(
+                f"{self.root}: expected a folder of split {wanted!r} beside {', '.join(sorted(named))}, got "
+                f"{', '.join(sorted(set(depths) - named)) or 'nothing'}; data.train_split, data.val_split name yours"
+            )
+        return named
+
+    def _labelled(self, some: list[_File]) -> Labelled:
+        """One image from all files that are the same."""
+        folders = sorted({one.folder for one in some})
+        classes = [f for f in folders if not is_negative_name(f, self.negatives, self.options.classes)]
+        first = min(one.path for one in some)
+        if classes and len(classes) < len(folders):
+            raise DataError(
+                f"{self.root / first}: expected a class or none of them, got an image in the folders "
+                f"{', '.join(folders)} (data.negatives: {', '.join(self.negatives)})"
+            )
+        where = str(self.root / first)
+        objects = tuple(DeclaredObject(clean_text(name, where), None, where) for name in classes)
+        return Labelled(first, objects, where, some[0].split)
+
+
+def _same_images(root: Path, files: list[_File]) -> list[list[_File]]:
+    """Files grouped by image: one name with the same bytes in several folders of a split is one image."""
+    by_name: dict[tuple[str | None, str, int], list[_File]] = {}
+    for one in files:
+        size = os.stat(root / one.path).st_size if (root / one.path).exists() else -1
+        by_name.setdefault((one.split, PurePosixPath(one.path).name, size), []).append(one)
+    groups: list[list[_File]] = []
+    for some in by_name.values():
+        if len(some) == 1:
+            groups.append(some)
+            continue
+        by_bytes: dict[str, list[_File]] = {}
+        for one in some:
+            by_bytes.setdefault(_content(root, one.path), []).append(one)
+        groups += by_bytes.values()
+    return groups
+
+
+def _content(root: Path, path: str) -> str:
+    """What tells two files apart: their bytes."""
+    return sha256(read_bytes(inside(root, path, path), f"image {path}"))

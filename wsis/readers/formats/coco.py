@@ -1,0 +1,264 @@
+"""COCO instances JSON: any user's own images and classes, in the layouts of `coco_layout`.
+
+Suffixes: N instances, H W image.
+"""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from data_contracts.errors import DataError
+from wsis.method.masks import rle
+from wsis.readers.files.folder_files import Problems, inside, plain_name, sha256
+from wsis.readers.files.image_files import ImageFiles
+from wsis.readers.files.image_ids import unique_ids
+from wsis.readers.formats.coco_format import CocoAnnotation, CocoFile, CocoImage, Id, read_coco
+from wsis.readers.formats.coco_masks import has_mask, segmentation_mask
+from wsis.readers.shared.annotations import Declared, DeclaredObject
+from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
+from wsis.readers.shared.layout import annotation_file, common_file, image_folder
+from wsis.readers.shared.names import NameIndex
+from wsis.readers.shared.records import ROLES, Role, TruthRecord
+from wsis.readers.shared.splits import Placed, SplitChoice, divide, known_splits, split_folder
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class CocoPaths:
+    """Places relative to the root; None stands for the usual ones."""
+
+    annotations: Mapping[Role, str]
+    images: Mapping[Role, str]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The file of one part, the folder of its images, and those that were found: (image, its path below the root)."""
+
+    file: CocoFile
+    folder: str
+    found: list[tuple[CocoImage, str]]
+
+
+class CocoSource(FolderSource):
+    """A folder of images with COCO instances JSON.
+
+    Classes are the categories with annotations sorted by their id (1..C), unless `options.classes` names them. Crowd
+    regions give no label and no box; for evaluation they are void. An image's id is the name of its file.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        options: FolderOptions,
+        paths: CocoPaths | None = None,
+        choice: SplitChoice | None = None,
+    ) -> None:
+        super().__init__(root, options)
+        self._paths = paths or CocoPaths({}, {})
+        self._choice = choice or SplitChoice(options.splits)
+        self._parts: dict[Role, _Part] = {}
+        self._own: dict[str, tuple[Id, _Part]] = {}  # image id -> id in the JSON, and whose
+
+    # -- annotations --------------------------------------------------------------------------------------
+    def _declare(self, role: Role, problems: Problems) -> list[Declared]:
+        if not self._parts:
+            self._read(problems)
+        return self._declared.get(role, [])
+
+    def _read(self, problems: Problems) -> None:
+        """Read all parts: names must be unique in all of them."""
+        self._declared: dict[Role, list[Declared]] = {}
+        common = self._common()
+        if common is not None:
+            with problems.collect():
+                self._parts = self._read_common(common, problems)
+        for role in (role for role in ROLES if role in self.options.splits and common is None):
+            with problems.collect():
+                self._parts[role] = self._read_part(role, problems)
+        images = [(role, *one) for role, part in self._parts.items() for one in part.found]
+        bases = {role: _base(part) for role, part in self._parts.items()}
+        ids = unique_ids([_names(path, bases[role]) for role, _, path in images])
+        self._declared = {role: [] for role in self._parts}
+        for image_id, (role, image, path) in zip(ids, images, strict=True):
+            part = self._parts[role]
+            self._own.setdefault(image_id, (image.number, part))
+            with problems.collect():
+                self._declared[role].append(self._declare_image(image_id, role, image, path))
+
+    def _common(self) -> str | None:
+        """The file of all images, where none is of a part; of train alone, where lists or a share make val of it."""
+        files = {role: self._file_of(role) for role in self.options.splits}
+        first = files.get("train") or files.get("val")
+        divided = self._choice.share is not None or bool(self._choice.lists)
+        if first is None:
+            return common_file(self.root)
+        if divided and files.get("val") is not None:
+            raise DataError(
+                f"{self.root}: expected one file to divide by data.val_share or lists, got {files['val']} for val"
+            )
+        return first if divided else None
+
+    def _file_of(self, role: Role) -> str | None:
+        split = plain_name(self.options.splits[role], "option data split")
+        return self._paths.annotations.get(role) or annotation_file(self.root, role, split)
+
+    def _read_common(self, name: str, problems: Problems) -> dict[Role, _Part]:
+        """The parts that one file holds: by folders, lists or a share."""
+        role: Role = "train" if "train" in self.options.splits else "val"
+        whole, known = self._open_part(name, role, problems), known_splits(self.options.splits)
+        placed = {
+            path: Placed(
+                frozenset(one.category for one in whole.file.annotations[image.number] if not one.crowd),
+                split_folder(path, known),
+            )
+            for image, path in whole.found
+        }
+        parts = divide(
+            placed,
+            self._choice,
+            lambda: NameIndex(self.root, placed, whole.folder),
+            self.root,
+            self.note,
+            problems,
+        )
+        taken = {role: set(names) for role, names in parts.items()}
+        return {
+            role: _Part(whole.file, whole.folder, [one for one in whole.found if one[1] in names])
+            for role, names in taken.items()
+        }
+
+    def _read_part(self, role: Role, problems: Problems) -> _Part:
+        name = self._file_of(role) or f"annotations/instances_{self.options.splits[role]}.json"
+        return self._open_part(name, role, problems)
+
+    def _open_part(self, name: str, role: Role, problems: Problems) -> _Part:
+        split = self.options.splits[role]
+        elsewhere = Path(name).is_absolute()  # as the user says: no name in the data may lead there
+        path = Path(name) if elsewhere else inside(self.root, name, f"annotations of split {split!r}")
+        file = read_coco(path, f"split {split!r}", problems)
+        beside = "." if elsewhere else posixpath.dirname(name) or "."
+        folder = self._folder(role, split, beside, [image.file_name for image in file.images])
+        if name != f"annotations/instances_{split}.json":
+            self.note(f"split {split!r}: annotations {name}, images {folder}/")
+        files = ImageFiles(self.root, folder, beside, self.options.strict)
+        found = []
+        for image in file.images:
+            with problems.collect():
+                found.append((image, files.find(image.file_name, f"{image.where}: field 'file_name'")))
+        if files.guessed:
+            shown = ", ".join(f"{a!r:.80} is {b}" for a, b in files.guessed[:_SHOWN])
+            self.note(
+                f"{file.path}: {len(files.guessed)} file names are not as the files are called, and taken for those "
+                f"that fit (data.strict=true refuses them): {shown}"
+            )
+        return _Part(file, folder, found)
+
+    def _folder(self, role: Role, split: str, beside: str, names: Sequence[str]) -> str:
+        given = self._paths.images.get(role)
+        if given is None:
+            return image_folder(self.root, split, beside, names)
+        if not inside(self.root, given, f"image folder of split {split!r}").is_dir():
+            raise DataError(f"{self.root}: no image folder of split {split!r}; expected {given}")
+        return posixpath.normpath(given.replace("\\", "/"))
+
+    def _declare_image(self, image_id: str, role: Role, image: CocoImage, file_name: str) -> Declared:
+        path = inside(self.root, file_name, f"{image.where}: field 'file_name'")
+        annotations = self._parts[role].file.annotations[image.number]
+        objects = tuple(one.declared() for one in annotations if not one.crowd)
+        digest = sha256(repr((image_id, image.number, image.size, objects_digest(objects))).encode())
+        unsure = not objects and bool(annotations)  # crowds alone
+        return Declared(image_id, role, path, file_name, image.size, objects, image.where, digest, unsure)
+
+    def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:
+        if not self._parts:
+            return ()
+        names = next(iter(self._parts.values())).file.categories.values()
+        used = {name for part in self._parts.values() for name in part.file.used()}
+        unused = [name for name in names if name not in used]
+        if unused:
+            shown = ", ".join(unused[:10]) + (", ..." if len(unused) > 10 else "")
+            self.note(f"left out: {len(unused)} of {len(names)} categories, which no object has: {shown}")
+        return tuple(name for name in names if name in used)
+
+    def source_categories(self) -> Mapping[Role, Mapping[str, Id]]:
+        """Part -> name of a category -> its `id` in the part's JSON."""
+        self._entries()
+        return {
+            role: {name: number for number, name in part.file.categories.items()}
+            for role, part in self._parts.items()
+        }
+
+    def source_ids(self) -> Mapping[str, Id]:
+        """Image id -> the image's `id` in the JSON."""
+        return {image_id: self._own[image_id][0] for image_id in self._entries()}
+
+    # -- masks, for evaluation alone ----------------------------------------------------------------------
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.classes, start=1)}
+
+    def _annotations(self, entry: Entry) -> list[CocoAnnotation]:
+        number, part = self._own[entry.declared.image_id]
+        return part.file.annotations[number]
+
+    def _has_truth(self, entry: Entry) -> bool:
+        """Whether each object of a class, and each crowd, has a mask."""
+        return all(
+            has_mask(one.fields)
+            for one in self._annotations(entry)
+            if one.crowd or one.category in self._numbers
+        )
+
+    def _truth_bytes(self, entry: Entry) -> Iterator[bytes]:
+        for annotation in self._annotations(entry):
+            yield repr(sorted(annotation.fields.items())).encode(errors="backslashreplace")
+
+    def _truth(self, entry: Entry) -> TruthRecord:
+        masks: list[bytes] = []
+        labels: list[int] = []
+        void = np.zeros(entry.size, dtype=bool)
+        for one in self._annotations(entry):
+            if not one.crowd and one.category not in self._numbers:
+                continue
+            place = f"{one.where} (image {entry.declared.image_id})"
+            mask = segmentation_mask(one.fields, entry.size, place)
+            if one.crowd:
+                void |= mask
+            elif mask.any():  # a polygon thinner than a pixel covers none
+                masks.append(rle.encode(mask))
+                labels.append(self._numbers[one.category])
+        return TruthRecord(
+            image_id=entry.declared.image_id,
+            split=entry.declared.role,
+            height=entry.size[0],
+            width=entry.size[1],
+            masks=tuple(masks),
+            labels=np.array(labels, dtype=np.int32),
+            boxes=rle.bboxes(masks, entry.size),
+            void=rle.encode(void),
+        )
+
+
+def objects_digest(objects: Sequence[DeclaredObject]) -> str:
+    """sha256 of names and boxes in order."""
+    return sha256(repr([(item.name, item.box, item.fault) for item in objects]).encode())
+
+
+def _base(part: _Part) -> str:
+    """The deepest folder that holds all images of a part."""
+    return posixpath.commonpath([posixpath.dirname(path) for _, path in part.found] or [""])
+
+
+def _names(path: str, base: str) -> list[str]:
+    """How an image may be called, shortest first: its path below the folder of all images, then with the folders
+    above, one by one; without and with its ending."""
+    whole = PurePosixPath(path.replace("\\", "/"))
+    short = whole.relative_to(base) if whole.is_relative_to(base) else whole
+    ends = [PurePosixPath(*whole.parts[-n:]) for n in range(len(short.parts), len(whole.parts) + 1)]
+    return [str(name) for end in ends for name in (end.with_suffix(""), end)]

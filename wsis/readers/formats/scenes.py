@@ -1,0 +1,168 @@
+"""Generated scenes as a data set: nothing on disk, the same pictures for the same settings.
+
+Suffix: N instances.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsis.method.masks import rle
+from wsis.method.scenes.scenes import SCENES_VERSION, Scene, SceneConfig, generate_scene
+from wsis.readers.shared.annotations import role_limit
+from wsis.readers.shared.records import (
+    ROLES,
+    BoxChanges,
+    ImageRecord,
+    Outline,
+    Role,
+    Track,
+    TruthRecord,
+    untracked,
+)
+
+
+@dataclass(frozen=True)
+class SceneSet:
+    """How many scenes, of what look. Image i of a part is a function of (seed, part, i): a longer set begins with a
+    shorter one."""
+
+    train: int = 96
+    val: int = 40
+    seed: int = 0
+    look: SceneConfig = field(default_factory=SceneConfig)
+
+
+class SceneSource:
+    """A `DatasetSource` of generated scenes, encoded as PNG. Classes take turns as the first instance's.
+
+    Args:
+        limit: train images to take (val: a quarter, at least 8); None: all.
+        roles: the parts to give.
+    """
+
+    def __init__(self, scenes: SceneSet, limit: int | None = None, roles: Sequence[Role] = ROLES) -> None:
+        self._scenes = scenes
+        counts: dict[Role, int] = {"train": scenes.train, "val": scenes.val}
+        if limit is not None:
+            counts = {role: min(n, role_limit(role, limit)) for role, n in counts.items()}
+        self._ids = {role: tuple(f"{role}_{i:05d}" for i in range(counts[role])) for role in roles}
+        self._last: tuple[str, Scene] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; the class of index j is number j + 1."""
+        return self._scenes.look.classes
+
+    def digest(self) -> str:
+        """sha256 of settings, version and number of images; the pictures follow from them."""
+        content = {"scenes": asdict(self._scenes), "version": SCENES_VERSION, "ids": self._ids}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
+        """The same as `digest`: masks follow from the settings too."""
+        return self.digest()
+
+    def validate(self, track: Track = untracked) -> None:
+        """Nothing to check: the settings were checked when they were made."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Nothing is left open."""
+        return ()
+
+    def source_categories(self) -> Mapping[Role, Mapping[str, int | str]]:
+        """None: the annotations name classes."""
+        return {}
+
+    def source_ids(self) -> Mapping[str, int | str]:
+        """Scenes have no other ids."""
+        return {}
+
+    def tolerate(self) -> tuple[str, ...]:
+        """Nothing can be wrong."""
+        return ()
+
+    def image_ids(self, split: Role) -> tuple[str, ...]:
+        """Ids of one part, in order."""
+        return self._ids.get(split, ())
+
+    def outlines(self) -> Iterator[Outline]:
+        """All scenes in order; as large as their pixels, which PNG makes fewer."""
+        size = (self._scenes.look.height, self._scenes.look.width)
+        for role, ids in self._ids.items():
+            for image_id in ids:
+                yield Outline(image_id, role, f"{image_id}.png", size, 3 * size[0] * size[1])
+
+    def box_changes(self, split: Role) -> BoxChanges:
+        """No box is changed."""
+        return BoxChanges()
+
+    def truth_ids(self, split: Role) -> tuple[str, ...]:
+        """Every scene has masks."""
+        return self.image_ids(split)
+
+    def _draw(self, image_id: str) -> tuple[Role, Scene]:
+        role: Role = "train" if image_id.startswith("train_") else "val"
+        if image_id not in self._ids.get(role, ()):
+            raise KeyError(f"generated scenes: no image {image_id!r}")
+        if self._last is None or self._last[0] != image_id:
+            number = int(image_id.rsplit("_", 1)[1])
+            rng = np.random.default_rng([self._scenes.seed, ROLES.index(role), number])
+            first_class = number % len(self.classes) + 1
+            self._last = image_id, generate_scene(rng, self._scenes.look, first_class)
+        return role, self._last[1]
+
+    def labels_of(self, image_id: str) -> NDArray[np.int32]:
+        """Classes of one image. KeyError if the id is not in the data set."""
+        return np.unique(self._draw(image_id)[1].labels).astype(np.int32)
+
+    def image(self, image_id: str) -> ImageRecord:
+        """One image. KeyError if the id is not in the data set."""
+        role, scene = self._draw(image_id)
+        _, png = cv2.imencode(".png", scene.image[:, :, ::-1])
+        boxes = rle.bboxes(_masks(scene), scene.image.shape[:2])
+        return ImageRecord(
+            image_id=image_id,
+            split=role,
+            file_name=f"{image_id}.png",
+            encoded=png.tobytes(),
+            height=scene.image.shape[0],
+            width=scene.image.shape[1],
+            labels=self.labels_of(image_id),
+            boxes=boxes,
+            box_labels=scene.labels,
+        )
+
+    def images(self, split: Role) -> Iterator[ImageRecord]:
+        """The images of one part, in order."""
+        return (self.image(image_id) for image_id in self.image_ids(split))
+
+    def truth_of(self, image_id: str) -> TruthRecord:
+        """Instances of one image (evaluation only)."""
+        role, scene = self._draw(image_id)
+        size = scene.image.shape[:2]
+        masks = _masks(scene)
+        return TruthRecord(
+            image_id=image_id,
+            split=role,
+            height=size[0],
+            width=size[1],
+            masks=tuple(masks),
+            labels=scene.labels,
+            boxes=rle.bboxes(masks, size),
+            void=rle.encode(np.zeros(size, dtype=bool)),
+        )
+
+    def truth(self, split: Role) -> Iterator[TruthRecord]:
+        """Instances of one part, in order (evaluation only)."""
+        return (self.truth_of(image_id) for image_id in self.truth_ids(split))
+
+
+def _masks(scene: Scene) -> list[bytes]:
+    numbers = np.arange(1, len(scene.labels) + 1, dtype=np.int32)[:, None, None]
+    return rle.encode_many(scene.instance_map[None] == numbers)

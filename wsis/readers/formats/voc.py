@@ -1,0 +1,287 @@
+"""PASCAL VOC devkits (VOC2012 and folders of its shape), with SBD's extra annotations merged in on request.
+
+    ImageSets/Segmentation/<split>.txt   one image id a line (ImageSets/Main is looked at second)
+    JPEGImages/<id>.jpg                  (or .jpeg, .png, .webp, .bmp, .tif, .tiff)
+    Annotations/<id>.xml                 classes and boxes
+    SegmentationObject/<id>.png          instance numbers, 255 void: evaluation alone
+    SegmentationClass/<id>.png           class numbers: evaluation alone
+
+Where there is no list of a split, a folder of its name with XML files in it is the split (Roboflow; `val` is `valid`
+too); without either, all XML files of Annotations/ or of the root are train (LabelImg). Images may lie beside their
+XML or in images/.
+
+Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010.
+Suffixes: N instances, H W image.
+"""
+
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_contracts.errors import DataError
+from wsis.method.masks import rle
+from wsis.readers.files.folder_files import (
+    Problems,
+    inside,
+    parse_xml,
+    plain_name,
+    read_bytes,
+    require_file,
+    sha256,
+)
+from wsis.readers.files.images import decode_indices
+from wsis.readers.formats.sbd import SbdFolder
+from wsis.readers.formats.voc_format import VOC_CLASSES, VOID, instance_classes, parse_annotation, read_split
+from wsis.readers.shared.annotations import Declared
+from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
+from wsis.readers.shared.layout import split_names
+from wsis.readers.shared.records import Role, TruthRecord
+from wsis.readers.shared.splits import HoldOut, held_out
+
+TRAINAUG = "trainaug"
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
+
+
+class VocSource(FolderSource):
+    """A VOC devkit.
+
+    Image-level labels are the classes of the XML's objects. Objects marked difficult are left out, as VOC's own
+    tasks do, unless an image has no others. Boxes are 1-based and inclusive in VOC: (xmin, ymin, xmax, ymax) becomes
+    (xmin - 1, ymin - 1, xmax, ymax), the tight box of the instance's mask with exclusive ends.
+
+    The split `trainaug` is VOC's train plus SBD's train and val, without VOC's val (10,582 images on the
+    whole data); it needs `sbd_root`. An image without XML takes classes and boxes from SBD.
+
+    Args:
+        root: the folder VOC2012 (or of that shape).
+        sbd_root: SBD's folder `dataset` (img/, inst/, cls/, train.txt, val.txt).
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        options: FolderOptions,
+        sbd_root: Path | None = None,
+        hold_out: HoldOut | None = None,
+    ) -> None:
+        super().__init__(root, options)
+        self._hold_out = hold_out
+        self._held: list[Declared] | None = None  # val, where it is a share of train
+        self._sbd = None if sbd_root is None else SbdFolder(sbd_root)
+        self._folders: dict[str, str] = {}  # image id -> folder of its XML, where that is not Annotations/
+
+    # -- annotations --------------------------------------------------------------------------------------
+    def _declare(self, role: Role, problems: Problems) -> list[Declared]:
+        if role == "val" and self._held is not None:
+            return self._held
+        declared = []
+        ids: tuple[str, ...] = ()
+        with problems.collect():
+            ids = self._split_ids(self.options.splits[role], problems)
+        for image_id in ids:
+            with problems.collect():
+                declared.append(self._declare_image(image_id, role))
+        if role == "train" and "val" in self.options.splits:
+            with problems.collect():
+                return self._divide(declared)
+        return declared
+
+    def _divide(self, declared: list[Declared]) -> list[Declared]:
+        """Hold a share out as val where there is no val, which one folder of XML files cannot say."""
+        split = self.options.splits["val"]
+        listed = self._has_split(split) or any(
+            _xml_ids(self.root / n, Problems()) for n in split_names(split)
+        )
+        if self._hold_out is None:
+            if not listed and not self._has_split(self.options.splits["train"]):
+                self._held = []
+                self.note(
+                    f"no val part: all of {len(declared)} images train; data.val_share=0.1 holds a tenth out"
+                )
+            return declared
+        if listed:
+            raise DataError(
+                f"data.val_share: expected data without a val part, got split {split!r} in {self.root}"
+            )
+        if len(declared) < 2:
+            raise DataError(f"data.val_share: expected two images or more to divide, got {len(declared)}")
+        labels = {one.image_id: {item.name for item in one.objects} for one in declared}
+        chosen = held_out(labels, self._hold_out.share, self._hold_out.seed)
+        self._held = [replace(one, role="val") for one in declared if one.image_id in chosen]
+        return [one for one in declared if one.image_id not in chosen]
+
+    def _split_ids(self, split: str, problems: Problems) -> tuple[str, ...]:
+        if split != TRAINAUG or self._has_split(split):
+            return self._read_split(split, problems)
+        if self._sbd is None:
+            raise DataError(
+                f"split {TRAINAUG!r}: {self._split_path(split)} does not exist; expected that file or "
+                "data.sbd_root, the folder `dataset` of SBD, to be merged in"
+            )
+        held_out = set(self._read_split("val", problems))
+        merged = dict.fromkeys((*self._read_split("train", problems), *self._sbd.ids()))
+        return tuple(image_id for image_id in merged if image_id not in held_out)
+
+    def _split_path(self, split: str) -> Path:
+        name = plain_name(split, "option data split")
+        paths = [
+            inside(self.root, f"ImageSets/{task}/{name}.txt", "split") for task in ("Segmentation", "Main")
+        ]
+        return next((p for p in paths if p.is_file()), paths[0])
+
+    def _has_split(self, split: str) -> bool:
+        return self._split_path(split).is_file()
+
+    def _read_split(self, split: str, problems: Problems) -> tuple[str, ...]:
+        path = self._split_path(split)
+        if not path.is_file():
+            for folder in split_names(split):
+                if ids := _xml_ids(self.root / folder, problems):
+                    self._folders.update(dict.fromkeys(ids, folder))
+                    self.note(f"split {split!r}: {len(ids)} XML files of {folder}/")
+                    return ids
+            for folder in ("Annotations", ".") if split in split_names("train") else ():
+                if not (self.root / "ImageSets").exists() and (ids := _xml_ids(self.root / folder, problems)):
+                    self._folders.update(dict.fromkeys(ids, folder))
+                    self.note(f"no split lists: {len(ids)} XML files of {folder}/")
+                    return ids
+        return read_split(path, f"split {split!r}", problems)
+
+    def _declare_image(self, image_id: str, role: Role) -> Declared:
+        xml = self._inside(self._folders.get(image_id, "Annotations"), f"{image_id}.xml")
+        if not xml.is_file() and self._sbd is not None and self._sbd.has(image_id):
+            annotation = self._sbd.annotation(image_id)
+            path, file_name = self._image_path(image_id)
+            return Declared(image_id, role, path, file_name, *annotation)
+        data = read_bytes(xml, f"image {image_id}")
+        root = parse_xml(data, str(xml))
+        size, objects = parse_annotation(root, str(xml))
+        path, file_name = self._image_path(image_id, (root.findtext("filename") or "").strip())
+        return Declared(image_id, role, path, file_name, size, objects, str(xml), sha256(data))
+
+    def _image_path(self, image_id: str, named: str = "") -> tuple[Path, str]:
+        """The image's file and its path below the root: of the id's name, else of the name in the XML."""
+        folders = dict.fromkeys(("JPEGImages", self._folders.get(image_id, "Annotations"), "images"))
+        last = PurePosixPath(named.replace("\\", "/")).name
+        names = [image_id + suffix for suffix in _SUFFIXES]
+        if PurePosixPath(last).suffix.lower() in _SUFFIXES:
+            names.append(last)
+        for folder in folders:
+            for name in names:
+                path = self._inside(folder, name)
+                if os.path.isfile(path):
+                    return path, posixpath.normpath(f"{folder}/{name}")
+                if os.path.exists(path):
+                    require_file(path, f"image {image_id}")
+        if self._sbd is not None and (found := self._sbd.image_path(image_id)) is not None:
+            return found, f"img/{found.name}"
+        raise DataError(f"image {image_id}: the file {self.root / 'JPEGImages' / image_id}.jpg is missing")
+
+    def _inside(self, folder: str, name: str) -> Path:
+        return inside(self.root, f"{folder}/{name}", f"{folder} of image {Path(name).stem}")
+
+    def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:
+        return tuple(
+            sorted({item.name for one in declared for item in one.objects})
+        )  # VOC's order is alphabetical
+
+    # -- masks, for evaluation alone ----------------------------------------------------------------------
+    def _mask_paths(self, entry: Entry) -> tuple[Path, Path]:
+        name = f"{entry.declared.image_id}.png"
+        return self._inside("SegmentationObject", name), self._inside("SegmentationClass", name)
+
+    def _has_truth(self, entry: Entry) -> bool:
+        if self._mask_paths(entry)[0].is_file():
+            return True
+        return self._sbd is not None and self._sbd.has(entry.declared.image_id)
+
+    def _truth_bytes(self, entry: Entry) -> Iterator[bytes]:
+        image_id = entry.declared.image_id
+        paths = self._mask_paths(entry)
+        if not paths[0].is_file() and self._sbd is not None and self._sbd.has(image_id):
+            yield from self._sbd.truth_bytes(image_id)
+            return
+        for path in paths:
+            yield read_bytes(path, f"masks of image {image_id}")
+
+    def _truth(self, entry: Entry) -> TruthRecord:
+        image_id = entry.declared.image_id
+        paths = self._mask_paths(entry)
+        if not paths[0].is_file() and self._sbd is not None and self._sbd.has(image_id):
+            instances, categories, where = self._sbd.instances(image_id)
+        else:
+            planes = [decode_indices(read_bytes(p, f"masks of image {image_id}"), str(p)) for p in paths]
+            where = str(paths[0])
+            for plane, path in zip(planes, paths, strict=True):
+                _check_mask_size(plane, entry, path)
+            instances, categories = planes[0], instance_classes(planes[0], planes[1], str(paths[1]))
+        if instances.shape != entry.size:
+            raise DataError(_size_message(where, instances.shape, entry))
+        return self._record(entry, instances, categories, where)
+
+    def _record(
+        self, entry: Entry, instances: NDArray[np.uint8], categories: dict[int, int], where: str
+    ) -> TruthRecord:
+        numbers = {name: i for i, name in enumerate(self.classes, start=1)}
+        names = self._palette()
+        declared = {item.name for item in entry.declared.objects}
+        kept = {}
+        for instance, category in categories.items():
+            name = names.get(category, f"index {category}")
+            if category in names and name not in declared and name not in VOC_CLASSES:
+                raise DataError(
+                    f"{where}: instance {instance} of image {entry.declared.image_id}: class index {category} "
+                    f"means {name!r} here, but the annotation has {', '.join(sorted(declared)) or 'no object'}. "
+                    "Class indices are VOC's own 1..20 or, for other classes, numbers in the order of data.classes"
+                )
+            if name in numbers:
+                kept[instance] = numbers[name]
+            elif self.options.on_unknown_class == "error":
+                raise DataError(
+                    f"{where}: instance {instance} of image {entry.declared.image_id}: expected a class of "
+                    f"{', '.join(numbers)}, got {name!r}"
+                )
+        masks = instances[None] == np.array(list(kept), dtype=np.uint8).reshape(-1, 1, 1)
+        encoded = rle.encode_many(masks)
+        return TruthRecord(
+            image_id=entry.declared.image_id,
+            split=entry.declared.role,
+            height=entry.size[0],
+            width=entry.size[1],
+            masks=tuple(encoded),
+            labels=np.array(list(kept.values()), dtype=np.int32),
+            boxes=rle.bboxes(encoded, entry.size),
+            void=rle.encode(instances == VOID),
+        )
+
+    def _palette(self) -> dict[int, str]:
+        """Class index in SegmentationClass -> name: VOC's own palette, or 1..C in the order of `classes` when
+        the classes are not VOC's."""
+        names = VOC_CLASSES if set(self.classes) <= set(VOC_CLASSES) else self.classes
+        return dict(enumerate(names, start=1))
+
+
+def _xml_ids(folder: Path, problems: Problems) -> tuple[str, ...]:
+    """Ids of the XML files in a folder, in the order of the names; none where there is no such folder."""
+    ids = []
+    for path in sorted(folder.glob("*.xml")):
+        with problems.collect():
+            ids.append(plain_name(path.stem, f"{str(folder)!a}: name of an XML file"))
+    return tuple(ids)
+
+
+def _check_mask_size(plane: NDArray[np.uint8], entry: Entry, path: Path) -> None:
+    if plane.shape != entry.size:
+        raise DataError(_size_message(str(path), plane.shape, entry))
+
+
+def _size_message(where: str, got: tuple[int, ...], entry: Entry) -> str:
+    return (
+        f"{where}: expected a mask of the image's size {entry.size[1]} x {entry.size[0]} (width x height), "
+        f"got {got[1]} x {got[0]} (image {entry.declared.image_id})"
+    )

@@ -1,0 +1,131 @@
+"""The file formats of a VOC devkit: split lists, annotation XML, the two planes of segmentation labels.
+
+Suffix: H W image.
+"""
+
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_contracts.errors import DataError
+from wsis.readers.files.folder_files import (
+    Problems,
+    clean_text,
+    finite_number,
+    flag,
+    number,
+    plain_name,
+    read_text,
+)
+from wsis.readers.shared.annotations import DeclaredObject
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+VOID = 255
+
+
+def read_split(path: Path, where: str, problems: Problems) -> tuple[str, ...]:
+    """Image ids of a split file, one a line; blank lines are skipped.
+
+    Problems found: an id that is no plain name, an id twice.
+
+    Raises:
+        DataError: the file is missing, empty, or lists nothing.
+    """
+    ids: dict[str, None] = {}
+    problems_before = len(problems.messages)
+    for position, line in enumerate(read_text(path, where).splitlines(), start=1):
+        if not (image_id := line.strip()):
+            continue
+        place = f"{path}: line {position}"
+        with problems.collect():
+            plain_name(image_id, place)
+            if len(image_id.split()) > 1:
+                raise DataError(f"{place}: expected one image id, got {image_id!r}")
+            if image_id in ids:
+                raise DataError(f"{place}: duplicate image id {image_id!r}")
+            ids[image_id] = None
+    if not ids and len(problems.messages) == problems_before:
+        raise DataError(f"{path}: {where} is empty: expected image ids, one a line")
+    return tuple(ids)
+
+
+def parse_annotation(root: Element, where: str) -> tuple[tuple[int, int] | None, tuple[DeclaredObject, ...]]:
+    """Size (height, width), None where the tool wrote none or 0 x 0, and objects of a VOC annotation.
+
+    Raises:
+        DataError: a class is missing, or a field holds something else than it should. What is wrong with a box is
+            its object's `fault`.
+    """
+    objects: list[DeclaredObject] = []
+    difficult: list[DeclaredObject] = []
+    for position, item in enumerate(root.findall("object"), start=1):
+        place = f"{where}: object {position}"
+        name = (item.findtext("name") or "").strip()
+        if not name:
+            raise DataError(f"{place}: field 'name': expected a class, got nothing")
+        clean_text(name, f"{place}: field 'name'")
+        declared = _declared(name, item, place)
+        is_difficult = flag(item.findtext("difficult"), f"{place}: field 'difficult'")
+        (difficult if is_difficult else objects).append(declared)
+    return _size(root, where), tuple(objects or difficult)
+
+
+def _size(root: Element, where: str) -> tuple[int, int] | None:
+    texts = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
+    if not any(texts):
+        return None
+    height, width = (
+        finite_number(t, f"{where}: field 'size/{s}'")
+        for t, s in zip(texts, ("height", "width"), strict=True)
+    )
+    if height == 0 and width == 0:
+        return None
+    if height < 1 or width < 1 or height % 1 or width % 1:
+        raise DataError(
+            f"{where}: field 'size': expected whole pixels of at least 1, got {width:g} x {height:g}"
+        )
+    return int(height), int(width)
+
+
+def _declared(name: str, item: Element, where: str) -> DeclaredObject:
+    """An object whose box goes from 1-based inclusive corners to 0-based xyxy with exclusive ends."""
+    place = f"{where}: field 'bndbox' ({name})"
+    if item.find("bndbox") is None:
+        return DeclaredObject(name, None, place)
+    try:
+        x1, y1, x2, y2 = (
+            number((item.findtext(f"bndbox/{side}") or "").strip() or None, f"{where}: field 'bndbox/{side}'")
+            for side in ("xmin", "ymin", "xmax", "ymax")
+        )
+    except DataError as error:
+        return DeclaredObject(name, None, place, str(error))
+    return DeclaredObject(name, (x1 - 1, y1 - 1, x2, y2), place)
+
+
+def instance_classes(
+    instances: NDArray[np.uint8], categories: NDArray[np.uint8], where: str
+) -> dict[int, int]:
+    """Class index of each instance: the most frequent one under its pixels, background and void not counted.
+
+    Args:
+        instances: uint8 [H, W], 0 background, 255 void, the rest instance numbers.
+        categories: uint8 [H, W], 0 background, 255 void, the rest class indices.
+
+    Raises:
+        DataError: an instance has no pixel with a class.
+    """
+    joint = instances.astype(np.int64) * 256 + categories
+    votes = np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256)
+    present = [int(i) for i in np.flatnonzero(votes.sum(axis=1)) if i not in (0, VOID)]
+    votes[:, [0, VOID]] = 0
+    for instance in present:
+        if not votes[instance].any():
+            raise DataError(
+                f"{where}: expected a class under instance {instance}, got background or void alone"
+            )
+    return {instance: int(votes[instance].argmax()) for instance in present}

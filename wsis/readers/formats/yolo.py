@@ -1,0 +1,250 @@
+"""YOLO's text files (the layouts of Ultralytics and Roboflow): boxes for training, polygons as masks for evaluation.
+
+    data.yaml                                  names: a list, or number: name
+    images/<split>/a.jpg, labels/<split>/a.txt
+    <split>/images/a.jpg, <split>/labels/a.txt
+
+A line is `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the image's sides. An image whose text
+file is empty or absent shows none of the classes. Suffix: H W image.
+"""
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from data_contracts.errors import DataError
+from data_contracts.yaml_text import read_yaml_file
+from wsis.method.masks import rle
+from wsis.readers.files.folder_files import (
+    Problems,
+    clean_text,
+    finite_number,
+    inside,
+    read_bytes,
+    read_text,
+    require_file,
+)
+from wsis.readers.files.images import image_size
+from wsis.readers.formats.coco_masks import segmentation_mask
+from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.folder import Entry, FolderOptions
+from wsis.readers.shared.labelled import Labelled, LabelledSource
+from wsis.readers.shared.names import NameIndex, images_below
+from wsis.readers.shared.records import TruthRecord
+from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
+
+_YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_NEAR = 1.0  # how far outside of 0..1 a coordinate may be; further, it is no share of a side but pixels
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a text file: class name, and its numbers: a box cx cy w h or a polygon x y x y x y ..."""
+
+    name: str
+    numbers: tuple[float, ...]
+    where: str
+
+    @property
+    def is_box(self) -> bool:
+        return len(self.numbers) == 4
+
+
+def find_names_file(root: Path) -> Path | None:
+    """The YAML below the root that names the classes: a usual one, else the only one with `names`."""
+    usual = [root / name for name in _YAML if (root / name).is_file()]
+    if usual:
+        return usual[0]
+    others = [one for one in sorted(root.iterdir()) if one.suffix in (".yaml", ".yml") and one.is_file()]
+    named = [one for one in others if b"names" in read_bytes(one, "YAML")]
+    return named[0] if len(named) == 1 else None
+
+
+class YoloLabels(LabelledSource):
+    """A folder of Ultralytics' or Roboflow's shape."""
+
+    def __init__(self, root: Path, options: FolderOptions, choice: SplitChoice) -> None:
+        super().__init__(root, options, choice)
+        self._lines: dict[str, list[_Line]] = {}  # image -> its lines
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    @cached_property
+    def _settings(self) -> tuple[Path, dict[str, Any]]:
+        path = find_names_file(self.root)
+        if path is None:
+            raise DataError(f"{self.root}: expected data.yaml with the names of the classes, got none")
+        tree = read_yaml_file(path, DataError)
+        if not isinstance(tree, dict):
+            raise DataError(f"{path}: expected a mapping with 'names', got {type(tree).__name__}")
+        return path, tree
+
+    @cached_property
+    def _classes(self) -> dict[int, str]:
+        """Number of each class, from 0, and its name."""
+        path, tree = self._settings
+        names = tree.get("names")
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        if not isinstance(names, dict) or not names:
+            raise DataError(
+                f"{path}: field 'names': expected a list of classes or number: class, got {names!r:.80}"
+            )
+        classes: dict[int, str] = {}
+        for key, name in names.items():
+            number = int(key) if str(key).isdecimal() else -1
+            if number < 0 or isinstance(name, dict | list) or name is None:
+                raise DataError(f"{path}: field 'names': expected number: class, got {key!r}: {name!r}")
+            classes[number] = clean_text(str(name), f"{path}: field 'names'")
+        if len(set(classes.values())) < len(classes):
+            raise DataError(
+                f"{path}: field 'names': expected each class once, got {list(classes.values())!r:.200}"
+            )
+        return dict(sorted(classes.items()))
+
+    @cached_property
+    def _images(self) -> list[str]:
+        return images_below(self.root)
+
+    def _names(self) -> NameIndex:
+        return NameIndex(self.root, self._images, "images" if (self.root / "images").is_dir() else ".")
+
+    def _scan(self, problems: Problems) -> list[Labelled]:
+        split_of = self._splits(problems)
+        classes = self._classes
+        images, missing = [], 0
+        for path in self._images:
+            with problems.collect():
+                text = self._text_file(path)
+                missing += not text.exists()
+                self._lines[path] = self._lines_of(text, classes) if text.exists() else []
+                images.append(self._labelled(path, text, split_of.get(path)))
+        if images and missing == len(images):
+            raise DataError(
+                f"{self.root}: expected text files of labels beside the images, labels/train/a.txt for "
+                f"images/train/a.jpg, got none for {missing} images"
+            )
+        if missing:
+            self.note(f"{missing} of {len(images)} images have no text file: they show none of the classes")
+        unused = [n for n in classes.values() if not any(n in one.classes for one in images)]
+        if unused and self.options.classes is None:
+            shown = ", ".join(unused[:10])
+            self.note(f"left out: {len(unused)} of {len(classes)} classes, which no object has: {shown}")
+        return images
+
+    def _splits(self, problems: Problems) -> dict[str, str]:
+        """Image -> its split: where the YAML says it lies (a folder, or a list of images), else by folder names."""
+        path, tree = self._settings
+        known = known_splits(self.choice.names)
+        splits = {image: name for image in self._images if (name := split_folder(image, known)) is not None}
+        for name, place in tree.items():
+            written = str(place).replace("\\", "/") if isinstance(place, str) and name in known else ""
+            below = PurePosixPath(*(part for part in PurePosixPath(written).parts if part not in ("..", "/")))
+            if below.suffix == ".txt" and (self.root / below).is_file():
+                listed = read_list(
+                    inside(self.root, str(below), f"{path}: field {name!r}"), self._names(), problems
+                )
+                splits.update(dict.fromkeys(listed, name))
+            elif written and (self.root / below).is_dir():
+                splits.update({i: name for i in self._images if PurePosixPath(i).is_relative_to(below)})
+        return splits
+
+    def _text_file(self, image: str) -> Path:
+        """Ultralytics' rule: the last folder `images` becomes `labels`; else beside the image."""
+        parts = list(PurePosixPath(image).with_suffix(".txt").parts)
+        for place in range(len(parts) - 2, -1, -1):
+            if parts[place] == "images":
+                parts[place] = "labels"
+                break
+        return inside(self.root, posixpath.join(*parts), f"labels of {image}")
+
+    def _lines_of(self, path: Path, classes: dict[int, str]) -> list[_Line]:
+        require_file(path, "labels")
+        if path.stat().st_size == 0:
+            return []
+        keypoints = "kpt_shape" in self._settings[1]
+        lines = []
+        for number, text in enumerate(read_text(path, "labels").splitlines(), start=1):
+            if fields := text.split():
+                where = f"{path}: line {number}"
+                lines.append(_parsed(fields[:5] if keypoints else fields, classes, where))
+        return lines
+
+    def _labelled(self, image: str, text: Path, split: str | None) -> Labelled:
+        lines = self._lines[image]
+        where = str(text)
+        if not lines:
+            return Labelled(image, (), where, split)
+        size = image_size(read_bytes(self.root / image, f"image {image}"), str(self.root / image))
+        self._sizes[image] = size
+        objects = tuple(DeclaredObject(one.name, _box(one, size), one.where) for one in lines)
+        return Labelled(image, objects, where, split)
+
+    def _infer_classes(self, declared: Any) -> tuple[str, ...]:
+        used = {one.name for some in self._lines.values() for one in some}
+        return tuple(name for name in self._classes.values() if name in used)
+
+    # -- masks, for evaluation alone ----------------------------------------------------------------------
+    def _own(self, entry: Entry) -> list[_Line]:
+        return [one for one in self._lines[entry.declared.file_name] if one.name in self.classes]
+
+    def _has_truth(self, entry: Entry) -> bool:
+        return not any(one.is_box for one in self._own(entry))
+
+    def _truth_bytes(self, entry: Entry) -> Iterator[bytes]:
+        for one in self._own(entry):
+            yield repr((one.name, one.numbers)).encode()
+
+    def _truth(self, entry: Entry) -> TruthRecord:
+        height, width = entry.size
+        masks, labels = [], []
+        for one in self._own(entry):
+            if one.is_box:
+                raise DataError(
+                    f"{one.where}: expected a polygon, got a box (image {entry.declared.image_id})"
+                )
+            points = (np.array(one.numbers).reshape(-1, 2) * (width, height)).ravel().tolist()
+            mask = segmentation_mask({"segmentation": [points]}, entry.size, one.where)
+            if mask.any():  # a polygon thinner than a pixel covers none
+                masks.append(rle.encode(mask))
+                labels.append(self.classes.index(one.name) + 1)
+        return TruthRecord(
+            image_id=entry.declared.image_id,
+            split=entry.declared.role,
+            height=height,
+            width=width,
+            masks=tuple(masks),
+            labels=np.array(labels, dtype=np.int32),
+            boxes=rle.bboxes(masks, entry.size),
+            void=rle.encode(np.zeros(entry.size, dtype=bool)),
+        )
+
+
+def _parsed(fields: list[str], classes: dict[int, str], where: str) -> _Line:
+    values = [finite_number(field, f"{where}: field {place}") for place, field in enumerate(fields, start=1)]
+    if len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
+        raise DataError(
+            f"{where}: expected 'class cx cy w h' or 'class x y x y x y ...', got {len(values)} numbers"
+        )
+    if int(values[0]) != values[0] or int(values[0]) not in classes:
+        raise DataError(f"{where}: field 1: expected a class of {list(classes)!r:.80}, got {fields[0]}")
+    far = [v for v in values[1:] if not -_NEAR <= v <= 1 + _NEAR]
+    if far:
+        raise DataError(
+            f"{where}: expected shares of the image's sides, 0 to 1, got {far[0]:g}; are these pixels?"
+        )
+    return _Line(classes[int(values[0])], tuple(values[1:]), where)
+
+
+def _box(line: _Line, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """xyxy in pixels: the box itself, or that of the polygon."""
+    height, width = size
+    if line.is_box:
+        cx, cy, w, h = line.numbers
+        return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
+    x, y = line.numbers[0::2], line.numbers[1::2]
+    return min(x) * width, min(y) * height, max(x) * width, max(y) * height

@@ -1,0 +1,191 @@
+"""From what a format declares of an image to labels and boxes: checks and the choice of a subset.
+
+Nothing here touches a file, so that every rule of the readers is one small function. Suffix: N objects.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_contracts.errors import DataError
+from wsis.readers.shared.records import Role
+
+BOX_TOLERANCE = 1.0  # pixels that a box may reach over the image's edge: rounding of annotation tools
+
+
+class UnsoundBoxError(DataError):
+    """Four numbers that are no box of the image: inverted, without area, outside or not finite."""
+
+
+@dataclass(frozen=True)
+class DeclaredObject:
+    """An object as the annotation declares it: class name and box xyxy, x2 y2 exclusive, still unchecked.
+
+    `box` is None where the annotation gives none, or none that can be read (`fault` says why), which image-level
+    supervision allows.
+    """
+
+    name: str
+    box: tuple[float, float, float, float] | None
+    where: str
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the annotations say of one image.
+
+    Attributes:
+        path: the image file, inside the data root.
+        file_name: the same relative to the root.
+        size: (height, width) that the annotation claims, None if it claims none.
+        where: the annotation file, for messages.
+        digest: sha256 of the annotation.
+        unsure: crowds alone are annotated: they give no label, but the image is no negative either.
+    """
+
+    image_id: str
+    role: Role
+    path: Path
+    file_name: str
+    size: tuple[int, int] | None
+    objects: tuple[DeclaredObject, ...]
+    where: str
+    digest: str
+    unsure: bool = False
+
+
+def checked_box(declared: DeclaredObject, size: tuple[int, int], image_id: str) -> NDArray[np.float32]:
+    """The object's box, float32 [4], clipped to the image where it reaches over the edge by a pixel at most.
+
+    Raises:
+        UnsoundBoxError: inverted, without area, further outside, or not finite.
+        DataError: absent, or no four numbers.
+    """
+    if declared.fault is not None:
+        raise DataError(declared.fault)
+    if declared.box is None:
+        raise DataError(
+            f"{declared.where}: expected a box because data.supervision is 'box', got none (image {image_id})"
+        )
+    x1, y1, x2, y2 = declared.box
+    height, width = size
+    shown = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}] (x1, y1, x2, y2 exclusive; image {image_id})"
+    if not np.isfinite(declared.box).all():
+        raise UnsoundBoxError(f"{declared.where}: expected a box of finite numbers, got {shown}")
+    if x2 <= x1 or y2 <= y1:
+        raise UnsoundBoxError(f"{declared.where}: expected a box with x1 < x2 and y1 < y2, got {shown}")
+    over = max(-x1, -y1, x2 - width, y2 - height)
+    if over > BOX_TOLERANCE:
+        raise UnsoundBoxError(
+            f"{declared.where}: expected a box inside the image of {width} x {height} pixels, got {shown}: "
+            f"{over:g} pixels outside"
+        )
+    box = clipped_box(declared.box, size)
+    if box is None:
+        raise UnsoundBoxError(
+            f"{declared.where}: expected a box that covers pixels of the image, got {shown}"
+        )
+    return box
+
+
+def clipped_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> NDArray[np.float32] | None:
+    """The part of a box xyxy inside an image of size (H, W), float32 [4]; None where there is none."""
+    if not np.isfinite(box).all():
+        return None
+    height, width = size
+    clipped = np.clip(box, 0, [width, height, width, height]).astype(np.float32)
+    return clipped if clipped[2] > clipped[0] and clipped[3] > clipped[1] else None
+
+
+@dataclass(frozen=True)
+class FittedBoxes:
+    """Boxes of an image's objects that can be used, each with the name of its class; what was said of others."""
+
+    boxes: tuple[NDArray[np.float32], ...]
+    names: tuple[str, ...]
+    clipped: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def fit_boxes(
+    objects: Sequence[DeclaredObject], size: tuple[int, int], image_id: str, required: bool, strict: bool
+) -> FittedBoxes:
+    """Boxes as they are where they are sound, else their part inside the image of size (H, W), else none.
+
+    Args:
+        required: whether each object must have a box.
+        strict: whether each box must be sound.
+
+    Raises:
+        DataError: a box is absent, unreadable or unsound and must not be.
+    """
+    boxes: list[NDArray[np.float32]] = []
+    names, clipped, dropped = list[str](), list[str](), list[str]()
+    for item in objects:
+        if item.box is None and not (required or (strict and item.fault is not None)):
+            continue
+        try:
+            box: NDArray[np.float32] | None = checked_box(item, size, image_id)
+        except UnsoundBoxError as error:
+            if strict or item.box is None:
+                raise
+            box = clipped_box(item.box, size)
+            (dropped if box is None else clipped).append(str(error))
+        if box is not None:
+            boxes.append(box)
+            names.append(item.name)
+    return FittedBoxes(tuple(boxes), tuple(names), tuple(clipped), tuple(dropped))
+
+
+def pick_spread(labels: Sequence[Collection[str]], limit: int) -> list[int]:
+    """Positions of `limit` items spread evenly over a list, such that every class stays if that is possible.
+
+    Item floor((2 i + 1) n / (2 limit)) is taken for i = 0 .. limit-1. Then, class by class in alphabetical
+    order, a class that fell out brings in its middle item in exchange for the nearest taken one
+    whose classes all have another item.
+
+    Args:
+        labels: class names of each item.
+        limit: how many to take; all if there are fewer.
+
+    Returns:
+        Ascending positions.
+    """
+    n = len(labels)
+    if limit >= n:
+        return list(range(n))
+    taken = {(2 * i + 1) * n // (2 * limit) for i in range(limit)}
+    for name in sorted({c for classes in labels for c in classes}):
+        holders = [i for i in range(n) if name in labels[i]]
+        if taken.intersection(holders):
+            continue
+        newcomer = holders[len(holders) // 2]
+        spare = [i for i in taken if all(_count(labels, taken, c) > 1 for c in labels[i])]
+        if spare:
+            taken.remove(min(spare, key=lambda i: (abs(i - newcomer), i)))
+            taken.add(newcomer)
+    return sorted(taken)
+
+
+def _count(labels: Sequence[Collection[str]], taken: Collection[int], name: str) -> int:
+    return sum(name in labels[i] for i in taken)
+
+
+def role_limit(role: Role, limit: int) -> int:
+    """Images of one part under `data.limit`: all of it for train, a quarter but at least 8 for val."""
+    return limit if role == "train" else max(8, limit // 4)
+
+
+def class_number(name: str, numbers: Mapping[str, int], where: str) -> int:
+    """Number 1..C of a class.
+
+    Raises:
+        DataError: the class is not among them.
+    """
+    if name not in numbers:
+        raise DataError(f"{where}: unknown class {name!r}; expected one of {', '.join(numbers)}")
+    return numbers[name]

@@ -1,0 +1,113 @@
+"""Where the files of a COCO data set lie: the layouts of the usual tools, found by what is there.
+
+    annotations/instances_<split>.json    COCO, CVAT; also with the year, and *_default.json of CVAT for all images
+    <split>/_annotations.coco.json        Roboflow, beside the images
+    result.json, images/                  Label Studio: one file for all images
+    <split>.json, annotations/<split>.json, ...
+
+A split goes by several names: `val` is `valid` and `validation` too.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from data_contracts.errors import DataError
+from wsis.readers.files.folder_files import inside, plain_name, stays_inside
+from wsis.readers.shared.records import Role
+
+_SYNONYMS = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
+_YEARS = ("", "2017", "2014")
+_OF_A_SPLIT = (
+    "annotations/instances_{}.json",
+    "{}/_annotations.coco.json",
+    "annotations/{}.json",
+    "instances_{}.json",
+    "{}.json",
+    "{}/annotations.json",
+    "{}/result.json",
+    "{}/instances_default.json",
+    "{}/annotations/instances_default.json",
+    "{}_annotations.json",
+    "{}/{}.json",
+    "labels/{}.json",
+    "{}/labels.json",
+)
+_OF_ALL = (
+    "annotations/instances_default.json",
+    "result.json",
+    "_annotations.coco.json",
+    "annotations/instances.json",
+    "instances_default.json",
+    "instances.json",
+    "annotations.json",
+    "annotations/annotations.json",
+    "labels.json",
+    "dataset.json",
+)
+_FOLDERS = ("{}", "images/{}", "{}/images", "{}/images/default", "JPEGImages/{}", "data/{}")
+_FOLDERS_OF_ALL = ("images", "images/default", "JPEGImages", "img", "imgs", "data")
+_LOOKED_AT = 50  # images by which a folder is chosen
+
+
+def split_names(split: str) -> tuple[str, ...]:
+    """The name itself, then others for the same split."""
+    for names in _SYNONYMS:
+        if split in names:
+            return (split, *(name for name in names if name != split))
+    return (split,)
+
+
+def annotation_file(root: Path, role: Role, split: str) -> str | None:
+    """The file of one split below the root; None where no usual place has one.
+
+    Raises:
+        DataError: several places have one.
+    """
+    usual = f"annotations/instances_{plain_name(split, 'option data split')}.json"
+    if inside(root, usual, "annotations").is_file():
+        return usual
+    names = [name + year for name in split_names(split) for year in _YEARS]
+    return _only(root, (place.format(name, name) for name in names for place in _OF_A_SPLIT), role)
+
+
+def common_file(root: Path) -> str | None:
+    """The file of all images below the root; None where no usual place, nor any single JSON file, is one.
+
+    Raises:
+        DataError: several places have one.
+    """
+    found = _only(root, _OF_ALL, "train")
+    if found is None:
+        others = [path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json"))]
+        found = _only(root, (path.relative_to(root).as_posix() for path in others), "train")
+    return found
+
+
+def _only(root: Path, places: Iterable[str], role: Role) -> str | None:
+    found = [place for place in dict.fromkeys(places) if inside(root, place, "annotations").is_file()]
+    if len(found) > 1:
+        raise DataError(
+            f"{root}: expected one file of {role} annotations, got {', '.join(found[:5])}; name yours with "
+            "data.train_annotations and data.val_annotations"
+        )
+    return found[0] if found else None
+
+
+def image_folder(root: Path, split: str, beside: str, names: Sequence[str]) -> str:
+    """The folder, below the root, that has most of the images as they are named: "." for the root itself.
+
+    Args:
+        beside: the folder of the annotation file.
+        names: the images' names in the annotations.
+    """
+    splits = [name + year for name in split_names(split) for year in _YEARS]
+    usual = [*(place.format(name) for name in splits for place in _FOLDERS), *_FOLDERS_OF_ALL, "."]
+    candidates = list(dict.fromkeys([*usual[: len(splits) * len(_FOLDERS)], beside, *usual]))
+    there = [name for name in candidates if inside(root, name, f"image folder of split {split!r}").is_dir()]
+    step = max(1, len(names) // _LOOKED_AT)
+    some = [name for name in (n.replace("\\", "/") for n in names[::step]) if stays_inside(name)]
+    hits = [sum(os.path.exists(root / folder / name) for name in some) for folder in there]
+    if any(hits):
+        return there[hits.index(max(hits))]
+    return next(name for name in usual if name in there)

@@ -1,0 +1,1 @@
+"""Where accuracy is lost, measured stage by stage."""

@@ -1,0 +1,127 @@
+"""Where accuracy is lost: each stage of a run against the masks of its images. Read-only; pixel labels for measuring.
+
+What is measured on an image stands in `wsis.method.evaluation.diagnosis`, what is made of it in `summary`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from data_contracts.errors import ConfigError
+from data_contracts.runs import RunRecord
+from data_contracts.schemas import DATASET, GROUND_TRUTH
+from data_contracts.store import Store
+from wsis.reporting.diagnosis.images import DetectionMeasures, SeedRule, TrainMeasures
+from wsis.reporting.diagnosis.summary import Columns, conclusion, group_rows, join, waterfall
+from wsis.reporting.tables.results import results_of
+from wsis.views.image_names import ImageNames
+from wsis.views.run_records import Readers, split_ids, spread, truth_of_run
+
+Split = Literal["both", "train", "val"]
+Track = Callable[[Sequence[str], str], Iterable[str]]
+
+
+def no_track(items: Sequence[str], what: str) -> Iterable[str]:
+    """Progress that nobody sees."""
+    return items
+
+
+def diagnose(
+    store: Store,
+    record: RunRecord,
+    rule: SeedRule,
+    split: Split = "both",
+    images: int | None = None,
+    chosen: Sequence[str] = (),
+    track: Track = no_track,
+) -> dict[str, Any]:
+    """Measure every stage of a run that is there against the masks of its images; plain values, as JSON.
+
+    Args:
+        split: which images are measured.
+        images: at most so many of each split, evenly spread; None: all that have masks.
+        chosen: these images alone, see `ImageNames.chosen`; empty: as `images` says.
+        track: wraps the image ids of each split, for a progress bar.
+
+    Raises:
+        ConfigError, ArtefactMissingError: the run has no ground truth; or no image of the split has masks;
+            or a chosen image does not exist or has none.
+        CorruptArtefactError: an artefact is damaged; named.
+        DataError, WsisError: records of an image contradict each other; named.
+    """
+    readers = Readers(store, record)
+    masks, classes = truth_of_run(readers)
+    truths = masks.records(GROUND_TRUTH)
+    of_split = {one: split_ids(truths, one) if split in ("both", one) else [] for one in ("train", "val")}
+    if not any(of_split.values()):
+        raise ConfigError(f"run {record.name}: no image of split {split!r} has masks to compare with")
+    if chosen:
+        wanted = _named(readers, chosen, of_split)
+    else:
+        wanted = {one: spread(ids, images) for one, ids in of_split.items()}
+    train = TrainMeasures(readers, truths, rule) if wanted["train"] else None
+    val = DetectionMeasures(readers, truths, _val_keys(readers)) if wanted["val"] else None
+    measured: dict[str, Any] = {"train": {}, "val": {}}
+    if train is not None:
+        measured["train"] = join([train.measure(i) for i in track(wanted["train"], "train")])
+    if val is not None:
+        measured["val"] = join([val.measure(i) for i in track(wanted["val"], "val")])
+    steps = _waterfalls(measured["train"], measured["val"], readers.iterations())
+    return {
+        "run": record.name,
+        "status": record.status,
+        "absent": readers.absent,
+        "images_without_masks": masks.manifest.counts.get("images_without_masks", 0),
+        "data": {
+            one: {
+                "images": len(wanted[one]),
+                "of": len(of_split[one]),
+                "instances": len(measured[one].get("label", ())),
+            }
+            for one in ("train", "val")
+        },
+        "seeds": train.seeds() if train else None,
+        "proposals": train.proposals(measured["train"]) if train else None,
+        "pseudo_labels": train.samples(measured["train"]) if train else [],
+        "detections": [
+            *(train.detected.rows(measured["train"]) if train else []),
+            *(val.rows(measured["val"]) if val else []),
+        ],
+        "groups": {one: group_rows(measured[one], classes) for one in ("train", "val")},
+        "waterfalls": steps,
+        "conclusion": steps[-1]["conclusion"] if steps else None,
+        "results": results_of(store, record),
+    }
+
+
+def _named(
+    readers: Readers, chosen: Sequence[str], of_split: Mapping[str, list[str]]
+) -> dict[str, list[str]]:
+    """The chosen images by their split, where they have masks."""
+    data = readers.artefact("dataset")
+    if data is None:
+        raise ConfigError(f"--image: run {readers.record.name} holds no data set yet")
+    names = ImageNames.of(data.records(DATASET))
+    ids = names.chosen(chosen)
+    if without := [names.shown(i) for i in ids if not any(i in of_one for of_one in of_split.values())]:
+        raise ConfigError(
+            f"--image: expected images that have masks to compare with, got {', '.join(without)}"
+        )
+    return {one: [i for i in ids if i in of_one] for one, of_one in of_split.items()}
+
+
+def _val_keys(readers: Readers) -> dict[str, str]:
+    """Column of the instances' table -> key of the predictions on val."""
+    keys = {f"val@{t}": f"predictions.val@{t}" for t in readers.iterations()}
+    asked = readers.record.config.get("ceiling") or "predictions.ceiling" in readers.record.entries
+    return {**keys, **({"ceiling": "predictions.ceiling"} if asked else {})}
+
+
+def _waterfalls(train: Columns, val: Columns, iterations: Sequence[int]) -> list[dict[str, Any]]:
+    """One for each outer iteration that has something; before there is any, what comes before the loop."""
+    there = [t for t in iterations if f"mean@{t}" in train or f"val@{t}" in val]
+    chains = {t: waterfall(train, val, t) for t in there or [0]}
+    return [
+        {"iteration": t, "steps": chain, "conclusion": conclusion(chain, t)}
+        for t, chain in chains.items()
+        if len(chain) > 1
+    ]

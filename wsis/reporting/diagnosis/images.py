@@ -1,0 +1,249 @@
+"""Measures of a run image by image, with their sums: the artefacts' side of `wsis.method.evaluation.diagnosis`."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_contracts.errors import DataError
+from data_contracts.records import RecordReader
+from wsis.errors import WsisError
+from wsis.method.dissimilarity.network_inputs import (
+    SamplerConfig,
+    arrays_of_image,
+    filtered_rows,
+    targets_of_seeds,
+)
+from wsis.method.dissimilarity.seed_targets import SeedTargetConfig
+from wsis.method.evaluation.diagnosis import (
+    BACKGROUND,
+    INSIDE,
+    OTHER_CLASS,
+    VOID,
+    RegionOverlaps,
+    TrueMasks,
+    best_iou,
+    network_measures,
+    response_iou,
+    sample_measures,
+    seed_places,
+)
+from wsis.method.evaluation.instance_quality import InstanceQuality
+from wsis.method.evaluation.sources import stored_truth
+from wsis.method.masks.superpixels import unpack_membership
+from wsis.reporting.diagnosis.summary import mean, recall_rows
+from wsis.views.run_records import Readers
+
+SURE = 0.3
+"""Least score of the detections that a user would be shown."""
+_EVERY = 1_000_000_000  # no limit of proposals
+
+Record = Mapping[str, NDArray[Any]]
+
+
+class SeedRule(NamedTuple):
+    """How the conditional network of iteration 1 was given its proposals and targets."""
+
+    sampler: SamplerConfig
+    targets: SeedTargetConfig
+    floor: float
+
+
+def _places(truth: TrueMasks) -> dict[str, NDArray[Any]]:
+    return {"label": truth.labels, "area": truth.areas, "alone": truth.alone}
+
+
+class DetectionMeasures:
+    """Predictions against the truth. keys: column of the instances' table -> key of the run."""
+
+    def __init__(self, readers: Readers, truths: RecordReader, keys: Mapping[str, str]) -> None:
+        self.truths = truths
+        opened = {column: (key, readers(key)) for column, key in keys.items()}
+        self.readers = {column: (key, found) for column, (key, found) in opened.items() if found is not None}
+        self.quality = {column: InstanceQuality() for column in self.readers}
+
+    def measure(self, image_id: str) -> dict[str, NDArray[Any]]:
+        """Columns of the image's instances. An image without a record has no detections."""
+        truth = TrueMasks(stored_truth(self.truths[image_id]))
+        return {**_places(truth), **self.columns(image_id, truth)}
+
+    def columns(self, image_id: str, truth: TrueMasks) -> dict[str, NDArray[np.float64]]:
+        columns: dict[str, NDArray[np.float64]] = {}
+        for column, (key, records) in self.readers.items():
+            if image_id in records:
+                one = records.read(image_id, ("masks", "boxes", "labels", "scores"))
+                arrays = one["masks"], one["boxes"], one["labels"], one["scores"]
+            else:
+                nothing = np.zeros(0, np.float32)
+                arrays = np.zeros((0, 28, 28), np.uint8), np.zeros((0, 4)), nothing.astype(int), nothing
+            try:
+                found = network_measures(*arrays, truth.truth, SURE)
+            except WsisError as error:
+                raise type(error)(f"{key} of image {image_id}: {error}") from error
+            columns[column], columns[f"{column}/any"] = found.best_sure, found.best
+            self.quality[column] = self.quality[column] + found.quality
+        return columns
+
+    def rows(self, table: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+        """One row a set of predictions: mean best IoU, and instance quality at score SURE."""
+        return [
+            {
+                "key": key,
+                "best_iou": mean(table[f"{column}/any"]),
+                "best_iou_sure": mean(table[column]),
+                "sure": SURE,
+                **asdict(self.quality[column]),
+            }
+            for column, (key, _) in self.readers.items()
+        ]
+
+
+class TrainMeasures:
+    """Everything that is measured on training images; sums over the images that were measured."""
+
+    def __init__(self, readers: Readers, truths: RecordReader, rule: SeedRule) -> None:
+        self.truths, self.rule = truths, rule
+        self.dataset, self.proposal_records = readers("dataset"), readers("proposals")
+        self.seed_records = readers("prm_seeds")
+        iterations = readers.iterations()
+        opened = {t: readers(f"pseudo_labels@{t}") for t in iterations}
+        self.labels = {t: found for t, found in opened.items() if found is not None}
+        # a run never predicts the training images with its last network
+        self.detected = DetectionMeasures(
+            readers, truths, {f"train@{t}": f"predictions.train@{t}" for t in iterations[:-1]}
+        )
+        self.images = 0
+        self.places = np.zeros(4, np.int64)
+        self.hits: list[NDArray[np.int64]] = []
+        self.counts: Counter[str] = Counter()
+        self.sizes: Counter[str] = Counter()
+        self.quality = {t: InstanceQuality() for t in self.labels}
+        self.distinct: dict[int, list[int]] = {t: [] for t in self.labels}
+
+    def measure(self, image_id: str) -> dict[str, NDArray[Any]]:
+        """Columns of the image's instances."""
+        self.images += 1
+        truth = TrueMasks(stored_truth(self.truths[image_id]))
+        columns = _places(truth)
+        try:
+            if self.seed_records is not None:
+                columns |= self._seeds(_record(self.seed_records, image_id), truth)
+            if self.proposal_records is not None:
+                columns |= self._proposals(image_id, _record(self.proposal_records, image_id), truth)
+        except WsisError as error:
+            raise type(error)(f"image {image_id}: {error}") from error
+        return columns | self.detected.columns(image_id, truth)
+
+    def _seeds(self, seeds: Record, truth: TrueMasks) -> dict[str, NDArray[Any]]:
+        peaks = seeds["peaks"]
+        found = seed_places(peaks, truth)
+        self.places += np.bincount(found.places, minlength=4)
+        for label in np.union1d(peaks[:, 0], truth.labels).tolist():
+            difference = int((peaks[:, 0] == label).sum() - (truth.labels == label).sum())
+            self.counts["fewer" if difference < 0 else "more" if difference else "equal"] += 1
+        iou = response_iou(seeds["peak_response_maps"], self.rule.sampler.seed_threshold, truth)
+        self.hits.append(found.hits)
+        return {"response": best_iou(iou, peaks[:, 0], truth)}
+
+    def _proposals(self, image_id: str, proposals: Record, truth: TrueMasks) -> dict[str, NDArray[Any]]:
+        count = int(proposals["num_superpixels"][0])
+        overlaps = RegionOverlaps(proposals["superpixels"], count, truth)
+        every = overlaps(unpack_membership(proposals["membership_bits"], count))
+        self.sizes["all"] += len(every.iou)
+        columns = {"proposal": every.iou.max(axis=0, initial=0.0)}
+        if self.dataset is not None and self.seed_records is not None:
+            dataset, seeds = self.dataset.read(image_id, ("labels", "size")), self.seed_records[image_id]
+            sampler = self.rule.sampler
+            filtered = filtered_rows(proposals, seeds, replace(sampler, max_proposals=_EVERY))
+            kept = filtered_rows(proposals, seeds, sampler)
+            for name, rows in (("filtered", filtered), ("limited", kept)):
+                columns[name] = every.iou[rows].max(axis=0, initial=0.0)
+                self.sizes[name] += len(rows)
+            columns["seed_target"] = self._seed_target(dataset, proposals, seeds, kept, overlaps, truth)
+        for t, records in self.labels.items():
+            one = _record(records, image_id)
+            sets = one["multiplicities"], one["offsets"], one["proposal_ids"], one["classes"]
+            measured = sample_measures(every, *sets, truth)
+            columns[f"best@{t}"], columns[f"mean@{t}"] = measured.best, measured.mean
+            self.quality[t] = self.quality[t] + measured.quality
+            self.distinct[t].append(len(one["multiplicities"]))
+        return columns
+
+    def _seed_target(
+        self,
+        dataset: Record,
+        proposals: Record,
+        seeds: Record,
+        kept: NDArray[np.int64],
+        overlaps: RegionOverlaps,
+        truth: TrueMasks,
+    ) -> NDArray[np.float64]:
+        arrays = arrays_of_image(dataset, proposals, seeds, kept)
+        graph = arrays.graph(self.rule.sampler.problem.graph)
+        classes = self.rule.sampler.network.num_classes
+        targets = targets_of_seeds(graph, arrays, dataset, seeds, classes, self.rule.targets, self.rule.floor)
+        labels = targets.probabilities.argmax(1).numpy()
+        return best_iou(overlaps(targets.masks.numpy()).iou, labels, truth)
+
+    def seeds(self) -> dict[str, Any] | None:
+        """Figures of the seeds, shares of all of them."""
+        if self.seed_records is None:
+            return None
+        seeds, hits = int(self.places.sum()), np.concatenate(self.hits)
+        pairs = sum(self.counts.values())
+        return {
+            "per_image": seeds / self.images,
+            "instances_per_image": len(hits) / self.images,
+            **{
+                name: float(self.places[place] / seeds) if seeds else None
+                for name, place in (
+                    ("inside", INSIDE),
+                    ("other_class", OTHER_CLASS),
+                    ("background", BACKGROUND),
+                    ("void", VOID),
+                )
+            },
+            "instances_hit": mean(hits > 0),
+            "instances_hit_twice": mean(hits > 1),
+            "classes_with": {
+                n: self.counts[n] / pairs if pairs else None for n in ("fewer", "equal", "more")
+            },
+        }
+
+    def proposals(self, table: Mapping[str, NDArray[Any]]) -> dict[str, Any] | None:
+        """Recall of all proposals, of the filtered ones, and of those within the limit."""
+        if self.proposal_records is None:
+            return None
+        column = {"all": "proposal", "filtered": "filtered", "limited": "limited"}
+        return {
+            name: {"per_image": self.sizes[name] / self.images, "groups": recall_rows(table, column[name])}
+            for name in column
+            if column[name] in table
+        }
+
+    def samples(self, table: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+        """One row an outer iteration: IoUs, instance quality (sums; means over the K samples), distinct sets."""
+        return [
+            {
+                "iteration": t,
+                "mean_over_k": mean(table[f"mean@{t}"]),
+                "best_of_k": mean(table[f"best@{t}"]),
+                **asdict(self.quality[t]),
+                "distinct": float(np.mean(self.distinct[t])),
+                "one_set_only": float(np.mean(np.array(self.distinct[t]) == 1)),
+            }
+            for t in self.labels
+            if f"mean@{t}" in table
+        ]
+
+
+def _record(records: RecordReader, image_id: str) -> dict[str, NDArray[Any]]:
+    """Raises DataError: no such record, where every training image must have one."""
+    if image_id not in records:
+        raise DataError(
+            f"{records.root}: expected a record of training image {image_id!r}, which has masks, got none"
+        )
+    return records[image_id]

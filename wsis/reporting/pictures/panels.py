@@ -1,0 +1,77 @@
+"""Pictures side by side with captions, as one image."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsis.reporting.pictures.text import put_text, shorten, text_size
+
+_GAP = 8
+_TITLE_SIZE = 17
+_CAPTION_SIZE = 14
+_GROUND = 255
+
+
+class Panel(NamedTuple):
+    """A picture uint8 [H, W, 3] and the caption over it."""
+
+    caption: str
+    image: NDArray[np.uint8]
+
+
+def side_by_side(panels: Sequence[Panel], title: str = "", columns: int = 6) -> NDArray[np.uint8]:
+    """Panels in rows of at most `columns`, captions above them, a title above all; uint8 [H, W, 3].
+
+    Raises ValueError without panels.
+    """
+    if not panels:
+        raise ValueError("side_by_side: expected at least one panel, got none")
+    rows = [_row(panels[i : i + columns]) for i in range(0, len(panels), columns)]
+    width = max(row.shape[1] for row in rows)
+    parts = [_blank(_GAP, width)]
+    if title:
+        parts.append(_line(title, width, _TITLE_SIZE, bold=True))
+    for row in rows:
+        parts.append(np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_GROUND))
+    return np.concatenate(parts, axis=0)
+
+
+def under_each_other(pictures: Sequence[NDArray[np.uint8]], title: str = "") -> NDArray[np.uint8]:
+    """Pictures uint8 [h, w, 3] from top to bottom on white, a title above all; uint8 [H, W, 3].
+
+    Raises ValueError without pictures.
+    """
+    if not pictures:
+        raise ValueError("under_each_other: expected at least one picture, got none")
+    width = max(picture.shape[1] for picture in pictures)
+    parts = [_blank(_GAP, width), _line(title, width, _TITLE_SIZE, bold=True)] if title else []
+    for picture in pictures:
+        beside = ((0, 0), (0, width - picture.shape[1]), (0, 0))
+        parts += [np.pad(picture, beside, constant_values=_GROUND), _blank(_GAP, width)]
+    return np.concatenate(parts, axis=0)
+
+
+def _row(panels: Sequence[Panel]) -> NDArray[np.uint8]:
+    height = max(panel.image.shape[0] for panel in panels)
+    parts: list[NDArray[np.uint8]] = []
+    for caption, image in panels:
+        width = image.shape[1]
+        caption_line = _line(caption, width, _CAPTION_SIZE)
+        below = _blank(height - image.shape[0] + _GAP, width)
+        parts.append(np.concatenate([caption_line, image, below], axis=0))
+    gap = _blank(parts[0].shape[0], _GAP)
+    return np.concatenate([gap, *(piece for part in parts for piece in (part, gap))], axis=1)
+
+
+def _line(text: str, width: int, size: int, bold: bool = False) -> NDArray[np.uint8]:
+    height = text_size("", size, bold)[1] + 5
+    line = _blank(height, width)
+    left = _GAP if bold else 0
+    put_text(line, shorten(text, width - left, size, bold), left, 1, size, (20, 20, 20), bold)
+    return line
+
+
+def _blank(height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), _GROUND, dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""Tables in the terminal, in Markdown and in HTML."""

@@ -1,0 +1,146 @@
+"""What `wsis check` found, for a terminal of 80 columns: a verdict, tables, what to know, what to expect."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from wsis.reporting.tables.tables import duration, format_table
+from wsis.views.image_names import shortened
+
+WIDTH = 80
+LISTS = ("problems", "warnings", "hints", "notes")
+_LISTED = 10
+_NAME = 24
+_ABSENT = "–"
+Findings = Mapping[str, Any]
+
+
+def check_text(found: Findings) -> str:
+    """The findings as text."""
+    parts = [_wrapped(verdict(found), ""), format_table(*parts_table(found))]
+    if found["classes"] and found["images"]:
+        parts.append(format_table(*classes_table(found, _NAME)))
+    if lines := list(facts(found)):
+        parts.append("\n".join(_wrapped(line, "  ") for line in lines))
+    for title in LISTS:
+        if lines := found[title]:
+            parts.append("\n".join([f"{title} ({len(lines)}):", *_bullets(lines)]))
+    parts.append("\n".join(_wrapped(line, "  ") for line in expectations(found)))
+    if found["ready"]:
+        parts.append(f"next: {found['next']}")
+    return "\n\n".join(parts)
+
+
+def verdict(found: Findings) -> str:
+    """One line: whether a run can start, and on what."""
+    if not found["ready"]:
+        count = len(found["problems"])
+        return f"cannot train: {count} problem{'s' * (count != 1)}"
+    train, val = found["parts"]["train"], found["parts"]["val"]
+    labels = "image-level labels" if found["data"]["supervision"] == "image" else "boxes"
+    count = len(found["classes"])
+    return (
+        f"ready to train: {train['images']} train and {val['images']} val images, {count} "
+        f"class{'es' * (count != 1)}, learned from {labels}"
+    )
+
+
+def parts_table(found: Findings) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: counts of both parts."""
+    rows = {
+        "images": "images",
+        "negatives": "of them negatives (none of the classes)",
+        "several_classes": "with several classes",
+        "with_boxes": "with boxes for all their classes",
+        "several_of_a_class": "of them with several of one class",
+        "objects": "objects, where boxes tell",
+        "with_masks": "with masks (for measuring alone)",
+    }
+    train, val = found["parts"]["train"], found["parts"]["val"]
+    return ["", "train", "val"], [
+        [title, _count(train[key]), _count(val[key])] for key, title in rows.items()
+    ]
+
+
+def classes_table(found: Findings, longest: int = 1000) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: images that show each class, and its objects."""
+    header = ["class", "train images", "val images"]
+    keys = ["train", "val"]
+    if any(row["train_objects"] is not None or row["val_objects"] is not None for row in found["classes"]):
+        header += ["train objects", "val objects"]
+        keys += ["train_objects", "val_objects"]
+    rows = found["classes"]
+    return header, [[shortened(row["name"], longest), *(_count(row[key]) for key in keys)] for row in rows]
+
+
+def facts(found: Findings) -> Iterator[str]:
+    """Sizes of images and objects, kinds of pixels."""
+    images, objects = found["images"], found["objects"]
+    if images:
+        width, height, aspect = (_span(images[key]) for key in ("width", "height", "aspect"))
+        yield f"image width {width}; height {height}; longer by shorter side {aspect}"
+        yield "pixels: " + ", ".join(f"{_pixels(mode)} {count}" for mode, count in images["pixels"].items())
+    if objects:
+        share = 100 * objects["share_of_image"][1]
+        side = _span(objects["longer_side"])
+        yield f"longer side of the boxes {side} pixels; {share:.2g} % of the image in the median"
+
+
+def expectations(found: Findings) -> Iterator[str]:
+    """Time, memory and disk."""
+    cost = found["cost"]
+    if cost["seconds"] is None:
+        yield f"no estimate of the time: {cost['why']}"
+        return
+    likely, least, most = (_about(cost[key]) for key in ("seconds", "least_seconds", "most_seconds"))
+    times = cost["outer_iterations"]
+    yield f"time here: about {likely} ({least} to {most}), {times} outer iteration{'s' * (times != 1)}"
+    yield f"memory: up to {cost['memory_bytes'] / 1e9:.1f} GB; disk: about {cost['disk_bytes'] / 1e6:.0f} MB"
+
+
+def _bullets(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines[:_LISTED]:
+        yield _wrapped(line, "    ", "  - ")
+    if len(lines) > _LISTED:
+        yield f"  … and {len(lines) - _LISTED} more (--json lists all)"
+
+
+def _wrapped(line: str, indent: str, first: str | None = None) -> str:
+    """Text within WIDTH columns; a word that is longer (a path) stays whole."""
+    return textwrap.fill(
+        line,
+        WIDTH,
+        initial_indent=first if first is not None else "",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    """Least, median and most."""
+    least, median, most = (f"{value:.5g}" for value in values)
+    return least if least == most else f"{least} to {most}, median {median}"
+
+
+def _about(seconds: float) -> str:
+    """A duration without digits that nobody knows."""
+    step = 600 if seconds > 6000 else 60 if seconds > 300 else 10
+    return duration(max(step, step * round(seconds / step))).removesuffix(" 00 s")
+
+
+def _count(value: int | None) -> str:
+    return _ABSENT if value is None else str(value)
+
+
+def _pixels(mode: str) -> str:
+    """Pillow's mode in words."""
+    if mode.startswith("I"):
+        return "16-bit grey"
+    return {
+        "RGB": "colour",
+        "L": "grey",
+        "P": "palette",
+        "RGBA": "colour with transparency",
+        "1": "1-bit",
+    }.get(mode, mode)

@@ -1,0 +1,139 @@
+"""One YAML a run: loaded, overridden by dotted keys, validated; errors name file, key, expected and got."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data_contracts.errors import ConfigError
+from data_contracts.yaml_text import parse_yaml, read_yaml_file
+from stages.conditional import conditional, pseudo_labels
+from stages.data import dataset
+from stages.evaluation import evaluation
+from stages.prediction import prediction, predictions
+from stages.prm import prm_baseline, prm_classifier, prm_seeds
+from stages.proposals import proposals
+from wsis.engine.stage import Execution
+from wsis.runs.config_problems import config_error
+from wsis.runs.shipped import find_yaml, shipped_configs
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run. Each section is the Config beside its stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    data: dataset.Config
+    prm_classifier: prm_classifier.Config
+    prm_seeds: prm_seeds.Config
+    proposals: proposals.Config
+    prm_baseline: prm_baseline.Config
+    conditional: conditional.Config
+    pseudo_labels: pseudo_labels.Config
+    prediction: prediction.Config
+    predictions: predictions.Config
+    evaluation: evaluation.Config
+    outer_iterations: int = Field(4, ge=1, le=20, description="T of the alternation (paper: 4)")
+    evaluate: bool = Field(True, description="false for data without masks: no mAP, the same training")
+    ceiling: bool = Field(
+        False, description="also train the prediction network on true masks, for measuring only"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="of everything that is drawn at random")
+    execution: Execution = Execution()
+
+    @model_validator(mode="after")
+    def _needs_all_images(self) -> Self:
+        if self.proposals.tolerate_failures:
+            raise ValueError(
+                "proposals.tolerate_failures: expected false because a run needs all its images, got true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ceiling_is_measured(self) -> Self:
+        if self.ceiling and not (self.evaluate and self.data.train_split and self.data.val_split):
+            raise ValueError(
+                "ceiling: expected evaluate=true and both splits because it is for measuring only, got "
+                f"evaluate={self.evaluate}, train_split={self.data.train_split}, val_split={self.data.val_split}"
+            )
+        return self
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file of sections.
+
+    Raises:
+        ConfigError: not YAML (see :func:`data_contracts.yaml_text.parse_yaml`), or not a mapping; names the file.
+    """
+    return _mapping(read_yaml_file(path), str(path))
+
+
+def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """A validated configuration.
+
+    Args:
+        overrides: `dotted.key=value`, the value read as YAML.
+
+    Raises:
+        ConfigError: naming file, dotted key, expected and got for everything that is wrong.
+    """
+    path = find_yaml(name_or_path, shipped_configs(), "config")
+    return build_config(read_yaml(path), str(path), overrides)
+
+
+def _mapping(tree: Any, where: str) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where}: expected a mapping of sections, got {type(tree).__name__}")
+    return tree
+
+
+def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration of a run in a tree of plain values, as :func:`validated`."""
+    return validated(RunConfig, _mapping(tree, where), where, overrides)
+
+
+def validated(
+    settings: type[Settings], tree: Mapping[str, Any], where: str, overrides: Iterable[str] = ()
+) -> Settings:
+    """A tree of plain values with overrides (see :func:`apply_override`) as `settings`.
+
+    Raises:
+        ConfigError: naming `where` or the override, dotted key, expected and got for everything that is wrong.
+    """
+    changed, changes = _copy(tree), list(overrides)
+    for override in changes:
+        apply_override(changed, override)
+    try:
+        return settings.model_validate(changed)
+    except ValidationError as error:
+        raise config_error(error, settings, where, tree, changes) from error
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set `dotted.key=value` in a tree of plain values.
+
+    Raises:
+        ConfigError: no '=', an empty key, a value that is not YAML, or a key below something that is no section.
+    """
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {override!r}: expected dotted.key=value")
+    value = parse_yaml(text, f"--set {override!r:.200}: the value")
+    node = tree
+    for i, part in enumerate(parts[:-1]):
+        child = node.get(part)
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(
+                f"--set {override!r}: '{'.'.join(parts[: i + 1])}' is no section but {child!r:.200}"
+            )
+        node = child
+    node[parts[-1]] = value
+
+
+def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}

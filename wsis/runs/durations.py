@@ -1,0 +1,165 @@
+"""How long the nodes of a plan will take here: as earlier ones of the same stage and settings took on this machine,
+else as `wsis.runs.costs` reckons."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from data_contracts.errors import ContractError
+from data_contracts.fingerprint import canonical_json
+from data_contracts.manifest import Manifest
+from data_contracts.runs import DataFacts
+from data_contracts.store import Store
+from wsis.engine.stage import environment
+from wsis.readers.config import open_source
+from wsis.readers.shared.records import ROLES
+from wsis.runs.config import RunConfig
+from wsis.runs.costs import DataSize, NodeCost, RunCost, run_cost
+from wsis.runs.plan import Node
+
+_NEWEST = 20  # artefacts of a stage that are looked at
+_SAMPLE = 16  # images whose size is looked at
+_ALIKE = 0.25  # earlier times count where the data has as many images, up to this share
+
+
+def data_size(config: RunConfig, data: DataFacts) -> DataSize:
+    """How much data a run has, from its annotations and some images spread over it.
+
+    Raises:
+        ConfigError, DataError: it cannot be read.
+    """
+    source = open_source(config.data)
+    train = source.image_ids("train")
+    negatives = sum(not len(source.labels_of(image_id)) for image_id in train)
+    ids = [image_id for role in ROLES for image_id in source.image_ids(role)]
+    some = [source.image(image_id) for image_id in ids[:: max(1, len(ids) // _SAMPLE)]]
+    return DataSize(
+        train=len(train) - negatives,
+        negatives=negatives,
+        val=data.images.get("val", 0),
+        with_masks=sum(data.masks.values()),
+        megapixels=statistics.fmean(one.height * one.width / 1e6 for one in some),
+        file_bytes=statistics.fmean(len(one.encoded) for one in some),
+    )
+
+
+@dataclass
+class Durations:
+    """Expected wall seconds and bytes of nodes.
+
+    Args:
+        images: of the data, train and val.
+        reckon: gives the cost of the whole plan, None where nothing like it was measured; asked when it is needed.
+    """
+
+    store: Store
+    images: int
+    reckon: Callable[[], RunCost | None]
+    _earlier: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
+    _read: set[str] = field(default_factory=set)
+    _spent: float = 0.0
+    _reckoned: float = 0.0
+
+    @classmethod
+    def of_run(cls, store: Store, config: RunConfig, data: DataFacts, nodes: Sequence[Node]) -> "Durations":
+        """For the nodes of a run. Reckoning takes half a second; data that is not at hand has no reckoned cost."""
+
+        def reckon() -> RunCost | None:
+            try:
+                return run_cost(config, data_size(config, data), nodes=nodes)
+            except ContractError:
+                return None
+
+        return cls(store, sum(data.images.values()), reckon)
+
+    @cached_property
+    def _costs(self) -> dict[str, NodeCost]:
+        cost = self.reckon()
+        return {one.key: one for one in cost.nodes} if cost else {}
+
+    def seconds(self, node: Node) -> float | None:
+        """What a node will take; None where nobody knows."""
+        known = self.known(node)
+        if known is not None:
+            return known
+        reckoned = self._reckoned_seconds(node)
+        pace = min(5.0, max(0.2, self._spent / self._reckoned)) if self._reckoned else 1.0
+        return None if reckoned is None else pace * reckoned
+
+    def known(self, node: Node) -> float | None:
+        """What such a node took before: the median."""
+        self._look(node.stage.name)
+        before = self._earlier.get(_key_of(node))
+        return statistics.median(before) if before else None
+
+    def learn(self, node: Node, seconds: float) -> None:
+        """What a node of this run took: later ones of its stage, and the reckoned ones, go by it."""
+        reckoned = self._reckoned_seconds(node)
+        if reckoned:
+            self._spent, self._reckoned = self._spent + seconds, self._reckoned + reckoned
+        self._look(node.stage.name)
+        self._earlier.setdefault(_key_of(node), []).append(seconds)
+
+    def bytes(self, node: Node) -> float | None:
+        """Reckoned bytes in the store."""
+        cost = self._costs.get(node.key)
+        return None if cost is None else cost.disk_bytes
+
+    def _reckoned_seconds(self, node: Node) -> float | None:
+        cost = self._costs.get(node.key)
+        return None if cost is None else cost.seconds
+
+    def _look(self, stage: str) -> None:
+        """Read the newest manifests of a stage of a local store, once."""
+        if stage in self._read or self.store.remote is not None:
+            return
+        self._read.add(stage)
+        folders = [p for p in (self.store.root / stage).glob("*") if not p.name.startswith(".")]
+        for folder in sorted(folders, key=lambda p: p.stat().st_mtime)[-_NEWEST:]:
+            try:
+                manifest = self.store.open(stage, folder.name, verify=False).manifest
+            except ContractError:
+                continue  # a damaged artefact tells no time; what needs it will name it
+            if self._is_alike(manifest):
+                key = _key(stage, manifest.config, manifest.parents, manifest.outer_iteration)
+                self._earlier.setdefault(key, []).append(manifest.wall_seconds)
+
+    def _is_alike(self, manifest: Manifest) -> bool:
+        """Whether it was made on such a machine from as many images."""
+        if manifest.environment.get("machine") != environment()["machine"]:
+            return False
+        parent = manifest.parents.get("dataset")
+        try:
+            data = (
+                self.store.open("dataset", parent.fingerprint, verify=False).manifest if parent else manifest
+            )
+        except ContractError:
+            return False
+        images = data.counts.get("images", self.images)
+        return isinstance(images, int) and abs(images - self.images) <= _ALIKE * self.images
+
+
+def _key_of(node: Node) -> tuple[Any, ...]:
+    return _key(node.stage.name, node.config.identity(), node.inputs, node.outer_iteration)
+
+
+def _key(
+    stage: str, config: dict[str, Any], inputs: Iterable[str], outer_iteration: int | None
+) -> tuple[Any, ...]:
+    """Later outer iterations are alike, the first is another."""
+    return stage, canonical_json(config), frozenset(inputs), (outer_iteration or 1) > 1
+
+
+def roughly(seconds: float) -> str:
+    """`under a minute`, `about 12 min`, `about 1 h 20 min`, `about 30 h`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "under a minute"
+    if minutes < 60:
+        return f"about {minutes} min"
+    if minutes >= 10 * 60:
+        return f"about {round(minutes / 60)} h"
+    tens = round(minutes / 10) * 10
+    return f"about {tens // 60} h" + (f" {tens % 60} min" if tens % 60 else "")

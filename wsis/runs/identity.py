@@ -1,0 +1,75 @@
+"""What a run's name stands for: its settings and its data. Given others, an existing run refuses and says which."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from data_contracts.errors import ConfigError
+from wsis.engine.settings import identity_fields
+from wsis.runs.config import RunConfig
+
+_SHOWN = 10
+
+
+class Difference(NamedTuple):
+    """One thing that is another, as text: `conditional.k`, `5`, `3`."""
+
+    what: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.before} → {self.now}"
+
+
+def setting_differences(before: RunConfig, now: RunConfig) -> list[Difference]:
+    """The settings that decide the result and differ; those of where and how fast it runs may change freely."""
+    old, new = dict(_settings(before)), dict(_settings(now))
+    if "auto" in (
+        before.data.format,
+        now.data.format,
+    ):  # what it finds is compared by the content of the data
+        new["data.format"] = old["data.format"]
+    return [
+        Difference(key, _text(old.get(key)), _text(new.get(key)))
+        for key in dict.fromkeys([*old, *new])  # the same, but for mappings inside
+        if old.get(key) != new.get(key)
+    ]
+
+
+def refuse_differences(name: str, differences: list[Difference]) -> None:
+    """Refuse to go on with run `name` where it would become another.
+
+    Raises:
+        ConfigError: naming what differs (at most ten of it) and both ways out; nothing where nothing does.
+    """
+    if not differences:
+        return
+    shown = "; ".join(str(one) for one in differences[:_SHOWN])
+    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    raise ConfigError(
+        f"run {name!r} is of other settings or data: {shown}{more}. Use --name OTHER for a new run, or --replace to go "
+        "on under this name with what was given (artefacts that fit are reused)"
+    )
+
+
+def _settings(config: RunConfig) -> Iterator[tuple[str, Any]]:
+    """Dotted key -> value of every setting that decides the result."""
+    tree = identity_fields(config)
+    del tree["execution"]
+    tree["data"]["supervision"] = (
+        config.data.supervision
+    )  # in no fingerprint: it decides which stages there are
+    yield from _flat(tree, "")
+
+
+def _flat(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _text(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

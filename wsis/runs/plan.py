@@ -1,0 +1,231 @@
+"""The plan of a run: which stage reads which artefacts, in the order of the method (docs/method.md, outer loop)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from data_contracts.errors import ArtefactMissingError, ConfigError, did_you_mean
+from data_contracts.runs import DataFacts
+from stages.conditional import conditional, pseudo_labels
+from stages.data import boxes, dataset, ground_truth
+from stages.evaluation import evaluation
+from stages.prediction import ceiling, prediction, predictions
+from stages.prm import prm_baseline, prm_classifier, prm_seeds
+from stages.proposals import proposals
+from wsis.engine.stage import Stage, StageConfig
+from wsis.readers.shared.records import Role
+from wsis.runs.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Node:
+    """One execution of a stage within a run.
+
+    Attributes:
+        name: `prm_seeds`, `predictions.val`, `evaluation.prediction`.
+        inputs: the stage's input name -> key of the node that makes it.
+    """
+
+    name: str
+    stage: Stage
+    config: StageConfig
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outer_iteration: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Name in the run record, `prediction@2`."""
+        return self.name if self.outer_iteration is None else f"{self.name}@{self.outer_iteration}"
+
+
+def plan(config: RunConfig, data: DataFacts | None = None) -> list[Node]:
+    """All nodes of a run in an order in which every input comes before its reader.
+
+    Args:
+        data: what is known of the data: a part without masks is not evaluated. None: masks on every part.
+    """
+    if data is not None and data.format is not None:  # found before: the data may not be at hand now
+        found = config.data.model_copy(update={"format": data.format})
+        config = config.model_copy(update={"data": found})
+    nodes = list(_before_the_loop(config))
+    for t in range(1, config.outer_iterations + 1):
+        nodes += _iteration(config, t)
+    if config.ceiling:
+        nodes += _ceiling(config)
+    scored = scored_parts(config, data)
+    left_out = set() if scored else {"ground_truth"}
+    if "train" not in scored:
+        left_out.add("evaluation.pseudo_labels")
+    if "val" not in scored:
+        left_out |= {"prm_baseline", "evaluation.prm_baseline", "evaluation.prediction"}
+    if config.data.val_split is None or (data is not None and not data.images.get("val", 0)):
+        left_out.add("predictions.val")
+    return [n for n in nodes if n.name not in left_out]
+
+
+def scored_parts(config: RunConfig, data: DataFacts | None) -> tuple[Role, ...]:
+    """The parts of the data whose masks are compared with: none with `evaluate=false`."""
+    if not config.evaluate:
+        return ()
+    return tuple(role for role in config.data.splits() if data is None or data.masks.get(role, 0))
+
+
+def masks_line(config: RunConfig, data: DataFacts) -> str | None:
+    """What is not evaluated for want of masks, in one line; None where all is, or nothing shall be."""
+    parts = [(role, data.images.get(role, 0), data.masks.get(role, 0)) for role in config.data.splits()]
+    if not config.evaluate or all(masks == images for _, images, masks in parts):
+        return None
+    counted = ", ".join(f"{role} {masks} of {images}" for role, images, masks in parts)
+    scored = scored_parts(config, data)
+    if not scored:
+        return f"masks: none ({counted}); nothing is scored, training is the same"
+    what = {"train": "pseudo labels", "val": "val predictions"}
+    said = [f"{what[role]} are{'' if role in scored else ' not'} scored" for role, _, _ in parts]
+    some = any(0 < masks < images for _, images, masks in parts)
+    return f"masks: {counted}; {', '.join(said)}{', on the images that have masks' if some else ''}"
+
+
+def check_ceiling(config: RunConfig, data: DataFacts) -> None:
+    """The ceiling trains on true masks, and is measured by them.
+
+    Raises:
+        ConfigError: it is asked for and a part has no masks.
+    """
+    bare = [role for role in ("train", "val") if not data.masks.get(role, 0)]
+    if config.ceiling and bare:
+        raise ConfigError(
+            f"ceiling: expected masks on train and val because the ceiling is trained on true masks, got none on "
+            f"{' and '.join(bare)}; use --set ceiling=false"
+        )
+
+
+def _before_the_loop(config: RunConfig) -> Iterator[Node]:
+    data = {"dataset": "dataset"}
+    yield Node("dataset", dataset.STAGE, config.data)
+    if config.data.supervision == "box":
+        yield Node("boxes", boxes.STAGE, config.data)
+    yield Node("ground_truth", ground_truth.STAGE, config.data)
+    yield Node("prm_classifier", prm_classifier.STAGE, config.prm_classifier, data)
+    yield Node("proposals", proposals.STAGE, config.proposals, data)
+    trained = {**data, "prm_classifier": "prm_classifier"}
+    boxed = {"boxes": "boxes"} if config.data.supervision == "box" else {}
+    yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **boxed})
+    yield Node("prm_baseline", prm_baseline.STAGE, config.prm_baseline, {**trained, "proposals": "proposals"})
+    yield Node(
+        "evaluation.prm_baseline",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "prm_baseline": "prm_baseline", "proposals": "proposals"},
+    )
+
+
+def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
+    data = {"dataset": "dataset", "proposals": "proposals"}
+    seeds = {**data, "prm_seeds": "prm_seeds"}
+    learned = {
+        "train_predictions": f"predictions.train@{t - 1}",
+        "previous": f"conditional@{t - 1}",
+    }
+    if t > 1:
+        yield Node(
+            "predictions.train",
+            predictions.STAGE,
+            config.predictions.model_copy(update={"split": "train"}),
+            {"dataset": "dataset", "prediction": f"prediction@{t - 1}"},
+            t - 1,
+        )
+    yield Node(
+        "conditional", conditional.STAGE, config.conditional, {**seeds, **(learned if t > 1 else {})}, t
+    )
+    yield Node(
+        "pseudo_labels",
+        pseudo_labels.STAGE,
+        config.pseudo_labels,
+        {**seeds, "conditional": f"conditional@{t}"},
+        t,
+    )
+    yield Node(
+        "evaluation.pseudo_labels",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "pseudo_labels": f"pseudo_labels@{t}", "proposals": "proposals"},
+        t,
+    )
+    before = {"previous": f"prediction@{t - 1}"} if t > 1 else {}
+    yield Node(
+        "prediction",
+        prediction.STAGE,
+        config.prediction,
+        {**data, "pseudo_labels": f"pseudo_labels@{t}", **before},
+        t,
+    )
+    yield Node(
+        "predictions.val",
+        predictions.STAGE,
+        config.predictions.model_copy(update={"split": "val"}),
+        {"dataset": "dataset", "prediction": f"prediction@{t}"},
+        t,
+    )
+    yield Node(
+        "evaluation.prediction",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "predictions": f"predictions.val@{t}"},
+        t,
+    )
+
+
+def _ceiling(config: RunConfig) -> Iterator[Node]:
+    """Full supervision, beside the method: nothing else of a run reads these nodes."""
+    yield Node(
+        "ceiling",
+        ceiling.STAGE,
+        ceiling.Config.like(config.prediction, config.outer_iterations),
+        {"dataset": "dataset", "ground_truth": "ground_truth"},
+    )
+    yield Node(
+        "predictions.ceiling",
+        predictions.STAGE,
+        config.predictions.model_copy(update={"split": "val"}),
+        {"dataset": "dataset", "prediction": "ceiling"},
+    )
+    yield Node(
+        "evaluation.ceiling",
+        evaluation.STAGE,
+        config.evaluation,
+        {"ground_truth": "ground_truth", "predictions": "predictions.ceiling"},
+    )
+
+
+def select(nodes: list[Node], name: str, iteration: int | None) -> list[Node]:
+    """The nodes meant by `wsis stage NAME --iteration T`: by node or stage name, of one or every iteration.
+
+    Raises:
+        ConfigError: no such stage (names those there are) or iteration.
+    """
+    wanted = name.replace("-", "_")
+    named = [n for n in nodes if wanted in (n.name, n.stage.name)]
+    if not named:
+        known = sorted({n.name for n in nodes} | {n.stage.name for n in nodes})
+        raise ConfigError(f"stage {name!r}: expected one of {', '.join(known)}{did_you_mean(wanted, known)}")
+    if iteration is None:
+        return named
+    found = [n for n in named if n.outer_iteration == iteration]
+    if not found:
+        there = sorted({n.outer_iteration for n in named if n.outer_iteration is not None})
+        raise ConfigError(
+            f"stage {name}: expected --iteration in {there or 'nothing (no outer loop)'}, got {iteration}"
+        )
+    return found
+
+
+def missing_inputs(node: Node, has: Callable[[str], bool]) -> None:
+    """Check that every input of a node is there.
+
+    Raises:
+        ArtefactMissingError: names the first missing input and the command that makes it.
+    """
+    for key in node.inputs.values():
+        if not has(key):
+            stage, _, t = key.partition("@")
+            command = f"wsis stage {stage} --run RUN" + (f" --iteration {t}" if t else "")
+            raise ArtefactMissingError(f"{node.key} needs {key}, which this run has not computed: {command}")

@@ -1,0 +1,331 @@
+"""Walk a plan against a store: reuse what is intact, compute the rest, keep the run's record. No Prefect here."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from data_contracts.errors import (
+    ArtefactMissingError,
+    ConfigError,
+    ContractError,
+    CorruptArtefactError,
+    DataError,
+)
+from data_contracts.runs import (
+    DataFacts,
+    RunEntry,
+    RunRecord,
+    Status,
+    check_run_name,
+    load_run,
+    now,
+    save_run,
+)
+from data_contracts.store import Artefact, Store
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Outcome, execute
+from wsis.readers.config import found_line
+from wsis.readers.survey import survey
+from wsis.runs.config import RunConfig, build_config
+from wsis.runs.durations import Durations, roughly
+from wsis.runs.forecast import content_of_data, forecast
+from wsis.runs.identity import Difference, refuse_differences, setting_differences
+from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, plan, select
+from wsis.runs.plan_checks import check_plan
+
+Execute = Callable[[Node, Callable[[], Outcome]], Outcome]
+"""Called for each node with a function that executes it; an orchestrator wraps its task around it."""
+
+
+def _plainly(node: Node, work: Callable[[], Outcome]) -> Outcome:
+    return work()
+
+
+def _interruption(error: BaseException) -> BaseException | None:
+    """Ctrl-C, or a signal as an orchestrator raises it, if that is what ended a run: MMEngine's bare `except` makes it
+    an error of its own where it comes while a configuration is printed."""
+    found: BaseException | None = error
+    while isinstance(found, Exception):
+        found = found.__cause__ or found.__context__
+    return found
+
+
+class Runner:
+    """One run in one store.
+
+    Args:
+        name: the run's name; an existing run goes on.
+        config: None to use the stored run's.
+        replace: an existing run that has computed something goes on although `config`, or its data, is another.
+
+    Raises:
+        ConfigError: bad run name; or the run is of another configuration, with what differs.
+        ArtefactMissingError: no config is given and there is no such run.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        config: RunConfig | None = None,
+        config_name: str = "",
+        progress: Progress | None = None,
+        replace: bool = False,
+    ) -> None:
+        self.store, self.progress, self._replace = store, progress or Progress(), replace
+        check_run_name(name)
+        self.record = self._record(name, config, config_name)
+        self.config = config or build_config(self.record.config, f"run {name}")
+        self._opened: dict[str, Artefact] = {}
+
+    def _record(self, name: str, config: RunConfig | None, config_name: str) -> RunRecord:
+        """The run's record, of `config` if there is one. A damaged record is then made anew: it is an index."""
+        try:
+            record = load_run(self.store, name)
+        except (ArtefactMissingError, CorruptArtefactError) as error:
+            if config is None:
+                raise
+            if isinstance(error, CorruptArtefactError):
+                self.progress.log(f"{error}; it is written anew, the artefacts are found again")
+            record = RunRecord(name=name, config_name=config_name, config={}, created=now())
+        if config is not None:
+            if record.entries and not self._replace:
+                stored = build_config(record.config, f"run {name}")
+                refuse_differences(name, setting_differences(stored, config))
+            record.config = config.model_dump(mode="json")
+            record.config_name = config_name or record.config_name
+        return record
+
+    def run(
+        self, wrap: Execute = _plainly, after: Callable[[Node, Outcome], None] | None = None
+    ) -> RunRecord:
+        """Execute the whole plan.
+
+        Args:
+            wrap: called as wrap(node, execute) for each node.
+            after: called with each node and its outcome.
+
+        Raises:
+            ConfigError: it cannot run as configured; or the run was made from other data, with what differs.
+            DataError: the data is not at hand, and what the run needs of it is not in the store; or it is wrong.
+        """
+        try:
+            nodes, data = self.prepare()
+            fingerprints = forecast(nodes, self.config, data)
+        except DataError as error:
+            if not self.record.entries:  # a new run's record says why it has none
+                self._status("failed", f"{type(error).__name__}: {error}")
+            raise
+        self.record.data = data
+        self._forget_what_is_not_planned(nodes, data)
+        self._status("running")
+        durations = Durations.of_run(self.store, self.config, data, nodes)
+        try:
+            for index, node in enumerate(nodes):
+                self.progress.place = partial(self._place, nodes, index, fingerprints, durations)
+                outcome = self._execute(node, wrap, content=content_of_data(node, data))
+                if not outcome.reused:
+                    durations.learn(node, outcome.artefact.manifest.wall_seconds)
+                if after is not None:
+                    after(node, outcome)
+        except BaseException as error:
+            signal = _interruption(error)
+            if signal is None:
+                self._status("failed", f"{type(error).__name__}: {error}")
+                raise
+            self._status("interrupted")
+            raise signal from None
+        self._status("completed")
+        return self.record
+
+    def prepare(self) -> tuple[list[Node], DataFacts]:
+        """The plan of the run and its data, after every check that can be made before the first stage; writes nothing.
+
+        Raises: as `run`.
+        """
+        data = self._survey()
+        if not self._replace:
+            refuse_differences(self.record.name, self._data_differences(data))
+        nodes = plan(self.config, data)
+        check_plan(nodes, self.config, data, not self._data_is_away(), self.store.root, self._warn)
+        if not self._data_is_away() and (line := found_line(self.config.data)):
+            self.progress.log(line)
+        if line := masks_line(self.config, data):
+            self.progress.log(line)
+        return nodes, data
+
+    def run_stage(
+        self,
+        name: str,
+        iteration: int | None = None,
+        overrides: tuple[str, ...] = (),
+        force: bool = False,
+        wrap: Execute = _plainly,
+    ) -> list[tuple[Node, Outcome]]:
+        """Execute one stage alone from the stored artefacts of this run.
+
+        Overrides stay in the run's record, so that the next run of the flow uses them too.
+        """
+        before = self.config.data
+        if overrides:
+            self.config = build_config(self.record.config, f"run {self.record.name}", overrides)
+            self.record.config = self.config.model_dump(mode="json")
+        of_data = name in ("dataset", "boxes", "ground_truth", "ground-truth")
+        if of_data or self.record.data is None or self.config.data != before:
+            self.record.data = self._survey()
+        check_ceiling(self.config, self.record.data)
+        chosen = select(plan(self.config, self.record.data), name, iteration)
+        if iteration is None and chosen[0].outer_iteration is not None:
+            chosen = [n for n in chosen if n.key in self.record.entries] or chosen[:1]
+        for node in chosen:
+            missing_inputs(node, self.record.entries.__contains__)
+        return [(node, self._execute(node, wrap, force)) for node in chosen]
+
+    def artefact(self, key: str, verify: bool = True) -> Artefact:
+        """The artefact that this run used under a key, `pseudo_labels@1`.
+
+        Raises:
+            ConfigError: the run has no such key; names those it has.
+            CorruptArtefactError: its files are damaged.
+        """
+        entry = self.record.entries.get(key)
+        if entry is None:
+            raise ConfigError(
+                f"run {self.record.name} holds no {key!r}; it holds {', '.join(self.record.entries) or 'nothing yet'}"
+            )
+        return self.store.open(entry.stage, entry.fingerprint, verify)
+
+    def latest(self, stage: str, iteration: int | None = None) -> Artefact:
+        """The artefact of a stage of the outer loop: of one outer iteration, or of the last that has it.
+
+        Raises:
+            ConfigError: the run has none yet, or none of that iteration; names what it has.
+            CorruptArtefactError: its files are damaged.
+        """
+        made = [e.outer_iteration or 0 for e in self.record.entries.values() if e.stage == stage]
+        if not made:
+            raise ConfigError(
+                f"run {self.record.name} holds no {stage} yet; it holds "
+                f"{', '.join(self.record.entries) or 'nothing'}: wsis run --name {self.record.name}"
+            )
+        return self.artefact(f"{stage}@{max(made) if iteration is None else iteration}")
+
+    def _survey(self) -> DataFacts:
+        """What the data holds now; where its folder is not at hand, what it held when the run was planned."""
+        known, root = self.record.data, self.config.data.root
+        away = root is not None and not root.expanduser().is_dir()
+        if away and known is not None and known.root == str(root) and "dataset" in self.record.entries:
+            self.progress.log(
+                f"data.root {root} is not at hand: the run goes on from what the store has of it"
+            )
+            return known
+        return survey(self.config.data, self.config.evaluate)
+
+    def _place(
+        self, nodes: list[Node], index: int, fingerprints: Mapping[str, str], durations: Durations
+    ) -> str:
+        """` (stage 11 of 34, about 1 h left)`: where the run is, without the time where that is not known."""
+        todo = [n for n in nodes[index:] if not self.store.has(n.stage.name, fingerprints[n.key])]
+        left = [durations.seconds(node) for node in todo]
+        known = [seconds for seconds in left if seconds is not None]
+        rest = f", {roughly(sum(known))} left" if len(known) == len(left) else ""
+        return f" (stage {index + 1} of {len(nodes)}{rest})"
+
+    def _warn(self, message: str) -> None:
+        self.progress.log(f"warning: {message}")
+
+    def _data_is_away(self) -> bool:
+        """Whether the folder that this run has read its data from is not there, a disk that is not mounted."""
+        known, root = self.record.data, self.config.data.root
+        if known is None or root is None or known.root != str(root) or "dataset" not in self.record.entries:
+            return False
+        return not root.expanduser().is_dir()
+
+    def _forget_what_is_not_planned(self, nodes: list[Node], data: DataFacts) -> None:
+        """Take entries out of the record that the plan has no place for; their artefacts stay in the store."""
+        planned: dict[str, str] = dict.fromkeys((n.key for n in nodes), "")
+        if self._replace:  # what was made with the settings before must not stand beside what is made now
+            planned = forecast(nodes, self.config, data)
+        for key, entry in list(self.record.entries.items()):
+            if planned.get(key) not in ("", entry.fingerprint):
+                del self.record.entries[key]
+
+    def _data_differences(self, data: DataFacts) -> list[Difference]:
+        """Where the artefacts of this run were made from other data than there is now."""
+        found = []
+        for key, now_digest in (("dataset", data.content), ("ground_truth", data.truth)):
+            entry = self.record.entries.get(key)
+            if entry is None or now_digest is None or not self.store.has(entry.stage, entry.fingerprint):
+                continue
+            before = self.store.open(entry.stage, entry.fingerprint, verify=False).manifest.content or ""
+            if before != now_digest:
+                what = "images or labels" if key == "dataset" else "masks"
+                found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
+        return found
+
+    def choice(self, artefact: Artefact, iteration: int | None) -> str:
+        """In words, which outer iteration an artefact of :meth:`latest` is of, and why that one."""
+        t = artefact.manifest.outer_iteration
+        if iteration is not None:
+            return f"outer iteration {t}, as asked for"
+        left = max(0, self.config.outer_iterations - (t or 0))
+        missing = f" that is there ({left} of {self.config.outer_iterations} are missing)" if left else ""
+        return f"outer iteration {t}, the last{missing}; --iteration takes another"
+
+    def _execute(self, node: Node, wrap: Execute, force: bool = False, content: str | None = None) -> Outcome:
+        start = time.monotonic()
+        inputs = {name: self._input(key) for name, key in node.inputs.items()}
+
+        def work() -> Outcome:
+            return execute(
+                node.stage,
+                node.config,
+                inputs,
+                self.store,
+                seed=self.config.seed,
+                outer_iteration=node.outer_iteration,
+                execution=self.config.execution,
+                progress=self.progress,
+                force=force,
+                content=content,
+            )
+
+        try:
+            outcome = wrap(node, work)
+        except ContractError:
+            self._opened.clear()
+            raise
+        manifest = outcome.artefact.manifest
+        self._opened[node.key] = outcome.artefact
+        self.record.entries[node.key] = RunEntry(
+            stage=node.stage.name,
+            outer_iteration=node.outer_iteration,
+            fingerprint=manifest.fingerprint,
+            reused=outcome.reused,
+            finished=now(),
+            wall_seconds=manifest.wall_seconds,
+        )
+        self.progress.log(
+            f"{node.key}: {'reused' if outcome.reused else 'committed'} {node.stage.name}/{manifest.fingerprint}"
+        )
+        self.record.waited_seconds += outcome.waited_seconds
+        self.record.overhead_seconds += (
+            time.monotonic() - start - outcome.wall_seconds - outcome.waited_seconds
+        )
+        save_run(self.store, self.record)
+        return outcome
+
+    def _input(self, key: str) -> Artefact:
+        """Opened and hashed once a process: it is read-only afterwards, and every chunk carries a crc32c."""
+        if key not in self._opened:
+            entry = self.record.entries[key]
+            self._opened[key] = self.store.open(entry.stage, entry.fingerprint)
+        return self._opened[key]
+
+    def cancelled(self) -> None:
+        """Record that what interrupted the run was its cancellation."""
+        self._status("cancelled")
+
+    def _status(self, status: Status, error: str | None = None) -> None:
+        self.record.status, self.record.error = status, error
+        save_run(self.store, self.record)

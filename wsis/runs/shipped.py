@@ -1,0 +1,48 @@
+"""Configurations and suites that ship with wsis, by name. Imports nothing heavy: shell completion asks here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import configs
+from data_contracts.errors import ConfigError, did_you_mean
+
+
+def configs_folder() -> Path:
+    """Folder of the configurations that ship with wsis."""
+    return Path(configs.__path__[0])
+
+
+def suites_folder() -> Path:
+    """Folder of the suites of runs that ship with wsis (:mod:`wsis.apps.suites`)."""
+    return configs_folder() / "ablations"
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name -> file of the shipped configurations."""
+    folder, suites = configs_folder(), suites_folder()
+    files = (p for p in sorted(folder.rglob("*.yaml")) if not p.is_relative_to(suites))
+    return {str(p.relative_to(folder).with_suffix("")): p for p in files}
+
+
+def shipped_suites() -> dict[str, Path]:
+    """Name -> file of the suites that ship with wsis."""
+    return {p.stem: p for p in sorted(suites_folder().glob("*.yaml"))}
+
+
+def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:
+    """The file of a shipped name or of a path.
+
+    Args:
+        shipped: name -> file.
+        what: the word for it in errors.
+
+    Raises:
+        ConfigError: neither; names the nearest shipped name.
+    """
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    hint = did_you_mean(name_or_path, shipped)
+    raise ConfigError(f"{what} {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")

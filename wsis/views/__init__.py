@@ -1,0 +1,1 @@
+"""Stored artefacts as typed things: data sets, runs, image names."""
