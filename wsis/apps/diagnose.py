@@ -10,7 +10,7 @@ from stages.conditional import conditional
 from wsis.engine.progress import Progress
 from wsis.reporting.diagnosis.diagnosis import Split, diagnose
 from wsis.reporting.diagnosis.images import SeedRule
-from wsis.runs.config import build_config
+from wsis.runs.config import stored_config
 from wsis.views.dataset import class_names
 
 
@@ -49,7 +49,7 @@ def _rule(store: Store, run_name: str) -> SeedRule:
     record = load_run(store, run_name)
     entry, data = record.entries.get("conditional@1"), record.entries["dataset"]
     if entry is None:
-        config = build_config(record.config, f"run {run_name}").conditional
+        config = stored_config(record).conditional
     else:
         manifest = store.open(entry.stage, entry.fingerprint, verify=False).manifest
         config = conditional.Config.model_validate(manifest.config)

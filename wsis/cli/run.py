@@ -42,7 +42,7 @@ def run(
     from data_contracts.store import Store
     from wsis.reporting.tables.results import results_of
     from wsis.reporting.tables.tables import results_table
-    from wsis.runs.config import build_config, load_config
+    from wsis.runs.config import load_config, stored_config
     from wsis.runs.runner import Runner
 
     opened = Store(store)
@@ -51,7 +51,7 @@ def run(
         run_name = name or Path(config).stem
     elif name is not None:
         record = load_run(opened, name)
-        loaded = build_config(record.config, f"run {name}", overrides or ())
+        loaded = stored_config(record, overrides or ())
         run_name, config = name, record.config_name
     else:
         raise ConfigError("wsis run: expected CONFIG, or --name of a run that is to go on, got neither")

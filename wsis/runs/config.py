@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_contracts.errors import ConfigError
+from data_contracts.runs import RunRecord
 from data_contracts.yaml_text import parse_yaml, read_yaml_file
 from stages.conditional import conditional, pseudo_labels
 from stages.data import dataset
@@ -17,6 +18,7 @@ from stages.proposals import proposals
 from wsis.engine.stage import Execution
 from wsis.runs.config_problems import config_error
 from wsis.runs.shipped import find_yaml, shipped_configs
+from wsis.views.stored_configs import current_config
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -92,6 +94,16 @@ def _mapping(tree: Any, where: str) -> dict[str, Any]:
 def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunConfig:
     """The configuration of a run in a tree of plain values, as :func:`validated`."""
     return validated(RunConfig, _mapping(tree, where), where, overrides)
+
+
+def stored_config(record: RunRecord, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration of a stored run, of an earlier version too (:mod:`wsis.views.stored_configs`).
+
+    Raises:
+        ConfigError: as :func:`validated`; or it uses an option that this version does not have.
+    """
+    where = f"run {record.name}"
+    return build_config(current_config(record.config, where), where, overrides)
 
 
 def validated(

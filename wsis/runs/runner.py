@@ -26,7 +26,7 @@ from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome, execute
 from wsis.readers.config import found_line
 from wsis.readers.survey import survey
-from wsis.runs.config import RunConfig, build_config
+from wsis.runs.config import RunConfig, stored_config
 from wsis.runs.durations import Durations, roughly
 from wsis.runs.forecast import content_of_data, forecast
 from wsis.runs.identity import Difference, refuse_differences, setting_differences
@@ -75,7 +75,7 @@ class Runner:
         self.store, self.progress, self._replace = store, progress or Progress(), replace
         check_run_name(name)
         self.record = self._record(name, config, config_name)
-        self.config = config or build_config(self.record.config, f"run {name}")
+        self.config = config or stored_config(self.record)
         self._opened: dict[str, Artefact] = {}
 
     def _record(self, name: str, config: RunConfig | None, config_name: str) -> RunRecord:
@@ -90,7 +90,7 @@ class Runner:
             record = RunRecord(name=name, config_name=config_name, config={}, created=now())
         if config is not None:
             if record.entries and not self._replace:
-                stored = build_config(record.config, f"run {name}")
+                stored = stored_config(record)
                 refuse_differences(name, setting_differences(stored, config))
             record.config = config.model_dump(mode="json")
             record.config_name = config_name or record.config_name
@@ -168,7 +168,7 @@ class Runner:
         """
         before = self.config.data
         if overrides:
-            self.config = build_config(self.record.config, f"run {self.record.name}", overrides)
+            self.config = stored_config(self.record, overrides)
             self.record.config = self.config.model_dump(mode="json")
         of_data = name in ("dataset", "boxes", "ground_truth", "ground-truth")
         if of_data or self.record.data is None or self.config.data != before:
