@@ -1,4 +1,4 @@
-"""Evaluation: scores one thing of a run by VOC mAP^r and COCO AP.
+"""Stage `evaluation`: one thing of a run, scored by VOC mAP^r and COCO AP.
 
 In a run it alone reads the pixel labels of `ground_truth`, with `ceiling` where the run asks for one. Outside a run
 `train_ranker` reads masks that the user names for it (`source: voc_masks`); then its lineage says so.

@@ -1,4 +1,4 @@
-"""prefect.yaml: every entrypoint is importable, takes its parameters, and there is one deployment a stage."""
+"""prefect.yaml: made from the plan; every entrypoint is importable and takes its parameters."""
 
 import importlib
 import inspect
@@ -45,17 +45,15 @@ def test_parameters_are_flat_and_fit(name):
     assert all(isinstance(v, FLAT) for v in deployment["parameters"].values())
 
 
-def test_one_deployment_a_stage():
-    from wsis.runs.config import load_config
-    from wsis.runs.plan import plan, select
+def test_the_committed_file_is_what_the_plan_gives():
+    """One deployment a stage, so that a stage of the plan needs no word in prefect.yaml."""
+    from flows.deployments import prefect_yaml
+    from wsis.runs.plan import every_stage
 
-    nodes = plan(load_config("demo", ["data.supervision=box"]))  # all stages: boxes too
-    stages = {d["parameters"]["stage"] for n, d in DEPLOYMENTS.items() if "stage" in d["parameters"]}
-    assert stages == {node.stage.name for node in nodes}
-    for name, deployment in DEPLOYMENTS.items():
-        if "stage" in deployment["parameters"]:
-            assert name == deployment["parameters"]["stage"].replace("_", "-")
-            assert select(nodes, deployment["parameters"]["stage"], None)
+    assert (REPOSITORY / "prefect.yaml").read_text() == prefect_yaml(), "python -m flows.deployments > prefect.yaml"
+    assert {s.name.replace("_", "-"): s.name for s in every_stage()} == {
+        n: d["parameters"]["stage"] for n, d in DEPLOYMENTS.items() if "stage" in d["parameters"]
+    }
 
 
 def test_config_of_the_default_run_ships():

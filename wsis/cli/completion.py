@@ -5,20 +5,15 @@ Only local stores are looked into: a key press waits for no network.
 
 import json
 import os
+import re
 from collections.abc import Iterable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from wsis.runs.shipped import shipped_configs, shipped_suites
-
-STAGES = (
-    *("dataset", "boxes", "ground_truth", "prm_classifier", "proposals", "prm_seeds", "prm_baseline"),
-    *("conditional", "pseudo_labels", "prediction", "predictions", "evaluation", "ceiling"),
-)
-"""Stages of a plan, as `wsis.runs.plan` names them, without importing it."""
-
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the runs in the store of the command line."""
@@ -34,8 +29,9 @@ def complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_stage(incomplete: str) -> list[str]:
-    """Names of stages."""
-    return _beginning(incomplete, STAGES)
+    """Names of stages: a stage's module is called like it, and the plan names `module.STAGE`; importing it takes seconds."""
+    plan = resources.files("wsis.runs").joinpath("plan.py").read_text()
+    return _beginning(incomplete, dict.fromkeys(re.findall(r"\b(\w+)\.STAGE\b", plan)))
 
 
 def complete_config(incomplete: str) -> list[str]:

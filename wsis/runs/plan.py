@@ -13,7 +13,7 @@ from stages.prm import prm_baseline, prm_classifier, prm_seeds
 from stages.proposals import proposals
 from wsis.engine.stage import Stage, StageConfig
 from wsis.readers.shared.records import Role
-from wsis.runs.config import RunConfig
+from wsis.runs.config import RunConfig, load_config
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Node:
     Attributes:
         name: `prm_seeds`, `predictions.val`, `evaluation.prediction`.
         inputs: the stage's input name -> key of the node that makes it.
+        masks_of: parts of the data, of which one must have masks to compare with; else the node is left out.
+        images_of: parts of the data that must have images; else the node is left out.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Node:
     config: StageConfig
     inputs: Mapping[str, str] = field(default_factory=dict)
     outer_iteration: int | None = None
+    masks_of: tuple[Role, ...] = ()
+    images_of: tuple[Role, ...] = ()
 
     @property
     def key(self) -> str:
@@ -51,15 +55,15 @@ def plan(config: RunConfig, data: DataFacts | None = None) -> list[Node]:
         nodes += _iteration(config, t)
     if config.ceiling:
         nodes += _ceiling(config)
-    scored = scored_parts(config, data)
-    left_out = set() if scored else {"ground_truth"}
-    if "train" not in scored:
-        left_out.add("evaluation.pseudo_labels")
-    if "val" not in scored:
-        left_out |= {"prm_baseline", "evaluation.prm_baseline", "evaluation.prediction"}
-    if config.data.val_split is None or (data is not None and not data.images.get("val", 0)):
-        left_out.add("predictions.val")
-    return [n for n in nodes if n.name not in left_out]
+    scored = {*scored_parts(config, data)}
+    there = {role for role in config.data.splits() if data is None or data.images.get(role, 0)}
+    return [n for n in nodes if (not n.masks_of or scored & {*n.masks_of}) and {*n.images_of} <= there]
+
+
+def every_stage() -> list[Stage]:
+    """The stages that a plan can have, in the order of the method: those of boxes and of the ceiling too."""
+    fullest = plan(load_config("demo", ["data.supervision=box", "ceiling=true"]))
+    return list({node.stage.name: node.stage for node in fullest}.values())
 
 
 def scored_parts(config: RunConfig, data: DataFacts | None) -> tuple[Role, ...]:
@@ -103,18 +107,22 @@ def _before_the_loop(config: RunConfig) -> Iterator[Node]:
     yield Node("dataset", dataset.STAGE, config.data)
     if config.data.supervision == "box":
         yield Node("boxes", boxes.STAGE, config.data)
-    yield Node("ground_truth", ground_truth.STAGE, config.data)
+    yield Node("ground_truth", ground_truth.STAGE, config.data, masks_of=("train", "val"))
     yield Node("prm_classifier", prm_classifier.STAGE, config.prm_classifier, data)
     yield Node("proposals", proposals.STAGE, config.proposals, data)
     trained = {**data, "prm_classifier": "prm_classifier"}
     boxed = {"boxes": "boxes"} if config.data.supervision == "box" else {}
     yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **boxed})
-    yield Node("prm_baseline", prm_baseline.STAGE, config.prm_baseline, {**trained, "proposals": "proposals"})
+    proposed = {"proposals": "proposals"}
+    yield Node(
+        "prm_baseline", prm_baseline.STAGE, config.prm_baseline, {**trained, **proposed}, masks_of=("val",)
+    )
     yield Node(
         "evaluation.prm_baseline",
         evaluation.STAGE,
         config.evaluation,
-        {"ground_truth": "ground_truth", "prm_baseline": "prm_baseline", "proposals": "proposals"},
+        {"ground_truth": "ground_truth", "prm_baseline": "prm_baseline", **proposed},
+        masks_of=("val",),
     )
 
 
@@ -149,6 +157,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         config.evaluation,
         {"ground_truth": "ground_truth", "pseudo_labels": f"pseudo_labels@{t}", "proposals": "proposals"},
         t,
+        masks_of=("train",),
     )
     before = {"previous": f"prediction@{t - 1}"} if t > 1 else {}
     yield Node(
@@ -164,6 +173,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         config.predictions.model_copy(update={"split": "val"}),
         {"dataset": "dataset", "prediction": f"prediction@{t}"},
         t,
+        images_of=("val",),
     )
     yield Node(
         "evaluation.prediction",
@@ -171,6 +181,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         config.evaluation,
         {"ground_truth": "ground_truth", "predictions": f"predictions.val@{t}"},
         t,
+        masks_of=("val",),
     )
 
 

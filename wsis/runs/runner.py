@@ -170,7 +170,8 @@ class Runner:
         if overrides:
             self.config = stored_config(self.record, overrides)
             self.record.config = self.config.model_dump(mode="json")
-        of_data = name in ("dataset", "boxes", "ground_truth", "ground-truth")
+        asked = select(plan(self.config), name, iteration)
+        of_data = any(n.stage.config is type(self.config.data) for n in asked)
         if of_data or self.record.data is None or self.config.data != before:
             self.record.data = self._survey()
         check_ceiling(self.config, self.record.data)
