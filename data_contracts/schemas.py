@@ -68,7 +68,18 @@ class Schema:
             raise SchemaError(f"{place}: {int((~np.isfinite(value)).sum())} values are NaN or infinite")
 
 
-DATASET = Schema(
+SCHEMAS: dict[str, Schema] = {}
+"""Every contract by its name."""
+
+
+def _contract(name: str, version: int, fields: Mapping[str, Field]) -> Schema:
+    """A schema that `SCHEMAS` knows."""
+    if name in SCHEMAS:
+        raise ValueError(f"contract {name!r}: expected a new name, got one that is taken")
+    return SCHEMAS.setdefault(name, Schema(name, version, fields))
+
+
+DATASET = _contract(
     "dataset",
     2,
     {
@@ -84,7 +95,7 @@ DATASET = Schema(
     },
 )
 
-BOXES = Schema(
+BOXES = _contract(
     "boxes",
     1,
     {
@@ -93,7 +104,7 @@ BOXES = Schema(
     },
 )
 
-GROUND_TRUTH = Schema(
+GROUND_TRUTH = _contract(
     "ground_truth",
     1,
     {
@@ -109,7 +120,7 @@ GROUND_TRUTH = Schema(
     },
 )
 
-SEEDS = Schema(
+SEEDS = _contract(
     "seeds",
     2,
     {
@@ -122,7 +133,7 @@ SEEDS = Schema(
     },
 )
 
-PROPOSALS = Schema(
+PROPOSALS = _contract(
     "proposals",
     1,
     {
@@ -139,7 +150,7 @@ PROPOSALS = Schema(
     },
 )
 
-PROPOSAL_DETECTIONS = Schema(
+PROPOSAL_DETECTIONS = _contract(
     "proposal_detections",
     1,
     {
@@ -149,7 +160,7 @@ PROPOSAL_DETECTIONS = Schema(
     },
 )
 
-PSEUDO_LABELS = Schema(
+PSEUDO_LABELS = _contract(
     "pseudo_labels",
     2,
     {
@@ -165,7 +176,7 @@ PSEUDO_LABELS = Schema(
     },
 )
 
-DETECTIONS = Schema(
+DETECTIONS = _contract(
     "detections",
     1,
     {
@@ -177,20 +188,6 @@ DETECTIONS = Schema(
         "size": Field("int32", (2,), "height, width of the original image"),
     },
 )
-
-SCHEMAS: dict[str, Schema] = {
-    schema.name: schema
-    for schema in (
-        DATASET,
-        BOXES,
-        GROUND_TRUTH,
-        SEEDS,
-        PROPOSALS,
-        PROPOSAL_DETECTIONS,
-        PSEUDO_LABELS,
-        DETECTIONS,
-    )
-}
 
 
 def text_to_array(text: str) -> np.ndarray:

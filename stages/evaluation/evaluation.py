@@ -50,7 +50,6 @@ from wsis.views.dataset import class_names, splits
 
 NAME = "evaluation"
 ALGORITHM_VERSION = 2
-SUBJECTS = ("predictions", "pseudo_labels", "prm_baseline")
 
 Record = Mapping[str, np.ndarray]
 
@@ -144,24 +143,22 @@ def _choose_split(wanted: str, subject: Subject, split_of: Mapping[str, str]) ->
 
 
 def _subject(inputs: Mapping[str, Artefact]) -> Subject:
-    named = [name for name in SUBJECTS if name in inputs]
+    named = [name for name in _SUBJECTS if name in inputs]
     if len(named) > 1 or (not named and "proposals" not in inputs):
         raise InputError(
-            f"evaluation: expected one of {', '.join(SUBJECTS)}, or proposals alone, got {sorted(inputs)}"
+            f"evaluation: expected one of {', '.join(_SUBJECTS)}, or proposals alone, got {sorted(inputs)}"
         )
-    if named == ["predictions"]:
-        return _predictions(inputs["predictions"])
+    return _SUBJECTS[named[0]](inputs) if named else _ceiling(inputs)
+
+
+def _proposals(inputs: Mapping[str, Artefact]) -> RecordReader:
     if "proposals" not in inputs:
-        raise InputError(f"evaluation of {named[0]}: expected proposals beside it, got {sorted(inputs)}")
-    proposals = inputs["proposals"].records(PROPOSALS)
-    if named == ["pseudo_labels"]:
-        return _pseudo_labels(inputs["pseudo_labels"], proposals)
-    if named == ["prm_baseline"]:
-        return _prm_baseline(inputs["prm_baseline"], proposals)
-    return _ceiling(inputs["proposals"], proposals)
+        raise InputError(f"evaluation: expected proposals beside it, got {sorted(inputs)}")
+    return inputs["proposals"].records(PROPOSALS)
 
 
-def _predictions(artefact: Artefact) -> Subject:
+def _predictions(inputs: Mapping[str, Artefact]) -> Subject:
+    artefact = inputs["predictions"]
     records = artefact.records(DETECTIONS)
 
     def detect(image_id: str, truth: GroundTruth) -> Detections:
@@ -171,7 +168,8 @@ def _predictions(artefact: Artefact) -> Subject:
     return Subject("prediction", artefact, records.ids, detect)
 
 
-def _prm_baseline(artefact: Artefact, proposals: RecordReader) -> Subject:
+def _prm_baseline(inputs: Mapping[str, Artefact]) -> Subject:
+    artefact, proposals = inputs["prm_baseline"], _proposals(inputs)
     records = artefact.records(PROPOSAL_DETECTIONS)
 
     def detect(image_id: str, truth: GroundTruth) -> Detections:
@@ -183,7 +181,8 @@ def _prm_baseline(artefact: Artefact, proposals: RecordReader) -> Subject:
     return Subject("prm_baseline", artefact, records.ids, detect)
 
 
-def _pseudo_labels(artefact: Artefact, proposals: RecordReader) -> Subject:
+def _pseudo_labels(inputs: Mapping[str, Artefact]) -> Subject:
+    artefact, proposals = inputs["pseudo_labels"], _proposals(inputs)
     records = artefact.records(PSEUDO_LABELS)
 
     def detect(image_id: str, truth: GroundTruth) -> Detections:
@@ -205,7 +204,9 @@ def _pseudo_labels(artefact: Artefact, proposals: RecordReader) -> Subject:
     return Subject("pseudo_labels", artefact, records.ids, detect, samples)
 
 
-def _ceiling(artefact: Artefact, proposals: RecordReader) -> Subject:
+def _ceiling(inputs: Mapping[str, Artefact]) -> Subject:
+    artefact, proposals = inputs["proposals"], _proposals(inputs)
+
     def detect(image_id: str, truth: GroundTruth) -> Detections:
         superpixels, membership, size = _proposals_of(proposals, image_id)
         return proposal_detections(
@@ -235,13 +236,19 @@ def _size(record: Record) -> tuple[int, int]:
     return height, width
 
 
+_SUBJECTS: dict[str, Callable[[Mapping[str, Artefact]], Subject]] = {
+    "predictions": _predictions,
+    "pseudo_labels": _pseudo_labels,
+    "prm_baseline": _prm_baseline,
+}
+
 STAGE = Stage(
     name=NAME,
     version=ALGORITHM_VERSION,
     config=Config,
     run=run,
     inputs=("ground_truth",),
-    optional=("predictions", "pseudo_labels", "prm_baseline", "proposals"),
+    optional=(*_SUBJECTS, "proposals"),
     contract="metrics",
     seeded=False,
 )

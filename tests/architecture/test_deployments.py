@@ -50,7 +50,9 @@ def test_the_committed_file_is_what_the_plan_gives():
     from flows.deployments import prefect_yaml
     from wsis.runs.plan import every_stage
 
-    assert (REPOSITORY / "prefect.yaml").read_text() == prefect_yaml(), "python -m flows.deployments > prefect.yaml"
+    assert (REPOSITORY / "prefect.yaml").read_text() == prefect_yaml(), (
+        "python -m flows.deployments > prefect.yaml"
+    )
     assert {s.name.replace("_", "-"): s.name for s in every_stage()} == {
         n: d["parameters"]["stage"] for n, d in DEPLOYMENTS.items() if "stage" in d["parameters"]
     }

@@ -15,6 +15,7 @@ import typer
 
 from wsis.runs.shipped import shipped_configs, shipped_suites
 
+
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the runs in the store of the command line."""
     return _beginning(incomplete, (path.stem for path in _run_records(ctx)))
@@ -29,7 +30,7 @@ def complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_stage(incomplete: str) -> list[str]:
-    """Names of stages: a stage's module is called like it, and the plan names `module.STAGE`; importing it takes seconds."""
+    """Names of stages: the modules whose `STAGE` the plan names. To import it takes seconds."""
     plan = resources.files("wsis.runs").joinpath("plan.py").read_text()
     return _beginning(incomplete, dict.fromkeys(re.findall(r"\b(\w+)\.STAGE\b", plan)))
 

@@ -8,11 +8,9 @@ from data_contracts.runs import Measured, RunRecord
 from data_contracts.staleness import stale_keys
 from data_contracts.store import Store
 
-_ORDER = {"prm_baseline": 0, "pseudo_labels": 1, "prediction": 2}
-
 
 def results_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
-    """The metrics of every evaluation of a run, by outer iteration and then kind; the ceiling last.
+    """The metrics of every evaluation of a run, by outer iteration; the ceiling last.
 
     A row that is stale (`data_contracts.staleness`) says so: `"stale": true`.
 
@@ -51,6 +49,6 @@ def measured_row(store: Store, one: Measured) -> dict[str, Any]:
     return {**metrics, **told}
 
 
-def _place(row: Mapping[str, Any]) -> tuple[bool, int, int]:
-    kind = row["kind"]
-    return kind == "ceiling", row["outer_iteration"] or 0, _ORDER.get(kind, len(_ORDER))
+def _place(row: Mapping[str, Any]) -> tuple[bool, int]:
+    """Within an outer iteration the order is that of the record, which is the plan's."""
+    return row["kind"] == "ceiling", row["outer_iteration"] or 0
