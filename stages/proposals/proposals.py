@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -19,44 +19,32 @@ from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from stages.proposals.generator_settings import GeneratorConfig, contour_content, contour_lineage
+from stages.proposals.sources import SOURCES, ProposalSource
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageContext, execution_only
 from wsis.errors import InputError
 from wsis.method.masks.superpixels import pack_membership
-from wsis.method.proposals import (
-    ImportSettings,
-    MCGConfig,
-    ProposalSet,
-    generate,
-    import_cob,
-    import_coco_results,
-    import_mcg,
-)
+from wsis.method.proposals import ImportSettings, MCGConfig, ProposalSet, generate
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
 from wsis.method.proposals.generator.ranker import Ranker, build_ranker, load_ranker
 from wsis.readers.files.digests import named_content
-from wsis.readers.files.folder_files import read_bytes
 from wsis.readers.files.images import decode_image
-from wsis.readers.proposal_files import SUFFIX, check_folder, check_results_file, file_of
-from wsis.readers.proposal_results import ResultsIndex, Target, index_results
+from wsis.readers.proposal_files import ImportedProposals
+from wsis.readers.proposal_results import Target
 from wsis.views.dataset import segmented_ids, source_ids
 
 NAME = "proposals"
 ALGORITHM_VERSION = 3
-_PLACES = {"generate": None, "mcg_mat": "folder", "cob_mat": "folder", "coco_results": "file"}
-_PUBLISHED = ("BSDS500 boundaries, or what their author names", "published ones learned it from VOC masks")
-_ANY_SOURCE = "whatever trained their source, masks not excluded"
-_SUPERVISED_BY = {  # imported sets, their order
-    "mcg_mat": _PUBLISHED,
-    "cob_mat": _PUBLISHED,
-    "coco_results": (_ANY_SOURCE, _ANY_SOURCE),
-}
+if TYPE_CHECKING:
+    SourceName = str
+else:
+    SourceName = Literal["generate", *SOURCES]
 
 
 class Config(GeneratorConfig):
     """Where proposals come from, and how many."""
 
-    source: Literal["generate", "mcg_mat", "cob_mat", "coco_results"] = Field(
+    source: SourceName = Field(
         "generate", description="generate, or files of published MCG or COB, or COCO results"
     )
     folder: Path | None = execution_only(
@@ -90,7 +78,7 @@ class Config(GeneratorConfig):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         for name, place in (("folder", self.folder), ("file", self.file)):
-            wanted = _PLACES[self.source] == name
+            wanted = self.source in SOURCES and SOURCES[self.source].place.key == name
             if wanted and place is None:
                 raise ValueError(
                     f"{name}: expected the {name} of proposals for source {self.source}, got None"
@@ -113,6 +101,11 @@ class Config(GeneratorConfig):
             raise ValueError(
                 f"ranker_model: expected None for ranking {self.ranking}, got {self.ranker_model}"
             )
+
+    def imported(self) -> tuple[ProposalSource, Path] | None:
+        """Where proposals are imported from; None where they are generated."""
+        place = self.folder or self.file
+        return None if place is None else (SOURCES[self.source], place)
 
     def mcg(self) -> MCGConfig:
         """The generator's settings, as :meth:`GeneratorConfig.mcg`."""
@@ -159,7 +152,7 @@ class _Compute:
     dataset: RecordReader
     config: Config
     failed: Mapping[str, str]  # already in the data set, and why
-    results: ResultsIndex | None = None
+    imported: ImportedProposals | None = None
 
     @cached_property
     def detector(self) -> ContourDetector:
@@ -184,17 +177,10 @@ class _Compute:
             DataError: the image's file is missing or wrong.
         """
         config = self.config
-        if config.source == "generate":
+        if self.imported is None:
             return generate(image, config.mcg(), self.detector, self.ranker)
-        settings = config.imports(self.detector)
         try:
-            if self.results is not None:
-                masks = self.results.masks(image_id)
-                return import_coco_results(masks, image, str(self.results.path), settings)
-            path = file_of(config.folder or Path(), image_id)
-            data = read_bytes(path, f"proposals of image {image_id}")
-            read = import_mcg if config.source == "mcg_mat" else import_cob
-            return read(data, image, str(path), settings)
+            return self.imported.proposals(image_id, image, config.imports(self.detector))
         except InputError as error:
             raise DataError(f"proposals of image {image_id}: {error}") from error
 
@@ -208,24 +194,21 @@ def check(config: Config) -> None:
     """
     build_detector(config.mcg())
     build_ranker(config.mcg())
-    if config.folder is not None and not config.folder.is_dir():
-        raise DataError(f"proposals.folder: expected a folder of <image id>{SUFFIX}, got {config.folder}")
-    if config.file is not None:
-        check_results_file(config.file)
+    if (imported := config.imported()) is not None:
+        source, place = imported
+        source.place.check(place)
 
 
 def content_digest(config: Config) -> str:
     """Digest of the imported files, the detector's and the ranker's model: new content, new artefact."""
     check(config)
     digest = hashlib.sha256(contour_content(config))
-    folder = config.folder
-    for path in sorted(folder.rglob(f"*{SUFFIX}")) if folder is not None else []:
-        digest.update(named_content(str(path.relative_to(folder or path)), path, "proposals"))
     if config.ranker_model is not None:
         digest.update(named_content(config.ranker_model.name, config.ranker_model, "proposals"))
-    if config.file is not None:
-        with config.file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    if (imported := config.imported()) is not None:
+        source, place = imported
+        for part in source.place.content(place):
+            digest.update(part)
     return digest.hexdigest()
 
 
@@ -236,11 +219,11 @@ def supervision(config: Config) -> tuple[str, ...]:
         MissingWeightsError: the ranker's file, which says what it learned from, is absent or damaged.
     """
     lineage = list(contour_lineage(config))
-    if config.source != "generate":
-        sets, ranking = _SUPERVISED_BY[config.source]
-        lineage.append(f"proposals: imported {config.source} ({sets})")
+    if (imported := config.imported()) is not None:
+        source, _ = imported
+        lineage.append(f"proposals: imported {config.source} ({source.supervision})")
         if config.ranking == "file":
-            lineage.append(f"proposal ranking: of the imported files ({ranking})")
+            lineage.append(f"proposal ranking: of the imported files ({source.ranking})")
     if config.ranker_model is not None:
         lineage.append(load_ranker(config.ranker_model).weights.supervision)
     return tuple(lineage)
@@ -262,10 +245,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     dataset = inputs["dataset"].records(DATASET)
     failed = read_failures(dataset.root)
     ids = segmented_ids(dataset)
-    if config.folder is not None and not config.tolerate_failures:
-        check_folder(config.folder, ids)
-    results = None if config.file is None else _index(inputs["dataset"], ids, config, failed, context)
-    compute = _Compute(dataset, config, failed, results)
+    imported = _open(inputs["dataset"], [i for i in ids if i not in failed], config, context)
+    compute = _Compute(dataset, config, failed, imported)
     write_records(
         context,
         PROPOSALS,
@@ -275,29 +256,28 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         tolerate=config.tolerate_failures,
     )
     context.counts.update(_counts(RecordReader(context.workdir, PROPOSALS)))
-    if results is not None:
-        context.counts["entries_of_unknown_images"] = sum(results.unknown.values())
+    if config.file is not None and imported is not None:
+        context.counts["entries_of_unknown_images"] = sum(imported.unknown.values())
 
 
-def _index(
-    artefact: Artefact,
-    image_ids: Sequence[str],
-    config: Config,
-    failed: Mapping[str, str],
-    context: StageContext,
-) -> ResultsIndex:
-    """The entries of the images that need some; what the file has beyond them is said and left out."""
-    dataset, path = artefact.records(DATASET), config.file or Path()
-    targets, numbers = [], source_ids(artefact)
-    for image_id in (i for i in image_ids if i not in failed):
+def _open(
+    artefact: Artefact, image_ids: Sequence[str], config: Config, context: StageContext
+) -> ImportedProposals | None:
+    """The files of the images that need some; what they have beyond them is said and left out."""
+    imported = config.imported()
+    if imported is None:
+        return None
+    source, place = imported
+    dataset, targets, numbers = artefact.records(DATASET), [], source_ids(artefact)
+    for image_id in image_ids:
         one = dataset.read(image_id, ("file_name", "size"))
         height, width = one["size"].tolist()
         name = array_to_text(one["file_name"])
         targets.append(Target(image_id, name, (height, width), numbers.get(image_id)))
-    found = index_results(path, targets, config.tolerate_failures)
+    found = source.place.open(place, targets, config.tolerate_failures)
     if found.unknown:
         context.log(
-            f"{path}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "
+            f"{place}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "
             f"lacks, and left out: {', '.join(list(found.unknown)[:5])}"
         )
     return found

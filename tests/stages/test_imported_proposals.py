@@ -18,6 +18,7 @@ from wsis.method.masks import rle
 from wsis.method.masks.superpixels import proposal_masks, unpack_membership
 from wsis.method.proposals import MCGConfig, generate
 from wsis.method.proposals.imports.coco_results import coco_results
+from wsis.readers import proposal_files
 from wsis.views.dataset import SOURCE_IDS
 
 SIZES = {"t_1": (40, 60), "t_2": (30, 30), "t_10": (100, 48), "v_3": (8, 90), "v_4": (64, 64)}
@@ -159,7 +160,7 @@ def test_whole_numbers_are_images_of_coco_files_alone(store, tmp_path):
 
 
 def test_every_image_without_entries_is_named_before_anything_is_computed(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(proposals, "import_coco_results", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(proposal_files, "import_coco_results", lambda *_: pytest.fail("computed"))
     wrong = entries_of("v_4")
     wrong[1]["segmentation"]["size"] = [64, 63]
     entries = [*entries_of("t_1"), *entries_of("v_3"), *wrong]

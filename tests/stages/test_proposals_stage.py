@@ -1,6 +1,7 @@
 """The stage `proposals` on a small data set: generated, imported, several processes, what it refuses."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
 from stages.proposals import proposals
+from stages.proposals.sources import SOURCES, ProposalSource
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.errors import UnsupportedOpError
 from wsis.method.masks.superpixels import proposal_masks, unpack_membership
+from wsis.method.proposals.imports.complete import complete
+from wsis.readers.proposal_files import FileAnImage
 
 SIZES = {"a": (40, 60), "b": (1, 1), "c": (64, 48), "d": (8, 200), "e": (30, 30), "f": (50, 50)}
 SMALL = {"contour": "lab_gradient", "max_side": 64, "max_regions": 60, "num_proposals": 40}
@@ -30,6 +34,8 @@ def picture(name):
 
 class Dataset:
     """What a stage sees of an artefact."""
+
+    manifest = SimpleNamespace(files={})
 
     def __init__(self, root):
         self.root = root
@@ -59,9 +65,9 @@ def dataset(tmp_path):
     return Dataset(root)
 
 
-def run(dataset, workdir, workers=1, **settings):
+def run(dataset, workdir, workers=1, config=None, **settings):
     workdir.mkdir()
-    config = proposals.Config(**settings)
+    config = config or proposals.Config(**settings)
     context = StageContext(workdir, 0, None, Execution(workers=workers), Progress(quiet=True), "proposals")
     proposals.run({"dataset": dataset}, config, context)
     return RecordReader(workdir, PROPOSALS), context.counts
@@ -129,6 +135,31 @@ def test_imported_files_by_image_id(dataset, tmp_path):
         DataError, match=r"image e: .*e\.mat: .* got version 7\.3 \(HDF5\); write it again in MATLAB"
     ):
         run(dataset, tmp_path / "hdf5", source="mcg_mat", folder=folder)
+
+
+def import_quarters(data, image, where, settings):
+    """Superpixel ids [H, W] as .npy bytes; each is a proposal."""
+    superpixels = np.load(io.BytesIO(data), allow_pickle=False)
+    each = np.eye(superpixels.max() + 1, dtype=bool)
+    return complete(superpixels, each, np.ones(len(each)), image, image.shape[:2], where, settings)
+
+
+def test_a_source_is_a_reader_and_a_row(dataset, tmp_path, monkeypatch):
+    place = FileAnImage(import_quarters, lambda data, where: None, suffix=".npy")
+    monkeypatch.setitem(SOURCES, "quarters", ProposalSource(place, "nobody", "nothing"))
+    for name, (height, width) in SIZES.items():
+        np.save(
+            tmp_path / f"{name}.npy", (np.arange(width)[None] * 4 // width).repeat(height, 0).astype(np.int32)
+        )
+    config = proposals.Config(source="mcg_mat", folder=tmp_path).model_copy(update={"source": "quarters"})
+    assert "proposals: imported quarters (nobody)" in proposals.supervision(config)
+    records, counts = run(dataset, tmp_path / "out", config=config)
+    assert counts["proposals"] == 4 * 5 + 1 and len(records["a"]["scores"]) == 4
+    before = proposals.content_digest(config)
+    (tmp_path / "f.npy").unlink()
+    assert proposals.content_digest(config) != before
+    with pytest.raises(DataError, match=r"image f: the file .*f\.npy is missing"):
+        run(dataset, tmp_path / "again", config=config)
 
 
 def test_content_of_imported_files_decides_the_digest(tmp_path):

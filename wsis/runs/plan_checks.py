@@ -10,7 +10,6 @@ from data_contracts.runs import DataFacts
 from wsis.engine.machine import available_memory
 from wsis.errors import WsisError
 from wsis.readers.config import open_source
-from wsis.readers.proposal_files import check_imported
 from wsis.readers.proposal_results import Target
 from wsis.readers.shared.records import DatasetSource
 from wsis.runs.config import RunConfig
@@ -100,9 +99,8 @@ def _check_trained_on(config: RunConfig, source: DatasetSource) -> None:
 
 
 def _check_proposals(config: RunConfig, source: DatasetSource) -> None:
-    proposals = config.proposals
-    place = proposals.file or proposals.folder
-    if proposals.source == "generate" or place is None:
+    imported = config.proposals.imported()
+    if imported is None:
         return
     numbers = source.source_ids()
     targets = [
@@ -110,7 +108,8 @@ def _check_proposals(config: RunConfig, source: DatasetSource) -> None:
         for one in source.outlines()
         if one.role == "val" or len(source.labels_of(one.image_id))  # nothing is segmented in a negative
     ]
-    check_imported(proposals.source, place, targets)
+    files, place = imported
+    files.place.fit(place, targets)
 
 
 def _check_memory(warn: Callable[[str], None]) -> None:
