@@ -21,7 +21,7 @@ from wsis.engine.schedule import set_learning_rates, warmup_cosine
 from wsis.engine.settings import odd
 from wsis.engine.stage import Artefact, Execution, Stage, StageConfig, StageContext
 from wsis.engine.training import finish, run_steps
-from wsis.method.backbones import weights_digest
+from wsis.method.backbones import BackboneName, weights_digest
 from wsis.method.prm.augmentation import augment, resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
 from wsis.method.prm.multilabel import average_precisions
@@ -37,9 +37,7 @@ _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random strea
 class Config(StageConfig):
     """How the classifier is made and trained."""
 
-    backbone: Literal["efficientnet_lite0", "resnet18", "resnet50", "resnet101"] = Field(
-        "efficientnet_lite0", description="network below the 1x1 convolution"
-    )
+    backbone: BackboneName = Field("efficientnet_lite0", description="network below the 1x1 convolution")
     pretrained: str | None = Field(
         "imagenet", description="imagenet, PATH or URL with #sha256=; null only by choice"
     )

@@ -1,6 +1,11 @@
-"""Feature extractors shared by the classifier, the conditional and the prediction network."""
+"""Feature extractors shared by the classifier, the conditional and the prediction network: `BACKBONES`, a row each."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
 
 from wsis.errors import InputError
 from wsis.method.backbones.efficientnet_lite import EfficientNetLite0, rename_lite0
@@ -16,11 +21,11 @@ from wsis.method.backbones.weights import (
     weights_digest,
 )
 
-BACKBONES = ("efficientnet_lite0", "resnet18", "resnet50", "resnet101")
-
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "BackboneName",
+    "BackboneRow",
     "EfficientNetLite0",
     "PretrainedSpec",
     "ResNet",
@@ -29,6 +34,52 @@ __all__ = [
     "load_strictly",
     "weights_digest",
 ]
+
+
+@dataclass(frozen=True)
+class BackboneRow:
+    """A backbone by its name, in `prm_classifier.backbone`, `conditional.architecture` and the detector's config.
+
+    Attributes:
+        build: arguments as those of :class:`wsis.method.backbones.layers.Backbone` says -> the network.
+        imagenet: gives the weights that "imagenet" means, a path or URL with its hash.
+        mmdet: what the `backbone` of an MMDetection config has where it is this one: its `type` and what else decides.
+        rename: tensors of a weight file -> those of the network, by the network's names.
+        unused: beginnings of the names in a weight file that a network without ImageNet's classifier lacks.
+    """
+
+    build: Callable[..., Backbone]
+    imagenet: Callable[[], str]
+    mmdet: Mapping[str, Any] = field(default_factory=dict)
+    rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    unused: tuple[str, ...] = ()
+
+
+def _resnet(depth: int) -> BackboneRow:
+    return BackboneRow(
+        partial(ResNet, depth),
+        partial(str, RESNET_URLS[depth]),
+        mmdet={"type": "ResNet", "depth": depth},
+        unused=("fc.weight", "fc.bias"),
+    )
+
+
+BACKBONES = {
+    "efficientnet_lite0": BackboneRow(
+        EfficientNetLite0,
+        lambda: f"{lite0_file()}#sha256={LITE0_SHA256}",
+        mmdet={"type": "EfficientNetLite0"},
+        rename=rename_lite0,
+        unused=("head_conv.",),
+    ),
+    "resnet18": _resnet(18),
+    "resnet50": _resnet(50),
+    "resnet101": _resnet(101),
+}
+if TYPE_CHECKING:
+    BackboneName = str
+else:
+    BackboneName = Literal[tuple(BACKBONES)]
 
 
 def build_backbone(name: str, pretrained: PretrainedSpec, **options: Any) -> Backbone:
@@ -43,14 +94,9 @@ def build_backbone(name: str, pretrained: PretrainedSpec, **options: Any) -> Bac
         InputError: unknown name or option value.
         MissingWeightsError: the weights are absent, damaged or of another network.
     """
-    backbone: Backbone
-    if name == "efficientnet_lite0":
-        backbone = EfficientNetLite0(**options)
-    elif name in BACKBONES:
-        options.pop("with_head", None)  # a ResNet's head is its last stage
-        backbone = ResNet(int(name.removeprefix("resnet")), **options)
-    else:
+    if name not in BACKBONES:
         raise InputError(f"backbone: expected one of {', '.join(BACKBONES)}, got {name!r}")
+    backbone = BACKBONES[name].build(**options)
     load_pretrained(backbone, name, pretrained)
     return backbone
 
@@ -59,14 +105,8 @@ def load_pretrained(backbone: Backbone, name: str, pretrained: PretrainedSpec) -
     """Load the weights that ``pretrained`` names into a backbone built as ``name``; None does nothing."""
     if pretrained is None:
         return
-    if name == "efficientnet_lite0":
-        spec = f"{lite0_file()}#sha256={LITE0_SHA256}" if pretrained == "imagenet" else pretrained
-        state, source = read_state(spec)
-        with_head = getattr(backbone, "head_conv", None) is not None
-        load_strictly(
-            backbone, rename_lite0(state), source, lambda key: not with_head and key.startswith("head_conv.")
-        )
-    else:
-        spec = RESNET_URLS[int(name.removeprefix("resnet"))] if pretrained == "imagenet" else pretrained
-        state, source = read_state(spec)
-        load_strictly(backbone, state, source, lambda key: key in ("fc.weight", "fc.bias"))
+    row = BACKBONES[name]
+    state, source = read_state(row.imagenet() if pretrained == "imagenet" else pretrained)
+    own = backbone.state_dict()
+    absent = tuple(part for part in row.unused if not any(key.startswith(part) for key in own))
+    load_strictly(backbone, row.rename(state), source, lambda key: key.startswith(absent))

@@ -126,7 +126,13 @@ Steps = tuple[Step, ...]
 
 
 class Backbone(nn.Module):
-    """Base of the feature extractors.
+    """Base of the feature extractors: what the networks of the method need of one.
+
+    Its class takes `out_indices`, `batch_norm`, `frozen_blocks` (0 freezes nothing, n the stem and n blocks),
+    `output_stride` (32; 16 by dilation) and `with_head` (whether :meth:`head` will be called).
+    Peak response maps (wsis.method.prm) walk back through :meth:`head_steps` and fold each BatchNorm into the
+    convolution before it. So a backbone is made of convolution + BatchNorm, ReLU or ReLU6, max pooling and residual
+    sums of these, and of nothing else: no other norm, no attention, no other activation.
 
     Attributes:
         channels: channels of the features at strides 2, 4, 8, 16, 32.

@@ -115,6 +115,7 @@ class ResNet(Backbone):
         frozen_blocks: 0 freezes nothing; n >= 1 the stem and the first n residual blocks (3 is the stem and
             the first stage of ResNet-50, MMDetection's default).
         output_stride: 32, or 16 for a dilated last stage.
+        with_head: of no effect: its head is its last stage.
     """
 
     mean = (123.675, 116.28, 103.53)
@@ -127,6 +128,7 @@ class ResNet(Backbone):
         batch_norm: BatchNormMode = "frozen",
         frozen_blocks: int = 0,
         output_stride: int = 32,
+        with_head: bool = False,
     ) -> None:
         super().__init__(out_indices, batch_norm)
         if depth not in _BLOCKS:

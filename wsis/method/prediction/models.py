@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from wsis.errors import InputError, MissingWeightsError
-from wsis.method.backbones import PretrainedSpec, load_pretrained
+from wsis.method.backbones import BACKBONES, PretrainedSpec, load_pretrained
 from wsis.method.prediction import registrations  # noqa: F401  (registers what the configs name)
 from wsis.method.prediction.loop.checkpoints import load_weights
 from wsis.method.prediction.loop.train_loop import quiet_mmengine
@@ -67,11 +67,12 @@ def starting_model(
 def _load_backbone(backbone: Any, config: Mapping[str, Any], pretrained: PretrainedSpec) -> None:
     if pretrained is None:
         return
-    names = {"EfficientNetLite0": "efficientnet_lite0", "ResNet": f"resnet{config.get('depth')}"}
-    kind = config["type"]
-    if kind not in names:
+    known = {name: row.mmdet for name, row in BACKBONES.items() if row.mmdet}
+    names = [name for name, said in known.items() if all(config.get(k) == v for k, v in said.items())]
+    if not names:
+        types = ", ".join(dict.fromkeys(said["type"] for said in known.values()))
         raise MissingWeightsError(
-            f"pretrained: expected a backbone out of {', '.join(names)}, got {kind}; use pretrained=null and give "
+            f"pretrained: expected a backbone out of {types}, got {config['type']}; use pretrained=null and give "
             "a whole checkpoint of the detector as initial weights"
         )
-    load_pretrained(backbone, names[kind], pretrained)
+    load_pretrained(backbone, names[0], pretrained)

@@ -7,12 +7,13 @@ import mmdet.datasets
 import mmdet.models
 from mmdet.registry import MODELS
 
-from wsis.method.backbones import EfficientNetLite0
+from wsis.method.backbones import BACKBONES
 from wsis.method.prediction.data import dataset
 from wsis.method.prediction.heads import label_set_regions, roi_heads
 from wsis.method.prediction.loop import train_loop
 
-if "EfficientNetLite0" not in MODELS.module_dict:
-    MODELS.register_module(module=EfficientNetLite0)
+for _row in BACKBONES.values():  # MMDetection has ResNets of its own
+    if _row.mmdet and _row.mmdet["type"] not in MODELS.module_dict:
+        MODELS.register_module(_row.mmdet["type"], module=_row.build)
 
-__all__ = ["EfficientNetLite0", "dataset", "label_set_regions", "mmdet", "roi_heads", "train_loop"]
+__all__ = ["dataset", "label_set_regions", "mmdet", "roi_heads", "train_loop"]
