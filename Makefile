@@ -21,10 +21,12 @@ demo: $(STAMP)
 	$(WSIS) run demo --name demo --store $(STORE)
 	$(WSIS) report demo --store $(STORE)
 
-# The table of docs/results.md: make results DATA=VOCdevkit/VOC2012 (hours; goes on after Ctrl-C)
+# The rows of docs/results.md: make results DATA=VOCdevkit/VOC2012 SBD=SBD/dataset (hours; goes on after Ctrl-C)
+ANIMALS := --set data.train_list=voc_animals_train --set data.val_list=voc_animals_val \
+	--set data.on_unknown_class=ignore --set 'data.classes=[cat,cow,dog,horse,sheep]'
 results: $(STAMP)
 	$(if $(DATA),,$(error expected DATA=FOLDER, a VOC devkit such as VOCdevkit/VOC2012))
-	$(WSIS) ablations voc_lite --set data.root=$(DATA) --store $(STORE)
+	$(WSIS) ablations voc_lite --set data.root=$(DATA) $(ANIMALS) $(if $(SBD),--set data.sbd_root=$(SBD)) --store $(STORE)
 
 test: $(STAMP)
 	$(MAKE) --no-print-directory lint

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from data_contracts.errors import ConfigError, DataError
-from wsis.readers.config import DataConfig, open_source
+from wsis.readers.config import SHIPPED_LISTS, DataConfig, open_source
 from wsis.readers.formats.coco import CocoSource
 from wsis.readers.formats.scenes import SceneSource
 from wsis.readers.formats.voc import VocSource
@@ -65,6 +65,29 @@ def test_opens_the_reader(devkit: Any, coco: Any) -> None:
     )
     assert isinstance(scenes, SceneSource)
     assert (scenes.classes, len(scenes.image_ids("train"))) == (("cup",), 4)
+
+
+def test_lists_in_place_of_a_devkits_own(devkit: Any, tmp_path: Path) -> None:
+    (devkit.root / "mine.txt").write_text("c\na\n")
+    (tmp_path / "val.txt").write_text("b\n")
+
+    def parts(**lists: object) -> tuple[tuple[str, ...], ...]:
+        source = open_source(DataConfig.model_validate({"format": "voc", "root": devkit.root, **lists}))
+        return tuple(source.image_ids(role) for role in ("train", "val"))
+
+    assert parts(train_list="mine.txt", val_list=tmp_path / "val.txt") == (("c", "a"), ("b",))
+    assert parts(train_list="mine.txt", val_split=None) == (("c", "a"), ())
+    assert parts(val_list=tmp_path / "val.txt", train_split="val") == (("d", "e"), ("b",))
+
+
+def test_lists_that_ship_are_named_by_a_word(devkit: Any) -> None:
+    names = {part: f"voc_animals_{part}" for part in ("train", "val")}
+    ids = {part: (SHIPPED_LISTS / f"{name}.txt").read_text().split() for part, name in names.items()}
+    assert {part: len(some) for part, some in ids.items()} == {"train": 1116, "val": 119}
+    assert not set(ids["train"]) & set(ids["val"])
+    source = open_source(DataConfig(format="voc", root=devkit.root, val_list=Path(names["val"])))
+    with pytest.raises(DataError, match=rf"image {ids['val'][0]}: the file .* is missing"):
+        source.validate()
 
 
 def test_coco_places(coco: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+import configs
 from data_contracts.errors import ConfigError, DataError
 from wsis.engine.settings import StageConfig, execution_only
 from wsis.readers.combined import CombinedSource, check_same_classes
@@ -22,7 +23,7 @@ from wsis.readers.shared.labelled import NEGATIVES
 from wsis.readers.shared.records import DatasetSource, Role
 from wsis.readers.shared.splits import NOTHING_APART, Apart, HoldOut, SplitChoice
 
-DIVIDED = ("folders", "csv", "yolo", "coco")  # formats whose images lists or a share may divide into parts
+SHIPPED_LISTS = Path(configs.__path__[0]) / "splits"
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -35,8 +36,9 @@ class DataConfig(StageConfig):
         root: folder of the data. Not part of any fingerprint; the content of the files is.
         train_split, val_split: names of the splits; null leaves the part out. VOC's `trainaug` merges SBD in; `val` is
             also found as `valid` or `validation`.
-        train_list, val_list: text files of the images of a part, one name a line; the rest is the other part.
-            (folders, csv, yolo; coco where one file holds all images)
+        train_list, val_list: text files of the images of a part, one name a line, below the root or anywhere, or the
+            name of a list that ships (voc_animals_train); the rest is the other part, of voc what the devkit's own
+            list says. (folders, csv, yolo, voc; coco where one file holds all images)
         val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists; voc without
             lists of splits)
         classes: class names in order; null takes those that are annotated.
@@ -166,11 +168,10 @@ def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_A
     hold_out = None if config.val_share is None else HoldOut(config.val_share, config.val_seed)
     if config.format == "voc":
         sbd_root = config.sbd_root and config.sbd_root.expanduser()
-        return VocSource(devkit(root), options, sbd_root, hold_out)
-    lists: dict[Role, Path | None] = {"train": config.train_list, "val": config.val_list}
+        return VocSource(devkit(root), options, sbd_root, hold_out, _lists(config, devkit(root)))
     choice = SplitChoice(
         options.splits,
-        {role: root / path.expanduser() for role, path in lists.items() if path is not None},
+        _lists(config, root),
         config.val_share,
         config.val_seed,
         apart,
@@ -187,6 +188,17 @@ def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_A
         tables = tables_of(root, options.splits, config.labels_file and config.labels_file.expanduser())
         return CsvLabels(root, options, choice, tables, config.train_images, config.negatives)
     return ClassFolders(root, options, choice, config.negatives)
+
+
+def _lists(config: DataConfig, root: Path) -> dict[Role, Path]:
+    """The file of each list that is given: below the root or anywhere, else of those that ship."""
+    named: dict[Role, Path | None] = {"train": config.train_list, "val": config.val_list}
+    lists: dict[Role, Path] = {}
+    for role, path in named.items():
+        if path is not None:
+            own, shipped = root / path.expanduser(), SHIPPED_LISTS / f"{path}.txt"
+            lists[role] = shipped if shipped.is_file() and not own.is_file() else own
+    return lists
 
 
 def _val_is_apart(config: DataConfig) -> bool:
@@ -257,12 +269,6 @@ def _check_keys(config: DataConfig) -> None:
     """
     dividing = {"val_share": config.val_share, "train_list": config.train_list, "val_list": config.val_list}
     used = [key for key, value in dividing.items() if value is not None]
-    by_share = used == ["val_share"] and config.format == "voc"  # where it has no val
-    if used and not by_share and config.format not in DIVIDED:
-        raise ConfigError(
-            f"data.{used[0]}: expected data of format {', '.join(DIVIDED)}, got {config.format}, whose own files say "
-            "which images are train and val"
-        )
     if used and _val_is_apart(config):
         raise ConfigError(f"data.{used[0]}: expected val from one place, got {used[0]} and val_annotations")
     if config.supervision == "box" and config.format in ("folders", "csv"):

@@ -16,7 +16,7 @@ Suffixes: N instances, H W image.
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -60,6 +60,8 @@ class VocSource(FolderSource):
     Args:
         root: the folder VOC2012 (or of that shape).
         sbd_root: SBD's folder `dataset` (img/, inst/, cls/, train.txt, val.txt).
+        hold_out: what to hold out as val where the devkit has none.
+        lists: files of image ids that say the images of a part in place of the devkit's lists.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class VocSource(FolderSource):
         options: FolderOptions,
         sbd_root: Path | None = None,
         hold_out: HoldOut | None = None,
+        lists: Mapping[Role, Path] | None = None,
     ) -> None:
         super().__init__(root, options)
+        self._lists = lists or {}
         self._hold_out = hold_out
         self._held: list[Declared] | None = None  # val, where it is a share of train
         self._sbd = None if sbd_root is None else SbdFolder(sbd_root)
@@ -82,11 +86,11 @@ class VocSource(FolderSource):
         declared = []
         ids: tuple[str, ...] = ()
         with problems.collect():
-            ids = self._split_ids(self.options.splits[role], problems)
+            ids = self._ids(role, problems)
         for image_id in ids:
             with problems.collect():
                 declared.append(self._declare_image(image_id, role))
-        if role == "train" and "val" in self.options.splits:
+        if role == "train" and "val" in self.options.splits and "val" not in self._lists:
             with problems.collect():
                 return self._divide(declared)
         return declared
@@ -114,6 +118,11 @@ class VocSource(FolderSource):
         chosen = held_out(labels, self._hold_out.share, self._hold_out.seed)
         self._held = [replace(one, role="val") for one in declared if one.image_id in chosen]
         return [one for one in declared if one.image_id not in chosen]
+
+    def _ids(self, role: Role, problems: Problems) -> tuple[str, ...]:
+        if role in self._lists:
+            return read_split(self._lists[role], f"list of {role}", problems)
+        return self._split_ids(self.options.splits[role], problems)
 
     def _split_ids(self, split: str, problems: Problems) -> tuple[str, ...]:
         if split != TRAINAUG or self._has_split(split):
