@@ -39,7 +39,7 @@ def test_every_node_that_computes_has_a_cost() -> None:
 
 
 def test_a_run_that_was_measured() -> None:
-    """docs/results.md: 4,141 s on one core, of them 12 minutes of proposals and 19 to 20 of prediction networks."""
+    """docs/notebook/2026-11-28.md: 4,141 s on one core, 12 minutes of proposals, 19 to 20 of prediction networks."""
     found = cost(lite("execution.workers=1"), LARGE)
     assert found.seconds == pytest.approx(4141, rel=0.25)
     assert cpu(found, "proposals") == pytest.approx(720, rel=0.25)

@@ -137,7 +137,7 @@ def test_soft_iou_and_cross_entropy_against_proposals(case, masks):
 
 
 def test_loss_table(case, masks):
-    """Delta_{u,j} from dense masks by the words of method.md 5."""
+    """Delta_{u,j} from dense masks by the words of the departure D7."""
     soft = soft_targets(case)
     probabilities = torch.softmax(torch.randn(len(soft), 4, generator=torch.Generator().manual_seed(2)), 1)
     table = loss_table(case.graph, Targets(probabilities, soft), torch.tensor([1, 3]), LOSS)

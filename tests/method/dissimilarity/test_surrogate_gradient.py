@@ -1,4 +1,4 @@
-"""Algorithm 2's gradient on problems small enough to enumerate, each diversity by itself (method.md 6).
+"""Algorithm 2's gradient on problems small enough to enumerate, each diversity by itself (departure D8).
 
 The reference knows neither inference nor the surrogate: every labelling is written down with its Delta against every
 other one, the distribution over labelings is counted over many noise samples, and

@@ -30,7 +30,7 @@ class EnergyConfig:
 
     Attributes:
         terms: `U` unary only, `U+P` with the pairwise term, `U+P+H` with the higher-order term too (Table 2).
-        pairwise: `literal` is eq. (1) as printed, `propagate` moves the neighbour's score (method.md 4), `diffuse`
+        pairwise: `literal` is eq. (1) as printed, `propagate` moves the neighbour's score (departure D4), `diffuse`
             is `propagate` times delta, whose step never overshoots (see `diffuse_update`); `contrast` is none of
             these: pairs of superpixels instead of pairs of proposals (see `contrast_scores`).
         delta: the stabiliser of eq. (1), > 0.
@@ -66,7 +66,7 @@ def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor
 
 
 def propagate_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
-    """One iteration of method.md 4: G_u += mean_v exp(-I_uv) (G_v - G_u) / (H_uv + delta), H_uv = (G_u - G_v)^2.
+    """One iteration of the departure D4: G_u += mean_v exp(-I_uv) (G_v - G_u) / (H_uv + delta), H_uv = (G_u - G_v)^2.
 
     For |G_v - G_u| well under delta the step is (G_v - G_u) / delta: it overshoots tenfold at delta = 0.1.
     scores: float [P, D]; returns the same shape.
