@@ -15,7 +15,7 @@ import time
 import pytest
 
 import wsis.engine.progress
-from wsis.engine.memory import resident_memory
+from wsis.engine.machine import resident_memory
 from wsis.engine.progress import Progress
 
 PROGRAM = """
@@ -74,15 +74,6 @@ def test_rate_after_a_resume_counts_only_what_was_done_now(clock, capsys):
     )
 
 
-def test_lines_without_memory_where_the_system_does_not_tell(clock, capsys, monkeypatch):
-    monkeypatch.setattr(wsis.engine.progress, "resident_memory", lambda: None)
-    with Progress().bar(2, "train", "step") as bar:
-        clock.now += 1.0
-        bar.update(1)
-    assert capsys.readouterr().err == "train: 1/2 step (50%) in 00:01, 00:01 left, 1.00step/s\n"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_resident_memory_grows_by_what_is_used_and_counts_children():
     before = resident_memory()
     # Not from the heap, which may have room that is resident already.

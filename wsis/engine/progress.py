@@ -11,7 +11,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from data_contracts.printable import printable
-from wsis.engine.memory import resident_memory
+from wsis.engine.machine import resident_memory
 
 T = TypeVar("T")
 Listener = Callable[[str, float], None]
@@ -77,9 +77,8 @@ class Bar:
             " {rate_fmt}",
         )
         meter = meter.replace(",  ", ", ")  # tqdm pads the rate
-        shown = ", ".join(text for text in (meter, _memory()) if text)
         notes = " ".join(f"{name} {value:.4g}" for name, value in self._notes.items())
-        print(shown + (f" | {notes}" if notes else ""), file=sys.stderr, flush=True)
+        print(f"{meter}, {_memory()}" + (f" | {notes}" if notes else ""), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Print the last line and tell the listeners."""
@@ -106,10 +105,8 @@ def _drawn(total: int, description: str, unit: str, initial: int) -> tqdm:
 
 
 def _memory() -> str:
-    """Resident now, this process and its children: `512 MB`, `1.3 GB`; empty where the system does not tell."""
+    """Resident now, this process and its children: `512 MB`, `1.3 GB`."""
     found = resident_memory()
-    if found is None:
-        return ""
     return f"{found / 1e6:.0f} MB" if found < 1e9 else f"{found / 1e9:.1f} GB"
 
 

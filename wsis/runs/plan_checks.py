@@ -114,7 +114,7 @@ def _check_proposals(config: RunConfig, source: DatasetSource) -> None:
 
 def _check_memory(warn: Callable[[str], None]) -> None:
     free = available_memory()
-    if free is None or free >= _USUAL_MEMORY:
+    if free >= _USUAL_MEMORY:
         return
     if free < _LEAST_MEMORY:
         raise ConfigError(
