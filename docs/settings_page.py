@@ -1,0 +1,28 @@
+"""MkDocs writes the page of all settings from the models themselves (mkdocs.yml names this file as a hook)."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+from wsis.runs.config import load_config
+from wsis.runs.settings_text import settings_of
+
+
+def lines() -> Iterator[str]:
+    """The page: every key of `voc_lite` with its value, what is allowed and what it means."""
+    yield "# All settings\n\nThe values are those of `voc_lite`. `wsis configs voc_lite` prints the same.\n"
+    found = settings_of(load_config("voc_lite"))
+    for section, settings in groupby(found, lambda one: one.key.split(".")[0]):
+        yield f"## {section}\n\n| key | value | allowed | meaning |\n|---|---|---|---|"
+        for one in settings:
+            cells = (f"`{one.key}`", f"`{one.value}`", one.allowed, " ".join(one.meaning.split()))
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield ""
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Adds settings.md to the pages."""
+    files.append(File.generated(config, "all-settings.md", content="\n".join(lines())))
+    return files
