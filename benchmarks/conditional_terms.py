@@ -28,7 +28,7 @@ from wsis.method.conditional.architectures import build_network
 from wsis.method.dissimilarity.diversity import diversity_statistics
 from wsis.method.dissimilarity.network_inputs import image_batch, image_key
 from wsis.method.dissimilarity.objective import sample_labels
-from wsis.method.evaluation.sources import stored_truth
+from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks import rle
 from wsis.method.masks.superpixels import iou_with_masks
 from wsis.runs.config import validated
@@ -69,7 +69,7 @@ class Measured:
             0
         ]
         spread = diversity_statistics(labels, problem.graph.membership, problem.graph.superpixel_areas)
-        truth = stored_truth(self.truths[image_id])
+        truth = GroundTruth.from_record(self.truths[image_id])
         masks = rle.decode_many(list(truth.counts), truth.size)
         void = None if truth.void is None else rle.decode(truth.void, truth.size)
         superpixels = self.proposals[image_id]["superpixels"].astype(np.int32)

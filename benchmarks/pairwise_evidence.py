@@ -30,7 +30,7 @@ from wsis.method.conditional.network import ConditionalNetwork
 from wsis.method.dissimilarity.network_inputs import SamplerConfig, image_batch, image_key, image_noise
 from wsis.method.dissimilarity.objective import ImageProblem, sample_labels
 from wsis.method.evaluation.diagnosis import RegionOverlaps, TrueMasks
-from wsis.method.evaluation.sources import stored_truth
+from wsis.method.evaluation.instances import GroundTruth
 
 GRAPHS = {
     "sum": GraphConfig(),
@@ -147,7 +147,7 @@ def main() -> None:
         examples[name] = Examples(inputs, Config(), of_graph, network.extractor.stride)
     evidence = Evidence()
     for image_id in chosen:
-        _measure(evidence, image_id, examples, TrueMasks(stored_truth(truths[image_id])), network)
+        _measure(evidence, image_id, examples, TrueMasks(GroundTruth.from_record(truths[image_id])), network)
     print(f"{len(chosen)} images of run {options.run}, {_SAMPLES} samples each, noise of the scores off")
     evidence.print()
 

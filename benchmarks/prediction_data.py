@@ -22,7 +22,6 @@ from proposal_cases import photographs
 from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, Schema, text_to_array
 from stages.prediction.prediction import StoredSource
-from stages.proposals.proposals import proposals_record
 from wsis.engine.stage import Artefact
 from wsis.method.masks import rle
 from wsis.method.masks.superpixels import iou_matrix, superpixel_areas
@@ -102,7 +101,7 @@ def make(root: Path, count: int, devkit: Path | None, tiny: bool) -> Data:
         sets = distinct_sets(proposals, np.random.default_rng(number))
         image_id = Path(name).stem
         records["dataset"][image_id] = _dataset_record(name, encoded, image.shape[:2])
-        records["proposals"][image_id] = proposals_record(proposals)
+        records["proposals"][image_id] = proposals.to_record()
         records["pseudo_labels"][image_id] = _labels_record(sets)
         _add_to_coco(coco, name, proposals, sets[0])
     for name, schema in (("dataset", DATASET), ("proposals", PROPOSALS), ("pseudo_labels", PSEUDO_LABELS)):

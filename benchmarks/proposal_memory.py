@@ -52,7 +52,7 @@ def work(settings: str, paths: Sequence[str]) -> Worker:
     for path in paths:
         start = time.process_time()
         image = decode_image(Path(path).read_bytes(), path)
-        proposals.proposals_record(generate(image, mcg, detector))
+        generate(image, mcg, detector).to_record()
         seconds.append(time.process_time() - start)
     return Worker(peak_memory(), before, seconds)
 

@@ -35,6 +35,7 @@ from wsis.method.dissimilarity.targets import (
 )
 from wsis.method.dissimilarity.task_loss import TaskLossConfig
 from wsis.method.masks.boxes import box_iou
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.readers.files.images import decode_image
 
 
@@ -121,7 +122,7 @@ class Examples:
             WsisError: the image's records do not fit together; names the image.
         """
         record, seeds = self.dataset[image_id], self.seeds[image_id]
-        proposals = self.proposals[image_id]
+        proposals = ProposalSet.from_record(self.proposals[image_id])
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
         arrays = arrays_of_image(record, proposals, seeds, filtered_rows(proposals, seeds, self.sampler))
         size = (image.shape[1] // self.stride, image.shape[2] // self.stride)

@@ -3,7 +3,7 @@ much they differ."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,13 @@ from wsis.method.dissimilarity.network_inputs import (
     resized,
 )
 from wsis.method.dissimilarity.objective import sample_labels
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.readers.files.images import decode_image
 
 NAME = "pseudo_labels"
 ALGORITHM_VERSION = 3
 _NOISE_STREAM = 4
 _MUCH_MISSING = 0.25  # of what the samples should name: said aloud
-_SAMPLE_FIELDS = [field.name for field in fields(SampleSet)]
 
 
 class Config(StageConfig):
@@ -80,7 +80,7 @@ class _Compute:
                 raise type(error)(f"{NAME}: image {image_id}: {error}") from error
 
     def _samples_of(self, image_id: str) -> dict[str, np.ndarray]:
-        record, proposals = self.dataset[image_id], self.proposals[image_id]
+        record, proposals = self.dataset[image_id], ProposalSet.from_record(self.proposals[image_id])
         seeds = self.seeds[image_id]
         kept = filtered_rows(proposals, seeds, self.sampler)
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
@@ -107,7 +107,7 @@ class _Compute:
         samples = deduplicate(own, scores[0].cpu(), problem.classes, kept)
         spread = diversity_statistics(own, problem.graph.membership, problem.graph.superpixel_areas)
         return {
-            **{name: getattr(samples, name) for name in _SAMPLE_FIELDS},
+            **samples.to_record(),
             "diversity": np.array([spread.mean_distance], np.float32),
             "distinct": np.array([spread.distinct], np.int32),
         }
@@ -148,7 +148,7 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
     distances, distinct, instances, empty = [], [], [], 0
     lost = wanted = 0
     for image_id, record in records:
-        samples = SampleSet(**{name: record[name] for name in _SAMPLE_FIELDS})
+        samples = SampleSet.from_record(record)
         distances.append(float(record["diversity"][0]))
         distinct.append(int(record["distinct"][0]))
         sizes = np.diff(samples.offsets)

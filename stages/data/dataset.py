@@ -10,30 +10,19 @@ from typing import Any
 import numpy as np
 
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, array_to_text, text_to_array
-from wsis.engine.per_image import Record, write_records
+from data_contracts.schemas import DATASET, array_to_text
+from wsis.engine.per_image import write_records
 from wsis.engine.stage import Artefact, Execution, Stage, StageContext
 from wsis.readers.config import DataConfig, open_source
 from wsis.readers.files.folder_files import sha256
 from wsis.readers.learnability import check_learnable, rarely_lacking
-from wsis.readers.shared.records import ROLES, DatasetSource, ImageRecord
+from wsis.readers.shared.records import ROLES, DatasetSource
 from wsis.views.dataset import SOURCE_CATEGORIES, SOURCE_IDS
 
 NAME = "dataset"
 ALGORITHM_VERSION = 2
 Config = DataConfig
 _COPIES_NAMED = 3
-
-
-def encode_record(image: ImageRecord) -> Record:
-    """The arrays of one record, see `data_contracts.schemas.DATASET`."""
-    return {
-        "split": text_to_array(image.split),
-        "file_name": text_to_array(image.file_name),
-        "encoded": np.frombuffer(image.encoded, dtype=np.uint8),
-        "size": np.array([image.height, image.width], dtype=np.int32),
-        "labels": image.labels,
-    }
 
 
 def content_digest(config: DataConfig) -> str:
@@ -51,7 +40,7 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
     source.validate(lambda items, total: context.track(items, total, "checks images", "img"))
     image_ids = [image_id for role in ROLES for image_id in source.image_ids(role)]
     writer = write_records(
-        context, DATASET, image_ids, lambda some: (encode_record(source.image(i)) for i in some)
+        context, DATASET, image_ids, lambda some: (source.image(i).to_record() for i in some)
     )
     context.counts.update(_counts(source, len(writer.image_ids)))
     if numbers := source.source_ids():

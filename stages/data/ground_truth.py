@@ -7,15 +7,13 @@ Images that have none are left out and counted. Class names are `manifest.counts
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from data_contracts.errors import DataError
-from data_contracts.schemas import GROUND_TRUTH, text_to_array
+from data_contracts.schemas import GROUND_TRUTH
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageContext
 from wsis.readers.config import DataConfig, open_source
 from wsis.readers.files.folder_files import Problems
-from wsis.readers.shared.records import ROLES, DatasetSource, TruthRecord
+from wsis.readers.shared.records import ROLES, DatasetSource
 
 NAME = "ground_truth"
 ALGORITHM_VERSION = 1
@@ -32,7 +30,7 @@ class _Compute:
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
             try:
-                record = encode_record(self.source.truth_of(image_id))
+                record = self.source.truth_of(image_id).to_record()
             except DataError:
                 _raise_all(self.source, self.all_ids)
                 raise
@@ -45,20 +43,6 @@ def _raise_all(source: DatasetSource, image_ids: Sequence[str]) -> None:
         with problems.collect():
             source.truth_of(image_id)
     problems.raise_if_any("masks")
-
-
-def encode_record(truth: TruthRecord) -> dict[str, np.ndarray]:
-    """The arrays of one record, see `data_contracts.schemas.GROUND_TRUTH`."""
-    lengths = [len(mask) for mask in truth.masks]
-    return {
-        "split": text_to_array(truth.split),
-        "size": np.array([truth.height, truth.width], dtype=np.int32),
-        "labels": truth.labels,
-        "boxes": truth.boxes,
-        "mask_offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "mask_bytes": np.frombuffer(b"".join(truth.masks), dtype=np.uint8),
-        "void": np.frombuffer(truth.void, dtype=np.uint8),
-    }
 
 
 def content_digest(config: DataConfig) -> str:

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from data_contracts.schemas import DATASET, text_to_array
+from data_contracts.schemas import DATASET
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.readers.files.folder_files import read_bytes
 from wsis.readers.files.images import check_shape, eight_bit_png, image_size, sample_bits
 from wsis.readers.files.photographs import Photograph, bits_in_use, digest, list_photographs
+from wsis.readers.shared.records import ImageRecord
 
 NAME = "photographs"
 ALGORITHM_VERSION = 2
@@ -42,13 +41,8 @@ class _Compute:
                 encoded = eight_bit_png(encoded, one.file_name, self.bits)
             size = image_size(encoded, one.file_name)
             check_shape(size, one.file_name)
-            yield {
-                "split": text_to_array("val"),  # nothing learns from them
-                "file_name": text_to_array(one.file_name),
-                "encoded": np.frombuffer(encoded, np.uint8),
-                "size": np.array(size, np.int32),
-                "labels": np.zeros(0, np.int32),
-            }
+            # nothing learns from them
+            yield ImageRecord(image_id, "val", one.file_name, encoded, *size).to_record()
 
 
 def content_digest(config: Config) -> str:

@@ -18,6 +18,7 @@ Writes metrics.json (one row of results: metrics only, no times), and for pseudo
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from data_contracts.schemas import (
 )
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import InputError
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.coco_ap import CocoEvaluator
 from wsis.method.evaluation.instance_quality import InstanceQuality, instance_quality
 from wsis.method.evaluation.instances import Detections, GroundTruth
@@ -42,16 +44,14 @@ from wsis.method.evaluation.sources import (
     network_detections,
     proposal_detections,
     pseudo_label_marginals,
-    stored_truth,
 )
 from wsis.method.evaluation.voc_map import VocMapEvaluator
-from wsis.method.masks.superpixels import unpack_membership
+from wsis.method.masks.network_detections import NetworkDetections
+from wsis.method.masks.proposal_set import Regions
 from wsis.views.dataset import class_names, splits
 
 NAME = "evaluation"
 ALGORITHM_VERSION = 2
-
-Record = Mapping[str, np.ndarray]
 
 
 class Config(StageConfig):
@@ -98,7 +98,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     coco = CocoEvaluator(classes)
     quality = InstanceQuality()
     for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
-        truth = stored_truth(truths[image_id])
+        truth = GroundTruth.from_record(truths[image_id])
         try:
             # An image that the subject left out has no detections: leaving it out here would flatter.
             found = subject.detect(image_id, truth) if image_id in there else _nothing(truth)
@@ -162,8 +162,7 @@ def _predictions(inputs: Mapping[str, Artefact]) -> Subject:
     records = artefact.records(DETECTIONS)
 
     def detect(image_id: str, truth: GroundTruth) -> Detections:
-        one = records.read(image_id, ("masks", "boxes", "labels", "scores", "size"))
-        return network_detections(one["masks"], one["boxes"], one["labels"], one["scores"], _size(one))
+        return network_detections(NetworkDetections.from_record(records[image_id]))
 
     return Subject("prediction", artefact, records.ids, detect)
 
@@ -186,19 +185,17 @@ def _pseudo_labels(inputs: Mapping[str, Artefact]) -> Subject:
     records = artefact.records(PSEUDO_LABELS)
 
     def detect(image_id: str, truth: GroundTruth) -> Detections:
-        one = records[image_id]
-        fields = ("multiplicities", "offsets", "proposal_ids", "classes", "scores")
-        return _from_proposals(proposals, image_id, pseudo_label_marginals(*(one[f] for f in fields)))
+        samples = SampleSet.from_record(records[image_id])
+        return _from_proposals(proposals, image_id, pseudo_label_marginals(samples))
 
     def samples(image_id: str) -> list[tuple[float, Detections]]:
-        one = records[image_id]
+        samples = SampleSet.from_record(records[image_id])
         everything = _from_proposals(
-            proposals, image_id, LabelledProposals(one["proposal_ids"], one["classes"], one["scores"])
+            proposals, image_id, LabelledProposals(samples.proposal_ids, samples.classes, samples.scores)
         )
-        shares = one["multiplicities"] / one["multiplicities"].sum()
         return [
             (float(share), everything.between(start, stop))
-            for share, start, stop in zip(shares, one["offsets"][:-1], one["offsets"][1:], strict=True)
+            for share, (start, stop) in zip(samples.shares, pairwise(samples.offsets), strict=True)
         ]
 
     return Subject("pseudo_labels", artefact, records.ids, detect, samples)
@@ -208,32 +205,22 @@ def _ceiling(inputs: Mapping[str, Artefact]) -> Subject:
     artefact, proposals = inputs["proposals"], _proposals(inputs)
 
     def detect(image_id: str, truth: GroundTruth) -> Detections:
-        superpixels, membership, size = _proposals_of(proposals, image_id)
-        return proposal_detections(
-            superpixels, membership, best_proposals(superpixels, membership, truth), size
-        )
+        regions = _regions(proposals, image_id)
+        return proposal_detections(regions, best_proposals(regions, truth))
 
     return Subject("ceiling", artefact, proposals.ids, detect)
 
 
 def _from_proposals(proposals: RecordReader, image_id: str, labelled: LabelledProposals) -> Detections:
-    superpixels, membership, size = _proposals_of(proposals, image_id)
-    return proposal_detections(superpixels, membership, labelled, size)
+    return proposal_detections(_regions(proposals, image_id), labelled)
 
 
-def _proposals_of(proposals: RecordReader, image_id: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    one = proposals.read(image_id, ("superpixels", "num_superpixels", "membership_bits", "size"))
-    membership = unpack_membership(one["membership_bits"], int(one["num_superpixels"][0]))
-    return one["superpixels"], membership, _size(one)
+def _regions(proposals: RecordReader, image_id: str) -> Regions:
+    return Regions.from_record(proposals.read(image_id, Regions.FIELDS))
 
 
 def _nothing(truth: GroundTruth) -> Detections:
     return Detections(truth.size, [], np.zeros(0, np.int32), np.zeros(0, np.float32))
-
-
-def _size(record: Record) -> tuple[int, int]:
-    height, width = record["size"].tolist()
-    return height, width
 
 
 _SUBJECTS: dict[str, Callable[[Mapping[str, Artefact]], Subject]] = {

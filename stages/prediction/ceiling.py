@@ -26,7 +26,7 @@ from stages.prediction.training import (
     train_network,
 )
 from wsis.engine.stage import Artefact, Stage, StageContext
-from wsis.method.evaluation.sources import stored_truth
+from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks import rle
 from wsis.method.prediction.data.training_images import ImageInstances
 from wsis.views.dataset import class_names, image_ids, read_image_again
@@ -85,7 +85,7 @@ class TruthSource:
 
     def instances(self, index: int) -> ImageInstances:
         """Every true instance with its class."""
-        truth = stored_truth(self.truths[self.ids[index]])
+        truth = GroundTruth.from_record(self.truths[self.ids[index]])
         masks = rle.decode_many(truth.counts, truth.size)
         return ImageInstances(masks, truth.labels, np.ones((len(masks), 1), np.float32))
 

@@ -21,7 +21,9 @@ from stages.prediction.training import (
     train_network,
 )
 from wsis.engine.stage import Artefact, Stage, StageContext
-from wsis.method.masks.superpixels import unpack_membership
+from wsis.errors import InputError
+from wsis.method.conditional.label_sets import SampleSet
+from wsis.method.masks.proposal_set import Regions
 from wsis.method.prediction.data.training_images import (
     ImageInstances,
     InstanceSet,
@@ -74,14 +76,9 @@ class StoredSource:
         return self._instances_of(self.ids[index])
 
     def _read_instances(self, image_id: str) -> ImageInstances:
-        record = self.labels.read(image_id, ("multiplicities", "offsets", "proposal_ids", "classes"))
-        total = max(int(record["multiplicities"].sum()), 1)
-        parts = [slice(a, b) for a, b in zip(record["offsets"][:-1], record["offsets"][1:], strict=True)]
+        samples = SampleSet.from_record(self.labels[image_id])
         keys, labels, weights = unite_sets(
-            [
-                InstanceSet(record["proposal_ids"][part], record["classes"][part], float(m) / total)
-                for part, m in zip(parts, record["multiplicities"], strict=True)
-            ]
+            [InstanceSet(*samples.unique(u)[:2], share) for u, share in enumerate(samples.shares.tolist())]
         )
         masks = self._masks(image_id, keys)
         (height, width), (least_height, least_width) = masks.size, masks.superpixels.shape
@@ -92,16 +89,14 @@ class StoredSource:
         return ImageInstances(dense[kept], labels[kept], weights[kept])
 
     def _masks(self, image_id: str, keys: NDArray[np.int64]) -> SuperpixelMasks:
-        names = ("superpixels", "membership_bits", "num_superpixels", "boxes")
-        record = self.proposals.read(image_id, names)
-        bits, count = record["membership_bits"], int(record["num_superpixels"][0])
-        if len(keys) and not (keys.min() >= 0 and keys.max() < len(bits)):
-            raise DataError(
-                f"pseudo labels of image {image_id}: proposal_ids: expected 0..{len(bits) - 1}, got {keys.tolist()}"
-            )
-        height, width = self.dataset.read(image_id, ("size",))["size"].tolist()
-        membership = unpack_membership(bits[keys], count)
-        return SuperpixelMasks(record["superpixels"], membership, record["boxes"][keys], (height, width))
+        record = self.proposals.read(image_id, (*Regions.FIELDS, "boxes"))
+        try:
+            regions = Regions.from_record(record, keys)
+        except InputError as error:
+            raise DataError(f"pseudo labels of image {image_id}: {error}") from error
+        return SuperpixelMasks(
+            regions.superpixels, regions.membership, record["boxes"][keys], regions.image_size
+        )
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

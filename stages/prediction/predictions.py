@@ -66,14 +66,7 @@ class _Compute:
                 found = self.detector.predict([image], settings)[0]
             except WsisError as error:
                 raise type(error)(f"{NAME}: image {image_id}: {error}") from error
-            yield {
-                "class_probabilities": found.class_probabilities,
-                "boxes": found.boxes,
-                "masks": found.masks,
-                "labels": found.labels,
-                "scores": found.scores,
-                "size": np.array(found.size, np.int32),
-            }
+            yield found.to_record()
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

@@ -16,7 +16,7 @@ from stages.prm.peak_network import PeakNetwork, open_peak_network, workers
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.settings import odd
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
-from wsis.method.masks.superpixels import unpack_membership
+from wsis.method.masks.proposal_set import Regions
 from wsis.method.prm.retrieval import RetrievalConfig, retrieve
 from wsis.method.prm.seeds import SeedConfig, generate_seeds
 from wsis.views.dataset import image_ids
@@ -99,15 +99,14 @@ class _Compute:
         height, width = self.peaks.dataset.read(image_id, ("size",))["size"].tolist()
         size = (height, width)
         (seeds,) = generate_seeds(network, batch, [labels], [size], settings, passed=passed)
-        fields = ("superpixels", "num_superpixels", "membership_bits")
-        proposals = self.proposals.read(image_id, fields)
+        regions = Regions.from_record(self.proposals.read(image_id, Regions.FIELDS))
         found = retrieve(
             seeds.peaks,
             seeds.peak_response_maps,
             seeds.class_response_maps,
             seeds.response_classes,
-            proposals["superpixels"].astype(np.int32),
-            unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0])),
+            regions.superpixels.astype(np.int32),
+            regions.membership,
             self.config.retrieval(),
         )
         return {"proposal_ids": found.proposal_ids, "labels": found.labels, "scores": found.values}

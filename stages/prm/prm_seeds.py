@@ -73,7 +73,7 @@ class _Compute:
             (seeds,) = generate_seeds(self.peaks.network, batch, [one["labels"]], [size], settings, boxes)
         except NonFiniteError as error:
             raise NonFiniteError(f"{NAME} of image {image_id}: {error}") from error
-        return {name: getattr(seeds, name) for name in SEEDS.fields}
+        return seeds.to_record()
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

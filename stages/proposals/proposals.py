@@ -23,7 +23,6 @@ from stages.proposals.sources import SOURCES, ProposalSource
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageContext, execution_only
 from wsis.errors import InputError
-from wsis.method.masks.superpixels import pack_membership
 from wsis.method.proposals import ImportSettings, MCGConfig, ProposalSet, generate
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
 from wsis.method.proposals.generator.ranker import Ranker, build_ranker, load_ranker
@@ -122,29 +121,6 @@ class Config(GeneratorConfig):
         return ImportSettings(ranking, self.num_proposals, detector, self.max_side, self.max_cells)
 
 
-def proposals_record(proposals: ProposalSet) -> dict[str, np.ndarray]:
-    """The arrays of one record, see `data_contracts.schemas.PROPOSALS`.
-
-    Raises:
-        InputError: more superpixels than 16 bits number.
-    """
-    count = proposals.membership.shape[1]
-    if count > 65_536:
-        raise InputError(f"superpixels: expected at most 65,536 to store, got {count}")
-    return {
-        "superpixels": proposals.superpixels.astype(np.uint16),
-        "num_superpixels": np.array([count], np.int32),
-        "membership_bits": pack_membership(proposals.membership),
-        "scores": proposals.scores,
-        "boxes": proposals.boxes,
-        "areas": proposals.areas,
-        "edges": proposals.edges,
-        "edge_contours": proposals.edge_contours,
-        "edge_lengths": proposals.edge_lengths,
-        "size": np.array(proposals.image_size, np.int32),
-    }
-
-
 @dataclass(frozen=True)
 class _Compute:
     """Image ids -> records of the contract. Detector and ranker are built once in each process."""
@@ -168,7 +144,7 @@ class _Compute:
                 raise DataError(self.failed[image_id])
             one = self.dataset.read(image_id, ("encoded", "file_name"))
             image = decode_image(one["encoded"].tobytes(), array_to_text(one["file_name"]))
-            yield proposals_record(self.proposals_of(image_id, image))
+            yield self.proposals_of(image_id, image).to_record()
 
     def proposals_of(self, image_id: str, image: np.ndarray) -> ProposalSet:
         """Generate or import the proposals of one image uint8 [H, W, 3].

@@ -1,6 +1,5 @@
 """A small finished run in a store, made from given photographs and masks as stand-ins for every stage."""
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
 from data_contracts.manifest import Manifest
 from data_contracts.records import RecordWriter
 from data_contracts.runs import RunEntry, RunRecord, save_run
-from data_contracts.schemas import SCHEMAS, text_to_array
+from data_contracts.schemas import SCHEMAS
 from data_contracts.store import Store
+from tests.records import image_record, proposals_of
 
 CLASSES = ["cat", "cow"]
 SHARES = {"0.25": 1.0, "0.50": 0.7, "0.70": 0.5, "0.75": 0.4}
@@ -72,7 +71,7 @@ class RunBuilder:
     def build(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> "RunBuilder":
         ids = [f"photo{i}" for i in range(len(images))]
         pairs = list(zip(ids, images, masks, strict=True))
-        self.commit("dataset", "dataset", "dataset", {i: dataset_record(x, m) for i, x, m in pairs})
+        self.commit("dataset", "dataset", "dataset", {i: image_record(x) for i, x, _ in pairs})
         self.commit("prm_seeds", "prm_seeds", "seeds", {i: seeds_record(m) for i, _, m in pairs})
         self.commit("proposals", "proposals", "proposals", {i: proposals_record(m) for i, _, m in pairs})
         for t in (1, 2):
@@ -134,18 +133,6 @@ def curve() -> list[dict]:
     return [{"step": 10 * (i + 1), "loss": 2.0 / (i + 1), "task_loss": 1.0 / (i + 1)} for i in range(80)]
 
 
-def dataset_record(image: np.ndarray, masks: np.ndarray) -> dict:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return {
-        "split": text_to_array("train"),
-        "file_name": text_to_array("x.png"),
-        "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
-        "size": np.array(image.shape[:2], np.int32),
-        "labels": np.array([1], np.int32),
-    }
-
-
 def seeds_record(masks: np.ndarray) -> dict:
     peaks, maps = [], []
     for mask in masks:
@@ -166,22 +153,11 @@ def seeds_record(masks: np.ndarray) -> dict:
 def proposals_record(masks: np.ndarray) -> dict:
     """Superpixel i + 1 is instance i, superpixel 0 the ground; proposal i is instance i, the last one all."""
     count = len(masks)
-    labels = np.zeros(masks.shape[1:], np.uint16)
+    labels = np.zeros(masks.shape[1:], np.int32)
     for index, mask in enumerate(masks):
         labels[mask] = index + 1
     membership = np.concatenate([np.eye(count + 1, dtype=bool)[1:], np.ones((1, count + 1), bool)])
-    return {
-        "superpixels": labels,
-        "num_superpixels": np.array([count + 1], np.int32),
-        "membership_bits": np.packbits(membership, axis=1, bitorder="little"),
-        "scores": np.linspace(1, 0.5, count + 1).astype(np.float32),
-        "boxes": np.zeros((count + 1, 4), np.float32),
-        "areas": np.ones(count + 1, np.float32),
-        "edges": np.zeros((0, 2), np.int32),
-        "edge_contours": np.zeros(0, np.float32),
-        "edge_lengths": np.zeros(0, np.float32),
-        "size": np.array(masks.shape[1:], np.int32),
-    }
+    return proposals_of(labels, membership, labels.shape).to_record()
 
 
 def pseudo_labels_record(masks: np.ndarray) -> dict:

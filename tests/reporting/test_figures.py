@@ -5,15 +5,13 @@ import pytest
 from PIL import Image
 
 from data_contracts.errors import ConfigError
-from data_contracts.schemas import text_to_array
+from tests.records import image_record, truth_record
 from tests.reporting.conftest import (
     RunBuilder,
-    dataset_record,
     detections_record,
     proposals_record,
     pseudo_labels_record,
 )
-from wsis.method.masks import rle
 from wsis.reporting.pictures.figures import SIDE, figures_of_run, write_figures
 from wsis.reporting.pictures.text import text_size
 
@@ -28,19 +26,6 @@ def two_squares() -> np.ndarray:
     return masks
 
 
-def truth_record(masks: np.ndarray, split: str) -> dict:
-    counts = rle.encode_many(masks)
-    return {
-        "split": text_to_array(split),
-        "size": np.array(SIZE, np.int32),
-        "labels": np.ones(len(masks), np.int32),
-        "boxes": np.zeros((len(masks), 4), np.float32),
-        "mask_offsets": np.cumsum([0, *map(len, counts)]).astype(np.int64),
-        "mask_bytes": np.frombuffer(b"".join(counts), np.uint8),
-        "void": np.zeros(0, np.uint8),
-    }
-
-
 @pytest.fixture
 def run(tmp_path):
     """Five train and five val images; the true masks of image i lie i * 4 pixels beside what was found."""
@@ -49,9 +34,9 @@ def run(tmp_path):
     ids = {f"{split}{i}": (split, i) for split in ("train", "val") for i in range(5)}
     data = {}
     for image, (image_id, (split, _)) in zip(images, ids.items(), strict=True):
-        data[image_id] = dataset_record(image, masks) | {"split": text_to_array(split)}
+        data[image_id] = image_record(image, split=split)
     builder.commit("dataset", "dataset", "dataset", data)
-    true = {i: truth_record(np.roll(masks, 4 * n, axis=2), split) for i, (split, n) in ids.items()}
+    true = {i: truth_record(np.roll(masks, 4 * n, axis=2), split=split) for i, (split, n) in ids.items()}
     builder.commit("ground_truth", "ground_truth", "ground_truth", true)
     builder.commit("proposals", "proposals", "proposals", {i: proposals_record(masks) for i in ids})
     train, val = list(ids)[:5], list(ids)[5:]

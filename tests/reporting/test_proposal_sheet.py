@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
 from wsis.method.masks.superpixels import proposal_masks
-from wsis.method.proposals.proposal_set import ProposalSet, make_proposal_set
 from wsis.reporting.pictures.overlays import fit
 from wsis.reporting.pictures.proposal_sheet import (
     SIDE,

@@ -10,8 +10,9 @@ from data_contracts.runs import save_run
 from data_contracts.schemas import GROUND_TRUTH, PROPOSALS
 from data_contracts.store import Store
 from tests.runs.tiny_run import RUN, done, record_of, wsis
-from wsis.method.evaluation.sources import best_proposals, stored_truth
-from wsis.method.masks.superpixels import unpack_membership
+from wsis.method.evaluation.instances import GroundTruth
+from wsis.method.evaluation.sources import best_proposals
+from wsis.method.masks.proposal_set import Regions
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -68,9 +69,8 @@ def test_best_proposals_as_the_ceiling_of_proposals(whole: dict, tiny_store: Pat
     )
     best = []
     for image_id in (i for i in truths.ids if i.startswith("train")):
-        one = proposals[image_id]
-        membership = unpack_membership(one["membership_bits"], int(one["num_superpixels"][0]))
-        best += best_proposals(one["superpixels"], membership, stored_truth(truths[image_id])).scores.tolist()
+        regions, truth = Regions.from_record(proposals[image_id]), GroundTruth.from_record(truths[image_id])
+        best += best_proposals(regions, truth).scores.tolist()
     groups = {name: entry["groups"][0] for name, entry in whole["proposals"].items()}
     assert groups["all"]["best_iou"] == pytest.approx(sum(best) / len(best))
     assert groups["all"]["recall"]["0.50"] == pytest.approx(sum(b >= 0.5 for b in best) / len(best))

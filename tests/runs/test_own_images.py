@@ -27,11 +27,11 @@ from tests.runs.own_photographs import (
     scene,
 )
 from tests.runs.tiny_run import Result, done, wsis
-from wsis.apps.photograph_proposals import build_settings, chosen_for_preview, proposal_set
+from wsis.apps.photograph_proposals import build_settings, chosen_for_preview
 from wsis.engine.per_image import read_failures
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, execute
-from wsis.method.proposals import generate
+from wsis.method.proposals import ProposalSet, generate
 from wsis.readers.files.photographs import Photograph
 
 pytestmark = pytest.mark.timeout(300)
@@ -64,19 +64,24 @@ def test_odd_photographs_have_proposals(odd) -> None:
     records, manifest, _ = made(root / "store")
     assert set(records.ids) == set(sizes) | set(words)
     for image_id, size in sizes.items():
-        found = proposal_set(records[image_id])
+        found = ProposalSet.from_record(records[image_id])
         assert found.image_size == size
         masks = found.masks(slice(5))
         assert masks.shape[1:] == size and masks.any((1, 2)).all()
         assert (found.boxes[:, 2] <= size[1]).all() and (found.boxes[:, 3] <= size[0]).all()
-    assert len(proposal_set(records["one"])) == 1 and len(proposal_set(records["uniform"])) < 4
+    assert (
+        len(ProposalSet.from_record(records["one"])) == 1
+        and len(ProposalSet.from_record(records["uniform"])) < 4
+    )
     for image_id in ("one", "uniform"):
-        assert proposal_set(records[image_id]).masks().all((1, 2)).any()  # the whole image is among them
+        assert (
+            ProposalSet.from_record(records[image_id]).masks().all((1, 2)).any()
+        )  # the whole image is among them
     assert manifest.counts["images"] == len(sizes)
     # what a grey, deep or rotated file holds is what the same pixels hold
     grey = generate(np.repeat(scene(40, 60)[..., :1], 3, axis=2), build_settings(SMALL[1::2]).proposals.mcg())
     for image_id in ("grey", "deep"):
-        np.testing.assert_array_equal(proposal_set(records[image_id]).membership, grey.membership)
+        np.testing.assert_array_equal(ProposalSet.from_record(records[image_id]).membership, grey.membership)
 
 
 def test_failures_are_listed_and_the_rest_of_the_shard_survives(odd) -> None:
@@ -162,7 +167,7 @@ def test_a_large_photograph_is_worked_at_a_bounded_size_and_mapped_back(tmp_path
     results = json.loads(coco.read_text())
     turned = np.ascontiguousarray(np.rot90(ellipse, -1))
     for image_id, mask, working in (("large", ellipse, (288, 384)), ("turned", turned, (384, 288))):
-        found = proposal_set(records[image_id])
+        found = ProposalSet.from_record(records[image_id])
         assert found.superpixels.shape == working and found.image_size == mask.shape
         encoded_masks = [r["segmentation"] for r in results if r["file_name"] == f"{image_id}.jpg"]
         assert len(encoded_masks) == len(found) == 100
@@ -186,7 +191,7 @@ def test_coco_results_are_the_stored_proposals_ranked(odd) -> None:
         if image_id in words:
             assert not [r for r in results if r["file_name"].startswith(f"{image_id}.")]
             continue
-        found = proposal_set(records[image_id])
+        found = ProposalSet.from_record(records[image_id])
         mine = results[at : at + len(found)]
         at += len(found)
         name = names.get(image_id, f"{image_id}.png")
@@ -211,7 +216,7 @@ def test_coco_results_come_back_as_they_went(odd, tmp_path: Path) -> None:
     first, again = made(root / "store")[0], made(tmp_path / "store")[0]
     assert again.ids == ["grey", "turned", "uniform"]
     for image_id in again.ids:
-        expected, got = proposal_set(first[image_id]), proposal_set(again[image_id])
+        expected, got = ProposalSet.from_record(first[image_id]), ProposalSet.from_record(again[image_id])
         np.testing.assert_array_equal(got.masks(), expected.masks())
         np.testing.assert_array_equal(got.boxes, expected.boxes)
 
@@ -234,7 +239,7 @@ def test_an_imported_file_that_is_wrong_fails_alone(tmp_path: Path) -> None:
     assert list(failed) == ["p02", "p03"] and manifest.counts["images"] == 2
     assert "p02.mat: superpixels: expected the image's size (40, 62)" in failed["p02"]
     assert "p03.mat is missing" in failed["p03"]
-    assert len(proposal_set(records["p01"])) == 2
+    assert len(ProposalSet.from_record(records["p01"])) == 2
 
 
 # -- previews ---------------------------------------------------------------------------------------------

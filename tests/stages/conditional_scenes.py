@@ -1,17 +1,16 @@
 """A small synthetic data set in a real store, and the stages `conditional` and `pseudo_labels` run on it."""
 
-from dataclasses import fields
-
 import cv2
 import numpy as np
 
 from data_contracts.records import RecordWriter
-from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS, text_to_array
+from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS
 from data_contracts.store import Store
 from stages.conditional import conditional, pseudo_labels
+from tests.records import image_record, proposals_of
 from wsis.engine.stage import Execution, Stage, StageConfig, execute
 from wsis.method.conditional.label_sets import SampleSet
-from wsis.method.masks.superpixels import adjacency, pack_membership, superpixel_boxes
+from wsis.method.masks.superpixels import adjacency
 
 SIZE, CELL, CLASSES = 64, 8, ["red", "blue"]
 CELLS = SIZE // CELL
@@ -90,34 +89,15 @@ def records_of(index, boxed, of_scene=scene):
     objects = (np.abs(cv2.blur(image, (5, 5))[..., 1].astype(int) - 40) < 20).astype(np.uint8)
     contour = cv2.morphologyEx(objects, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     edges, sums, lengths = adjacency(superpixels, contour.astype(np.float32))
-    grid = superpixel_boxes(superpixels)
-    boxes = np.array([[*grid[m][:, :2].min(0), *grid[m][:, 2:].max(0)] for m in membership], dtype=np.float32)
+    proposals = proposals_of(superpixels, membership, (SIZE, SIZE), (edges, sums, lengths))
+    boxes = proposals.boxes
     row, column, height, width = truth
     centre = np.array(
         [[name, int((row + height / 2) * CELL), int((column + width / 2) * CELL)]], dtype=np.int32
     )
     response = cv2.GaussianBlur(owner.astype(np.float32), (0, 0), 4)[::4, ::4]
     response = np.rint(255 * response / response.max()).astype(np.uint8)[None]
-    _, encoded = cv2.imencode(".png", image[:, :, ::-1])
-    dataset = {
-        "split": text_to_array("train"),
-        "file_name": text_to_array(f"{index}.png"),
-        "encoded": encoded.ravel(),
-        "size": np.array([SIZE, SIZE], dtype=np.int32),
-        "labels": np.array([name], dtype=np.int32),
-    }
-    proposals = {
-        "superpixels": superpixels.astype(np.uint16),
-        "num_superpixels": np.array([CELLS * CELLS], dtype=np.int32),
-        "membership_bits": pack_membership(membership),
-        "scores": np.linspace(1, 0.1, 40).astype(np.float32),
-        "boxes": boxes,
-        "areas": membership.mean(1).astype(np.float32),
-        "edges": edges,
-        "edge_contours": sums,
-        "edge_lengths": lengths,
-        "size": np.array([SIZE, SIZE], dtype=np.int32),
-    }
+    dataset = image_record(image, f"{index}.png", labels=(name,))
     seeds = {
         "peaks": centre,
         "scores": np.ones(1, dtype=np.float32),
@@ -135,7 +115,7 @@ def records_of(index, boxed, of_scene=scene):
         "scores": np.array([0.9], dtype=np.float32),
         "size": np.array([SIZE, SIZE], dtype=np.int32),
     }
-    return {"dataset": dataset, "proposals": proposals, "seeds": seeds, "detections": detections}
+    return {"dataset": dataset, "proposals": proposals.to_record(), "seeds": seeds, "detections": detections}
 
 
 def given(store, name, schema_of, images, boxed, of_scene):
@@ -178,16 +158,11 @@ def sample(store, inputs, trained, iteration=1, **settings):
     ).artefact
 
 
-def sample_set(record):
-    """The samples of a pseudo-label record."""
-    return SampleSet(**{field.name: record[field.name] for field in fields(SampleSet)})
-
-
 def share_of_truth(labels):
     """Share of samples that pick exactly the true proposal with the true class."""
     right = total = 0
     for image_id, record in labels.records(PSEUDO_LABELS):
-        samples = sample_set(record)
+        samples = SampleSet.from_record(record)
         name = scene(int(image_id[2:]))[1]
         for index, count in enumerate(samples.multiplicities.tolist()):
             ids, classes, _ = samples.unique(index)

@@ -11,12 +11,13 @@ from data_contracts.schemas import PROPOSALS, PSEUDO_LABELS
 from stages.conditional import conditional
 from stages.conditional.examples import Examples
 from stages.conditional.training import Trainer
-from tests.stages.conditional_scenes import CONFIG, ambiguous, make_inputs, sample, sample_set, scene, train
+from tests.stages.conditional_scenes import CONFIG, ambiguous, make_inputs, sample, scene, train
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.engine.training import CURVE_NAME, WEIGHTS_NAME, load_weights, seed_everything
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.conditional.architectures import build_network
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.conditional.network import ConditionalNetwork
 
 HELD = CONFIG.model_copy(
@@ -214,7 +215,7 @@ def hits(labels):
     """Images of which some sample is the true proposal alone."""
     found = set()
     for image_id, record in labels.records(PSEUDO_LABELS):
-        samples = sample_set(record)
+        samples = SampleSet.from_record(record)
         sets = [samples.unique(u)[0].tolist() for u in range(len(samples.multiplicities))]
         found |= {image_id} if [7] in sets else set()
     return found
@@ -236,7 +237,7 @@ def test_stored_diversity_equals_a_plain_reading_of_the_masks(uncertain):
     proposals = uncertain[1]["proposals"].records(PROPOSALS)
     distances, counts = [], labels.manifest.counts
     for image_id, record in labels.records(PSEUDO_LABELS):
-        samples, superpixels = sample_set(record), proposals[image_id]["superpixels"]
+        samples, superpixels = SampleSet.from_record(record), proposals[image_id]["superpixels"]
         bits = np.unpackbits(proposals[image_id]["membership_bits"], axis=1, bitorder="little").astype(bool)
         maps = []
         for index, times in enumerate(record["multiplicities"].tolist()):

@@ -8,8 +8,9 @@ import pytest
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
-from data_contracts.schemas import SCHEMAS, text_to_array
+from data_contracts.schemas import SCHEMAS
 from stages.evaluation.evaluation import STAGE, Config
+from tests.records import proposals_of, truth_record
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.errors import InputError
@@ -17,6 +18,7 @@ from wsis.method.masks import rle
 
 SIZE = (8, 10)
 LEFT, RIGHT = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
+NO_VOID = rle.encode(LEFT)
 LEFT[2:6, 1:4], RIGHT[2:6, 6:9] = True, True
 
 
@@ -35,35 +37,10 @@ class FakeArtefact:
         return RecordReader(self.path, schema)
 
 
-def truth_record(split, masks, labels):
-    counts = rle.encode_many(np.array(masks).reshape(-1, *SIZE).astype(bool))
-    return {
-        "split": text_to_array(split),
-        "size": np.array(SIZE, np.int32),
-        "labels": np.array(labels, np.int32),
-        "boxes": np.zeros((len(counts), 4), np.float32),
-        "mask_offsets": np.cumsum([0, *map(len, counts)]).astype(np.int64),
-        "mask_bytes": np.frombuffer(b"".join(counts), np.uint8),
-        "void": np.frombuffer(rle.encode(np.zeros(SIZE, bool)), np.uint8),
-    }
-
-
 def proposals_record():
     """Proposals 0 left, 1 right, 2 both."""
-    superpixels = (LEFT + 2 * RIGHT.astype(int)).astype(np.uint16)
-    membership = np.array([[0, 1, 0], [0, 0, 1], [0, 1, 1]], bool)
-    return {
-        "superpixels": superpixels,
-        "num_superpixels": np.array([3], np.int32),
-        "membership_bits": np.packbits(membership, axis=1, bitorder="little"),
-        "scores": np.array([1, 0.9, 0.8], np.float32),
-        "boxes": np.zeros((3, 4), np.float32),
-        "areas": np.ones(3, np.float32),
-        "edges": np.zeros((0, 2), np.int32),
-        "edge_contours": np.zeros(0, np.float32),
-        "edge_lengths": np.zeros(0, np.float32),
-        "size": np.array(SIZE, np.int32),
-    }
+    superpixels = LEFT + 2 * RIGHT.astype(int)
+    return proposals_of(superpixels, [[0, 1, 0], [0, 0, 1], [0, 1, 1]], SIZE).to_record()
 
 
 def detections_record(boxes, labels, scores):
@@ -85,9 +62,9 @@ def truth(tmp_path):
         tmp_path / "truth",
         "ground_truth",
         {
-            "a": truth_record("train", [LEFT, RIGHT], [1, 2]),
-            "b": truth_record("train", [LEFT], [1]),
-            "c": truth_record("val", [LEFT], [1]),
+            "a": truth_record(np.stack([LEFT, RIGHT]), [1, 2], void=NO_VOID),
+            "b": truth_record(LEFT[None], void=NO_VOID),
+            "c": truth_record(LEFT[None], split="val", void=NO_VOID),
         },
     )
 

@@ -1,21 +1,20 @@
 """The stage `proposals` on a COCO results file: a real store, several processes, what it refuses."""
 
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from data_contracts.errors import DataError
-from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
+from data_contracts.schemas import DATASET, PROPOSALS
 from data_contracts.store import Store
 from stages.proposals import proposals
+from tests.records import image_record
 from wsis.engine.per_image import read_failures, write_records
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, Stage, StageConfig, execute
 from wsis.method.masks import rle
-from wsis.method.masks.superpixels import proposal_masks, unpack_membership
+from wsis.method.masks.proposal_set import Regions
 from wsis.method.proposals import MCGConfig, generate
 from wsis.method.proposals.imports.coco_results import coco_results
 from wsis.readers import proposal_files
@@ -36,15 +35,7 @@ def picture(name):
 
 
 def dataset_record(name):
-    stream = io.BytesIO()
-    Image.fromarray(picture(name)).save(stream, "PNG")
-    return {
-        "split": text_to_array("train" if name[0] == "t" else "val"),
-        "file_name": text_to_array(f"JPEGImages/{name}.png"),
-        "encoded": np.frombuffer(stream.getvalue(), np.uint8),
-        "size": np.array(SIZES[name], np.int32),
-        "labels": np.array([1], np.int32),
-    }
+    return image_record(picture(name), f"JPEGImages/{name}.png", "train" if name[0] == "t" else "val")
 
 
 def _write_dataset(inputs, config, context):
@@ -108,11 +99,6 @@ def write(folder, entries, name="results.json"):
     return path
 
 
-def masks_of(one):
-    membership = unpack_membership(one["membership_bits"], int(one["num_superpixels"][0]))
-    return proposal_masks(one["superpixels"], membership, tuple(one["size"]))
-
-
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "store")
@@ -127,7 +113,9 @@ def test_masks_scores_and_counts(store, tmp_path):
     records = artefact.records(PROPOSALS)
     assert records.ids == list(SIZES)
     for name, one in records:
-        np.testing.assert_array_equal(masks_of(one), [halves(name)[1][0], halves(name)[0][0]])
+        np.testing.assert_array_equal(
+            Regions.from_record(one).masks(), [halves(name)[1][0], halves(name)[0][0]]
+        )
         assert one["scores"].tolist() == [1.0, 0.5] and int(one["num_superpixels"][0]) == 2
     counts = artefact.manifest.counts
     assert (counts["images"], counts["proposals"], counts["entries_of_unknown_images"]) == (5, 10, 2)
@@ -145,7 +133,7 @@ def test_several_processes_give_the_same_and_best_ones_are_kept(store, tmp_path)
     two = do(Store(tmp_path / "other"), file, workers=2, ranking="file", num_proposals=12)
     assert one.fingerprint == two.fingerprint
     for name, record in one.records(PROPOSALS):
-        np.testing.assert_array_equal(masks_of(record), found[name].masks(np.s_[:12]))
+        np.testing.assert_array_equal(Regions.from_record(record).masks(), found[name].masks(np.s_[:12]))
         other = two.records(PROPOSALS)[name]
         for field, value in record.items():
             np.testing.assert_array_equal(value, other[field], err_msg=f"{name} {field}")
@@ -191,7 +179,9 @@ def test_what_is_wrong_with_one_image_fails_alone_where_that_is_tolerated(store,
     assert "image v_4: entry 3: segmentation.size: expected the image's size [64, 64]" in failed["v_4"]
     assert artefact.manifest.counts["images"] == 1
     assert artefact.manifest.counts["failed"] == list(failed.values())
-    np.testing.assert_array_equal(masks_of(artefact.records(PROPOSALS)["t_1"])[1], halves("t_1")[0][0])
+    np.testing.assert_array_equal(
+        Regions.from_record(artefact.records(PROPOSALS)["t_1"]).masks()[1], halves("t_1")[0][0]
+    )
 
 
 def test_damaged_runs_are_named_with_image_and_entry(store, tmp_path):

@@ -18,7 +18,6 @@ from data_contracts.schemas import (
     GROUND_TRUTH,
     PROPOSALS,
     PSEUDO_LABELS,
-    text_to_array,
 )
 from stages.prediction import ceiling, prediction, predictions
 from tests.method.prediction.conftest import tiny_config as tiny_config
@@ -33,9 +32,9 @@ from tests.method.prediction.stored_labels import (
     make_inputs,
     proposals_record,
 )
+from tests.records import proposals_of, truth_record
 from wsis.engine.stage import Execution
 from wsis.errors import InputError, MissingWeightsError
-from wsis.method.masks import rle
 from wsis.method.masks.boxes import box_of_mask
 from wsis.method.prediction.data.training_images import SuperpixelMasks
 
@@ -76,13 +75,13 @@ def test_masks_and_weights_come_from_the_store(inputs: dict[str, Any]) -> None:
 def test_a_proposal_between_the_pixels_of_a_smaller_image_is_left_out(
     inputs: dict[str, Any], tmp_path: Path
 ) -> None:
-    record = {**dataset_record(0), "size": np.array((64, 2), np.int32)}  # columns 12 and 36 of the grid's 48
-    inputs["dataset"] = FakeArtefact.of(tmp_path / "small", DATASET, {"a": record})
+    small = {"size": np.array((64, 2), np.int32)}  # columns 12 and 36 of the grid's 48
+    inputs["dataset"] = FakeArtefact.of(tmp_path / "small", DATASET, {"a": dataset_record(0) | small})
+    inputs["proposals"] = FakeArtefact.of(tmp_path / "given", PROPOSALS, {"a": proposals_record() | small})
     found = prediction.StoredSource(inputs, 8).instances(0)
     assert isinstance(found.masks, np.ndarray) and found.masks.shape == (3, 64, 2)
-    proposals = proposals_record() | {"superpixels": np.roll(grid(), 13, axis=1)}
     membership = np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]], bool)
-    proposals["membership_bits"] = np.packbits(membership, axis=1, bitorder="little")
+    proposals = proposals_of(np.roll(grid(), 13, axis=1), membership, (64, 2)).to_record()
     inputs["proposals"] = FakeArtefact.of(tmp_path / "moved", PROPOSALS, {"a": proposals})
     found = prediction.StoredSource(inputs, 8).instances(0)
     assert found.labels.tolist() == [1, 2] and len(found.set_weights) == 2
@@ -185,26 +184,13 @@ def test_a_split_without_images_is_named(inputs: dict[str, Any], tmp_path: Path)
         predictions.run({"dataset": only_train, "prediction": only_train}, predictions.Config(), given)
 
 
-def _truth_record(split: str, masks: np.ndarray) -> dict[str, np.ndarray]:
-    encoded = rle.encode_many(masks)
-    return {
-        "split": text_to_array(split),
-        "size": np.array(SIZE, np.int32),
-        "labels": np.arange(1, len(masks) + 1, dtype=np.int32),
-        "boxes": np.zeros((len(masks), 4), np.float32),
-        "mask_offsets": np.cumsum([0, *map(len, encoded)]).astype(np.int64),
-        "mask_bytes": np.frombuffer(b"".join(encoded), np.uint8),
-        "void": np.zeros(0, np.uint8),
-    }
-
-
 def test_the_ceiling_takes_the_true_masks_of_training_images(inputs: dict[str, Any], tmp_path: Path) -> None:
     masks = np.zeros((2, *SIZE), bool)
     masks[0, 5:9, 7:30], masks[1, 40:, 50:] = True, True
     records = {
-        "b": _truth_record("train", masks),
-        "c": _truth_record("train", masks[:0]),
-        "d": _truth_record("val", masks),
+        "b": truth_record(masks, [1, 2]),
+        "c": truth_record(masks[:0]),
+        "d": truth_record(masks, [1, 2], "val"),
     }
     given = {"dataset": inputs["dataset"]}
     truth = FakeArtefact.of(tmp_path / "truth", GROUND_TRUTH, records)

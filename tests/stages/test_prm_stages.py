@@ -1,23 +1,23 @@
 """The three PRM stages on a few small pictures: real store, real artefacts, killed and resumed."""
 
-import io
 import json
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import BOXES, DATASET, PROPOSAL_DETECTIONS, PROPOSALS, SEEDS, text_to_array
+from data_contracts.schemas import BOXES, DATASET, PROPOSAL_DETECTIONS, PROPOSALS, SEEDS
 from data_contracts.store import Store
 from stages.prm import prm_baseline, prm_classifier, prm_seeds
+from tests.records import image_record, proposals_of
 from wsis.engine.per_image import write_records
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, Stage, StageConfig, execute
 from wsis.engine.training import load_weights
 from wsis.errors import MissingWeightsError
+from wsis.method.masks.superpixels import adjacency
 from wsis.method.prm.augmentation import resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec
 from wsis.method.prm.peak_backprop import PeakBackpropagation
@@ -47,15 +47,7 @@ def picture(number: int) -> tuple[np.ndarray, int, np.ndarray]:
 
 def dataset_record(number: int, split: str) -> dict[str, np.ndarray]:
     pixels, label, _ = picture(number)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return {
-        "split": text_to_array(split),
-        "file_name": text_to_array(f"{number}.png"),
-        "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
-        "size": np.array(SIZE, np.int32),
-        "labels": np.array([label], np.int32),
-    }
+    return image_record(pixels, f"{number}.png", split, (label,))
 
 
 def boxes_record(number: int) -> dict[str, np.ndarray]:
@@ -70,18 +62,7 @@ def proposals_record(number: int) -> dict[str, np.ndarray]:
     superpixels = np.zeros(SIZE, np.uint16)
     superpixels[y1:y2, x1:x2] = 1
     membership = np.array([[0, 1], [1, 0], [1, 1]], bool)
-    return {
-        "superpixels": superpixels,
-        "num_superpixels": np.array([2], np.int32),
-        "membership_bits": np.packbits(membership, axis=1, bitorder="little"),
-        "scores": np.array([0.9, 0.5, 0.1], np.float32),
-        "boxes": np.repeat(box, 3, axis=0),
-        "areas": np.full(3, 0.2, np.float32),
-        "edges": np.array([[0, 1]], np.int32),
-        "edge_contours": np.ones(1, np.float32),
-        "edge_lengths": np.ones(1, np.float32),
-        "size": np.array(SIZE, np.int32),
-    }
+    return proposals_of(superpixels, membership, SIZE, adjacency(superpixels, np.ones(SIZE))).to_record()
 
 
 class GivenConfig(StageConfig):

@@ -16,7 +16,7 @@ from stages.proposals.sources import SOURCES, ProposalSource
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.errors import UnsupportedOpError
-from wsis.method.masks.superpixels import proposal_masks, unpack_membership
+from wsis.method.masks.proposal_set import Regions
 from wsis.method.proposals.imports.complete import complete
 from wsis.readers.proposal_files import FileAnImage
 
@@ -78,9 +78,7 @@ def test_every_image_of_both_splits_gets_proposals(dataset, tmp_path):
     assert records.ids == list(SIZES)
     for name, one in records:
         assert tuple(one["size"]) == SIZES[name]
-        count = int(one["num_superpixels"][0])
-        membership = unpack_membership(one["membership_bits"], count)
-        masks = proposal_masks(one["superpixels"], membership, SIZES[name])
+        count, masks = int(one["num_superpixels"][0]), Regions.from_record(one).masks()
         assert masks.any((1, 2)).all() and masks.all((1, 2)).any()
         assert len(masks) == len(one["scores"]) == len(one["boxes"]) == len(one["areas"]) <= 40
         assert count == one["superpixels"].max() + 1 <= 60
@@ -116,7 +114,7 @@ def test_imported_files_by_image_id(dataset, tmp_path):
     records, counts = run(dataset, tmp_path / "out", source="mcg_mat", folder=folder, ranking="file")
     assert counts["proposals"] == 12
     one = records["a"]
-    assert unpack_membership(one["membership_bits"], 4).tolist() == [[True] * 4, [True, False, False, False]]
+    assert Regions.from_record(one).membership.tolist() == [[True] * 4, [True, False, False, False]]
     assert one["boxes"].tolist() == [[0, 0, 60, 40], [0, 0, 15, 40]]
 
     (folder / "c.mat").unlink()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import ConfigError
-from data_contracts.schemas import DATASET, text_to_array
+from data_contracts.schemas import DATASET
+from tests.records import image_record
 from tests.reporting.conftest import (
     RunBuilder,
-    dataset_record,
     detections_record,
     proposals_record,
     pseudo_labels_record,
@@ -111,8 +111,7 @@ def old_run(tmp_path) -> RunBuilder:
     image = np.full((60, 80, 3), 128, np.uint8)
     data = {}
     for image_id, path in FILES.items():
-        split = text_to_array(image_id.split("_")[0])
-        data[image_id] = dataset_record(image, masks) | {"split": split, "file_name": text_to_array(path)}
+        data[image_id] = image_record(image, path, image_id.split("_")[0])
     builder.commit("dataset", "dataset", "dataset", data)
     train, val = list(FILES)[:3], list(FILES)[3:]
     builder.commit("proposals", "proposals", "proposals", {i: proposals_record(masks) for i in FILES})

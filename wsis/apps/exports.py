@@ -1,11 +1,9 @@
 """`wsis export`: what a run learned, in forms that need no store: a plain MMDetection model, COCO instances."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from data_contracts.atomic import write_atomic
 from data_contracts.records import RecordReader
@@ -14,6 +12,7 @@ from data_contracts.store import Artefact
 from wsis.apps.output_paths import check_folder
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks import rle
+from wsis.method.masks.proposal_set import Regions
 from wsis.runs.runner import Runner
 from wsis.views.dataset import class_names, source_categories, source_ids
 
@@ -105,8 +104,8 @@ def _sets_of(
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """An image entry and its annotations for each set that is wanted; most frequent first."""
     samples = SampleSet.from_record(labels[image_id])
-    proposal = proposals[image_id]
-    height, width = proposal["size"].tolist()
+    regions = Regions.from_record(proposals.read(image_id, Regions.FIELDS))
+    height, width = regions.image_size
     name = array_to_text(dataset.read(image_id, ("file_name",))["file_name"])
     for index, multiplicity in enumerate(samples.multiplicities.tolist()):
         if sets == "frequent" and index:  # they are stored most frequent first
@@ -119,16 +118,14 @@ def _sets_of(
             "multiplicity": multiplicity,
             "weight": multiplicity / samples.num_samples,
         }
-        yield image, list(_instances(samples, index, proposal))
+        yield image, list(_instances(samples, index, regions))
 
 
-def _instances(
-    samples: SampleSet, index: int, proposals: Mapping[str, np.ndarray]
-) -> Iterator[dict[str, Any]]:
+def _instances(samples: SampleSet, index: int, regions: Regions) -> Iterator[dict[str, Any]]:
     """Annotations of one set; a proposal without a pixel at the image's size is left out, as in training."""
     _, classes, scores = samples.unique(index)
-    height, width = proposals["size"].tolist()
-    counts = rle.encode_many(samples.masks(index, proposals))
+    height, width = regions.image_size
+    counts = rle.encode_many(samples.masks(index, regions))
     boxes, areas = rle.bboxes(counts, (height, width)), rle.areas(counts, (height, width))
     for label, score, one, box, area in zip(
         classes.tolist(), scores.tolist(), counts, boxes.tolist(), areas.tolist(), strict=True

@@ -24,6 +24,7 @@ from wsis.engine.per_image import read_failures
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, execute
 from wsis.method.masks import rle
+from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.paste import paste_masks
 from wsis.reporting.pictures.overlays import draw_instances, fit, instance_colours
 from wsis.reporting.pictures.pictures import encode
@@ -146,25 +147,23 @@ class _Write:
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[tuple[int, str]]:
         for image_id in image_ids:
-            record = self.detections[image_id]
-            sure = record["scores"] >= np.float32(self.score)  # best first
-            found = {name: record[name][sure] for name in ("boxes", "masks", "labels", "scores")}
-            results, label_map = self._results(image_id, found, record["size"].tolist())
+            found = NetworkDetections.from_record(self.detections[image_id]).sure(self.score)
+            results, label_map = self._results(image_id, found)
             self._write("labels", image_id, label_map)
             self._write("overlays", image_id, self._overlay(image_id, found))
             yield len(results), json_lines(results)
 
     def _results(
-        self, image_id: str, found: Mapping[str, NDArray[Any]], size: list[int]
+        self, image_id: str, found: NetworkDetections
     ) -> tuple[list[dict[str, Any]], NDArray[np.uint16]]:
         """COCO results of one image, and its label map uint16 [H, W]; memory for one mask at a time."""
         file_name = array_to_text(self.photographs.read(image_id, ("file_name",))["file_name"])
-        label_map = np.zeros(size, np.uint16)
+        label_map = np.zeros(found.size, np.uint16)
         results = []
         for i, (box, label, score) in enumerate(
-            zip(found["boxes"], found["labels"].tolist(), found["scores"].tolist(), strict=True)
+            zip(found.boxes, found.labels.tolist(), found.scores.tolist(), strict=True)
         ):
-            mask = paste_masks(found["masks"][i : i + 1], box[None], (size[0], size[1]))[0]
+            mask = paste_masks(found.masks[i : i + 1], box[None], found.size)[0]
             label_map[mask & (label_map == 0)] = i + 1
             x1, y1, x2, y2 = box.tolist()
             results.append(
@@ -175,21 +174,21 @@ class _Write:
                     "category_name": self.classes[label - 1],
                     "instance": i + 1,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "segmentation": {"size": size, "counts": rle.encode(mask).decode()},
+                    "segmentation": {"size": list(found.size), "counts": rle.encode(mask).decode()},
                     "score": score,
                 }
             )
         return results, label_map
 
-    def _overlay(self, image_id: str, found: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    def _overlay(self, image_id: str, found: NetworkDetections) -> NDArray[np.uint8]:
         """Outlined, named instances uint8 [H, W, 3], pasted at the size that is drawn."""
         image = read_image(self.photographs, image_id)
         small, _ = fit(image, OVERLAY_SIDE)
         scale = np.array([small.shape[i] / image.shape[i] for i in (1, 0, 1, 0)], np.float32)
-        masks = paste_masks(found["masks"], found["boxes"] * scale, small.shape[:2])
+        masks = paste_masks(found.masks, found.boxes * scale, small.shape[:2])
         names = [
             f"{self.classes[label - 1]} {score:.2f}"
-            for label, score in zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+            for label, score in zip(found.labels.tolist(), found.scores.tolist(), strict=True)
         ]
         return draw_instances(small, masks, instance_colours(len(masks)), names)
 

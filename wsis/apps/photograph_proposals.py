@@ -24,7 +24,6 @@ from wsis.apps.output_paths import output_names, write_file
 from wsis.engine.per_image import Compute, computing, read_failures
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, execute
-from wsis.method.masks.superpixels import unpack_membership
 from wsis.method.proposals import ProposalSet
 from wsis.method.proposals.contours.detectors import build_detector
 from wsis.method.proposals.imports.coco_results import coco_results
@@ -106,22 +105,6 @@ def make_proposals(
     return Made(data, artefact, names, outcome.reused, read_failures(artefact.path))
 
 
-def proposal_set(record: Mapping[str, np.ndarray]) -> ProposalSet:
-    """A stored record of the contract as the generator gave it."""
-    height, width = record["size"].tolist()
-    return ProposalSet(
-        superpixels=record["superpixels"].astype(np.int32),
-        membership=unpack_membership(record["membership_bits"], int(record["num_superpixels"][0])),
-        scores=record["scores"],
-        boxes=record["boxes"],
-        areas=record["areas"],
-        edges=record["edges"],
-        edge_contours=record["edge_contours"],
-        edge_lengths=record["edge_lengths"],
-        image_size=(height, width),
-    )
-
-
 # -- as COCO results --------------------------------------------------------------------------------------
 def write_coco(made: Made, path: Path, settings: Settings, progress: Progress) -> int:
     """Write all proposals as COCO results, image by image, best first; their number.
@@ -174,7 +157,7 @@ class _CocoLines:
     def __call__(self, image_ids: Sequence[str]) -> Iterator[tuple[int, str]]:
         for image_id in image_ids:
             name = array_to_text(self.photographs.read(image_id, ("file_name",))["file_name"])
-            found = proposal_set(self.proposals[image_id])
+            found = ProposalSet.from_record(self.proposals[image_id])
             results = coco_results(found, self.identities.images[image_id], name)
             yield len(results), json_lines(results)
 
@@ -252,7 +235,7 @@ def write_previews(
         sheet = proposal_sheet(
             image,
             contour_map(image, config, detector),
-            proposal_set(records[image_id]),
+            ProposalSet.from_record(records[image_id]),
             array_to_text(record["file_name"]),
         )
         path = out / names[image_id]

@@ -5,8 +5,7 @@ import torch
 from tests.method.conditional.conditional_cases import random_case
 from wsis.errors import InputError
 from wsis.method.conditional.label_sets import deduplicate
-from wsis.method.masks.stored import stored_masks
-from wsis.method.masks.superpixels import pack_membership
+from wsis.method.masks.proposal_set import Regions
 
 
 def test_equal_samples_are_stored_once():
@@ -21,22 +20,12 @@ def test_equal_samples_are_stored_once():
     assert len(samples.unique(2)[0]) == 0
 
 
-def stored(superpixels, membership, size):
-    """A record of the proposals contract, as far as masks need it."""
-    return {
-        "superpixels": superpixels.astype(np.uint16),
-        "num_superpixels": np.array([membership.shape[1]], dtype=np.int32),
-        "membership_bits": pack_membership(membership),
-        "size": np.array(size, dtype=np.int32),
-    }
-
-
 @pytest.mark.parametrize("size", [(16, 20), (33, 61), (5, 7)])
 def test_samples_become_masks(size):
     superpixels, membership, _, _ = random_case(0)
     labels = torch.tensor([[0, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0], [0] * 12])
     samples = deduplicate(labels, torch.zeros(2, 12, 3), torch.tensor([1, 4]), np.arange(12)[::-1])
-    record = stored(superpixels, membership, size)
+    regions = Regions(superpixels, membership, size)
     expected = []
     for proposal in (7, 4):  # rows of the unfiltered proposals, pixel by pixel at the image's size
         mask = [
@@ -50,16 +39,16 @@ def test_samples_become_masks(size):
             for y in range(size[0])
         ]
         expected.append(mask)
-    np.testing.assert_array_equal(samples.masks(0, record), expected)
-    assert samples.masks(1, record).shape == (0, *size)
-    np.testing.assert_array_equal(stored_masks(np.array([4, 4]), record), [expected[1]] * 2)
+    np.testing.assert_array_equal(samples.masks(0, regions), expected)
+    assert samples.masks(1, regions).shape == (0, *size)
+    np.testing.assert_array_equal(regions.masks(np.array([4, 4])), [expected[1]] * 2)
 
 
 @pytest.mark.parametrize("ids", [[0, 3], [-1]])
 def test_ids_of_no_proposal_are_named(ids):
     superpixels, membership, _, _ = random_case(0)
     with pytest.raises(InputError, match=r"proposal_ids: expected 0\.\.2, got"):
-        stored_masks(np.array(ids), stored(superpixels, membership[:3], (16, 20)))
+        Regions(superpixels, membership[:3], (16, 20)).masks(np.array(ids))
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_problems import arrays
 
+from tests.records import proposals_of
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.label_sets import deduplicate
@@ -16,8 +17,7 @@ from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, 
 from wsis.method.dissimilarity.network_inputs import SamplerConfig, filtered_rows, image_batch, resized
 from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.method.dissimilarity.targets import one_hot_targets
-from wsis.method.masks.stored import stored_masks
-from wsis.method.masks.superpixels import pack_membership
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.proposals import generate
 from wsis.method.proposals.config import MCGConfig
 
@@ -121,21 +121,15 @@ def test_a_network_that_diverged_is_named(value):
 
 def test_no_seed_and_no_proposal_pass_the_filter():
     config = SamplerConfig(NetworkConfig("unet", CLASSES))
-    record = {
-        "superpixels": np.zeros((8, 8), dtype=np.uint16),
-        "num_superpixels": np.array([1], dtype=np.int32),
-        "membership_bits": np.zeros((0, 1), dtype=np.uint8),
-        "boxes": np.zeros((0, 4), dtype=np.float32),
-        "size": np.array([8, 8], dtype=np.int32),
-    }
+    whole = proposals_of(np.zeros((8, 8), int), np.ones((1, 1), bool), (8, 8))
+    none = ProposalSet.from_record(whole.to_record(), np.zeros(0, int))
     seeds = {
         "peaks": np.zeros((0, 3), dtype=np.int32),
         "peak_response_maps": np.zeros((0, 4, 4), dtype=np.uint8),
         "boxes": np.zeros((0, 4), dtype=np.float32),
     }
-    assert filtered_rows(record, seeds, config).tolist() == []
-    one = record | {"membership_bits": np.ones((1, 1), np.uint8), "boxes": np.float32([[0, 0, 8, 8]])}
-    assert filtered_rows(one, seeds, config).tolist() == [0]
+    assert filtered_rows(none, seeds, config).tolist() == []
+    assert filtered_rows(whole, seeds, config).tolist() == [0]
 
 
 SIZES = [(32, 32), (32, 4000), (4000, 32), (4000, 4000), (33, 47), (1, 1)]
@@ -168,13 +162,7 @@ def test_images_from_one_pixel_to_4000_through_proposals_problem_and_samples(net
     labels, scores = sample_labels(network, batch, [problem], [noise], LearningConfig().energy)
     assert (labels[0] > 0).any(1).all() or len(found.membership) == 0
     samples = deduplicate(labels[0], scores[0], problem.classes, np.arange(len(found.membership)))
-    record = {
-        "superpixels": found.superpixels,
-        "num_superpixels": np.array([found.membership.shape[1]]),
-        "membership_bits": pack_membership(found.membership),
-        "size": np.array(size),
-    }
-    masks = stored_masks(samples.unique(0)[0][:2], record)
+    masks = ProposalSet.from_record(found.to_record()).masks(samples.unique(0)[0][:2])
     assert masks.shape[1:] == size and masks.any((1, 2)).all()
 
 

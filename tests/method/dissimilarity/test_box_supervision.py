@@ -6,6 +6,7 @@ import torch
 
 from tests.method.conditional.conditional_cases import random_case
 from tests.method.conditional.inference_references import brute_force_boxes
+from tests.records import proposals_of
 from wsis.errors import InputError
 from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.energy import labelling_score
@@ -18,7 +19,7 @@ from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_lo
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, response_fit, seed_targets
 from wsis.method.dissimilarity.targets import maps_to_superpixels, targets_from_labels
 from wsis.method.masks.boxes import box_iou
-from wsis.method.masks.superpixels import boxes_of, pack_membership, superpixel_boxes
+from wsis.method.masks.proposal_set import ProposalSet
 
 COUNT, CLASSES = 80, 4
 # Two boxes of one class, one of another; the image is as large as the superpixel map.
@@ -44,16 +45,7 @@ def image(request):
     membership = rectangles(request.param)
     dataset = {"labels": np.array([2, 4], dtype=np.int32)}
     seeds = seeds_of(BOXES, BOX_LABELS)
-    proposals = {
-        "superpixels": superpixels.astype(np.uint16),
-        "num_superpixels": np.array([20], dtype=np.int32),
-        "membership_bits": pack_membership(membership),
-        "boxes": boxes_of(membership, superpixel_boxes(superpixels)).astype(np.float32),
-        "edges": edges,
-        "edge_contours": contours,
-        "edge_lengths": lengths,
-        "size": np.array(superpixels.shape, dtype=np.int32),
-    }
+    proposals = proposals_of(superpixels, membership, superpixels.shape, (edges, contours, lengths))
     return dataset, seeds, proposals
 
 
@@ -75,20 +67,17 @@ def a_problem(image, size=(8, 10), targets=None):
 def test_the_filter_asks_the_boxes_alone(image):
     _, _, proposals = image
     kept, arrays = filtered(image)  # the seeds' maps, absent here, have no say
-    overlap = box_iou(proposals["boxes"], BOXES)
+    overlap = box_iou(proposals.boxes, BOXES)
     assert set(overlap.argmax(0)) <= set(kept.tolist())
     fits = {u for u in range(COUNT) if overlap[u].max() >= 0.5} | set(overlap.argmax(0).tolist())
     assert set(kept.tolist()) <= fits
     assert len(kept) == min(12, len(fits))
-    np.testing.assert_array_equal(arrays.proposal_boxes, proposals["boxes"][kept])
+    np.testing.assert_array_equal(arrays.proposal_boxes, proposals.boxes[kept])
 
 
 def test_the_filter_of_an_image_without_proposals_is_empty(image):
     _, seeds, proposals = image
-    none = proposals | {
-        "boxes": np.zeros((0, 4), dtype=np.float32),
-        "membership_bits": np.zeros((0, 3), dtype=np.uint8),
-    }
+    none = ProposalSet.from_record(proposals.to_record(), np.zeros(0, int))
     assert filtered_rows(none, seeds, CONFIG).tolist() == []
 
 
@@ -116,7 +105,7 @@ def test_every_box_gets_one_proposal_of_its_class_that_fits_it(image):
 
 def seeds(image, kind="crm_proposal", boxes_iou=None, count=3, box_power=1.0):
     _, _, proposals = image
-    problem, superpixels = a_problem(image), proposals["superpixels"].astype(np.int32)
+    problem, superpixels = a_problem(image), proposals.superpixels
     centres = (BOXES[:, 1::2].mean(1), BOXES[:, 0::2].mean(1))
     peaks = np.stack([BOX_LABELS, *centres], axis=1).astype(np.int32)[:count]
     maps = np.random.default_rng(0).integers(0, 256, (2, 6, 6)).astype(np.uint8)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.diagnosis import (
     BACKGROUND,
     INSIDE,
@@ -21,7 +22,7 @@ from wsis.method.evaluation.instance_quality import InstanceQuality, instance_qu
 from wsis.method.evaluation.instances import Detections, GroundTruth
 from wsis.method.evaluation.sources import network_detections
 from wsis.method.masks import rle
-from wsis.method.masks.paste import paste_masks
+from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.superpixels import proposal_masks, resize_nearest
 
 SIZE = (24, 36)
@@ -129,10 +130,11 @@ def test_samples_weigh_by_multiplicity_and_agree_with_the_evaluation(regions) ->
     """Three sets of ten samples, one of them empty; quality as the evaluation counts it from run lengths."""
     superpixels, membership = regions
     truth = true_masks()
-    multiplicities, offsets = np.array([7, 1, 2], np.int32), np.array([0, 3, 3, 5], np.int32)
+    offsets = np.array([0, 3, 3, 5], np.int32)
     ids, classes = np.array([1, 2, 5, 3, 4], np.int32), np.array([1, 2, 3, 1, 1], np.int32)
     proposals = RegionOverlaps(superpixels, 24, truth)(membership)
-    found = sample_measures(proposals, multiplicities, offsets, ids, classes, truth)
+    samples = SampleSet(np.array([7, 1, 2], np.int32), offsets, ids, classes, np.ones(5, np.float32))
+    found = sample_measures(proposals, samples, truth)
     masks = proposal_masks(superpixels, membership, SIZE)
     expected, quality = [], InstanceQuality()
     for u, weight in enumerate((0.7, 0.1, 0.2)):
@@ -161,15 +163,15 @@ def network():
         [[1, 1, 15, 15], [15, 3, 25, 21], [24, 6, 36, 24], [0, 0, 9, 9], [3, 3, 30, 20]], np.float32
     )
     scores = np.array([0.9, 0.3, 0.29, 0.8, 0.1], np.float32)
-    return masks, boxes, np.array([1, 1, 2, 3, 3], np.int32), scores
+    labels = np.array([1, 1, 2, 3, 3], np.int32)
+    return NetworkDetections(np.zeros((5, 4), np.float32), boxes, masks, labels, scores, SIZE)
 
 
 def test_detections_of_the_network(network) -> None:
     """The third is of score below 0.3: its instance is found by all detections alone."""
-    masks, boxes, labels, scores = network
+    labels, scores, dense = network.labels, network.scores, network.pasted()
     truth = true_masks()
-    found = network_measures(*network, truth.truth, 0.3)
-    dense = paste_masks(masks, boxes, SIZE)
+    found = network_measures(network, truth.truth, 0.3)
     for values, level in ((found.best, 0.0), (found.best_sure, np.float32(0.3))):
         for g in range(3):
             ious = [
@@ -179,14 +181,7 @@ def test_detections_of_the_network(network) -> None:
             ]
             assert values[g] == pytest.approx(max(ious, default=0.0))
     assert found.best[2] > 0.3 and found.best_sure[2] == 0
-    sure = network_detections(masks, boxes, labels, scores, SIZE)
-    kept = scores >= np.float32(0.3)
-    expected = instance_quality(
-        Detections(
-            SIZE, [c for c, k in zip(sure.counts, kept, strict=True) if k], labels[kept], scores[kept]
-        ),
-        truth.truth,
-    )
+    expected = instance_quality(network_detections(network.take(scores >= np.float32(0.3))), truth.truth)
     assert vars(found.quality) == pytest.approx(vars(expected))
     assert found.quality.predicted == 3 and found.quality.spurious >= 1
 
@@ -196,5 +191,5 @@ def test_an_image_without_detections_or_without_instances(network) -> None:
     found = detection_measures(nothing, true_masks().truth, 0.3)
     assert found.best.tolist() == [0, 0, 0] and found.quality.missed == 3
     empty = true_masks(MASKS[:0], LABELS[:0])
-    found = network_measures(*network, empty.truth, 0.3)
+    found = network_measures(network, empty.truth, 0.3)
     assert found.best.shape == (0,) and found.quality.spurious == found.quality.predicted == 3

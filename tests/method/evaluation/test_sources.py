@@ -1,9 +1,12 @@
 """What becomes detections: marginals of pseudo labels, labelled proposals, the ceiling."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from wsis.errors import InputError
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.evaluation.sources import (
     LabelledProposals,
@@ -13,10 +16,17 @@ from wsis.method.evaluation.sources import (
     pseudo_label_marginals,
 )
 from wsis.method.masks import rle
+from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.paste import paste_masks
+from wsis.method.masks.proposal_set import Regions
 
 SUPERPIXELS = np.array([[0, 0, 1, 1], [2, 2, 3, 3]], dtype=np.int32)
 MEMBERSHIP = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]], dtype=bool)
+REGIONS = Regions(SUPERPIXELS, MEMBERSHIP, (2, 4))
+
+
+def marginals(*sets, **named):
+    return pseudo_label_marginals(SampleSet(*sets, **named))
 
 
 def test_marginals_by_hand():
@@ -25,7 +35,7 @@ def test_marginals_by_hand():
     (3, cat): 9 of 10, margins 1 (seven) and 4 (two): mean 15/9; (5, dog): 8 of 10, margins -1 (seven) and
     0 (once): mean -7/8; (4, cat): 1 of 10, margin 2. Score (count + (1 + m / (1 + |m|)) / 2) / 11.
     """
-    result = pseudo_label_marginals(
+    result = marginals(
         multiplicities=np.array([7, 2, 1]),
         offsets=np.array([0, 2, 3, 5]),
         proposal_ids=np.array([3, 5, 3, 4, 5]),
@@ -39,7 +49,7 @@ def test_marginals_by_hand():
 
 def test_marginals_rank_by_share_then_margin():
     """Shares 2, 1, 1 of 2 with margins -1000, 1000, 999: the share decides, the margin breaks the tie."""
-    result = pseudo_label_marginals(
+    result = marginals(
         np.array([1, 1]),
         np.array([0, 2, 4]),
         np.array([0, 1, 0, 2]),
@@ -51,33 +61,22 @@ def test_marginals_rank_by_share_then_margin():
 
 
 def test_a_proposal_taken_twice_in_a_sample_counts_once():
-    result = pseudo_label_marginals(
+    result = marginals(
         np.array([2]), np.array([0, 2]), np.array([4, 4]), np.array([1, 1]), np.array([0.0, 0.0])
     )
     np.testing.assert_allclose(result.scores, [2.5 / 3])
 
 
 def test_marginals_of_empty_samples():
-    none = pseudo_label_marginals(
+    none = marginals(
         np.array([10]), np.array([0, 0]), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)
     )
     assert len(none.scores) == len(none.proposal_ids) == 0
 
 
-@pytest.mark.parametrize(
-    ("multiplicities", "offsets", "text"),
-    [([1, 1], [0, 1], "offsets: expected 3 entries"), ([1], [0, 2], "end at 1"), ([0], [0, 1], "multiplic")],
-)
-def test_bad_pseudo_labels(multiplicities, offsets, text):
-    with pytest.raises(InputError, match=text):
-        pseudo_label_marginals(
-            np.array(multiplicities), np.array(offsets), np.array([0]), np.array([1]), np.array([1.0])
-        )
-
-
 def test_proposals_become_masks_of_the_image():
     labelled = LabelledProposals(np.array([2, 0], np.int32), np.array([1, 2], np.int32), np.array([0.3, 0.9]))
-    result = proposal_detections(SUPERPIXELS, MEMBERSHIP, labelled, (4, 8))
+    result = proposal_detections(replace(REGIONS, image_size=(4, 8)), labelled)
     masks = rle.decode_many(result.counts, (4, 8))
     np.testing.assert_array_equal(masks[0], np.repeat([[0], [0], [1], [1]], 8, axis=1))
     expected = np.zeros((4, 8), bool)
@@ -89,21 +88,22 @@ def test_proposals_become_masks_of_the_image():
 def test_many_proposals_cross_the_chunk_border():
     ids = np.arange(70) % 4
     labelled = LabelledProposals(ids.astype(np.int32), np.ones(70, np.int32), np.ones(70))
-    result = proposal_detections(SUPERPIXELS, MEMBERSHIP, labelled, (2, 4))
+    result = proposal_detections(REGIONS, labelled)
     assert [rle.area(one, (2, 4)) for one in result.counts] == [[2, 4, 4, 8][i] for i in ids]
 
 
 def test_unknown_proposal_is_named():
     labelled = LabelledProposals(np.array([4], np.int32), np.array([1], np.int32), np.ones(1))
     with pytest.raises(InputError, match=r"proposal_ids: expected 0\.\.3, got 4"):
-        proposal_detections(SUPERPIXELS, MEMBERSHIP, labelled, (2, 4))
+        proposal_detections(REGIONS, labelled)
 
 
 def test_network_detections_are_pasted():
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 256, (3, 28, 28), dtype=np.uint8)
     boxes = np.array([[0, 0, 10, 10], [5, 2, 30, 18], [-4, -4, 40, 25]], np.float32)
-    result = network_detections(masks, boxes, np.array([1, 2, 1]), np.array([0.9, 0.8, 0.7]), (20, 35))
+    labels, scores = np.array([1, 2, 1]), np.array([0.9, 0.8, 0.7])
+    result = network_detections(NetworkDetections(np.zeros((3, 3)), boxes, masks, labels, scores, (20, 35)))
     np.testing.assert_array_equal(
         rle.decode_many(result.counts, (20, 35)), paste_masks(masks, boxes, (20, 35))
     )
@@ -114,10 +114,10 @@ def test_ceiling_takes_the_best_proposal_of_each_instance():
     masks = np.zeros((3, 2, 4), bool)
     masks[0, 0, :3] = masks[1, 1] = masks[2] = True
     truth = GroundTruth((2, 4), rle.encode_many(masks), np.array([2, 1, 1]), np.array([False, False, True]))
-    result = best_proposals(SUPERPIXELS, MEMBERSHIP, truth)
+    result = best_proposals(REGIONS, truth)
     assert result.proposal_ids.tolist() == [1, 2] and result.labels.tolist() == [2, 1]
     np.testing.assert_allclose(result.scores, [0.75, 1.0])
-    assert len(best_proposals(SUPERPIXELS, MEMBERSHIP[:0], truth).scores) == 0
+    assert len(best_proposals(replace(REGIONS, membership=MEMBERSHIP[:0]), truth).scores) == 0
 
 
 def test_ceiling_does_not_see_void():
@@ -125,4 +125,4 @@ def test_ceiling_does_not_see_void():
     masks = np.zeros((2, 2, 4), bool)
     masks[0, 0, :3] = masks[1, 0, 3] = True
     truth = GroundTruth((2, 4), [rle.encode(masks[0])], np.array([1]), void=rle.encode(masks[1]))
-    np.testing.assert_allclose(best_proposals(SUPERPIXELS, MEMBERSHIP, truth).scores, [1.0])
+    np.testing.assert_allclose(best_proposals(REGIONS, truth).scores, [1.0])

@@ -12,6 +12,7 @@ from wsis.method.evaluation.instances import Detections, GroundTruth
 from wsis.method.evaluation.sources import network_detections
 from wsis.method.evaluation.voc_map import MapResult, VocMapEvaluator
 from wsis.method.masks import rle
+from wsis.method.masks.network_detections import NetworkDetections
 
 IMAGES = 40
 
@@ -56,7 +57,8 @@ def test_masks_of_28_cells_keep_the_highest_threshold(voc_root):
 
     def detect(masks, labels, size):
         small, boxes = low_resolution(masks)
-        return network_detections(small, boxes, labels, np.linspace(1, 0.5, len(masks)), size)
+        scores = np.linspace(1, 0.5, len(masks))
+        return network_detections(NetworkDetections(labels[:, None], boxes, small, labels, scores, size))
 
     assert score(voc_root, detect).mean[-1] == pytest.approx(1.0, abs=0.05)
 

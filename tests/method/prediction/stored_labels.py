@@ -1,15 +1,14 @@
 """Artefacts of a few small images, as the stages that train and predict read them."""
 
-import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from data_contracts.records import RecordReader, RecordWriter
-from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, Schema, text_to_array
+from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, Schema
+from tests.records import image_record, proposals_of
 from wsis.engine.progress import Listener, Progress
 from wsis.engine.stage import Execution, StageContext
 
@@ -47,31 +46,13 @@ def grid() -> np.ndarray:
 def dataset_record(index: int) -> dict[str, np.ndarray]:
     pixels = np.random.default_rng(index).integers(0, 99, (*SIZE, 3), dtype=np.uint8)
     pixels[:32, :32] += 90
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return {
-        "split": text_to_array("val" if IDS[index] == "d" else "train"),
-        "file_name": text_to_array(f"{IDS[index]}.png"),
-        "encoded": np.frombuffer(buffer.getvalue(), np.uint8),
-        "size": np.array(SIZE, np.int32),
-        "labels": np.array([1, 2], np.int32),
-    }
+    split = "val" if IDS[index] == "d" else "train"
+    return image_record(pixels, f"{IDS[index]}.png", split, (1, 2))
 
 
 def proposals_record() -> dict[str, np.ndarray]:
     membership = np.array([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], bool)
-    return {
-        "superpixels": grid(),
-        "num_superpixels": np.array([6], np.int32),
-        "membership_bits": np.packbits(membership, axis=1, bitorder="little"),
-        "scores": np.array([0.9, 0.8, 0.7], np.float32),
-        "boxes": np.array([[0, 0, 32, 32], [0, 0, 64, 32], [64, 32, 96, 64]], np.float32),
-        "areas": np.full(3, 0.2, np.float32),
-        "edges": np.zeros((0, 2), np.int32),
-        "edge_contours": np.zeros(0, np.float32),
-        "edge_lengths": np.zeros(0, np.float32),
-        "size": np.array(SIZE, np.int32),
-    }
+    return proposals_of(grid(), membership, SIZE).to_record()
 
 
 def labels_record() -> dict[str, np.ndarray]:

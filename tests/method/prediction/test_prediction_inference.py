@@ -1,4 +1,4 @@
-"""Detections, and the exported model in MMDetection's own hands."""
+"""NetworkDetections, and the exported model in MMDetection's own hands."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from wsis.errors import InputError, MissingWeightsError, NonFiniteError
+from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.paste import paste_masks
 from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
-from wsis.method.prediction.inference import Detections, Detector, PredictSettings, load_detector
+from wsis.method.prediction.inference import Detector, PredictSettings, load_detector
 from wsis.method.prediction.loop.checkpoints import weights_checkpoint, write_checkpoint
 from wsis.method.prediction.loop.train_loop import quiet_mmengine
 
@@ -41,7 +42,7 @@ def detector(tiny_plain: Config, weights: Path) -> Detector:
     return load_detector(tiny_plain, weights)
 
 
-def _same(a: Detections, b: Detections) -> bool:
+def _same(a: NetworkDetections, b: NetworkDetections) -> bool:
     names = ("class_probabilities", "boxes", "masks", "labels", "scores")
     return a.size == b.size and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from wsis.errors import InputError
+from wsis.method.masks.proposal_set import make_proposal_set
 from wsis.method.proposals import MCGConfig
 from wsis.method.proposals.maps import contour_map, ultrametric_strengths
-from wsis.method.proposals.proposal_set import make_proposal_set
 
 
 class Constant:

@@ -5,14 +5,16 @@ Suffix legend: K samples, U unique samples, M labelled proposals of all unique s
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from wsis.errors import InputError
-from wsis.method.masks.stored import stored_masks
+from wsis.method.masks.proposal_set import Regions
+
+if TYPE_CHECKING:  # sets are looked at where nothing learns
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,22 @@ class SampleSet:
         """
         return cls(**{field.name: record[field.name] for field in fields(cls)})
 
+    def to_record(self) -> dict[str, np.ndarray]:
+        """The arrays of the sets, as a stored record of pseudo labels has them beside its statistics."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @property
     def num_samples(self) -> int:
         return int(self.multiplicities.sum())
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Of the K samples, how many equal each unique one, float64 [U]; they sum to 1."""
+        return self.multiplicities / self.multiplicities.sum()
+
+    def most_frequent(self, count: int) -> list[int]:
+        """Indices of at most so many unique samples, the most frequent first."""
+        return np.argsort(-self.multiplicities, kind="stable")[:count].tolist()
 
     def unique(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Proposal ids, classes and scores of one unique sample."""
@@ -89,12 +104,12 @@ class SampleSet:
         if len(self.classes) and int(self.classes.max()) > num_classes:
             raise InputError(f"classes: expected 1..{num_classes}, got {int(self.classes.max())}")
 
-    def masks(self, index: int, proposals: Mapping[str, np.ndarray]) -> NDArray[np.bool_]:
-        """Masks bool [n, H, W] of one unique sample at the image's size; see `stored_masks`."""
-        return stored_masks(self.unique(index)[0], proposals)
+    def masks(self, index: int, proposals: Regions) -> NDArray[np.bool_]:
+        """Masks bool [n, H, W] of one unique sample, from all proposals of the image; see `Regions.masks`."""
+        return proposals.masks(self.unique(index)[0])
 
 
-def deduplicate(labels: Tensor, scores: Tensor, classes: Tensor, kept: np.ndarray) -> SampleSet:
+def deduplicate(labels: "Tensor", scores: "Tensor", classes: "Tensor", kept: np.ndarray) -> SampleSet:
     """Merge equal samples, most frequent first (ties: the one drawn first).
 
     Args:
@@ -103,10 +118,10 @@ def deduplicate(labels: Tensor, scores: Tensor, classes: Tensor, kept: np.ndarra
         classes: int64 [J - 1], class of each score column.
         kept: int [P], row of each filtered proposal in the image's proposals.
     """
-    table = torch.cat([classes.new_zeros(1), classes])
+    table = [0, *classes.tolist()]
     groups: dict[tuple[tuple[int, int], ...], list[int]] = {}
     for k, row in enumerate(labels):
-        picked = torch.nonzero(row)[:, 0]
+        picked = row.nonzero()[:, 0]
         key = tuple(zip(picked.tolist(), row[picked].tolist(), strict=True))
         groups.setdefault(key, []).append(k)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[1][0]))
@@ -114,7 +129,7 @@ def deduplicate(labels: Tensor, scores: Tensor, classes: Tensor, kept: np.ndarra
     for key, members in ordered:
         for proposal, column in key:
             ids.append(int(kept[proposal]))
-            names.append(int(table[column]))
+            names.append(table[column])
             margin = scores[members, proposal, column] - scores[members, proposal, 0]
             values.append(float(margin.mean()))
     return SampleSet(

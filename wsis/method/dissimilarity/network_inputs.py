@@ -25,7 +25,7 @@ from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.method.dissimilarity.targets import FLOOR, Targets
 from wsis.method.masks.boxes import box_iou
-from wsis.method.masks.superpixels import unpack_membership
+from wsis.method.masks.proposal_set import ProposalSet
 
 Record = Mapping[str, np.ndarray]
 
@@ -72,34 +72,35 @@ class SamplerConfig:
             raise InputError(f"sampler description: {error}") from error
 
 
-def filtered_rows(proposals: Record, seeds: Record, config: SamplerConfig) -> np.ndarray:
+def filtered_rows(proposals: ProposalSet, seeds: Record, config: SamplerConfig) -> np.ndarray:
     """Rows of the proposals that take part (paper 6.2), int64 [n] ascending, n >= 1 if there is any proposal.
 
     Under box supervision (every seed has its box) those that fit a box, else those that overlap a seed.
     """
     if len(seeds["boxes"]):
         threshold = config.problem.box_threshold
-        return boxed_rows(proposals["boxes"], seeds["boxes"], threshold, config.max_proposals)
-    count = int(proposals["num_superpixels"][0])
-    size = (int(proposals["size"][0]), int(proposals["size"][1]))
-    superpixels = proposals["superpixels"].astype(np.int32)
+        return boxed_rows(proposals.boxes, seeds["boxes"], threshold, config.max_proposals)
     hit = seed_superpixels(
-        superpixels, seeds["peaks"], seeds["peak_response_maps"], size, count, config.seed_threshold
+        proposals.superpixels,
+        seeds["peaks"],
+        seeds["peak_response_maps"],
+        proposals.image_size,
+        proposals.membership.shape[1],
+        config.seed_threshold,
     )
-    return overlapping_rows(unpack_membership(proposals["membership_bits"], count), hit, config.max_proposals)
+    return overlapping_rows(proposals.membership, hit, config.max_proposals)
 
 
-def arrays_of_image(dataset: Record, proposals: Record, seeds: Record, kept: np.ndarray) -> ImageArrays:
+def arrays_of_image(dataset: Record, proposals: ProposalSet, seeds: Record, kept: np.ndarray) -> ImageArrays:
     """Arrays of one image from its stored records and the rows of the proposals kept by the filter."""
     boxes = seeds["boxes"]
-    membership = unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0]))
     return ImageArrays(
-        superpixels=proposals["superpixels"].astype(np.int32),
-        membership=membership[kept],
-        proposal_boxes=proposals["boxes"][kept],
-        edges=proposals["edges"],
-        edge_contours=proposals["edge_contours"],
-        edge_lengths=proposals["edge_lengths"],
+        superpixels=proposals.superpixels,
+        membership=proposals.membership[kept],
+        proposal_boxes=proposals.boxes[kept],
+        edges=proposals.edges,
+        edge_contours=proposals.edge_contours,
+        edge_lengths=proposals.edge_lengths,
         labels=dataset["labels"],
         boxes=boxes,
         box_labels=seeds["peaks"][: len(boxes), 0],

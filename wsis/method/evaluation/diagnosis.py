@@ -11,12 +11,12 @@ all samples, H W image, h w working size.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.instance_quality import (
     InstanceQuality,
     Shares,
@@ -26,6 +26,7 @@ from wsis.method.evaluation.instance_quality import (
 from wsis.method.evaluation.instances import Detections, GroundTruth
 from wsis.method.evaluation.sources import network_detections
 from wsis.method.masks import rle
+from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.superpixels import iou_with_masks, mask_integrals
 
 INSIDE, OTHER_CLASS, BACKGROUND, VOID = range(4)
@@ -161,24 +162,16 @@ class SampleMeasures(NamedTuple):
     quality: InstanceQuality
 
 
-def sample_measures(
-    proposals: Shares,
-    multiplicities: NDArray[np.integer],
-    offsets: NDArray[np.integer],
-    proposal_ids: NDArray[np.integer],
-    classes: NDArray[np.integer],
-    truth: TrueMasks,
-) -> SampleMeasures:
+def sample_measures(proposals: Shares, samples: SampleSet, truth: TrueMasks) -> SampleMeasures:
     """Measure the samples of one image.
 
     Args:
         proposals: overlaps of all proposals of the image with its true instances, [P, G].
-        multiplicities, offsets, proposal_ids, classes: one record of pseudo labels, [U], [U+1], [M], [M].
     """
-    weights = multiplicities / multiplicities.sum()
+    weights = samples.shares
     ious, quality = np.zeros((len(weights), len(truth.labels))), InstanceQuality()
-    for sample, (start, stop) in enumerate(pairwise(offsets.tolist())):
-        ids, labels = proposal_ids[start:stop], classes[start:stop]
+    for sample in range(len(weights)):
+        ids, labels, _ = samples.unique(sample)
         ious[sample] = best_iou(proposals.iou[ids], labels, truth)
         own = InstanceQuality(images=1.0)
         for label in np.union1d(labels, truth.labels).tolist():
@@ -215,22 +208,14 @@ def detection_measures(found: Detections, truth: GroundTruth, sure: float) -> De
     return DetectionMeasures(best, best_sure, quality)
 
 
-def network_measures(
-    masks: NDArray[np.uint8],
-    boxes: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    scores: NDArray[np.floating],
-    truth: GroundTruth,
-    sure: float,
-) -> DetectionMeasures:
-    """`detection_measures` of the prediction network's detections, as `network_detections` takes them.
+def network_measures(found: NetworkDetections, truth: GroundTruth, sure: float) -> DetectionMeasures:
+    """`detection_measures` of the prediction network's detections.
 
     Those of a class that the image does not show are spurious whatever their masks, which are not pasted.
     """
-    seen = np.isin(labels, truth.labels)
-    found = network_detections(masks[seen], boxes[seen], labels[seen], scores[seen], truth.size)
-    measured = detection_measures(found, truth, sure)
-    others = float((scores[~seen] >= np.float32(sure)).sum())
+    seen = np.isin(found.labels, truth.labels)
+    measured = detection_measures(network_detections(found.take(seen)), truth, sure)
+    others = float(len(found.take(~seen).sure(sure)))
     return measured._replace(quality=measured.quality + InstanceQuality(predicted=others, spurious=others))
 
 

@@ -1,7 +1,9 @@
 """Instances of one image as the evaluation sees them: run lengths, classes, scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +70,14 @@ class GroundTruth:
         _check_lengths("ground truth", len(self.counts), labels=self.labels)
         if self.crowd is not None:
             _check_lengths("ground truth", len(self.counts), crowd=self.crowd)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, np.ndarray]) -> Self:
+        """The true instances of a stored record (`data_contracts.schemas.GROUND_TRUTH`; other fields are ignored)."""
+        data, offsets = record["mask_bytes"].tobytes(), record["mask_offsets"].tolist()
+        counts = [data[start:stop] for start, stop in pairwise(offsets)]
+        height, width = record["size"].tolist()
+        return cls((height, width), counts, record["labels"], void=record["void"].tobytes() or None)
 
     def of_class(self, label: int) -> "GroundTruth":
         """The instances of one class, in the order they stand, with the image's void."""

@@ -20,34 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsis.errors import InputError, NonFiniteError
+from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.prediction.data.dataset import too_thin_named
 from wsis.method.prediction.heads.region_outputs import region_outputs, require_known_head, soft_masks
 from wsis.method.prediction.loop.checkpoints import classes_of, load_weights, read_checkpoint
 from wsis.method.prediction.models import build_model, checked_device
 
 MASK_SIZE = 28
-
-
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """What the prediction network says of one image; best score first.
-
-    | field               | type            | meaning                                                   |
-    | ------------------- | --------------- | --------------------------------------------------------- |
-    | class_probabilities | float32 [N,C+1] | of the region; column 0 is background; rows sum to 1       |
-    | boxes               | float32 [N, 4]  | xyxy in original pixels, inside the image                  |
-    | masks               | uint8 [N,28,28] | soft mask of the label inside the box, 255 = foreground    |
-    | labels              | int32 [N]       | predicted class, 1..C                                      |
-    | scores              | float32 [N]     | probability of the label                                   |
-    | size                | (int, int)      | height, width of the original image                        |
-    """
-
-    class_probabilities: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    masks: NDArray[np.uint8]
-    labels: NDArray[np.int32]
-    scores: NDArray[np.float32]
-    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -80,7 +59,7 @@ class Detector:
     @torch.inference_mode()
     def predict(
         self, images: Sequence[NDArray[np.uint8]], settings: PredictSettings | None = None
-    ) -> list[Detections]:
+    ) -> list[NetworkDetections]:
         """Detections of RGB images uint8 [H, W, 3], in their order.
 
         Raises:
@@ -89,7 +68,7 @@ class Detector:
         """
         settings = settings or PredictSettings()
         packed = [self._packed(i, image) for i, image in enumerate(images)]
-        results: dict[int, Detections] = {}
+        results: dict[int, NetworkDetections] = {}
         for group in _same_size_batches(packed, settings.batch_size):
             for index, detections in zip(
                 group, self._forward([packed[i] for i in group], settings), strict=True
@@ -113,7 +92,7 @@ class Detector:
             packed: dict[str, Any] = self.pipeline(loaded)
         return packed
 
-    def _forward(self, batch: list[dict[str, Any]], settings: PredictSettings) -> Iterator[Detections]:
+    def _forward(self, batch: list[dict[str, Any]], settings: PredictSettings) -> Iterator[NetworkDetections]:
         data = self.model.data_preprocessor(pseudo_collate(batch), False)  # type: ignore[operator]
         samples = data["data_samples"]
         features = self.model.extract_feat(data["inputs"])  # type: ignore[operator]
@@ -235,12 +214,12 @@ def _detect_masks(head: Any, features: Any, found: Sequence[Found]) -> Sequence[
 
 def _detections(
     boxes: Tensor, scores: Tensor, labels: Tensor, probabilities: Tensor, soft: Tensor, meta: dict[str, Any]
-) -> Detections:
+) -> NetworkDetections:
     """To arrays; boxes to original pixels; MMDetection's background, the last column, to column 0."""
     scaled = boxes / boxes.new_tensor([*meta["scale_factor"], *meta["scale_factor"]])
     height, width = meta["ori_shape"]
     limits = boxes.new_tensor([width, height, width, height])
-    return Detections(
+    return NetworkDetections(
         class_probabilities=torch.cat([probabilities[:, -1:], probabilities[:, :-1]], 1)
         .float()
         .cpu()

@@ -8,8 +8,9 @@ its class inside it (a peak inside several boxes belongs to the smallest), or, w
 cell inside it; peaks outside every box are dropped and maps are cut to their box (paper 6.2).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -71,6 +72,19 @@ class Seeds:
     boxes: NDArray[np.float32]
     fallbacks: int = 0
     sourceless: int = 0
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, np.ndarray]) -> Self:
+        """Inverse of :meth:`to_record`."""
+        arrays: dict[str, Any] = {name: record[name] for name in _STORED}
+        return cls(**arrays)
+
+    def to_record(self) -> dict[str, np.ndarray]:
+        """The arrays of a stored record (`data_contracts.schemas.SEEDS`); the two counts are not stored."""
+        return {name: getattr(self, name) for name in _STORED}
+
+
+_STORED = [one.name for one in fields(Seeds) if one.name not in ("fallbacks", "sourceless")]
 
 
 @dataclass

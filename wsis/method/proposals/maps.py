@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.proposals.config import MCGConfig
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector, contour_scales
 from wsis.method.proposals.generator.generation import working_image
 from wsis.method.proposals.generator.hierarchies import average_linkage
-from wsis.method.proposals.proposal_set import ProposalSet
 
 
 def contour_map(

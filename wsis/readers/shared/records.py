@@ -4,11 +4,13 @@ Suffixes: M annotated classes, N instances, C classes, H W image.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from data_contracts.schemas import text_to_array
 
 Role = Literal["train", "val"]
 Track = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their number -> the items, progress shown
@@ -43,9 +45,19 @@ class ImageRecord:
     encoded: bytes
     height: int
     width: int
-    labels: NDArray[np.int32]
-    boxes: NDArray[np.float32]
-    box_labels: NDArray[np.int32]
+    labels: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    box_labels: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def to_record(self) -> dict[str, np.ndarray]:
+        """The arrays of a stored record, see `data_contracts.schemas.DATASET`: no boxes."""
+        return {
+            "split": text_to_array(self.split),
+            "file_name": text_to_array(self.file_name),
+            "encoded": np.frombuffer(self.encoded, dtype=np.uint8),
+            "size": np.array([self.height, self.width], dtype=np.int32),
+            "labels": self.labels,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +83,19 @@ class TruthRecord:
     masks: tuple[bytes, ...]
     labels: NDArray[np.int32]
     boxes: NDArray[np.float32]
-    void: bytes
+    void: bytes = b""
+
+    def to_record(self) -> dict[str, np.ndarray]:
+        """The arrays of a stored record, see `data_contracts.schemas.GROUND_TRUTH`."""
+        return {
+            "split": text_to_array(self.split),
+            "size": np.array([self.height, self.width], dtype=np.int32),
+            "labels": self.labels,
+            "boxes": self.boxes,
+            "mask_offsets": np.cumsum([0, *map(len, self.masks)]).astype(np.int64),
+            "mask_bytes": np.frombuffer(b"".join(self.masks), dtype=np.uint8),
+            "void": np.frombuffer(self.void, dtype=np.uint8),
+        }
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from wsis.errors import WsisError
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.dissimilarity.network_inputs import (
     SamplerConfig,
     arrays_of_image,
@@ -32,8 +33,9 @@ from wsis.method.evaluation.diagnosis import (
     seed_places,
 )
 from wsis.method.evaluation.instance_quality import InstanceQuality
-from wsis.method.evaluation.sources import stored_truth
-from wsis.method.masks.superpixels import unpack_membership
+from wsis.method.evaluation.instances import GroundTruth
+from wsis.method.masks.network_detections import NetworkDetections
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.reporting.diagnosis.summary import mean, recall_rows
 from wsis.views.run_records import Readers
 
@@ -67,20 +69,17 @@ class DetectionMeasures:
 
     def measure(self, image_id: str) -> dict[str, NDArray[Any]]:
         """Columns of the image's instances. An image without a record has no detections."""
-        truth = TrueMasks(stored_truth(self.truths[image_id]))
+        truth = TrueMasks(GroundTruth.from_record(self.truths[image_id]))
         return {**_places(truth), **self.columns(image_id, truth)}
 
     def columns(self, image_id: str, truth: TrueMasks) -> dict[str, NDArray[np.float64]]:
         columns: dict[str, NDArray[np.float64]] = {}
         for column, (key, records) in self.readers.items():
+            one = NetworkDetections.none(truth.truth.size)
             if image_id in records:
-                one = records.read(image_id, ("masks", "boxes", "labels", "scores"))
-                arrays = one["masks"], one["boxes"], one["labels"], one["scores"]
-            else:
-                nothing = np.zeros(0, np.float32)
-                arrays = np.zeros((0, 28, 28), np.uint8), np.zeros((0, 4)), nothing.astype(int), nothing
+                one = NetworkDetections.from_record(records[image_id])
             try:
-                found = network_measures(*arrays, truth.truth, SURE)
+                found = network_measures(one, truth.truth, SURE)
             except WsisError as error:
                 raise type(error)(f"{key} of image {image_id}: {error}") from error
             columns[column], columns[f"{column}/any"] = found.best_sure, found.best
@@ -126,7 +125,7 @@ class TrainMeasures:
     def measure(self, image_id: str) -> dict[str, NDArray[Any]]:
         """Columns of the image's instances."""
         self.images += 1
-        truth = TrueMasks(stored_truth(self.truths[image_id]))
+        truth = TrueMasks(GroundTruth.from_record(self.truths[image_id]))
         columns = _places(truth)
         try:
             if self.seed_records is not None:
@@ -149,33 +148,32 @@ class TrainMeasures:
         return {"response": best_iou(iou, peaks[:, 0], truth)}
 
     def _proposals(self, image_id: str, proposals: Record, truth: TrueMasks) -> dict[str, NDArray[Any]]:
-        count = int(proposals["num_superpixels"][0])
-        overlaps = RegionOverlaps(proposals["superpixels"], count, truth)
-        every = overlaps(unpack_membership(proposals["membership_bits"], count))
+        found = ProposalSet.from_record(proposals)
+        overlaps = RegionOverlaps(found.superpixels, found.membership.shape[1], truth)
+        every = overlaps(found.membership)
         self.sizes["all"] += len(every.iou)
         columns = {"proposal": every.iou.max(axis=0, initial=0.0)}
         if self.dataset is not None and self.seed_records is not None:
             dataset, seeds = self.dataset.read(image_id, ("labels", "size")), self.seed_records[image_id]
             sampler = self.rule.sampler
-            filtered = filtered_rows(proposals, seeds, replace(sampler, max_proposals=_EVERY))
-            kept = filtered_rows(proposals, seeds, sampler)
+            filtered = filtered_rows(found, seeds, replace(sampler, max_proposals=_EVERY))
+            kept = filtered_rows(found, seeds, sampler)
             for name, rows in (("filtered", filtered), ("limited", kept)):
                 columns[name] = every.iou[rows].max(axis=0, initial=0.0)
                 self.sizes[name] += len(rows)
-            columns["seed_target"] = self._seed_target(dataset, proposals, seeds, kept, overlaps, truth)
+            columns["seed_target"] = self._seed_target(dataset, found, seeds, kept, overlaps, truth)
         for t, records in self.labels.items():
-            one = _record(records, image_id)
-            sets = one["multiplicities"], one["offsets"], one["proposal_ids"], one["classes"]
-            measured = sample_measures(every, *sets, truth)
+            samples = SampleSet.from_record(_record(records, image_id))
+            measured = sample_measures(every, samples, truth)
             columns[f"best@{t}"], columns[f"mean@{t}"] = measured.best, measured.mean
             self.quality[t] = self.quality[t] + measured.quality
-            self.distinct[t].append(len(one["multiplicities"]))
+            self.distinct[t].append(len(samples.multiplicities))
         return columns
 
     def _seed_target(
         self,
         dataset: Record,
-        proposals: Record,
+        proposals: ProposalSet,
         seeds: Record,
         kept: NDArray[np.int64],
         overlaps: RegionOverlaps,

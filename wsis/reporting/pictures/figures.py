@@ -8,6 +8,7 @@ Read-only; pixel labels for measuring and for the panels of true masks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +21,12 @@ from data_contracts.records import RecordReader
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import DATASET, GROUND_TRUTH, array_to_text
 from data_contracts.store import Store
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.diagnosis import RegionOverlaps, TrueMasks, network_measures, sample_measures
-from wsis.method.evaluation.sources import stored_truth
-from wsis.method.masks.paste import paste_masks
-from wsis.method.masks.stored import stored_masks
-from wsis.method.masks.superpixels import unpack_membership
-from wsis.reporting.pictures.overlays import draw_instances, fit, instance_colours
+from wsis.method.evaluation.instances import GroundTruth
+from wsis.method.masks.network_detections import NetworkDetections
+from wsis.method.masks.proposal_set import Regions
+from wsis.reporting.pictures.overlays import colours_of_instances, draw_instances, fit, instance_colours
 from wsis.reporting.pictures.panels import Panel, side_by_side, under_each_other
 from wsis.reporting.pictures.pictures import decode, encode
 from wsis.views.image_names import ImageNames, shortened
@@ -37,7 +38,6 @@ CASES, EXAMPLES = 3, 12
 SURE = 0.3
 _RANKED = 120
 _CAPTION = 30  # characters over a panel
-_SAMPLE_FIELDS = ("multiplicities", "offsets", "proposal_ids", "classes")
 
 Picture = NDArray[np.uint8]
 
@@ -161,29 +161,26 @@ class _Run:
         """None where the image has no masks."""
         if self.truths is None or image_id not in self.truths:
             return None
-        return TrueMasks(stored_truth(self.truths[image_id]))
+        return TrueMasks(GroundTruth.from_record(self.truths[image_id]))
 
     def sample_iou(self, image_id: str, iteration: int | None = None) -> float | None:
         """Mean over instances and K samples of an iteration (None: the last); None without true instances."""
         truth = self.truth(image_id)
         if truth is None or not len(truth.labels) or self.proposals is None:
             return None
-        proposals, one = self.proposals[image_id], self.labels[iteration or max(self.labels)][image_id]
-        membership = unpack_membership(proposals["membership_bits"], int(proposals["num_superpixels"][0]))
-        overlaps = RegionOverlaps(proposals["superpixels"], membership.shape[1], truth)
-        rows = overlaps(membership[one["proposal_ids"]])
-        every = np.arange(len(one["proposal_ids"]))
-        found = sample_measures(rows, one["multiplicities"], one["offsets"], every, one["classes"], truth)
-        return float(found.mean.mean())
+        samples = SampleSet.from_record(self.labels[iteration or max(self.labels)][image_id])
+        regions = Regions.from_record(self.proposals[image_id], samples.proposal_ids)
+        overlaps = RegionOverlaps(regions.superpixels, regions.membership.shape[1], truth)
+        rows = replace(samples, proposal_ids=np.arange(len(regions)))
+        return float(sample_measures(overlaps(regions.membership), rows, truth).mean.mean())
 
     def val_iou(self, image_id: str) -> float | None:
         """Mean over instances of the last predictions on val; None without true instances."""
         truth = self.truth(image_id)
         if truth is None or not len(truth.labels):
             return None
-        one = self.val[max(self.val)][image_id]
-        arrays = one["masks"], one["boxes"], one["labels"], one["scores"]
-        return float(network_measures(*arrays, truth.truth, SURE).best_sure.mean())
+        found = NetworkDetections.from_record(self.val[max(self.val)][image_id])
+        return float(network_measures(found, truth.truth, SURE).best_sure.mean())
 
 
 def _by_iteration(readers: Readers, name: str) -> dict[int, RecordReader]:
@@ -230,21 +227,15 @@ def _samples(run: _Run, image_id: str, image: Picture, iteration: int) -> list[P
     """SAMPLES panels: the most frequent distinct sets; empty ones where there are fewer."""
     if run.proposals is None:
         return []
-    one, proposals = run.labels[iteration].read(image_id, _SAMPLE_FIELDS), run.proposals[image_id]
-    order = np.argsort(-one["multiplicities"], kind="stable")[:SAMPLES].tolist()
-    pairs = list(zip(one["proposal_ids"].tolist(), one["classes"].tolist(), strict=True))
-    parts = [slice(int(one["offsets"][u]), int(one["offsets"][u + 1])) for u in order]
-    distinct = list(dict.fromkeys(pair for part in parts for pair in pairs[part]))
-    colour_of = dict(zip(distinct, instance_colours(len(distinct)), strict=True))
+    samples = SampleSet.from_record(run.labels[iteration][image_id])
+    regions = Regions.from_record(run.proposals[image_id])
+    order = samples.most_frequent(SAMPLES)
+    colour_of = colours_of_instances(samples, order)
     panels = []
-    for u, part in zip(order, parts, strict=True):
-        caption = (
-            f"iteration {iteration}: {one['multiplicities'][u]} of {one['multiplicities'].sum()} samples"
-        )
-        masks = stored_masks(one["proposal_ids"][part], proposals)
-        colours = np.array([colour_of[pair] for pair in pairs[part]], np.uint8).reshape(-1, 3)
-        names = [run.name(label) for label in one["classes"][part].tolist()]
-        panels.append(_instances(caption, image, masks, names, colours))
+    for u in order:
+        caption = f"iteration {iteration}: {samples.multiplicities[u]} of {samples.num_samples} samples"
+        names = [run.name(label) for label in samples.unique(u)[1].tolist()]
+        panels.append(_instances(caption, image, samples.masks(u, regions), names, colour_of[u]))
     return panels + [_blank(image, "no other sample")] * (SAMPLES - len(panels))
 
 
@@ -288,11 +279,10 @@ def _truth_panel(run: _Run, image: Picture, truth: TrueMasks | None, caption: st
 
 
 def _prediction(run: _Run, caption: str, image: Picture, found: Mapping[str, NDArray[Any]]) -> Panel:
-    sure = np.flatnonzero(found["scores"] >= np.float32(SURE))
-    masks = paste_masks(found["masks"][sure], found["boxes"][sure], image.shape[:2])
-    labels, scores = found["labels"][sure].tolist(), found["scores"][sure].tolist()
+    sure = NetworkDetections.from_record(found).sure(SURE)
+    labels, scores = sure.labels.tolist(), sure.scores.tolist()
     names = [f"{run.name(label)} {score:.2f}" for label, score in zip(labels, scores, strict=True)]
-    return _instances(caption if len(sure) else f"{caption}: nothing found", image, masks, names)
+    return _instances(caption if len(sure) else f"{caption}: nothing found", image, sure.pasted(), names)
 
 
 def _instances(

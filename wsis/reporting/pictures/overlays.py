@@ -4,12 +4,13 @@ Suffixes: N instances or peaks, H W image, h w response map.
 """
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.reporting.pictures.text import Box, put_label
 
 Image = NDArray[np.uint8]
@@ -37,6 +38,20 @@ def instance_colours(count: int) -> NDArray[np.uint8]:
         red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN % 1.0, 0.55 + 0.4 * (index % 2), 1.0)
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return np.array(colours, dtype=np.uint8).reshape(-1, 3)
+
+
+def colours_of_instances(samples: SampleSet, order: Iterable[int]) -> dict[int, NDArray[np.uint8]]:
+    """Unique sample -> colours uint8 [n, 3] of its instances, for the samples in `order`.
+
+    A proposal of a class keeps its colour from sample to sample.
+    """
+    pairs = {u: list(zip(*(part.tolist() for part in samples.unique(u)[:2]), strict=True)) for u in order}
+    distinct = list(dict.fromkeys(pair for of_one in pairs.values() for pair in of_one))
+    colour_of = dict(zip(distinct, instance_colours(len(distinct)), strict=True))
+    return {
+        u: np.array([colour_of[pair] for pair in of_one], np.uint8).reshape(-1, 3)
+        for u, of_one in pairs.items()
+    }
 
 
 def draw_instances(

@@ -17,9 +17,17 @@ from data_contracts.records import RecordReader
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import DATASET, SCHEMAS
 from data_contracts.store import Artefact, Store
-from wsis.method.masks.paste import paste_masks
-from wsis.method.masks.superpixels import proposal_masks, unpack_membership
-from wsis.reporting.pictures.overlays import draw_boxes, draw_instances, draw_seeds, fit, instance_colours
+from wsis.method.conditional.label_sets import SampleSet
+from wsis.method.masks.network_detections import NetworkDetections
+from wsis.method.masks.proposal_set import Regions
+from wsis.reporting.pictures.overlays import (
+    colours_of_instances,
+    draw_boxes,
+    draw_instances,
+    draw_seeds,
+    fit,
+    instance_colours,
+)
 from wsis.reporting.pictures.panels import Panel, side_by_side
 from wsis.views.image_names import ImageNames
 
@@ -204,38 +212,32 @@ def _sample_panels(
     sources: Sources, image: NDArray[np.uint8], proposals: Record, labels: Record
 ) -> list[Panel]:
     """The most frequent unique samples. A proposal keeps its colour from sample to sample."""
-    pairs = np.stack([labels["proposal_ids"], labels["classes"]], axis=1)
-    first = dict.fromkeys(map(tuple, pairs.tolist()))
-    colour_of = dict(zip(first, instance_colours(len(first)), strict=True))
-    k = int(labels["multiplicities"].sum())
-    order = np.argsort(-labels["multiplicities"], kind="stable")
+    samples, regions = SampleSet.from_record(labels), Regions.from_record(proposals)
+    different, order = len(samples.multiplicities), samples.most_frequent(MAX_SAMPLES)
+    colour_of = colours_of_instances(samples, range(different))
     panels = []
-    for sample in order[:MAX_SAMPLES].tolist():
-        part = slice(int(labels["offsets"][sample]), int(labels["offsets"][sample + 1]))
-        masks = _proposal_masks(proposals, labels["proposal_ids"][part])
-        names = _names(sources, labels["classes"][part], labels["scores"][part])
-        colours = np.array([colour_of[tuple(p)] for p in pairs[part].tolist()], np.uint8).reshape(-1, 3)
-        more = f" (of {len(order)} different)" if sample == order[0] and len(order) > MAX_SAMPLES else ""
-        caption = f"{labels['multiplicities'][sample]} of {k} samples{more}"
-        panels.append(_instances_panel(caption, image, masks, colours, names))
+    for u in order:
+        names = _names(sources, *samples.unique(u)[1:])
+        more = f" (of {different} different)" if u == order[0] and different > MAX_SAMPLES else ""
+        caption = f"{samples.multiplicities[u]} of {samples.num_samples} samples{more}"
+        panels.append(_instances_panel(caption, image, samples.masks(u, regions), colour_of[u], names))
     return panels
 
 
 def _baseline_panel(sources: Sources, image: NDArray[np.uint8], proposals: Record, baseline: Record) -> Panel:
     best = np.argsort(-baseline["scores"], kind="stable")[:MAX_DETECTIONS]
-    masks = _proposal_masks(proposals, baseline["proposal_ids"][best])
+    masks = Regions.from_record(proposals, baseline["proposal_ids"][best]).masks()
     names = _names(sources, baseline["labels"][best], baseline["scores"][best])
     return _instances_panel("PRM baseline", image, masks, instance_colours(len(best)), names)
 
 
 def _prediction_panel(sources: Sources, image: NDArray[np.uint8], found: Record) -> Panel:
-    sure = found["scores"] >= MIN_SCORE
-    best = np.flatnonzero(sure)[np.argsort(-found["scores"][sure], kind="stable")][:MAX_DETECTIONS]
-    masks = paste_masks(found["masks"][best], found["boxes"][best], image.shape[:2])
-    names = _names(sources, found["labels"][best], found["scores"][best])
-    shown = f"{len(best)} of {sure.sum()}" if sure.sum() > len(best) else f"{len(best)}"
+    sure = NetworkDetections.from_record(found).sure(MIN_SCORE)
+    best = sure.take(np.argsort(-sure.scores, kind="stable")[:MAX_DETECTIONS])
+    names = _names(sources, best.labels, best.scores)
+    shown = f"{len(best)} of {len(sure)}" if len(sure) > len(best) else f"{len(best)}"
     caption = f"prediction: {shown} at score ≥ {MIN_SCORE}"
-    return _instances_panel(caption, image, masks, instance_colours(len(best)), names)
+    return _instances_panel(caption, image, best.pasted(), instance_colours(len(best)), names)
 
 
 def _instances_panel(
@@ -247,12 +249,6 @@ def _instances_panel(
 ) -> Panel:
     small, small_masks = fit(image, PANEL_SIDE, masks)
     return Panel(caption, draw_instances(small, small_masks, colours, names))
-
-
-def _proposal_masks(proposals: Record, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
-    membership = unpack_membership(proposals["membership_bits"][ids], int(proposals["num_superpixels"][0]))
-    height, width = proposals["size"].tolist()
-    return proposal_masks(proposals["superpixels"], membership, (height, width))
 
 
 def _names(sources: Sources, labels: NDArray[np.integer], scores: NDArray[np.floating]) -> list[str]:

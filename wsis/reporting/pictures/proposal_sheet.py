@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.masks.superpixels import proposal_masks, resize_nearest
 from wsis.method.proposals.maps import ultrametric_strengths
-from wsis.method.proposals.proposal_set import ProposalSet
 from wsis.reporting.pictures.overlays import fit, line_width
 from wsis.reporting.pictures.panels import Panel, side_by_side
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
 from wsis.method.masks.superpixels import superpixel_areas
 from wsis.method.proposals.config import MCGConfig
 from wsis.method.proposals.contours.detectors import (
@@ -39,7 +40,6 @@ from wsis.method.proposals.generator.region_tree import (
     build_region_tree,
     leaf_hashes,
 )
-from wsis.method.proposals.proposal_set import ProposalSet, make_proposal_set
 
 # Ranks by which lists of appearance come later: worse than the contour's best, they add to the rest.
 _LATE_RANK = 80

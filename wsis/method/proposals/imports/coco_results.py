@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from wsis.errors import InputError
 from wsis.method.masks.flips import Enlarge, Shrink, compress, flips_of_runs
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.masks.rle import run_lengths
 from wsis.method.proposals.generator.generation import working_image
 from wsis.method.proposals.imports.complete import ImportSettings, complete_masks
-from wsis.method.proposals.proposal_set import ProposalSet
 
 _CATEGORY = 1  # "object": proposals have no class
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from wsis.errors import InputError
 from wsis.method.masks.flips import Flips
+from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
 from wsis.method.masks.superpixels import adjacency, superpixel_areas
 from wsis.method.proposals.contours.detectors import ContourDetector, LabGradient
 from wsis.method.proposals.generator.ranking import unlearned_score_of_sets
 from wsis.method.proposals.generator.region_tree import border_lengths
 from wsis.method.proposals.imports.cells import MAX_CELLS, superpixels_of_masks
-from wsis.method.proposals.proposal_set import ProposalSet, make_proposal_set
 
 Ranking = Literal["unlearned", "file"]
 _SCORED_AT_ONCE = 1 << 23  # entries of a proposals x edges table

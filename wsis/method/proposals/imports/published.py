@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from wsis.errors import InputError
 from wsis.method.masks.flips import flips_of_mask
+from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.proposals.imports.cells import MAX_CELLS
 from wsis.method.proposals.imports.complete import ImportSettings, complete, complete_masks
 from wsis.method.proposals.imports.mat_files import load_variables, whole_numbers
-from wsis.method.proposals.proposal_set import ProposalSet
 
 
 def import_mcg(

@@ -1,0 +1,44 @@
+"""Stored records of hand-made images, through the types that write them in a run."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from wsis.method.masks import rle
+from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
+from wsis.readers.shared.records import ImageRecord, TruthRecord
+
+Record = dict[str, np.ndarray]
+NO_EDGES = np.zeros((0, 2), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32)
+
+
+def image_record(
+    pixels: np.ndarray, file_name: str = "x.png", split: str = "train", labels: Sequence[int] = (1,)
+) -> Record:
+    """Of a data set; pixels uint8 [H, W, 3]."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    height, width = pixels.shape[:2]
+    return ImageRecord(
+        file_name, split, file_name, buffer.getvalue(), height, width, np.array(labels, np.int32)
+    ).to_record()
+
+
+def proposals_of(
+    superpixels: np.ndarray, membership: np.ndarray, size: tuple[int, int], graph: tuple = NO_EDGES
+) -> ProposalSet:
+    """Proposals in the order of the rows of membership [P, S], scores from 1 down to 0.1."""
+    scores = np.linspace(1, 0.1, len(membership))
+    return make_proposal_set(superpixels, np.asarray(membership, bool), scores, graph, size)
+
+
+def truth_record(
+    masks: np.ndarray, labels: Sequence[int] | None = None, split: str = "train", void: bytes = b""
+) -> Record:
+    """Masks bool [N, H, W]; labels None: all of class 1."""
+    counts, (height, width) = rle.encode_many(masks), masks.shape[1:]
+    named = np.ones(len(masks), np.int32) if labels is None else np.array(labels, np.int32)
+    boxes = np.zeros((len(masks), 4), np.float32)
+    return TruthRecord("", split, height, width, tuple(counts), named, boxes, void).to_record()
