@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmdet.apis import init_detector
 from pydantic import ValidationError
 
 from data_contracts.errors import ConfigError, DataError
@@ -98,6 +97,8 @@ def test_an_unknown_proposal_is_named(inputs: dict[str, Any], tmp_path: Path) ->
 def test_two_outer_iterations_and_their_predictions(
     inputs: dict[str, Any], config: prediction.Config, tmp_path: Path
 ) -> None:
+    from mmdet.apis import init_detector  # wsis.method.prediction first: it names the operators
+
     first = context(tmp_path / "prediction1", 1)
     prediction.run(inputs, config, first)
     names = {"curve.json", "model.json", "model.py", "weights.pth"}
