@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "configs"
@@ -11,7 +12,7 @@ SUITES = FOLDER / "ablations"  # of runs: tests/runs/test_ablations.py
 CONFIGS = sorted(
     str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.parent != SUITES
 )
-PROMISED = {"demo", "voc_lite", "voc2012_image", "voc2012_box"}
+PROMISED = {"demo", "voc_lite", "voc2012_image", "voc2012_box", "literal_image", "literal_box"}
 
 
 def test_the_promised_ones_are_there():
@@ -58,14 +59,16 @@ def test_opens_with_a_comment_that_says_what_it_is(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_section_refuses_unknown_keys(name, tmp_path):
     from data_contracts.errors import ConfigError
-    from wsis.runs.config import load_config
+    from wsis.runs.config import RunConfig, load_config
 
-    tree = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    for section in [k for k, v in tree.items() if isinstance(v, dict)]:
-        path = tmp_path / "bad.yaml"
-        path.write_text(yaml.safe_dump({**tree, section: {**tree[section], "no_such_key": 1}}))
-        with pytest.raises(ConfigError, match=rf"bad.yaml: {section}.no_such_key: unknown key"):
-            load_config(str(path))
+    for section in (
+        yaml.safe_load((FOLDER / f"{name}.yaml").read_text()).keys() & RunConfig.model_fields.keys()
+    ):
+        if isinstance(getattr(load_config(name), section), BaseModel):
+            path = tmp_path / "bad.yaml"
+            path.write_text(yaml.safe_dump({"base": name, section: {"no_such_key": 1}}))
+            with pytest.raises(ConfigError, match=rf"bad.yaml: {section}.no_such_key: unknown key"):
+                load_config(str(path))
 
 
 def test_overrides():

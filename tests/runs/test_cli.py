@@ -123,7 +123,7 @@ def test_report_is_one_self_contained_page(own_store: Path, tmp_path: Path) -> N
 
 def test_configs() -> None:
     lines = done(wsis("configs")).out.splitlines()
-    assert {"demo", "voc_lite", "voc2012_image", "voc2012_box"} <= {x.split()[0] for x in lines if x}
+    assert {"demo", "voc_lite", "voc2012_image", "literal_box"} <= {x.split()[0] for x in lines if x}
 
 
 # -- one stage --------------------------------------------------------------------------------------------

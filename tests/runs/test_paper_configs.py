@@ -42,7 +42,7 @@ SMALL = [
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("name", "iterations"), [("voc2012_image", 2), ("voc2012_box", 1)])
+@pytest.mark.parametrize(("name", "iterations"), [("literal_image", 2), ("voc2012_box", 1)])
 def test_smoke_pass(name: str, iterations: int, voc_root: Path, tmp_path: Path) -> None:
     config = load_config(name, [*SMALL, f"data.root={voc_root}", f"outer_iterations={iterations}"])
     runner = Runner(Store(tmp_path), name, config, progress=Progress(quiet=True))

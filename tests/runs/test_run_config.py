@@ -1,5 +1,6 @@
 """Configurations: overrides, and errors that name file, key, expected and got."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from data_contracts.errors import ConfigError
 from wsis.runs.config import RunConfig, apply_override, load_config
+from wsis.runs.settings_text import settings_of
 from wsis.runs.shipped import shipped_configs
 
 
@@ -27,6 +29,45 @@ def test_the_papers_settings_are_in_the_papers_configs() -> None:
         assert config.conditional.architecture == "unet"
         assert config.data.train_split == "trainaug"
     assert (image.data.supervision, box.data.supervision) == ("image", "box")
+
+
+@pytest.mark.parametrize("name", ["image", "box"])
+def test_the_letter_differs_from_the_papers_configs_where_the_method_page_says_so(name: str) -> None:
+    literal, ours = (dict(_values(load_config(f"{kind}_{name}"))) for kind in ("literal", "voc2012"))
+    differ = {key for key in literal if literal[key] != ours[key]}
+    of_conditional = (
+        "temperature background_bias noise_grid score_noise pairwise seed_threshold seed_target undetected direction "
+        "held_back"
+    )
+    assert differ == {"prm_seeds.position", *(f"conditional.{key}" for key in of_conditional.split())}
+
+
+def _values(config: RunConfig) -> Iterator[tuple[str, object]]:
+    return ((one.key, one.value) for one in settings_of(config))
+
+
+# -- base --------------------------------------------------------------------------------------------------
+def test_a_file_says_what_differs_from_its_base(tmp_path: Path) -> None:
+    (tmp_path / "lower.yaml").write_text("base: demo\ndata: {scenes: {train: 7}}\nseed: 3\n")
+    (tmp_path / "upper.yaml").write_text("base: lower.yaml\nconditional: {k: 2}\nseed: 4\n")
+    upper = load_config(str(tmp_path / "upper.yaml"), ["data.scenes.val=9"])
+    expected = ["data.scenes.train=7", "data.scenes.val=9", "conditional.k=2", "seed=4"]
+    assert upper == load_config("demo", expected)
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("dmo", r"mine\.yaml: base: config .*dmo': expected a YAML file or one of .*; did you mean 'demo'\?"),
+        ("mine.yaml", r"base: expected another configuration, got mine\.yaml, which is based on this one"),
+        ("3", r"base: expected the name or path of a configuration, got 3"),
+    ],
+)
+def test_a_wrong_base_is_named(base: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"base: {base}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(path))
 
 
 def test_an_override_reaches_its_field_with_its_type() -> None:

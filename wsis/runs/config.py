@@ -9,12 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from data_contracts.errors import ConfigError
 from data_contracts.runs import RunRecord
 from data_contracts.yaml_text import parse_yaml, read_yaml_file
-from stages.conditional import conditional, pseudo_labels
-from stages.data import dataset
-from stages.evaluation import evaluation
-from stages.prediction import prediction, predictions
-from stages.prm import prm_baseline, prm_classifier, prm_seeds
-from stages.proposals import proposals
+from stages.conditional.conditional import Config as ConditionalConfig
+from stages.conditional.pseudo_labels import Config as PseudoLabelsConfig
+from stages.data.dataset import Config as DataConfig
+from stages.evaluation.evaluation import Config as EvaluationConfig
+from stages.prediction.prediction import Config as PredictionConfig
+from stages.prediction.predictions import Config as PredictionsConfig
+from stages.prm.prm_baseline import Config as BaselineConfig
+from stages.prm.prm_classifier import Config as ClassifierConfig
+from stages.prm.prm_seeds import Config as SeedsConfig
+from stages.proposals.proposals import Config as ProposalsConfig
 from wsis.engine.stage import Execution
 from wsis.runs.config_problems import config_error
 from wsis.runs.shipped import find_yaml, shipped_configs
@@ -27,16 +31,16 @@ class RunConfig(BaseModel):
     """Everything that decides a run. Each section is the Config beside its stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    data: dataset.Config
-    prm_classifier: prm_classifier.Config
-    prm_seeds: prm_seeds.Config
-    proposals: proposals.Config
-    prm_baseline: prm_baseline.Config
-    conditional: conditional.Config
-    pseudo_labels: pseudo_labels.Config
-    prediction: prediction.Config
-    predictions: predictions.Config
-    evaluation: evaluation.Config
+    data: DataConfig = DataConfig()
+    prm_classifier: ClassifierConfig = ClassifierConfig()
+    prm_seeds: SeedsConfig = SeedsConfig()
+    proposals: ProposalsConfig = ProposalsConfig()
+    prm_baseline: BaselineConfig = BaselineConfig()
+    conditional: ConditionalConfig = ConditionalConfig()
+    pseudo_labels: PseudoLabelsConfig = PseudoLabelsConfig()
+    prediction: PredictionConfig = PredictionConfig()
+    predictions: PredictionsConfig = PredictionsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     outer_iterations: int = Field(4, ge=1, le=20, description="T of the alternation (paper: 4)")
     evaluate: bool = Field(True, description="false for data without masks: no mAP, the same training")
     ceiling: bool = Field(
@@ -73,7 +77,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """A validated configuration.
+    """A validated configuration. A file that names a `base`, shipped or by its path from the file, says what differs.
 
     Args:
         overrides: `dotted.key=value`, the value read as YAML.
@@ -82,7 +86,39 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> RunConfig:
         ConfigError: naming file, dotted key, expected and got for everything that is wrong.
     """
     path = find_yaml(name_or_path, shipped_configs(), "config")
-    return build_config(read_yaml(path), str(path), overrides)
+    return build_config(_with_base(path), str(path), overrides)
+
+
+def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The sections of a file laid over those of its `base`, if it names one.
+
+    Raises:
+        ConfigError: no such base, or it leads back to the file.
+    """
+    tree = read_yaml(path)
+    base, chain = tree.pop("base", None), (*above, path.resolve())
+    if base is None:
+        return tree
+    where = f"{path}: base"
+    if not isinstance(base, str):
+        raise ConfigError(f"{where}: expected the name or path of a configuration, got {base!r:.200}")
+    named = base if base in shipped_configs() else str(path.parent / base)
+    try:
+        below = find_yaml(named, shipped_configs(), "config")
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if below.resolve() in chain:
+        raise ConfigError(f"{where}: expected another configuration, got {base}, which is based on this one")
+    return _laid_over(_with_base(below, chain), tree)
+
+
+def _laid_over(below: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """`tree` where it says something, sections inside sections too; else what `below` says."""
+    both = dict(below)
+    for key, value in tree.items():
+        old = below.get(key)
+        both[key] = _laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return both
 
 
 def _mapping(tree: Any, where: str) -> dict[str, Any]:

@@ -44,5 +44,5 @@ def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
-    hint = did_you_mean(name_or_path, shipped)
+    hint = did_you_mean(Path(name_or_path).name, shipped)
     raise ConfigError(f"{what} {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")
