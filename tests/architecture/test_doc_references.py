@@ -16,7 +16,11 @@ PACKAGES = ("wsis", "stages", "flows", "data_contracts", "configs", "benchmarks"
 FOLDERS = (*PACKAGES, "docs", "docker")
 PAGES = sorted(
     p
-    for p in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("doc*/**/*.md"), *REPOSITORY.glob("benchmarks/*.md"))
+    for p in (
+        p
+        for part in ("*.md", "doc*/**/*.md", "benchmarks/*.md", "wsis/**/*.md")
+        for p in REPOSITORY.glob(part)
+    )
     if "notebook" not in p.parts and p.name != "changes.md"
 )
 METHOD = REPOSITORY / "wsis" / "method"
