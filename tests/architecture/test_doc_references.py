@@ -36,7 +36,9 @@ QUOTED = re.compile(r'((?:docs/)?[\w-]+\.md), "([^"]+)"')
 NUMBERED = re.compile(r"\.md,? (?:section )?\d")
 COMMENT = re.compile(r'""".*?"""|#[^\n]*', re.DOTALL)
 CODE = re.compile(r"```.*?```|`[^`]+`|^ {4}[^\n]*", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"\bwsis ([a-z][a-z-]+)")
+COMMAND = re.compile(r"\bwsis ([a-z][a-z-]+)([^#`\n>&|]*)")
+OPTION = re.compile(r" (--?[a-z][\w-]*)")
+KEY = re.compile(r"--set '?([\w.]+)=")
 
 
 @functools.cache
@@ -167,14 +169,27 @@ def missing_links(path: Path) -> Iterator[str]:
 
 
 def missing_commands(path: Path) -> Iterator[str]:
+    """Commands, their options and the keys that --set is given."""
+    if path.suffix != ".md":
+        return
+    known = commands()
+    for line in "\n".join(CODE.findall(text_of(path))).replace("\\\n", " ").split("\n"):
+        for word, rest in COMMAND.findall(line):
+            if word not in known:
+                yield f"command wsis {word}"
+                continue
+            yield from (f"option wsis {word} {o}" for o in OPTION.findall(rest) if o not in known[word])
+            yield from (f"setting {key}" for key in KEY.findall(rest) if key not in settings())
+
+
+@functools.cache
+def commands() -> dict[str, set[str]]:
     import typer.main
 
     from wsis.cli.main import app
 
-    if path.suffix == ".md":
-        known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-        code = "\n".join(CODE.findall(text_of(path)))
-        yield from (f"command wsis {word}" for word in COMMAND.findall(code) if word not in known)
+    made = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return {name: {o for p in one.params for o in p.opts} | {"--help"} for name, one in made.items()}
 
 
 CHECKS = (missing_files, missing_tests, missing_names, missing_headings, missing_links, missing_commands)
@@ -198,6 +213,8 @@ def test_what_is_named_is_there(check):
         ("[a](none.md)", missing_links),
         ("[a](page.md#none)\n# One", missing_links),
         ("`wsis none`", missing_commands),
+        ("`wsis run demo --none`", missing_commands),
+        ("`wsis run demo --set 'none.k=3'`", missing_commands),
     ],
 )
 def test_each_check_can_fail(text, check, tmp_path):
