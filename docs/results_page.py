@@ -1,7 +1,7 @@
 """Draws the plots of docs/results.md and writes docs/results-tables.md, from docs/measured.json.
 
     python docs/results_page.py                  # from the stored figures
-    wsis ablations voc_lite --show --json > suite.json && python docs/results_page.py --suite suite.json
+    wsis ablations voc_lite --show --json > suite.json && python docs/results_page.py --suite suite.json   # stored too
 
 `suite` in docs/measured.json has the form of `wsis ablations --show --json`; what it holds beyond that is said in
 docs/results.md. Plots and tables name shares as per cent.
@@ -120,7 +120,7 @@ def prediction_lines(suite: Suite) -> Iterator[str]:
     yield "|---|--:|--:|" + "--:|" * 10
     names = {"ceiling": "true masks", "prm_baseline": "PRM baseline"}
     for kind in ("prm_baseline", "prediction", "ceiling"):
-        for run, result in results(suite, kind):
+        for run, result in results(suite, kind, "image" if kind == "prm_baseline" else None):
             classes = result.get("per_class", {})
             each = [classes.get(c, {}).get("0.50") for c in ("cat", "cow", "dog", "horse", "sheep")]
             last = kind == "prediction" and result["outer_iteration"] == 4
@@ -192,6 +192,7 @@ def main() -> None:
     measured = json.loads((DOCS / "measured.json").read_text())
     if chosen.suite is not None:
         measured["suite"] = json.loads(chosen.suite.read_text())
+        (DOCS / "measured.json").write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
     suite = measured["suite"]
     table3 = {"pwp_pwc": "PW_p, PW_c", "pwc": "Pr_p, PW_c", "pwp": "PW_p, Pr_c", "image": "Pr_p, Pr_c"}
     plots = {

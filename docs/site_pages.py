@@ -1,7 +1,11 @@
-"""MkDocs writes the page of all settings from the models themselves (mkdocs.yml names this file as a hook)."""
+"""Pages that MkDocs adds to docs/: all settings, made from the models, and the two texts of the repository's root.
+
+mkdocs.yml names this file as a hook.
+"""
 
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -9,8 +13,10 @@ from mkdocs.structure.files import File, Files
 from wsis.runs.config import load_config
 from wsis.runs.settings_text import settings_of
 
+ROOT = Path(__file__).parents[1]
 
-def lines() -> Iterator[str]:
+
+def settings_lines() -> Iterator[str]:
     """The page: every key of `voc_lite` with its value, what is allowed and what it means."""
     yield "# All settings\n\nThe values are those of `voc_lite`. `wsis configs voc_lite` prints the same.\n"
     found = settings_of(load_config("voc_lite"))
@@ -23,6 +29,9 @@ def lines() -> Iterator[str]:
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Adds settings.md to the pages."""
-    files.append(File.generated(config, "all-settings.md", content="\n".join(lines())))
+    """Adds the pages, with links as they are from docs/."""
+    files.append(File.generated(config, "all-settings.md", content="\n".join(settings_lines())))
+    for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text().replace("](docs/", "](")
+        files.append(File.generated(config, name.lower(), content=text))
     return files
