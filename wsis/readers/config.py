@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,21 +10,23 @@ import configs
 from data_contracts.errors import ConfigError, DataError
 from wsis.engine.settings import StageConfig, execution_only
 from wsis.readers.combined import CombinedSource, check_same_classes
-from wsis.readers.detect import Found, Given, devkit, find_format
-from wsis.readers.formats.class_folders import ClassFolders
-from wsis.readers.formats.coco import CocoPaths, CocoSource
-from wsis.readers.formats.csv_labels import CsvLabels, tables_of
+from wsis.readers.detect import Found, find_format
+from wsis.readers.formats import FORMATS
+from wsis.readers.formats.coco import CocoPaths, CocoSource, paths_of
 from wsis.readers.formats.scene_settings import SceneSettings
 from wsis.readers.formats.scenes import SceneSource
-from wsis.readers.formats.voc import VocSource
-from wsis.readers.formats.yolo import YoloLabels
 from wsis.readers.shared.folder import FolderOptions, FolderSource, OnEmpty
+from wsis.readers.shared.format import Given
 from wsis.readers.shared.labelled import NEGATIVES
 from wsis.readers.shared.records import DatasetSource, Role
-from wsis.readers.shared.splits import NOTHING_APART, Apart, HoldOut, SplitChoice
+from wsis.readers.shared.splits import NOTHING_APART, Apart, SplitChoice
 
 SHIPPED_LISTS = Path(configs.__path__[0]) / "splits"
 Name = Annotated[str, Field(min_length=1)]
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal["auto", *FORMATS, "scenes"]
 
 
 class DataConfig(StageConfig):
@@ -59,7 +61,7 @@ class DataConfig(StageConfig):
         scenes: the look of generated scenes.
     """
 
-    format: Literal["auto", "folders", "csv", "yolo", "voc", "coco", "scenes"] = "auto"
+    format: FormatName = "auto"
     root: Path | None = execution_only(None)
     train_split: Name | None = "train"
     val_split: Name | None = "val"
@@ -132,7 +134,7 @@ def found_line(config: DataConfig) -> str | None:
 
 
 def _found(config: DataConfig) -> Found:
-    annotations = {role: name for role, name, _ in _coco_places(config) if name is not None}
+    annotations = paths_of(config).annotations
     return find_format(_root(config), Given(config.splits(), annotations, config.labels_file is not None))
 
 
@@ -164,11 +166,8 @@ def open_source(config: DataConfig) -> DatasetSource:
 
 def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_APART) -> FolderSource:
     """The reader of one format."""
-    root = _root(config)
-    hold_out = None if config.val_share is None else HoldOut(config.val_share, config.val_seed)
-    if config.format == "voc":
-        sbd_root = config.sbd_root and config.sbd_root.expanduser()
-        return VocSource(devkit(root), options, sbd_root, hold_out, _lists(config, devkit(root)))
+    row = FORMATS[config.format]
+    root = row.home(_root(config))
     choice = SplitChoice(
         options.splits,
         _lists(config, root),
@@ -176,18 +175,7 @@ def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_A
         config.val_seed,
         apart,
     )
-    if config.format == "coco":
-        paths = CocoPaths(
-            annotations={role: name for role, name, _ in _coco_places(config) if name is not None},
-            images={role: name for role, _, name in _coco_places(config) if name is not None},
-        )
-        return CocoSource(root, options, paths, choice)
-    if config.format == "yolo":
-        return YoloLabels(root, options, choice)
-    if config.format == "csv":
-        tables = tables_of(root, options.splits, config.labels_file and config.labels_file.expanduser())
-        return CsvLabels(root, options, choice, tables, config.train_images, config.negatives)
-    return ClassFolders(root, options, choice, config.negatives)
+    return row.open(config, root, options, choice)
 
 
 def _lists(config: DataConfig, root: Path) -> dict[Role, Path]:
@@ -205,7 +193,7 @@ def _val_is_apart(config: DataConfig) -> bool:
     """Whether val comes from COCO's JSON beside train labels of another format."""
     return (
         config.val_annotations is not None
-        and config.format in ("folders", "csv", "yolo")
+        and config.format not in ("voc", "coco")
         and config.val_split is not None
     )
 
@@ -244,14 +232,6 @@ def _coco_val(config: DataConfig, options: FolderOptions) -> CocoSource:
     )
 
 
-def _coco_places(config: DataConfig) -> list[tuple[Role, str | None, str | None]]:
-    """(part, annotations, images) as the user names them."""
-    return [
-        ("train", config.train_annotations, config.train_images),
-        ("val", config.val_annotations, config.val_images),
-    ]
-
-
 def _root(config: DataConfig) -> Path:
     if config.root is None:
         raise ConfigError(f"data.root: expected the folder of the {config.format} data, got nothing")
@@ -271,7 +251,7 @@ def _check_keys(config: DataConfig) -> None:
     used = [key for key, value in dividing.items() if value is not None]
     if used and _val_is_apart(config):
         raise ConfigError(f"data.{used[0]}: expected val from one place, got {used[0]} and val_annotations")
-    if config.supervision == "box" and config.format in ("folders", "csv"):
+    if config.supervision == "box" and not FORMATS[config.format].boxes:
         raise ConfigError(
             f"data.supervision: expected image, because data of format {config.format} have no boxes, got box"
         )

@@ -10,17 +10,24 @@ image. Images in a folder named `negative`, `negatives`, `background` or `none`,
 
 import os
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, sha256
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
+from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
 from wsis.readers.shared.names import NameIndex, images_below
+from wsis.readers.shared.records import Role
 from wsis.readers.shared.splits import SplitChoice, find_split, known_splits
+
+if TYPE_CHECKING:
+    from wsis.readers.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -151,3 +158,39 @@ def _same_images(root: Path, files: list[_File]) -> list[list[_File]]:
 def _content(root: Path, path: str) -> str:
     """What tells two files apart: their bytes."""
     return sha256(read_bytes(inside(root, path, path), f"image {path}"))
+
+
+_PLAIN_FOLDERS = {
+    "images",
+    "image",
+    "img",
+    "imgs",
+    "jpegimages",
+    "photos",
+    "photographs",
+    "pictures",
+    "data",
+    "labels",
+}
+
+
+def _class_folders(root: Path, names: Mapping[Role, str]) -> list[str]:
+    """Names of folders that look like classes: below those of the splits, else at the root."""
+    parts = [PurePosixPath(path).parts[:-1] for path in images_below(root)]
+    known = known_splits(names)
+    in_splits = {p[1] for p in parts if len(p) > 1 and p[0].casefold() in known}
+    at_root = {p[0] for p in parts if p and p[0].casefold() not in known}
+    found = sorted(in_splits or at_root)
+    plain = [name for name in found if name.casefold() in _PLAIN_FOLDERS or name.casefold() in known]
+    return [] if len(plain) == len(found) else found
+
+
+def _look(root: Path, given: Given) -> str | None:
+    return ", ".join(_class_folders(root, given.names)[:5]) or None
+
+
+def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> ClassFolders:
+    return ClassFolders(root, options, choice, config.negatives)
+
+
+FORMAT = Format("a folder a class (train/cat/a.jpg, cat/a.jpg)", _look, _open, boxes=False)

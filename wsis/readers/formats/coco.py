@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +17,18 @@ from wsis.method.masks import rle
 from wsis.readers.files.folder_files import Problems, inside, plain_name, sha256
 from wsis.readers.files.image_files import ImageFiles
 from wsis.readers.files.image_ids import unique_ids
-from wsis.readers.formats.coco_format import CocoAnnotation, CocoFile, CocoImage, Id, read_coco
+from wsis.readers.formats.coco_format import CocoAnnotation, CocoFile, CocoImage, Id, look, read_coco
 from wsis.readers.formats.coco_masks import has_mask, segmentation_mask
 from wsis.readers.shared.annotations import Declared, DeclaredObject
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
+from wsis.readers.shared.format import Format
 from wsis.readers.shared.layout import annotation_file, common_file, image_folder
 from wsis.readers.shared.names import NameIndex
 from wsis.readers.shared.records import ROLES, Role, TruthRecord
 from wsis.readers.shared.splits import Placed, SplitChoice, divide, known_splits, split_folder
+
+if TYPE_CHECKING:
+    from wsis.readers.config import DataConfig
 
 _SHOWN = 3
 
@@ -262,3 +267,22 @@ def _names(path: str, base: str) -> list[str]:
     short = whole.relative_to(base) if whole.is_relative_to(base) else whole
     ends = [PurePosixPath(*whole.parts[-n:]) for n in range(len(short.parts), len(whole.parts) + 1)]
     return [str(name) for end in ends for name in (end.with_suffix(""), end)]
+
+
+def paths_of(config: "DataConfig") -> CocoPaths:
+    """The places that the user names."""
+    files: dict[Role, str | None] = {"train": config.train_annotations, "val": config.val_annotations}
+    images: dict[Role, str | None] = {"train": config.train_images, "val": config.val_images}
+    return CocoPaths(
+        annotations={role: name for role, name in files.items() if name is not None},
+        images={role: name for role, name in images.items() if name is not None},
+    )
+
+
+def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> CocoSource:
+    return CocoSource(root, options, paths_of(config), choice)
+
+
+FORMAT = Format(
+    "COCO (annotations/instances_train.json, train/_annotations.coco.json, result.json)", look, _open
+)

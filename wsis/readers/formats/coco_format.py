@@ -19,6 +19,9 @@ from wsis.readers.files.folder_files import (
     whole_number,
 )
 from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.format import Given
+from wsis.readers.shared.layout import annotation_file, common_file
+from wsis.readers.shared.records import ROLES
 
 Id = int | str  # as the file gives it; a whole float is its integer
 
@@ -227,3 +230,18 @@ def _check_unique(items: list[dict[str, Any]], key: str, path: Path, problems: P
             if value in seen:
                 raise DataError(f"{path}: {key}[{position}]: duplicate id {value!r}")
             seen.add(value)
+
+
+def look(root: Path, given: Given) -> str | None:
+    """The files in a root that say it is COCO."""
+    files = [annotation_file(root, role, given.names[role]) for role in ROLES if role in given.names]
+    if any(files):
+        return ", ".join(name for name in files if name is not None)
+    found = common_file(root)
+    return found if found is not None and _is_coco(root / found) else None
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON has COCO's lists: read as bytes, it may be large."""
+    data = path.read_bytes()
+    return all(f'"{key}"'.encode() in data for key in ("images", "annotations", "categories"))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside
@@ -18,11 +19,15 @@ from wsis.readers.formats.table import Row, read_table
 from wsis.readers.formats.table_labels import Divider, label_divider
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
+from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.splits import SplitChoice, known_splits
+
+if TYPE_CHECKING:
+    from wsis.readers.config import DataConfig
 
 _OF_A_SPLIT = (
     "{}.csv",
@@ -183,3 +188,16 @@ def tables_of(root: Path, names: Mapping[Role, str], given: Path | None) -> dict
             "data.labels_file names yours"
         )
     return {split: root / place for split, place in found.items()}
+
+
+def _look(root: Path, given: Given) -> str | None:
+    found = find_tables(root, given.names)
+    return ", ".join(found.values()) or None
+
+
+def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> CsvLabels:
+    tables = tables_of(root, options.splits, config.labels_file and config.labels_file.expanduser())
+    return CsvLabels(root, options, choice, tables, config.train_images, config.negatives)
+
+
+FORMAT = Format("a table (labels.csv)", _look, _open, boxes=False)

@@ -19,6 +19,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +37,24 @@ from wsis.readers.files.folder_files import (
 )
 from wsis.readers.files.images import decode_indices
 from wsis.readers.formats.sbd import SbdFolder
-from wsis.readers.formats.voc_format import VOC_CLASSES, VOID, instance_classes, parse_annotation, read_split
+from wsis.readers.formats.voc_format import (
+    VOC_CLASSES,
+    VOID,
+    devkit,
+    instance_classes,
+    look,
+    parse_annotation,
+    read_split,
+)
 from wsis.readers.shared.annotations import Declared
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
+from wsis.readers.shared.format import Format
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.records import Role, TruthRecord
-from wsis.readers.shared.splits import HoldOut, held_out
+from wsis.readers.shared.splits import HoldOut, SplitChoice, held_out
+
+if TYPE_CHECKING:
+    from wsis.readers.config import DataConfig
 
 TRAINAUG = "trainaug"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
@@ -294,3 +307,11 @@ def _size_message(where: str, got: tuple[int, ...], entry: Entry) -> str:
         f"{where}: expected a mask of the image's size {entry.size[1]} x {entry.size[0]} (width x height), "
         f"got {got[1]} x {got[0]} (image {entry.declared.image_id})"
     )
+
+
+def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> VocSource:
+    hold_out = None if choice.share is None else HoldOut(choice.share, choice.seed)
+    return VocSource(root, options, config.sbd_root and config.sbd_root.expanduser(), hold_out, choice.lists)
+
+
+FORMAT = Format("a VOC devkit (ImageSets/, Annotations/)", look, _open, home=devkit)

@@ -20,6 +20,8 @@ from wsis.readers.files.folder_files import (
     read_text,
 )
 from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.format import Given
+from wsis.readers.shared.layout import split_names
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -129,3 +131,22 @@ def instance_classes(
                 f"{where}: expected a class under instance {instance}, got background or void alone"
             )
     return {instance: int(votes[instance].argmax()) for instance in present}
+
+
+def devkit(root: Path) -> Path:
+    """The devkit at or below a root: itself, or the only one among VOC*/ and VOCdevkit/VOC*/; else the root."""
+    if (root / "ImageSets").is_dir():
+        return root
+    years = sorted(path for pattern in ("VOC*", "VOCdevkit/VOC*") for path in root.glob(pattern))
+    below = [path for path in years if (path / "ImageSets").is_dir()]
+    return below[0] if len(below) == 1 else root
+
+
+def look(root: Path, given: Given) -> str | None:
+    """What says that a root is a devkit, or a folder of VOC's XML files."""
+    found = devkit(root)
+    if not (found / "ImageSets").is_dir() or not (found / "Annotations").is_dir():
+        names = [name for split in given.names.values() for name in split_names(split)]
+        there = [name for name in (*names, "Annotations", ".") if any((root / name).glob("*.xml"))]
+        return f"{there[0]}/*.xml" if there else None
+    return "ImageSets/, Annotations/" if found == root else str(found.relative_to(root))

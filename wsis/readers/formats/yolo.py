@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,10 +33,14 @@ from wsis.readers.files.images import image_size
 from wsis.readers.formats.coco_masks import segmentation_mask
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import Entry, FolderOptions
+from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import Labelled, LabelledSource
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import TruthRecord
 from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
+
+if TYPE_CHECKING:
+    from wsis.readers.config import DataConfig
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NEAR = 1.0  # how far outside of 0..1 a coordinate may be; further, it is no share of a side but pixels
@@ -248,3 +252,15 @@ def _box(line: _Line, size: tuple[int, int]) -> tuple[float, float, float, float
         return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
     x, y = line.numbers[0::2], line.numbers[1::2]
     return min(x) * width, min(y) * height, max(x) * width, max(y) * height
+
+
+def _look(root: Path, given: Given) -> str | None:
+    found = find_names_file(root)
+    return None if found is None else found.name
+
+
+def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> YoloLabels:
+    return YoloLabels(root, options, choice)
+
+
+FORMAT = Format("YOLO (data.yaml, labels/)", _look, _open)
