@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
-from data_contracts.errors import DataError
+from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Store
 from stages.data import dataset
 from wsis.engine.stage import execute
 from wsis.readers.config import DataConfig, open_source, resolved
+from wsis.readers.files.folder_files import Problems, read_text
+from wsis.readers.formats import FORMATS
+from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.format import Format
+from wsis.readers.shared.labelled import Labelled, LabelledSource
+from wsis.readers.shared.names import NameIndex, images_below
+from wsis.readers.shared.splits import known_splits, split_folder
 
 Make = Callable[..., Path]
 
@@ -121,6 +128,43 @@ def test_voc_itself_or_below(devkit: Any) -> None:
     for root in (inner, inner.parent, inner.parent.parent):
         assert found(root) == "voc"
         assert open_source(DataConfig(root=root)).image_ids("train") == ("a", "b", "c")
+
+
+class OneClass(LabelledSource):
+    """Images that all show the class in class.txt."""
+
+    def _names(self) -> NameIndex:
+        return NameIndex(self.root, images_below(self.root))
+
+    def _scan(self, problems: Problems) -> list[Labelled]:
+        name = read_text(self.root / "class.txt", "class").strip()
+        objects = (DeclaredObject(name, None, "class.txt"),)
+        known = known_splits(self.choice.names)
+        return [Labelled(i, objects, i, split_folder(i, known)) for i in images_below(self.root)]
+
+
+def test_a_format_is_a_module_and_a_row(
+    root: Path, make_photographs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Format(
+        "one class (class.txt)",
+        lambda root, given: "class.txt" if (root / "class.txt").is_file() else None,
+        lambda config, root, options, choice: OneClass(root, options, choice),
+        boxes=False,
+    )
+    with pytest.raises(DataError, match="none of: a VOC devkit"):
+        found(root)
+    monkeypatch.setitem(FORMATS, "one", row)
+    with pytest.raises(DataError, match=r"none of: a VOC devkit.* one class"):
+        found(root)
+    make_photographs(root, "train/images/1.jpg", "train/images/2.jpg", "val/images/3.jpg")
+    (root / "class.txt").write_text("cat")
+    assert found(root) == "one"
+    source = open_source(DataConfig(root=root))
+    assert source.classes == ("cat",) and source.image_ids("train") == ("1", "2")
+    assert source.image("3").labels.tolist() == [1]
+    with pytest.raises(ConfigError, match="data of format one have no boxes, got box"):
+        open_source(DataConfig(root=root, supervision="box"))
 
 
 @pytest.mark.parametrize(

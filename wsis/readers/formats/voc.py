@@ -40,11 +40,14 @@ from wsis.readers.formats.sbd import SbdFolder
 from wsis.readers.formats.voc_format import (
     VOC_CLASSES,
     VOID,
+    check_mask_size,
     devkit,
     instance_classes,
     look,
     parse_annotation,
     read_split,
+    size_message,
+    xml_ids,
 )
 from wsis.readers.shared.annotations import Declared
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
@@ -111,9 +114,7 @@ class VocSource(FolderSource):
     def _divide(self, declared: list[Declared]) -> list[Declared]:
         """Hold a share out as val where there is no val, which one folder of XML files cannot say."""
         split = self.options.splits["val"]
-        listed = self._has_split(split) or any(
-            _xml_ids(self.root / n, Problems()) for n in split_names(split)
-        )
+        listed = self._has_split(split) or any(xml_ids(self.root / n, Problems()) for n in split_names(split))
         if self._hold_out is None:
             if not listed and not self._has_split(self.options.splits["train"]):
                 self._held = []
@@ -163,12 +164,12 @@ class VocSource(FolderSource):
         path = self._split_path(split)
         if not path.is_file():
             for folder in split_names(split):
-                if ids := _xml_ids(self.root / folder, problems):
+                if ids := xml_ids(self.root / folder, problems):
                     self._folders.update(dict.fromkeys(ids, folder))
                     self.note(f"split {split!r}: {len(ids)} XML files of {folder}/")
                     return ids
             for folder in ("Annotations", ".") if split in split_names("train") else ():
-                if not (self.root / "ImageSets").exists() and (ids := _xml_ids(self.root / folder, problems)):
+                if not (self.root / "ImageSets").exists() and (ids := xml_ids(self.root / folder, problems)):
                     self._folders.update(dict.fromkeys(ids, folder))
                     self.note(f"no split lists: {len(ids)} XML files of {folder}/")
                     return ids
@@ -240,10 +241,10 @@ class VocSource(FolderSource):
             planes = [decode_indices(read_bytes(p, f"masks of image {image_id}"), str(p)) for p in paths]
             where = str(paths[0])
             for plane, path in zip(planes, paths, strict=True):
-                _check_mask_size(plane, entry, path)
+                check_mask_size(plane, entry, path)
             instances, categories = planes[0], instance_classes(planes[0], planes[1], str(paths[1]))
         if instances.shape != entry.size:
-            raise DataError(_size_message(where, instances.shape, entry))
+            raise DataError(size_message(where, instances.shape, entry))
         return self._record(entry, instances, categories, where)
 
     def _record(
@@ -286,27 +287,6 @@ class VocSource(FolderSource):
         the classes are not VOC's."""
         names = VOC_CLASSES if set(self.classes) <= set(VOC_CLASSES) else self.classes
         return dict(enumerate(names, start=1))
-
-
-def _xml_ids(folder: Path, problems: Problems) -> tuple[str, ...]:
-    """Ids of the XML files in a folder, in the order of the names; none where there is no such folder."""
-    ids = []
-    for path in sorted(folder.glob("*.xml")):
-        with problems.collect():
-            ids.append(plain_name(path.stem, f"{str(folder)!a}: name of an XML file"))
-    return tuple(ids)
-
-
-def _check_mask_size(plane: NDArray[np.uint8], entry: Entry, path: Path) -> None:
-    if plane.shape != entry.size:
-        raise DataError(_size_message(str(path), plane.shape, entry))
-
-
-def _size_message(where: str, got: tuple[int, ...], entry: Entry) -> str:
-    return (
-        f"{where}: expected a mask of the image's size {entry.size[1]} x {entry.size[0]} (width x height), "
-        f"got {got[1]} x {got[0]} (image {entry.declared.image_id})"
-    )
 
 
 def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> VocSource:

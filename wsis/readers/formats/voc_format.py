@@ -20,6 +20,7 @@ from wsis.readers.files.folder_files import (
     read_text,
 )
 from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.folder import Entry
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.layout import split_names
 
@@ -150,3 +151,26 @@ def look(root: Path, given: Given) -> str | None:
         there = [name for name in (*names, "Annotations", ".") if any((root / name).glob("*.xml"))]
         return f"{there[0]}/*.xml" if there else None
     return "ImageSets/, Annotations/" if found == root else str(found.relative_to(root))
+
+
+def xml_ids(folder: Path, problems: Problems) -> tuple[str, ...]:
+    """Ids of the XML files in a folder, in the order of the names; none where there is no such folder."""
+    ids = []
+    for path in sorted(folder.glob("*.xml")):
+        with problems.collect():
+            ids.append(plain_name(path.stem, f"{str(folder)!a}: name of an XML file"))
+    return tuple(ids)
+
+
+def check_mask_size(plane: NDArray[np.uint8], entry: Entry, path: Path) -> None:
+    """DataError if a plane uint8 [H, W] of masks has not the image's size."""
+    if plane.shape != entry.size:
+        raise DataError(size_message(str(path), plane.shape, entry))
+
+
+def size_message(where: str, got: tuple[int, ...], entry: Entry) -> str:
+    """What is wrong with masks of another size."""
+    return (
+        f"{where}: expected a mask of the image's size {entry.size[1]} x {entry.size[0]} (width x height), "
+        f"got {got[1]} x {got[0]} (image {entry.declared.image_id})"
+    )
