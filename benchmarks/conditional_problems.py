@@ -11,7 +11,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from wsis.method.conditional.graph import GraphConfig, ProposalGraph, build_graph
+from wsis.method.conditional.graph import ProposalGraph, build_graph
 from wsis.method.conditional.inference import Slots
 from wsis.method.masks.superpixels import adjacency
 from wsis.method.proposals import MCGConfig, generate
@@ -53,11 +53,10 @@ class Regions:
     edge_contours: np.ndarray
     edge_lengths: np.ndarray
 
-    def graph(self, separation_weight: float = 1.0) -> ProposalGraph:
+    def graph(self) -> ProposalGraph:
         """The proposals as the conditional network takes them."""
         edges = (self.edges, self.edge_contours, self.edge_lengths)
-        config = GraphConfig(separation_weight=separation_weight)
-        return build_graph(self.superpixels, self.membership, *edges, config)
+        return build_graph(self.superpixels, self.membership, *edges)
 
 
 def regions(sizes: Sizes, seed: int = 0) -> Regions:

@@ -19,9 +19,8 @@ from stored_run import artefacts_of_run, labelled_images
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import GROUND_TRUTH, PROPOSALS
-from stages.conditional.conditional import Config
 from stages.conditional.examples import Examples
-from stages.conditional.training import Trainer
+from stages.conditional.training import Config, Trainer
 from wsis.engine.stage import Artefact
 from wsis.engine.training import seed_everything
 from wsis.method.conditional.architectures import build_network
@@ -39,10 +38,6 @@ VARIANTS: dict[str, dict[str, object]] = {
     "U+P": {"terms": "U+P"},
     "U+P+H": {},
     "U+P+H, literal": {"pairwise": "literal"},
-    "U+P+H, propagate": {"pairwise": "propagate"},
-    "U+P+H, contrast": {"pairwise": "contrast"},
-    # the defaults before: ground inside a proposal costs, small proposals start out of the task loss's reach
-    "U+P+H, ground costs": {"background_bias": 4.0, "background_margin": 1.0, "direction": "central"},
 }
 _STREAM = 7  # of the noise of these measurements
 
@@ -64,10 +59,8 @@ class Measured:
     def _of_image(self, trainer: Trainer, image_id: str) -> tuple[np.ndarray, float, float, float]:
         image, problem = trainer.examples.get(image_id)
         noise = trainer.noise(problem, _STREAM, image_key(image_id))
-        energy = trainer.learning.energy
-        labels = sample_labels(trainer.network, image_batch([image], [False]), [problem], [noise], energy)[0][
-            0
-        ]
+        batch = image_batch([image], [False])
+        labels = sample_labels(trainer.network, batch, [problem], [noise], trainer.settings)[0][0]
         spread = diversity_statistics(labels, problem.graph.membership, problem.graph.superpixel_areas)
         truth = GroundTruth.from_record(self.truths[image_id])
         masks = rle.decode_many(list(truth.counts), truth.size)
@@ -85,9 +78,8 @@ def _trained(
 ) -> list[tuple[float, ...]]:
     """Figures before and after `steps` steps."""
     seed_everything(seed, 1)
-    sampler = config.sampler(len(class_names(inputs["dataset"])))
-    network = build_network(sampler.network)
-    examples = Examples(inputs, config, sampler, network.extractor.stride)
+    network = build_network(config, len(class_names(inputs["dataset"])))
+    examples = Examples(inputs, config, network.extractor.stride)
     context = SimpleNamespace(
         seed=seed, outer_iteration=1, device=torch.device("cpu"), title="conditional_terms", log=print
     )

@@ -4,7 +4,7 @@ Suffix legend: P proposals, S superpixels, K samples, D channels, J score column
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,15 +19,15 @@ from conditional_references import (
 from torch import Tensor
 
 from wsis.method.conditional.architectures import NetworkConfig, build_network
-from wsis.method.conditional.energy import EnergyConfig, refine_scores
-from wsis.method.conditional.graph import GraphConfig
+from wsis.method.conditional.energy import ITERATIONS, EnergyConfig, refine_scores
+from wsis.method.conditional.graph import MAX_NEIGHBOURS
 from wsis.method.conditional.inference import infer
 from wsis.method.conditional.noise import Noise, noise_maps
 from wsis.method.conditional.pooling import pool_matrix, pool_proposals, segment_sums
 from wsis.method.dissimilarity.objective import ImageProblem, LearningConfig, dissimilarity_loss
 from wsis.method.dissimilarity.surrogate import SurrogateConfig, augmented_scores
 from wsis.method.dissimilarity.targets import targets_from_labels
-from wsis.method.dissimilarity.task_loss import TaskLossConfig, loss_table, miss_cost, sample_loss_tables
+from wsis.method.dissimilarity.task_loss import loss_table, miss_cost, sample_loss_tables
 
 TOLERANCE = 1e-5
 AMPLE, TRAINED = 0.0, 9.0  # the background's lead: half of all scores beat it, or none but the required ones
@@ -98,7 +98,7 @@ def inference(sizes: Sizes, device: torch.device, background: float, share: floa
     slot = slots(graph, sizes.annotated)
     drawn = scores(graph, sizes, background)
     labels = infer([drawn], [slot])[0]
-    tables = sample_loss_tables(labels, graph, drawn.shape[2], TaskLossConfig())
+    tables = sample_loss_tables(labels, graph, drawn.shape[2])
     config = SurrogateConfig(gamma=0.5, direction="away")
     problems = augmented_scores(drawn, tables[0], tables, config)
     suppress, columns, plain = slot.suppress.numpy(), slot.columns.numpy(), problems.numpy()
@@ -121,20 +121,24 @@ def inference(sizes: Sizes, device: torch.device, background: float, share: floa
 
 def pairwise(sizes: Sizes, device: torch.device) -> Timed:
     """The proposal graph and the three iterations of eq. (1)-(2)."""
-    case, energy, neighbours = regions(sizes), EnergyConfig(), GraphConfig().max_neighbours
+    case, energy = regions(sizes), EnergyConfig()
     drawn = scores(case.graph(), sizes, AMPLE).to(device)
     contour = torch.from_numpy(case.contour).to(device)
 
     def reference() -> Tensor:
         masks = torch.from_numpy(case.membership[:, case.superpixels]).to(device)
-        listed, separation = pixel_neighbours(masks, contour, neighbours)
-        return dense_diffusion(drawn, listed, separation * WEIGHT, energy.delta, energy.iterations)
+        listed, separation = pixel_neighbours(masks, contour, MAX_NEIGHBOURS)
+        return dense_diffusion(drawn, listed, separation * WEIGHT, energy.delta, ITERATIONS)
+
+    def ours() -> Tensor:
+        graph = case.graph()
+        return refine_scores(drawn, replace(graph, separations=WEIGHT * graph.separations).to(device), energy)
 
     height, width = case.superpixels.shape
     return Timed(
-        lambda: refine_scores(drawn, case.graph(WEIGHT).to(device), energy),
+        ours,
         {"pairs of pixel masks": reference},
-        what=f"{width}x{height}, P = {len(case.membership)}, K = {sizes.samples}, {energy.iterations} iterations, "
+        what=f"{width}x{height}, P = {len(case.membership)}, K = {sizes.samples}, {ITERATIONS} iterations, "
         "graph included",
     )
 
@@ -160,11 +164,8 @@ def graph_building(sizes: Sizes, device: torch.device) -> Timed:
 def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Timed:
     """One training step on a batch of images, against the network's own forward and backward."""
     torch.manual_seed(0)
-    network = (
-        build_network(NetworkConfig("lite_unet", 20, stride=stride, temperature=30.0)).to(device).train()
-    )
+    network = build_network(NetworkConfig(pretrained=None, stride=stride), 20).to(device).train()
     size = (sizes.height // stride, sizes.width // stride)
-    loss = TaskLossConfig()
     problems = []
     for index in range(batch):
         case = regions(sizes, index)
@@ -178,13 +179,13 @@ def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Tim
             size,
             classes,
             slots(graph, sizes.annotated),
-            loss_table(graph, targets, classes, loss),
-            miss_cost(targets, loss),
+            loss_table(graph, targets, classes),
+            miss_cost(targets),
         )
         problems.append(problem.to(device))
     images = 255 * torch.rand(batch, 3, sizes.height, sizes.width, device=device)
     noises = [Noise(noise_maps(sizes.samples, size)).to(device) for _ in range(batch)]
-    config, flipped = LearningConfig(), [False] * batch
+    config, flipped = LearningConfig(gamma=0.5, reach_weight=0), [False] * batch
 
     def ours() -> Tensor:
         network.zero_grad(set_to_none=True)

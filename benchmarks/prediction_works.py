@@ -40,7 +40,7 @@ class Network:
     @property
     def spec(self) -> PredictionSpec:
         """As a run has it: self-diversity included."""
-        return PredictionSpec(CLASSES, (self.size, self.size), self_diversity_scale=0.2)
+        return PredictionSpec(CLASSES, (self.size, self.size), self_diversity=0.1)
 
     @property
     def plain(self) -> Config:

@@ -56,8 +56,8 @@ def full_training(
 
     def after(node: Node, outcome: Outcome) -> None:
         if node.stage.name == "evaluation":
-            publish_results(runner)
+            publish_results(opened, runner.record)
 
     with recording_cancellation(runner):
         runner.run(wrap=prefect_wrap, after=after)
-    return publish_results(runner)
+    return publish_results(opened, runner.record)

@@ -1,9 +1,8 @@
 """K samples of the conditional distribution for every training image, as proposal ids and classes (eq. 5), and how
 much they differ."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, SEEDS
+from stages.conditional.training import trained_config
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.engine.training import WEIGHTS_NAME, load_weights
@@ -23,7 +23,7 @@ from wsis.method.conditional.network import ConditionalNetwork
 from wsis.method.dissimilarity.diversity import diversity_statistics
 from wsis.method.dissimilarity.image_problem import build_problem
 from wsis.method.dissimilarity.network_inputs import (
-    SamplerConfig,
+    SamplingConfig,
     arrays_of_image,
     filtered_rows,
     image_batch,
@@ -34,6 +34,7 @@ from wsis.method.dissimilarity.network_inputs import (
 from wsis.method.dissimilarity.objective import sample_labels
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.readers.files.images import decode_image
+from wsis.views.dataset import class_names
 
 NAME = "pseudo_labels"
 ALGORITHM_VERSION = 3
@@ -42,10 +43,8 @@ _MUCH_MISSING = 0.25  # of what the samples should name: said aloud
 
 
 class Config(StageConfig):
-    """How samples are drawn; everything else is as the network was trained."""
+    """How samples are drawn; everything else, their number K too, is as the network was trained."""
 
-    k: int = Field(10, ge=1, le=256, description="samples of an image (paper: 10)")
-    zero_noise: bool = Field(False, description="pointwise PW_c: with k = 1")
     score_noise: float = Field(
         0.02,
         ge=0,
@@ -60,15 +59,15 @@ class _Compute:
     dataset: RecordReader
     proposals: RecordReader
     seeds: RecordReader
-    sampler: SamplerConfig
+    sampling: SamplingConfig
+    num_classes: int
     weights: Path
-    config: Config
     key: tuple[int, ...]
     device: str
 
     @cached_property
     def network(self) -> ConditionalNetwork:
-        network = build_network(self.sampler.network, load_pretrained=False)
+        network = build_network(self.sampling, self.num_classes, load_pretrained=False)
         network.load_state_dict(load_weights(self.weights))
         return network.to(self.device).eval()
 
@@ -82,26 +81,20 @@ class _Compute:
     def _samples_of(self, image_id: str) -> dict[str, np.ndarray]:
         record, proposals = self.dataset[image_id], ProposalSet.from_record(self.proposals[image_id])
         seeds = self.seeds[image_id]
-        kept = filtered_rows(proposals, seeds, self.sampler)
-        image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampler.image_size)
+        kept = filtered_rows(proposals, seeds, self.sampling)
+        image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampling.image_size)
         stride = self.network.extractor.stride
         size = (image.shape[1] // stride, image.shape[2] // stride)
         arrays = arrays_of_image(record, proposals, seeds, kept)
-        problem = build_problem(arrays, size, self.sampler.problem)
+        problem = build_problem(arrays, size, self.sampling)
         # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
-        noise = image_noise(
-            self.config.k,
-            problem,
-            self.sampler,
-            (*self.key, image_key(image_id)),
-            zero=self.config.zero_noise,
-        )
+        noise = image_noise(problem, self.sampling, (*self.key, image_key(image_id)))
         labels, scores = sample_labels(
             self.network,
             image_batch([image], [False]).to(self.device),
             [problem.to(self.device)],
             [noise.to(self.device)],
-            self.sampler.energy,
+            self.sampling,
         )
         own = labels[0].cpu()
         samples = deduplicate(own, scores[0].cpu(), problem.classes, kept)
@@ -117,16 +110,16 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     """Write K samples of every training image."""
     seeds = inputs["prm_seeds"].records(SEEDS)
     trained = inputs["conditional"]
-    sampler = SamplerConfig.from_json(json.loads(trained.file("sampler.json").read_text()))
+    sampling = trained_config(trained)
     # scores that were not trained against noise are too close together for any
-    sampler = replace(sampler, score_noise=min(config.score_noise, sampler.score_noise))
+    noise = min(config.score_noise, sampling.score_noise)
     compute = _Compute(
         inputs["dataset"].records(DATASET),
         inputs["proposals"].records(PROPOSALS),
         seeds,
-        sampler,
+        sampling.model_copy(update={"score_noise": noise}),
+        len(class_names(inputs["dataset"])),
         trained.file(WEIGHTS_NAME),
-        config,
         (context.seed, context.outer_iteration or 0, _NOISE_STREAM),
         str(context.device),
     )
@@ -138,8 +131,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         context.log(
             f"warning: {100 * missing:.0f} % of the annotated classes are missing in the samples; the prediction "
             "network is taught that they are background, and may end with no detections at all. "
-            f"conditional.terms is {sampler.energy.terms}; U+P+H gives every annotated class an instance (eq. 4). "
-            "Without it conditional.detection_target=confident keeps later iterations from losing more"
+            f"conditional.terms is {sampling.terms}; U+P+H gives every annotated class an instance (eq. 4)"
         )
 
 
@@ -160,7 +152,7 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         wanted += len(annotated) * samples.num_samples
     return {
         "images": len(distances),
-        "samples_per_image": compute.config.k,
+        "samples_per_image": compute.sampling.k,
         "mean_distance": float(np.mean(distances)) if distances else 0.0,
         "mean_distinct": float(np.mean(distinct)) if distinct else 0.0,
         "images_with_one_distinct_sample": int(sum(d == 1 for d in distinct)),

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -13,11 +13,10 @@ from torch import Tensor
 
 from stages.conditional.examples import Examples, ExampleSettings
 from wsis.engine.schedule import warmup_cosine
-from wsis.engine.stage import StageContext, execution_only
+from wsis.engine.stage import Artefact, StageContext, execution_only
 from wsis.engine.training import Stateful
 from wsis.engine.weight_selection import BestWeights, HeldBackSettings, split, steps_between
 from wsis.errors import WsisError
-from wsis.method.conditional.architectures import compile_errors
 from wsis.method.conditional.network import ConditionalNetwork
 from wsis.method.conditional.noise import Noise
 from wsis.method.dissimilarity.network_inputs import image_batch, image_key, image_noise
@@ -27,27 +26,18 @@ from wsis.method.dissimilarity.objective import (
     dissimilarity_loss,
     estimate_dissimilarity,
 )
-from wsis.method.dissimilarity.surrogate import Direction, SurrogateConfig
+from wsis.views.stored_configs import current_section
 
 # Independent random streams of one seed; stages.conditional.pseudo_labels has 4.
 _BATCH_STREAM, _FLIP_STREAM, _NOISE_STREAM, _HELD_BACK_STREAM, _SPLIT_STREAM = 1, 2, 3, 5, 6
+_WEIGHT_DECAY = 1e-5
 _VALIDATION_COST = 1 / 3  # time to validate as many images as a batch has, in steps
 _REACH_STEPS, _SMALL_REACH = 20, 0.02
 
 
-class TrainingSettings(ExampleSettings, HeldBackSettings):
-    """Algorithm 2 and its schedule."""
+class Config(ExampleSettings, LearningConfig, HeldBackSettings):
+    """How the conditional network is made and trained: Algorithm 2 and its schedule."""
 
-    k: int = Field(10, ge=1, le=256, description="samples of an image in a training step")
-    zero_noise: bool = Field(False, description="pointwise PW_c: with k = 1 and gamma = 0")
-    gamma: float = Field(
-        0.25, ge=0, le=1, description="paper: 0.5, at which nothing holds the samples together; see D7"
-    )
-    reach_weight: float = Field(
-        1.0, ge=0, description="penalty on scores that no loss-augmented inference can move; paper: 0"
-    )
-    epsilon: float = Field(1.0, gt=0, description="of eq. 26: how far the loss augments the inference")
-    direction: Direction = Field("towards", description="away: Algorithm 2 by the letter (eps = +1)")
     pretrain_epochs: float = Field(3.0, gt=0, description="of outer iteration 1")
     epochs: float = Field(1.0, gt=0, description="of every later outer iteration")
     min_pretrain_steps: int = Field(
@@ -56,16 +46,10 @@ class TrainingSettings(ExampleSettings, HeldBackSettings):
     min_steps: int = Field(0, ge=0, description="the same of every later outer iteration")
     batch_size: int = Field(4, ge=1, le=256, description="images a step")
     learning_rate: float = Field(1e-3, gt=0, description="of the new layers")
-    backbone_factor: float = Field(0.1, ge=0, le=1, description="factor on the encoder's learning rate")
-    weight_decay: float = Field(1e-5, ge=0, description="of Adam")
     warmup_steps: int = Field(20, ge=0, description="steps in which the learning rates rise")
     clip_gradient: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    flip: bool = Field(True, description="mirror training images at random")
     checkpointing: bool = execution_only(
         False, description="recompute activations in the backward pass: less memory, more time, same results"
-    )
-    compile: bool = Field(
-        False, description="torch.compile of the feature extractor; it rounds otherwise, so other weights"
     )
 
     def total_steps(self, images: int, pretraining: bool) -> int:
@@ -74,6 +58,16 @@ class TrainingSettings(ExampleSettings, HeldBackSettings):
             (self.pretrain_epochs, self.min_pretrain_steps) if pretraining else (self.epochs, self.min_steps)
         )
         return max(1, least, math.ceil(epochs * images / self.batch_size))
+
+
+def trained_config(artefact: Artefact) -> Config:
+    """The configuration that a stored conditional network was trained with, by an earlier version too.
+
+    Raises:
+        ConfigError: it uses an option that this version does not have.
+    """
+    where = f"conditional/{artefact.fingerprint}"
+    return Config.model_validate(current_section("conditional", artefact.manifest.config, where))
 
 
 class Trainer:
@@ -89,21 +83,16 @@ class Trainer:
         self,
         network: ConditionalNetwork,
         examples: Examples,
-        settings: TrainingSettings,
+        settings: Config,
         context: StageContext,
     ) -> None:
         self.network, self.examples, self.settings, self.context = network, examples, settings, context
         self.optimizer = torch.optim.Adam(
-            network.parameter_groups(settings.learning_rate, settings.backbone_factor),
-            weight_decay=settings.weight_decay,
+            network.parameter_groups(settings.learning_rate), weight_decay=_WEIGHT_DECAY
         )
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         # float16 alone has too small a range for gradients; for the others this passes everything through
         self.scaler = torch.amp.GradScaler(context.device.type, enabled=network.precision == "float16")
-        surrogate = SurrogateConfig(
-            settings.gamma, settings.epsilon, settings.direction, settings.reach_weight
-        )
-        self.learning = LearningConfig(examples.sampler.energy, settings.task_loss(), surrogate)
         turn = max(0, (context.outer_iteration or 1) - 1)
         self.train_ids, self.held_back_ids = split(
             examples.ids, settings, (context.seed, _SPLIT_STREAM), turn
@@ -131,21 +120,19 @@ class Trainer:
         return result
 
     def noise(self, problem: ImageProblem, *key: int) -> Noise:
-        settings, sampler = self.settings, self.examples.sampler
-        drawn = image_noise(settings.k, problem, sampler, self.key(*key), zero=settings.zero_noise)
-        return drawn.to(self.context.device)
+        return image_noise(problem, self.settings, self.key(*key)).to(self.context.device)
 
     def step(self, index: int) -> dict[str, float]:
         """One optimisation step; returns what `dissimilarity_loss` logs."""
         with self.naming(f"step {index}"):
             images, problems = zip(*(self.examples.get(i) for i in self.batch_ids(index)), strict=True)
             chance = np.random.default_rng(self.key(_FLIP_STREAM, index)).random(len(images))
-            flipped = [bool(self.settings.flip and c < 0.5) for c in chance]
+            flipped = [bool(c < 0.5) for c in chance]
             noises = [self.noise(p, _NOISE_STREAM, index, place) for place, p in enumerate(problems)]
             batch = image_batch(images, flipped).to(self.context.device)
             moved = [p.to(self.context.device) for p in problems]
             self.network.train()
-            loss, logs = dissimilarity_loss(self.network, batch, moved, noises, flipped, self.learning)
+            loss, logs = dissimilarity_loss(self.network, batch, moved, noises, flipped, self.settings)
             self.descend(loss, index)
         self.watch(logs["reach"])
         return {"loss": logs["surrogate"], **logs}
@@ -178,7 +165,7 @@ class Trainer:
         self.network.eval()
         with self.naming("held-back images"):
             return [
-                estimate_dissimilarity(self.network, image, [problem], [noise], self.learning)[
+                estimate_dissimilarity(self.network, image, [problem], [noise], self.settings)[
                     "dissimilarity"
                 ]
                 for image, problem, noise in self.held_back
@@ -196,10 +183,9 @@ class Trainer:
 
     @contextmanager
     def naming(self, where: str) -> Iterator[None]:
-        """Put the stage and `where` before the errors of the method, those of torch.compile included."""
+        """Put the stage and `where` before the errors of the method."""
         try:
-            with compile_errors() if self.settings.compile else nullcontext():
-                yield
+            yield
         except WsisError as error:
             raise type(error)(f"{self.context.title}: {where}: {error}") from error
 
@@ -210,5 +196,5 @@ class Trainer:
             self.context.log("no image is held back, so that the last weights are kept")
             return None
         cost = _VALIDATION_COST * count / self.settings.batch_size
-        every = steps_between(self.settings, self.steps, self.epoch, cost)
-        return BestWeights(self.network, self.validate, every, self.settings.patience)
+        every = steps_between(self.steps, self.epoch, cost)
+        return BestWeights(self.network, self.validate, every)

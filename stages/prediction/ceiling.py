@@ -5,7 +5,7 @@ share of it. It is in a run's plan only where the run's config says `ceiling: tr
 no stage of the method may take it, or anything made from it, as an input.
 
 The configuration is the prediction network's. One set of instances an image leaves nothing to be uncertain of, so there
-is no self-diversity (gamma = 1): the loss is Mask R-CNN's own. Void pixels are background, as in VOC's usual conversion
+is no self-diversity: the loss is Mask R-CNN's own. Void pixels are background, as in VOC's usual conversion
 to instance masks. Writes what `stages.prediction.training` says.
 """
 
@@ -39,13 +39,13 @@ SUPERVISION = "pixel labels: masks of the training images (ceiling)"
 class Config(PredictionConfig):
     """The prediction network's configuration without self-diversity."""
 
-    gamma: float = Field(1.0, ge=1, le=1)
+    self_diversity: float | None = Field(0.0, ge=0, le=0)
     outer_iterations: int = Field(4, ge=1, description="as many steps as these together")
 
     @classmethod
     def like(cls, prediction: PredictionConfig, outer_iterations: int) -> Self:
         """The ceiling of a run: what belongs to self-diversity alone is left at one value."""
-        settings = prediction.model_dump(exclude={"gamma", "pointwise", "self_diversity_scale"})
+        settings = prediction.model_dump(exclude={"self_diversity"})
         return cls(**settings, outer_iterations=outer_iterations)
 
     def all_steps(self, images: int) -> int:

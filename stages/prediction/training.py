@@ -45,14 +45,14 @@ class PredictionConfig(StageConfig):
     shorter_size: int | None = Field(
         None, ge=32, le=4096, description="shorter side at most; null: as image_size"
     )
-    gamma: float = Field(0.5, ge=0, le=1, description="weight of the self-diversity in eq. 21")
-    pointwise: bool = Field(False, description="PW_p of Table 3: no self-diversity")
-    # By the letter (1.0) the entropy's reward keeps every score low: no class probability above about
-    # 0.6 (20 classes) to 0.75 (5) is worth its loss. 300 steps on voc-animals with true masks, AP50 / AP75 /
-    # median best score / detections an image: 1.0: .585 / .207 / .43 / 40; 0.2: .606 / .256 / .64 / 10;
-    # no self-diversity: .638 / .253 / .72 / 9.
-    self_diversity_scale: float = Field(
-        0.2, ge=0, le=1, description="factor on the self-diversity; 1: eq. 21 by the letter"
+    # At 0.5, the letter, the entropy's reward keeps every score low: no class probability above about 0.6 (20 classes)
+    # to 0.75 (5) is worth its loss. 300 steps on voc-animals with true masks, AP50 / AP75 / median best score /
+    # detections an image: 0.5: .585 / .207 / .43 / 40; 0.1: .606 / .256 / .64 / 10; 0: .638 / .253 / .72 / 9.
+    self_diversity: float | None = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="weight of DIV(p,p) in eq. 21; null: 1 - conditional.gamma, the letter; 0: pointwise PW_p",
     )
     steps: int = Field(1200, ge=1, description="of outer iteration 1")
     later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")
@@ -212,12 +212,12 @@ def _group(config: PredictionConfig, context: StageContext) -> Group:
 def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
     from wsis.method.prediction.config import PredictionSpec
 
+    if config.self_diversity is None:
+        raise ConfigError("prediction.self_diversity: expected a number outside of a run's plan, got null")
     return PredictionSpec(
         classes=classes,
         image_scale=(config.image_size, config.shorter_size or config.image_size),
-        gamma=config.gamma,
-        pointwise=config.pointwise,
-        self_diversity_scale=config.self_diversity_scale,
+        self_diversity=config.self_diversity,
     )
 
 

@@ -37,11 +37,9 @@ def test_every_image_is_held_back_once_before_any_is_twice():
         (16, {}, 4),
         (100, {}, 10),
         (1000, {}, 32),
-        (1000, {"max_held_back": 500}, 100),
         (1000, {"held_back": 0.0}, 0),
         (12, {"held_back": 0.34}, 4),  # asked for
         (12, {"held_back": 0.5}, 6),
-        (100, {"max_held_back": 2}, 2),
         (0, {}, 0),
         (1, {"held_back": 0.5}, 0),
     ],
@@ -63,7 +61,7 @@ def test_how_many(count, settings, expected):
     ],
 )
 def test_validations_stay_within_their_share(total, epoch, cost, every):
-    assert steps_between(HeldBackSettings(), total, epoch, cost) == every
+    assert steps_between(total, epoch, cost) == every
     made = sum(
         BestWeights(torch.nn.Identity(), lambda: [0.0], every, 1).due(s + 1, total) for s in range(total)
     )

@@ -166,7 +166,7 @@ def test_a_set_value_stays_and_the_next_run_redoes_only_what_changed(own_store: 
 
 def test_a_change_is_followed_downstream(own_store: Path) -> None:
     before = fingerprints(own_store)
-    changes = ["--set", "pseudo_labels.k=3", "--set", "outer_iterations=1"]
+    changes = ["--set", "pseudo_labels.score_noise=0.03", "--set", "outer_iterations=1"]
     done(wsis("run", TINY, "--replace", "--store", own_store, *changes))
     following = {"pseudo_labels@1", "evaluation.pseudo_labels@1", "prediction@1", "predictions.val@1"}
     assert computed(own_store) == {*following, "evaluation.prediction@1"}

@@ -39,7 +39,7 @@ def test_a_row_says_value_default_bounds_and_whether_it_decides_the_result() -> 
         "maximum": 256,
         "choices": None,
         "changes_results": True,
-        "meaning": "samples of an image in a training step",
+        "meaning": "samples of an image (paper: 10); 1: pointwise PW_c, without any noise",
     }
     assert found["data.format"]["choices"][-1] == "scenes"
     decides_nothing = {key for key, row in found.items() if not row["changes_results"]}
@@ -81,7 +81,7 @@ def test_a_prefix_chooses_keys() -> None:
     assert set(listed("demo", "predictions")) == {
         f"predictions.{x}" for x in ("split", "score_threshold", "nms_iou", "max_detections")
     }
-    assert set(listed("demo", "conditional.seed_b")) == {"conditional.seed_box_power"}
+    assert set(listed("demo", "conditional.seed_th")) == {"conditional.seed_threshold"}
     assert set(listed("demo", "seed")) == {"seed"}
 
 
@@ -89,9 +89,7 @@ def test_text_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = done(wsis("configs", "demo")).out
     assert max(map(len, text.splitlines())) <= 80
-    assert (
-        "conditional.k: 5  (default 10)\n    samples of an image in a training step; a whole number" in text
-    )
+    assert "conditional.k: 5  (default 10)\n    samples of an image (paper: 10); 1: pointwise PW_c" in text
     assert max(map(len, done(wsis("configs")).out.splitlines())) <= 80
 
 

@@ -55,12 +55,12 @@ def test_the_method_is_the_same_with_a_ceiling_beside_it() -> None:
 
 
 def test_the_ceiling_is_the_prediction_network_without_self_diversity() -> None:
-    changed = ["prediction.gamma=0.3", "prediction.self_diversity_scale=0.7", "prediction.pointwise=true"]
+    changed = ["prediction.self_diversity=0.7", "conditional.gamma=0.3"]
     overrides = ["ceiling=true", "prediction.learning_rate=0.002", "outer_iterations=3"]
     (node,) = select(plan(load_config("demo", overrides)), "ceiling", None)
     (other,) = select(plan(load_config("demo", [*overrides, *changed])), "ceiling", None)
     assert node.config == other.config
-    assert isinstance(node.config, ceiling.Config) and node.config.gamma == 1.0
+    assert isinstance(node.config, ceiling.Config) and node.config.self_diversity == 0.0
     assert node.config.learning_rate == 0.002
     assert node.config.all_steps(10_000) == 160 + 2 * 80
 

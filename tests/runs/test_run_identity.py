@@ -81,9 +81,9 @@ def test_what_decides_the_result_differs_and_what_decides_the_speed_does_not() -
 
 def test_at_most_ten_differences_are_shown() -> None:
     names = [
-        "conditional.k=3", "conditional.gamma=0.1", "conditional.epochs=1", "pseudo_labels.k=4", "seed=5",
+        "conditional.k=3", "conditional.gamma=0.1", "conditional.epochs=1", "pseudo_labels.score_noise=0.04", "seed=5",
         "prm_classifier.epochs=1", "prm_seeds.image_size=64", "proposals.max_side=64", "prediction.steps=3",
-        "prediction.gamma=0.1", "outer_iterations=1", "evaluate=false",
+        "prediction.self_diversity=0.3", "outer_iterations=1", "evaluate=false",
     ]  # fmt: skip
     found = setting_differences(load_config(str(TINY)), load_config(str(TINY), names))
     with pytest.raises(ConfigError) as raised:
@@ -94,8 +94,8 @@ def test_at_most_ten_differences_are_shown() -> None:
 def test_another_configuration_is_refused_with_both_ways_out(own_store: Path) -> None:
     before = record_of(own_store)
     for given in (
-        ["run", TINY, "--set", "pseudo_labels.k=3"],
-        ["run", "--name", RUN, "--set", "pseudo_labels.k=3"],
+        ["run", TINY, "--set", "pseudo_labels.score_noise=0.03"],
+        ["run", "--name", RUN, "--set", "pseudo_labels.score_noise=0.03"],
         ["run", "demo", "--name", RUN],
     ):
         refused = wsis(*given, "--store", own_store)
@@ -104,10 +104,10 @@ def test_another_configuration_is_refused_with_both_ways_out(own_store: Path) ->
         )
         assert len(refused.err.splitlines()) == 1
         assert "--name OTHER" in refused.err and "--replace" in refused.err
-        assert given[1] == "demo" or "pseudo_labels.k: 2 → 3." in refused.err
+        assert given[1] == "demo" or "pseudo_labels.score_noise: 0.02 → 0.03." in refused.err
     assert (
-        "pseudo_labels.k: 2 → 3"
-        in wsis("run", "--name", RUN, "--set", "pseudo_labels.k=3", "--store", own_store).err
+        "pseudo_labels.score_noise: 0.02 → 0.03"
+        in wsis("run", "--name", RUN, "--set", "pseudo_labels.score_noise=0.03", "--store", own_store).err
     )
     assert record_of(own_store) == before
 

@@ -15,7 +15,7 @@ def test_every_view_says_stale_until_the_run_goes_on(own_store: Path, tmp_path: 
     store = ["--store", own_store]
     fresh = wsis("show", RUN, *store).out, wsis("verify", RUN, *store).out, wsis("runs", *store).out
     assert not any("stale" in text for text in fresh)
-    change = ["--iteration", 2, "--set", "pseudo_labels.k=3"]
+    change = ["--iteration", 2, "--set", "pseudo_labels.score_noise=0.03"]
     done(wsis("stage", "pseudo_labels", "--run", RUN, *change, *store))
     mend = f"wsis run --name {RUN}"
 

@@ -149,13 +149,11 @@ def train(store, inputs, config=CONFIG, iteration=1, checkpoint_seconds=60.0, **
     ).artefact
 
 
-def sample(store, inputs, trained, iteration=1, **settings):
+def sample(store, inputs, trained, iteration=1, seed=0, **settings):
     chosen = {name: inputs[name] for name in ("dataset", "proposals", "prm_seeds")} | {"conditional": trained}
     one = Execution(device="cpu", workers=1, threads=1)
     config = pseudo_labels.Config(**settings)
-    return execute(
-        pseudo_labels.STAGE, config, chosen, store, outer_iteration=iteration, execution=one
-    ).artefact
+    return execute(pseudo_labels.STAGE, config, chosen, store, seed, iteration, one).artefact
 
 
 def share_of_truth(labels):

@@ -10,7 +10,7 @@ import torch
 from data_contracts.schemas import PROPOSALS, PSEUDO_LABELS
 from stages.conditional import conditional
 from stages.conditional.examples import Examples
-from stages.conditional.training import Trainer
+from stages.conditional.training import Trainer, trained_config
 from tests.stages.conditional_scenes import CONFIG, ambiguous, make_inputs, sample, scene, train
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
@@ -20,9 +20,7 @@ from wsis.method.conditional.architectures import build_network
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.conditional.network import ConditionalNetwork
 
-HELD = CONFIG.model_copy(
-    update={"pretrain_epochs": 8.0, "validate_every": 0.5}
-)  # 24 steps, validated after 8, 16, 24
+HELD = CONFIG.model_copy(update={"pretrain_epochs": 8.0})  # 24 steps, validated after 8, 16, 24
 SHORT = CONFIG.model_copy(update={"pretrain_epochs": 1.0})
 
 
@@ -37,14 +35,13 @@ def held(data):
 
 
 def trainer_of(inputs, path, config=HELD, iteration=1, weights=None):
-    sampler = config.sampler(2)
-    network = build_network(sampler.network)
+    network = build_network(config, 2)
     if weights is not None:
         network.load_state_dict(load_weights(weights.file(WEIGHTS_NAME)))
     one = Execution(device="cpu", threads=1)
     context = StageContext(path, 0, iteration, one, Progress(quiet=True), "conditional")
     of_seeds = {name: inputs[name] for name in ("dataset", "proposals", "prm_seeds")}
-    return Trainer(network, Examples(of_seeds, config, sampler, network.extractor.stride), config, context)
+    return Trainer(network, Examples(of_seeds, config, network.extractor.stride), config, context)
 
 
 def curve_of(artefact):
@@ -73,7 +70,7 @@ def test_held_back_images_are_not_learned_from_rotate_and_get_pseudo_labels(data
         turns.append(trainer.held_back_ids)
     assert sorted(chain(*turns[:4])) == sorted(f"im{i}" for i in range(16))
     assert turns[4] == turns[0]
-    labels = sample(*data, held, k=2)
+    labels = sample(*data, held)
     assert len(labels.records(PSEUDO_LABELS).ids) == 16
 
 
@@ -123,20 +120,12 @@ def test_stopped_and_resumed_is_the_same_bit_by_bit(step, held, tmp_path, monkey
     assert resumed.manifest.counts == held.manifest.counts
 
 
-def test_a_trapped_network_is_named_and_ends_early(data, capsys):
-    """A rate far too large: no loss-augmented inference changes anything any more, unless scores are pulled back."""
-    wild = {"learning_rate": 0.3, "clip_gradient": 1e4, "pretrain_epochs": 20.0, "patience": 2}
-    # The present defaults leave such a rate on the other side, far below the background, which nothing pulls back.
-    wild |= {"direction": "central", "background_bias": 4.0, "background_margin": 1.0, "score_noise": 0.0}
-    pulled = train(*data, HELD.model_copy(update={**wild, "reach_weight": 1.0}))
-    assert pulled.manifest.counts["last"]["reach"] > 0.5
-    assert "loss-augmented inference changed only" not in capsys.readouterr().err
-    artefact = train(*data, HELD.model_copy(update={**wild, "reach_weight": 0.0}))
-    text = capsys.readouterr().err
-    assert text.count("loss-augmented inference changed only 0.0 % of the samples") == 1
-    counts = artefact.manifest.counts
-    assert counts["last"]["reach"] == 0.0 and counts["last"]["div_pc"] > 3.0
-    assert counts["stopped_early"] and counts["steps"] < 60
+def test_a_trapped_network_is_named(data, capsys):
+    """Scores so far apart that no loss-augmented inference changes anything, and no penalty pulls them back."""
+    apart = {"temperature": 1e6, "score_noise": 0.0, "reach_weight": 0.0}
+    artefact = train(*data, HELD.model_copy(update=apart))
+    assert capsys.readouterr().err.count("loss-augmented inference changed only") == 1
+    assert artefact.manifest.counts["last"]["reach"] < 0.1
 
 
 def test_few_images_none_is_held_back(tmp_path, capsys):
@@ -153,12 +142,12 @@ def test_mixed_precision_trains_and_samples(precision, data):
     full = train(*data, SHORT)
     mixed = train(*data, SHORT.model_copy(update={"precision": precision}))
     assert mixed.fingerprint != full.fingerprint
-    assert json.loads(mixed.file("sampler.json").read_text())["network"]["precision"] == precision
+    assert trained_config(mixed).precision == precision
     weights, expected = (load_weights(a.file(WEIGHTS_NAME)) for a in (mixed, full))
     assert all(value.dtype == torch.float32 for value in weights.values())
     assert any(not torch.equal(weights[name], expected[name]) for name in weights)
     assert curve_of(mixed)[0]["div_pc"] == pytest.approx(curve_of(full)[0]["div_pc"], rel=0.2)
-    assert sample(*data, mixed, k=2).manifest.counts["images"] == 16
+    assert sample(*data, mixed).manifest.counts["images"] == 16
 
 
 def test_checkpointing_gives_the_same_artefact(data, tmp_path):
@@ -171,7 +160,7 @@ def test_checkpointing_gives_the_same_artefact(data, tmp_path):
 
 def test_what_changes_the_result_changes_the_identity():
     assert CONFIG.model_copy(update={"checkpointing": True}).identity() == CONFIG.identity()
-    for change in ({"compile": True}, {"precision": "bfloat16"}, {"patience": 3}, {"held_back": 0.2}):
+    for change in ({"precision": "bfloat16"}, {"held_back": 0.2}):
         assert CONFIG.model_copy(update=change).identity() != CONFIG.identity()
 
 
@@ -200,40 +189,24 @@ def test_features_that_are_not_finite_name_stage_step_and_image(value, data, hel
     with pytest.raises(NonFiniteError, match=rf"^conditional@1: held-back images: image {first}: "):
         trainer_of(data[1], tmp_path).validate()
     with pytest.raises(NonFiniteError, match=r"^pseudo_labels: image im0: .*feature is NaN or inf"):
-        sample(*data, held, k=3)
+        sample(*data, held, score_noise=0.01)
 
 
 # -- diversity --------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def uncertain(tmp_path_factory):
     store, inputs = make_inputs(tmp_path_factory.mktemp("uncertain"), images=range(16), of_scene=ambiguous)
-    config = CONFIG.model_copy(update={"pretrain_epochs": 16.0, "noise_scale": 3.0, "validate_every": 2.0})
+    config = CONFIG.model_copy(update={"pretrain_epochs": 16.0, "k": 10})
     return store, inputs, train(store, inputs, config)
 
 
-def hits(labels):
-    """Images of which some sample is the true proposal alone."""
-    found = set()
-    for image_id, record in labels.records(PSEUDO_LABELS):
-        samples = SampleSet.from_record(record)
-        sets = [samples.unique(u)[0].tolist() for u in range(len(samples.multiplicities))]
-        found |= {image_id} if [7] in sets else set()
-    return found
-
-
 def test_noise_gives_several_samples_where_the_image_leaves_it_open(uncertain):
-    """Zero noise: exactly one. Trained noise: several on most images, and the best one is no worse."""
-    still, noisy = sample(*uncertain, k=10, zero_noise=True), sample(*uncertain, k=10)
-    for _, record in still.records(PSEUDO_LABELS):
-        assert (record["distinct"].tolist(), record["diversity"].tolist()) == ([1], [0.0])
-        assert record["multiplicities"].tolist() == [10]
-    several = [record["distinct"][0] > 1 for _, record in noisy.records(PSEUDO_LABELS)]
+    several = [record["distinct"][0] > 1 for _, record in sample(*uncertain).records(PSEUDO_LABELS)]
     assert np.mean(several) > 0.5
-    assert len(hits(noisy)) >= len(hits(still))
 
 
 def test_stored_diversity_equals_a_plain_reading_of_the_masks(uncertain):
-    labels = sample(*uncertain, k=10)
+    labels = sample(*uncertain)
     proposals = uncertain[1]["proposals"].records(PROPOSALS)
     distances, counts = [], labels.manifest.counts
     for image_id, record in labels.records(PSEUDO_LABELS):

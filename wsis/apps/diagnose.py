@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stages.conditional import conditional
+from data_contracts.errors import ConfigError
+from data_contracts.runs import load_run
+from data_contracts.store import Store
+from stages.conditional.training import trained_config
 from wsis.engine.progress import Progress
 from wsis.reporting.diagnosis.diagnosis import Split, diagnose
 from wsis.reporting.diagnosis.images import SeedRule
 from wsis.runs.config import stored_config
-from wsis.views.run import Run
+from wsis.views.dataset import class_names
 
 
 def diagnose_run(
-    run: Run,
+    store: Store,
+    run_name: str,
     split: Split = "both",
     images: int | None = None,
     chosen: Sequence[str] = (),
@@ -25,10 +29,14 @@ def diagnose_run(
         ArtefactMissingError, CorruptArtefactError: no such run; an artefact is damaged or gone; named.
         DataError, WsisError: records contradict each other; names the image.
     """
+    record = load_run(store, run_name)
+    if "dataset" not in record.entries:
+        raise ConfigError(f"run {run_name} holds no data set yet: wsis run --name {run_name}")
     bar = progress or Progress()
     return diagnose(
-        run,
-        _rule(run),
+        store,
+        record,
+        _rule(store, run_name),
         split,
         images,
         chosen,
@@ -36,12 +44,13 @@ def diagnose_run(
     )
 
 
-def _rule(run: Run) -> SeedRule:
+def _rule(store: Store, run_name: str) -> SeedRule:
     """As the conditional network of iteration 1 was trained; before there is one, as the run is configured."""
-    classes = len(run.classes)
-    if "conditional@1" not in run.record.entries:
-        config = stored_config(run.record).conditional
+    record = load_run(store, run_name)
+    entry, data = record.entries.get("conditional@1"), record.entries["dataset"]
+    if entry is None:
+        config = stored_config(record).conditional
     else:
-        trained = run.artefact("conditional@1", verify=False).manifest
-        config = conditional.Config.model_validate(trained.config)
-    return SeedRule(config.sampler(classes), config.seed_targets(), config.floor)
+        config = trained_config(store.open(entry.stage, entry.fingerprint, verify=False))
+    classes = class_names(store.open(data.stage, data.fingerprint, verify=False))
+    return SeedRule(config, config, len(classes))

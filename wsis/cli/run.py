@@ -62,7 +62,7 @@ def run(
         print(dry_run_text(runner))
         return
     runner.run()
-    print(results_table(results_of(runner)))
+    print(results_table(results_of(opened, runner.record)))
     print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")
 
 
@@ -85,7 +85,7 @@ def stage(
 ) -> None:
     """Recompute one stage alone from the artefacts of a run.
 
-    Example: wsis stage pseudo_labels --run demo --iteration 2 --set pseudo_labels.k=20
+    Example: wsis stage pseudo_labels --run demo --iteration 2 --set pseudo_labels.score_noise=0
     """
     from data_contracts.store import Store
     from wsis.runs.runner import Runner

@@ -2,10 +2,12 @@
 
 import sys
 
-from wsis.views.run import Run
+from data_contracts.runs import RunRecord
+from data_contracts.staleness import stale_keys, stale_line
+from data_contracts.store import Store
 
 
-def warn_of_stale(run: Run) -> None:
+def warn_of_stale(store: Store, record: RunRecord) -> None:
     """Say what of a run is stale and how to mend it; nothing where nothing is."""
-    if line := run.stale_line():
+    if line := stale_line(record, stale_keys(store, record)):
         print(f"warning: {line}", file=sys.stderr)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_contracts.errors import ConfigError
 from wsis.engine.scalars import tensorboard_is_installed
+from wsis.method.settings import Settings
 
 
 def execution_only(default: Any = ..., **kwargs: Any) -> Any:
@@ -28,11 +29,8 @@ def odd(value: int) -> int:
     return value
 
 
-class StageConfig(BaseModel):
+class StageConfig(Settings):
     """Base of all stage configurations: unknown keys are refused, values are frozen."""
-
-    # NaN has no canonical JSON, and an infinite bound or rate is a mistake
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
         """The configuration as JSON without execution-only fields."""

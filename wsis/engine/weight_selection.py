@@ -16,21 +16,17 @@ from wsis.errors import NonFiniteError
 
 _FEW = 4  # fewer images say nothing
 _LARGEST_SHARE = 0.25  # of a small data set, unless more is asked for
+_MOST = 32  # images held back
+_EVERY = 0.2  # share of an epoch between validations; longer where they would cost more than `_COST`
+PATIENCE = 10  # validations without improvement that end training
 _COST = 0.05  # validation may take this share of the stage's time
 
 
 class HeldBackSettings(StageConfig):
-    """How many images are held back, and how often they are looked at."""
+    """How many images are held back."""
 
     held_back: float = Field(
         0.1, ge=0, le=0.5, description="share of the training images held back; 0: the last weights are kept"
-    )
-    max_held_back: int = Field(32, ge=1, le=100_000, description="images held back at most")
-    validate_every: float = Field(
-        0.2, gt=0, description="share of an epoch between validations; longer where they would cost over 5 %"
-    )
-    patience: int = Field(
-        10, ge=1, le=100_000, description="validations without improvement that end training"
     )
 
 
@@ -38,7 +34,7 @@ def held_back_images(settings: HeldBackSettings, images: int) -> int:
     """How many of so many images are held back."""
     if settings.held_back == 0:
         return 0
-    count = min(max(round(settings.held_back * images), _FEW), settings.max_held_back)
+    count = min(max(round(settings.held_back * images), _FEW), _MOST)
     return count if count <= max(settings.held_back, _LARGEST_SHARE) * images else 0
 
 
@@ -66,7 +62,7 @@ def split(
     )
 
 
-def steps_between(settings: HeldBackSettings, total: int, epoch: float, cost: float) -> int:
+def steps_between(total: int, epoch: float, cost: float) -> int:
     """Steps from one validation to the next, at least 1.
 
     Args:
@@ -74,7 +70,7 @@ def steps_between(settings: HeldBackSettings, total: int, epoch: float, cost: fl
         epoch: steps of an epoch.
         cost: time of one validation in steps; all of them together stay within 5 % of `total` (one is always made).
     """
-    wanted = math.ceil(total / max(1.0, settings.validate_every * epoch))
+    wanted = math.ceil(total / max(1.0, _EVERY * epoch))
     return math.ceil(total / max(1, min(wanted, int(_COST * total / cost))))
 
 
@@ -97,7 +93,7 @@ class BestWeights:
     """
 
     def __init__(
-        self, model: nn.Module, validate: Callable[[], Sequence[float]], every: int, patience: int
+        self, model: nn.Module, validate: Callable[[], Sequence[float]], every: int, patience: int = PATIENCE
     ) -> None:
         self.model, self.validate, self.every, self.patience = model, validate, every, patience
         self.value, self.step, self.waited = math.inf, 0, 0

@@ -49,6 +49,12 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="of everything that is drawn at random")
     execution: Execution = Execution()
 
+    def prediction_by_gamma(self) -> PredictionConfig:
+        """The section `prediction`, with 1 - gamma for the weight of its own diversity (eq. 21) where that is null."""
+        if self.prediction.self_diversity is not None:
+            return self.prediction
+        return self.prediction.model_copy(update={"self_diversity": 1 - self.conditional.gamma})
+
     @model_validator(mode="after")
     def _needs_all_images(self) -> Self:
         if self.proposals.tolerate_failures:

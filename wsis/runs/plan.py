@@ -163,7 +163,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
     yield Node(
         "prediction",
         prediction.STAGE,
-        config.prediction,
+        config.prediction_by_gamma(),
         {**data, "pseudo_labels": f"pseudo_labels@{t}", **before},
         t,
     )

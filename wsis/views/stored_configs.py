@@ -15,10 +15,64 @@ LAST_VERSION = "0.1.0 (commit ab8a9db)"
 Tree = dict[str, Any]
 ANY: Collection[Any] | None = None
 
-REMOVED: Mapping[str, Collection[Any] | None] = {}
+REMOVED: Mapping[str, Collection[Any] | None] = {
+    "conditional.background_margin": (0.0,),
+    "conditional.backbone_factor": (0.1,),
+    "conditional.compile": (False,),
+    "conditional.confident_score": ANY,  # of detection_target=confident alone
+    "conditional.containment": (0.5,),
+    "conditional.contrast_weight": ANY,  # of pairwise=contrast alone
+    "conditional.detection_target": ("soft",),
+    "conditional.flip": (True,),
+    "conditional.floor": (0.05,),
+    "conditional.match_iou": (0.5,),
+    "conditional.max_held_back": (32,),
+    "conditional.max_neighbours": (16,),
+    "conditional.min_detection_score": (0.05,),
+    "conditional.noise_scale": (1.0,),
+    "conditional.pairwise_iterations": (3,),
+    "conditional.patience": (10,),
+    "conditional.seed_box_power": (4.0,),
+    "conditional.seed_contour_power": (3.0,),
+    "conditional.seed_top": (1,),
+    "conditional.separation": ("sum",),
+    "conditional.separation_weight": (1.0,),
+    "conditional.validate_every": (0.2,),
+    "conditional.weight_decay": (1e-5,),
+}
 """Dotted key -> the values that mean what this version does anyway; `ANY`: whatever it was, nothing depends on it."""
 
-CHANGED: tuple[Callable[[Tree], str | None], ...] = ()
+GONE: Mapping[str, Collection[Any]] = {
+    "conditional.direction": ("central",),
+    "conditional.pairwise": ("propagate", "contrast"),
+    "conditional.pooling": ("area",),
+}
+"""Dotted key that there still is -> its removed values."""
+
+
+def _one_k(tree: Tree) -> str | None:
+    """K was two keys, and PW_c these and two more: zero noise with one sample."""
+    conditional, labels = tree.get("conditional") or {}, tree.get("pseudo_labels") or {}
+    k = conditional.get("k", 10)
+    drawn = labels.pop("k", k)
+    zeros = {section.pop("zero_noise", k == 1) for section in (conditional, labels)}
+    if drawn != k:
+        return f"pseudo_labels.k={drawn} beside conditional.k={k}"
+    return None if zeros == {k == 1} else f"zero_noise={k != 1} beside k={k}"
+
+
+def _one_gamma(tree: Tree) -> str | None:
+    """The weight of the prediction network's own diversity was three keys."""
+    section, gamma = tree.get("prediction") or {}, (tree.get("conditional") or {}).get("gamma")
+    if "self_diversity_scale" in section:
+        own, scale = section.pop("gamma"), section.pop("self_diversity_scale")
+        letter = scale == 1 and own == gamma
+        weight = None if letter else (1 - own) * scale
+        section["self_diversity"] = 0.0 if section.pop("pointwise") else weight
+    return None
+
+
+CHANGED: tuple[Callable[[Tree], str | None], ...] = (_one_k, _one_gamma)
 """Functions that put several removed keys as new ones, in place; each returns what it cannot put, as `key=value`."""
 
 
@@ -41,6 +95,11 @@ def current_config(stored: Mapping[str, Any], where: str) -> Tree:
             value = section.pop(name)
             if same is not None and value not in same:
                 refused.append(f"{key}={value!r:.100}")
+    for key, values in GONE.items():
+        *above, name = key.split(".")
+        value = (_section(tree, above) or {}).get(name)
+        if value in values:
+            refused.append(f"{key}={value!r:.100}")
     if refused:
         raise ConfigError(
             f"{where}: made by an earlier version with {', '.join(refused)}, which this one has no more; "

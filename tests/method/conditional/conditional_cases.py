@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from wsis.method.conditional.graph import GraphConfig, ProposalGraph, build_graph
+from wsis.method.conditional.graph import ProposalGraph, build_graph
 
 
 def block_superpixels(rows: int, columns: int, block: int, rng: np.random.Generator) -> np.ndarray:
@@ -38,7 +38,6 @@ def random_case(
     columns: int = 5,
     block: int = 4,
     max_neighbours: int = 6,
-    separation: str = "sum",
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], ProposalGraph]:
     """Return superpixels, membership bool [P, S], (edges, contours, lengths) and the graph of a random problem."""
     rng = np.random.default_rng(seed)
@@ -47,8 +46,7 @@ def random_case(
     contours = (rng.random(len(edges)) * 0.2 * lengths).astype(np.float32)
     membership = rng.random((proposals, rows * columns)) < rng.uniform(0.1, 0.6, (proposals, 1))
     membership[np.arange(proposals), rng.integers(0, rows * columns, proposals)] = True
-    config = GraphConfig(max_neighbours=max_neighbours, separation=separation)
-    graph = build_graph(superpixels, membership, edges, contours, lengths, config)
+    graph = build_graph(superpixels, membership, edges, contours, lengths, max_neighbours)
     return superpixels, membership, (edges, contours, lengths), graph
 
 

@@ -1,11 +1,9 @@
-import numpy as np
 import pytest
 import torch
 
 from tests.method.conditional.conditional_cases import random_case
 from wsis.errors import InputError
 from wsis.method.conditional.energy import EnergyConfig, labelling_score, refine_scores
-from wsis.method.conditional.graph import build_graph
 
 
 def plain_update(scores, graph, delta, kind):
@@ -29,11 +27,11 @@ def plain_update(scores, graph, delta, kind):
                         w * (scores[k, v, j] - own) / ((scores[k, v, j] - own) ** 2 + delta)
                         for v, w in listed
                     )
-                    result[k, u, j] = own + step / len(listed) * (delta if kind == "diffuse" else 1.0)
+                    result[k, u, j] = own + step / len(listed) * delta
     return result
 
 
-@pytest.mark.parametrize("kind", ["literal", "propagate", "diffuse"])
+@pytest.mark.parametrize("kind", ["literal", "diffuse"])
 @pytest.mark.parametrize("seed", range(3))
 def test_three_iterations_equal_the_equations(kind, seed):
     *_, graph = random_case(seed, proposals=7, max_neighbours=3)
@@ -45,36 +43,7 @@ def test_three_iterations_equal_the_equations(kind, seed):
     torch.testing.assert_close(refined, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
-def test_contrast_adds_the_mean_contour_of_the_edges_a_proposal_cuts(weight):
-    _, membership, (edges, contours, lengths), graph = random_case(3, proposals=9)
-    outline = []
-    for proposal in membership:
-        cut = [e for e, (a, b) in enumerate(edges.tolist()) if proposal[a] != proposal[b]]
-        outline.append(sum(float(contours[e]) for e in cut) / sum(float(lengths[e]) for e in cut))
-    scores = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    refined = refine_scores(
-        scores, graph, EnergyConfig(terms="U+P", pairwise="contrast", contrast_weight=weight)
-    )
-    assert torch.equal(refined[..., 0], scores[..., 0])
-    for u, strength in enumerate(outline):
-        gain = weight * (strength - sum(outline) / len(outline))
-        torch.testing.assert_close(refined[:, u, 1:], scores[:, u, 1:] + gain, rtol=1e-6, atol=1e-6)
-
-
-def test_contrast_prefers_the_outline_on_a_contour():
-    """Of two regions of equal unary score the one whose boundary follows the strong contour wins."""
-    superpixels = np.repeat(np.arange(4, dtype=np.int32)[None], 3, axis=0)
-    edges, lengths = np.array([[0, 1], [1, 2], [2, 3]], dtype=np.int32), np.full(3, 3.0, np.float32)
-    contours = np.array([0.1, 0.9, 0.1], np.float32) * lengths
-    membership = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=bool)
-    graph = build_graph(superpixels, membership, edges, contours, lengths)
-    refined = refine_scores(torch.zeros(1, 3, 2), graph, EnergyConfig(pairwise="contrast"))
-    assert int(refined[0, :, 1].argmax()) == 1
-    assert float(refined[0, :, 1].mean()) == pytest.approx(0.0, abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["literal", "propagate", "diffuse", "contrast"])
+@pytest.mark.parametrize("kind", ["literal", "diffuse"])
 def test_gradcheck(kind):
     *_, graph = random_case(4, proposals=6, max_neighbours=3)
     scores = torch.randn(2, 6, 2, dtype=torch.float64, requires_grad=True)
@@ -89,13 +58,14 @@ def test_terms_switch_the_pairwise_part():
     with_pairs = refine_scores(scores, graph, EnergyConfig(terms="U+P"))
     assert not torch.allclose(with_pairs, scores)
     assert torch.equal(with_pairs, refine_scores(scores, graph, EnergyConfig(terms="U+P+H")))
-    assert torch.equal(refine_scores(scores, graph, EnergyConfig(terms="U", pairwise="contrast")), scores)
 
 
 def test_diffusion_stays_inside_the_range_of_the_scores():
     *_, graph = random_case(1)
     scores = torch.randn(4, 12, 2)
-    refined = refine_scores(scores, graph, EnergyConfig(pairwise="diffuse", iterations=20))
+    refined = scores
+    for _ in range(7):  # of three iterations each
+        refined = refine_scores(refined, graph, EnergyConfig(pairwise="diffuse"))
     assert (refined.amax(1) <= scores.amax(1) + 1e-6).all()
     assert (refined.amin(1) >= scores.amin(1) - 1e-6).all()
 
@@ -104,7 +74,7 @@ def test_a_strong_contour_stops_the_neighbours():
     *_, graph = random_case(1)
     walls = type(graph)(**{**vars(graph), "separations": torch.full_like(graph.separations, 50.0)})
     scores = torch.randn(2, 12, 2)
-    for kind in ("literal", "propagate", "diffuse"):
+    for kind in ("literal", "diffuse"):
         torch.testing.assert_close(refine_scores(scores, walls, EnergyConfig(pairwise=kind)), scores)
 
 
@@ -118,5 +88,3 @@ def test_bad_inputs():
     *_, graph = random_case(0)
     with pytest.raises(InputError, match=r"unary: expected \[K, 12, J\]"):
         refine_scores(torch.zeros(2, 11, 2), graph, EnergyConfig())
-    with pytest.raises(InputError, match="delta: expected > 0"):
-        refine_scores(torch.zeros(2, 12, 2), graph, EnergyConfig(delta=0.0))

@@ -1,23 +1,15 @@
-"""Ways to run the feature extractor: checkpointed, in lower precision, compiled."""
-
-import shutil
-from dataclasses import replace
+"""Ways to run the feature extractor: checkpointed, in lower precision."""
 
 import pytest
 import torch
 
-from wsis.errors import InputError, UnsupportedOpError
+from wsis.errors import InputError
 from wsis.method.backbones.lite_unet import LiteUNet
-from wsis.method.conditional.architectures import (
-    NetworkConfig,
-    build_network,
-    compile_errors,
-    compile_features,
-    save_activations,
-)
+from wsis.method.conditional.architectures import NetworkConfig, build_network, save_activations
 
-UNET = NetworkConfig("unet", 3, widths=(4, 8, 8))
-LITE = NetworkConfig("lite_unet", 3, channels=8)
+UNET = NetworkConfig(architecture="unet", widths=(4, 8, 8))
+LITE = NetworkConfig(pretrained=None, channels=8)
+PRETRAINED = NetworkConfig(channels=8)
 
 
 def loss_and_gradients(network, images):
@@ -41,7 +33,7 @@ class Kept:
 @pytest.mark.parametrize("config", [UNET, LITE], ids=lambda c: c.architecture)
 def test_checkpointing_gives_the_same_loss_and_gradients_and_keeps_less(config):
     torch.manual_seed(0)
-    network = build_network(config).train()
+    network = build_network(config, 3).train()
     images = 255 * torch.rand(2, 3, 64, 96)
     results, kept = [], []
     for checkpointed in (False, True):
@@ -75,14 +67,14 @@ def test_checkpointing_counts_no_batch_twice():
 
 def test_checkpointing_of_a_resnet_is_refused():
     with pytest.raises(InputError, match="checkpointing: unet and lite_unet"):
-        save_activations(build_network(NetworkConfig("resnet18", 2, stride=16)))
+        save_activations(build_network(NetworkConfig(architecture="resnet18", pretrained=None, stride=16), 2))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("config", [UNET, replace(LITE, pretrained="imagenet")], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("config", [UNET, PRETRAINED], ids=lambda c: c.architecture)
 def test_lower_precision_rounds_the_features_and_gives_float32(config, precision):
     torch.manual_seed(0)
-    network = build_network(config)
+    network = build_network(config, 3)
     images = 255 * torch.rand(1, 3, 64, 96)
     full, gradients = loss_and_gradients(network, images)
     features = network.features(images).detach()
@@ -95,34 +87,3 @@ def test_lower_precision_rounds_the_features_and_gives_float32(config, precision
     torch.testing.assert_close(loss, full, rtol=0.05, atol=0)
     assert list(gradients) == list(rounded_gradients)
     assert all(gradient.dtype == torch.float32 for gradient in rounded_gradients.values())
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-def test_compiled_features_are_equal_and_keep_the_names_of_their_weights():
-    torch.manual_seed(0)
-    network = build_network(NetworkConfig("unet", 3, widths=(4, 8)))
-    images = 255 * torch.rand(1, 3, 32, 32)
-    names = list(network.state_dict())
-    loss, gradients = loss_and_gradients(network, images)
-    compile_features(network)
-    with compile_errors():
-        compiled_loss, compiled_gradients = loss_and_gradients(network, images)
-    assert list(network.state_dict()) == names
-    torch.testing.assert_close(compiled_loss, loss, rtol=1e-4, atol=1e-6)
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(compiled_gradients[name], gradient, rtol=1e-3, atol=1e-5)
-
-
-def test_a_compiler_that_fails_is_named():
-    def broken(module, inputs):
-        raise OSError("no compiler here")
-
-    network = build_network(UNET)
-    network.extractor.compile(backend=broken)
-    with (
-        pytest.raises(UnsupportedOpError, match=r"(?s)set compile to false.*no compiler here"),
-        compile_errors(),
-    ):
-        network.features(torch.zeros(1, 3, 32, 32))

@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from tests.method.conditional.conditional_cases import block_superpixels, dense_masks
-from wsis.method.conditional.graph import GraphConfig, ProposalGraph, build_graph
+from wsis.method.conditional.graph import ProposalGraph, build_graph
 from wsis.method.conditional.pooling import pool_matrix, pool_proposals, segment_sums
 from wsis.method.dissimilarity.diversity import diversity_statistics
-from wsis.method.dissimilarity.targets import Targets, maps_to_superpixels, targets_from_detections
-from wsis.method.dissimilarity.task_loss import TaskLossConfig, instance_iou, loss_table, mask_cross_entropy
+from wsis.method.dissimilarity.targets import FLOOR, Targets, maps_to_superpixels, targets_from_detections
+from wsis.method.dissimilarity.task_loss import CLAMP, MATCH_IOU, instance_iou, loss_table, mask_cross_entropy
 from wsis.method.masks.superpixels import adjacency
 from wsis.method.proposals import generate
 from wsis.method.proposals.config import MCGConfig
 
 PHOTOGRAPHS = ("2007_000332", "2007_000464")
-LOSS = TaskLossConfig()
 
 
 class Case(NamedTuple):
@@ -33,7 +32,7 @@ class Case(NamedTuple):
 def made(superpixels, membership, seed):
     contour = np.random.default_rng(seed).random(superpixels.shape).astype(np.float32) * 0.05
     edges, sums, lengths = adjacency(superpixels, contour)
-    graph = build_graph(superpixels, membership, edges, sums, lengths, GraphConfig(max_neighbours=8))
+    graph = build_graph(superpixels, membership, edges, sums, lengths, 8)
     return Case(superpixels, membership, contour, graph)
 
 
@@ -74,7 +73,7 @@ def test_overlaps_and_containment(case, masks):
     torch.testing.assert_close(case.graph.containment().double(), common / areas[None], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["image", "area", "root"])
+@pytest.mark.parametrize("pooling", ["image", "root"])
 @pytest.mark.parametrize("shrink", [1, 4])
 def test_pooling(case, masks, pooling, shrink):
     size = (case.superpixels.shape[0] // shrink, case.superpixels.shape[1] // shrink)
@@ -84,7 +83,7 @@ def test_pooling(case, masks, pooling, shrink):
     )[0]
     total = torch.einsum("phw,dhw->pd", masks, dense)
     areas, pixels = masks.sum((1, 2))[:, None], case.superpixels.size
-    divisor = {"image": pixels, "area": areas, "root": (areas * pixels).sqrt()}[pooling]
+    divisor = {"image": pixels, "root": (areas * pixels).sqrt()}[pooling]
     matrix = pool_matrix(case.superpixels, size, case.membership.shape[1])
     pooled = pool_proposals(
         segment_sums(matrix, features), case.graph.membership, case.graph.areas, pixels, pooling
@@ -130,8 +129,8 @@ def test_soft_iou_and_cross_entropy_against_proposals(case, masks):
     common = proposals @ dense.T
     union = proposals.sum(1)[:, None] + dense.sum(1)[None] - common
     torch.testing.assert_close(instance_iou(case.graph, soft).double(), common / union, rtol=0, atol=1e-5)
-    inside, outside = -dense.clamp(min=LOSS.floor).log(), -(1 - dense).clamp(min=LOSS.floor).log()
-    expected = ((proposals @ inside.T + (1 - proposals) @ outside.T) / union).clamp(max=LOSS.clamp)
+    inside, outside = -dense.clamp(min=FLOOR).log(), -(1 - dense).clamp(min=FLOOR).log()
+    expected = ((proposals @ inside.T + (1 - proposals) @ outside.T) / union).clamp(max=CLAMP)
     computed = mask_cross_entropy(case.graph, Targets(torch.ones(len(soft), 1), soft)).double()
     torch.testing.assert_close(computed, expected, rtol=0, atol=1e-5)
 
@@ -140,21 +139,21 @@ def test_loss_table(case, masks):
     """Delta_{u,j} from dense masks by the words of the departure D7."""
     soft = soft_targets(case)
     probabilities = torch.softmax(torch.randn(len(soft), 4, generator=torch.Generator().manual_seed(2)), 1)
-    table = loss_table(case.graph, Targets(probabilities, soft), torch.tensor([1, 3]), LOSS)
+    table = loss_table(case.graph, Targets(probabilities, soft), torch.tensor([1, 3]))
     dense = soft.double()[:, case.superpixels]
-    floor, matched = LOSS.floor, 0
+    matched = 0
     for u, mask in enumerate(masks):
         union = (mask + dense - mask * dense).sum((1, 2))
         overlap = (mask * dense).sum((1, 2)) / union
         n = int(overlap.argmax())
-        costs = [0.0, LOSS.clamp, LOSS.clamp]
-        if overlap[n] >= LOSS.match_iou:
+        costs = [0.0, CLAMP, CLAMP]
+        if overlap[n] >= MATCH_IOU:
             matched += 1
-            log = -probabilities[n].clamp(min=floor).log()
+            log = -probabilities[n].clamp(min=FLOOR).log()
             pixels = (
-                -(mask * dense[n].clamp(min=floor).log()) - (1 - mask) * (1 - dense[n]).clamp(min=floor).log()
+                -(mask * dense[n].clamp(min=FLOOR).log()) - (1 - mask) * (1 - dense[n]).clamp(min=FLOOR).log()
             )
-            shape = min(float(pixels.sum() / union[n]), LOSS.clamp)
+            shape = min(float(pixels.sum() / union[n]), CLAMP)
             costs = [float(log[0]), float(log[1]) + shape, float(log[3]) + shape]
         assert table[u].tolist() == pytest.approx(costs, abs=2e-5)
     assert matched >= 2
@@ -187,13 +186,13 @@ def test_cross_entropy_of_pasted_masks_that_vary_inside_superpixels(case, masks)
         )
         dense.append(pasted[0, 0].flatten())
     pixels, proposals = torch.stack(dense), masks.flatten(1)
-    inside, outside = -pixels.clamp(min=LOSS.floor).log(), -(1 - pixels).clamp(min=LOSS.floor).log()
+    inside, outside = -pixels.clamp(min=FLOOR).log(), -(1 - pixels).clamp(min=FLOOR).log()
     common = proposals @ pixels.T
     union = proposals.sum(1)[:, None] + pixels.sum(1)[None] - common
     torch.testing.assert_close(
         instance_iou(case.graph, found.masks).double(), common / union, rtol=0, atol=1e-5
     )
-    expected = ((proposals @ inside.T + (1 - proposals) @ outside.T) / union).clamp(max=LOSS.clamp)
+    expected = ((proposals @ inside.T + (1 - proposals) @ outside.T) / union).clamp(max=CLAMP)
     computed = mask_cross_entropy(case.graph, found).double()
     torch.testing.assert_close(computed, expected, rtol=0, atol=1e-5)
 

@@ -49,7 +49,7 @@ def measure(proposals):
     """Memory above what the process held before, after each of three parts; seconds of each."""
     torch.set_num_threads(1)
     arrays = arrays_of(proposals)
-    network = build_network(NetworkConfig("unet", 20, widths=(8, 8)))
+    network = build_network(NetworkConfig(architecture="unet", widths=(8, 8)), 20)
     images, noises = 255 * torch.rand(1, 3, *SIZE), [Noise(noise_maps(SAMPLES, SIZE))]
 
     def targets(graph):
@@ -65,7 +65,7 @@ def measure(proposals):
 
     problem = build_problem(arrays, SIZE, ProblemConfig(), targets)
     note("problem")
-    sample_labels(network, images, [problem], noises, LearningConfig().energy)
+    sample_labels(network, images, [problem], noises, LearningConfig())
     note("sampling")
     loss, _ = dissimilarity_loss(network, images, [problem], noises, [False], LearningConfig())
     loss.backward()

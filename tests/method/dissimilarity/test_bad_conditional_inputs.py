@@ -14,7 +14,7 @@ from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.label_sets import deduplicate
 from wsis.method.conditional.noise import Noise, noise_maps
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, build_problem
-from wsis.method.dissimilarity.network_inputs import SamplerConfig, filtered_rows, image_batch, resized
+from wsis.method.dissimilarity.network_inputs import SamplingConfig, filtered_rows, image_batch, resized
 from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.method.dissimilarity.targets import one_hot_targets
 from wsis.method.masks.proposal_set import ProposalSet
@@ -22,6 +22,7 @@ from wsis.method.proposals import generate
 from wsis.method.proposals.config import MCGConfig
 
 SIZE, CLASSES, K = (16, 20), 6, 3
+UNET = NetworkConfig(architecture="unet", widths=(8, 8))
 BOXES = {"image level": {}, "boxes": {"boxes": [[0, 0, 8, 8], [4, 0, 12, 8]], "box_labels": [5, 2]}}
 
 
@@ -40,7 +41,7 @@ def a_problem(count, supervision="image level", **changes):
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return build_network(NetworkConfig("unet", CLASSES, widths=(8, 8)))
+    return build_network(UNET, CLASSES)
 
 
 def learn_and_sample(network, problems):
@@ -55,7 +56,7 @@ def learn_and_sample(network, problems):
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     assert all(torch.isfinite(g).all() for g in gradients) and np.isfinite(list(logs.values())).all()
     norm = float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0
-    labels, scores = sample_labels(network, images, problems, noises, LearningConfig().energy)
+    labels, scores = sample_labels(network, images, problems, noises, LearningConfig())
     return logs, norm, labels, scores
 
 
@@ -75,7 +76,7 @@ def test_an_image_without_proposals_leaves_the_others_of_the_batch_alone(network
     problems = [a_problem(count, supervision) for count in (0, 12, 0)]
     learn_and_sample(network, problems)
     images, noises = 255 * torch.rand(3, 3, *SIZE), [Noise(noise_maps(K, SIZE, grid=2)) for _ in problems]
-    energy = LearningConfig().energy
+    energy = LearningConfig()
     together, _ = sample_labels(network, images, problems, noises, energy)
     alone, _ = sample_labels(network, images[1:2], problems[1:2], noises[1:2], energy)
     assert [y.shape for y in together] == [(K, 0), (K, 12), (K, 0)]
@@ -98,7 +99,7 @@ def test_a_class_without_candidate_does_not_silence_the_others(network):
 
 
 def test_equal_scores_give_one_sample_and_a_step_that_is_finite(network):
-    silent = build_network(NetworkConfig("unet", CLASSES, widths=(8, 8), background_margin=0.0))
+    silent = build_network(UNET, CLASSES)
     with torch.no_grad():
         silent.classify.weight.zero_()
         silent.classify.bias.zero_()
@@ -111,7 +112,7 @@ def test_equal_scores_give_one_sample_and_a_step_that_is_finite(network):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_that_diverged_is_named(value):
-    broken = build_network(NetworkConfig("unet", CLASSES, widths=(8, 8)))
+    broken = build_network(UNET, CLASSES)
     with torch.no_grad():
         broken.extractor.encoder[0][0].weight[0, 0, 0, 0] = value
     problem = replace(a_problem(12), image_id="2007_000033")
@@ -120,7 +121,7 @@ def test_a_network_that_diverged_is_named(value):
 
 
 def test_no_seed_and_no_proposal_pass_the_filter():
-    config = SamplerConfig(NetworkConfig("unet", CLASSES))
+    config = SamplingConfig()
     whole = proposals_of(np.zeros((8, 8), int), np.ones((1, 1), bool), (8, 8))
     none = ProposalSet.from_record(whole.to_record(), np.zeros(0, int))
     seeds = {
@@ -159,7 +160,7 @@ def test_images_from_one_pixel_to_4000_through_proposals_problem_and_samples(net
     batch = image_batch([pixels], [False])
     loss, _ = dissimilarity_loss(network, batch, [problem], [noise], [False], LearningConfig())
     assert torch.isfinite(loss)
-    labels, scores = sample_labels(network, batch, [problem], [noise], LearningConfig().energy)
+    labels, scores = sample_labels(network, batch, [problem], [noise], LearningConfig())
     assert (labels[0] > 0).any(1).all() or len(found.membership) == 0
     samples = deduplicate(labels[0], scores[0], problem.classes, np.arange(len(found.membership)))
     masks = ProposalSet.from_record(found.to_record()).masks(samples.unique(0)[0][:2])

@@ -8,13 +8,13 @@ from tests.method.conditional.conditional_cases import random_case
 from tests.method.conditional.inference_references import brute_force_boxes
 from tests.records import proposals_of
 from wsis.errors import InputError
-from wsis.method.conditional.architectures import NetworkConfig, build_network
+from wsis.method.conditional.architectures import build_network
 from wsis.method.conditional.energy import labelling_score
 from wsis.method.conditional.inference import infer
 from wsis.method.conditional.label_sets import deduplicate
 from wsis.method.conditional.noise import Noise, noise_maps
-from wsis.method.dissimilarity.image_problem import ProblemConfig, build_problem
-from wsis.method.dissimilarity.network_inputs import SamplerConfig, arrays_of_image, filtered_rows
+from wsis.method.dissimilarity.image_problem import build_problem
+from wsis.method.dissimilarity.network_inputs import SamplingConfig, arrays_of_image, filtered_rows
 from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, response_fit, seed_targets
 from wsis.method.dissimilarity.targets import maps_to_superpixels, targets_from_labels
@@ -25,7 +25,7 @@ COUNT, CLASSES = 80, 4
 # Two boxes of one class, one of another; the image is as large as the superpixel map.
 BOXES = np.array([[0, 0, 9, 9], [8, 4, 18, 14], [2, 6, 12, 16]], dtype=np.float32)
 BOX_LABELS = np.array([2, 2, 4], dtype=np.int32)
-CONFIG = SamplerConfig(NetworkConfig("unet", CLASSES, widths=(8, 8)), max_proposals=12)
+CONFIG = SamplingConfig(architecture="unet", widths=(8, 8), max_proposals=12, box_threshold=0.5)
 
 
 def rectangles(seed):
@@ -61,7 +61,7 @@ def filtered(image):
 
 
 def a_problem(image, size=(8, 10), targets=None):
-    return build_problem(filtered(image)[1], size, CONFIG.problem, targets)
+    return build_problem(filtered(image)[1], size, CONFIG, targets)
 
 
 def test_the_filter_asks_the_boxes_alone(image):
@@ -103,7 +103,7 @@ def test_every_box_gets_one_proposal_of_its_class_that_fits_it(image):
     assert (values[:10].numpy()[reachable] >= best[reachable] - 1e-4).mean() > 0.6
 
 
-def seeds(image, kind="crm_proposal", boxes_iou=None, count=3, box_power=1.0):
+def seeds(image, kind="crm_proposal", boxes_iou=None, count=3):
     _, _, proposals = image
     problem, superpixels = a_problem(image), proposals.superpixels
     centres = (BOXES[:, 1::2].mean(1), BOXES[:, 0::2].mean(1))
@@ -120,21 +120,20 @@ def seeds(image, kind="crm_proposal", boxes_iou=None, count=3, box_power=1.0):
         np.array([2, 4]),
         superpixels.shape,
         CLASSES,
-        SeedTargetConfig(kind, box_power=box_power),
+        SeedTargetConfig(seed_target=kind),
         problem.slots.box_iou if boxes_iou is None else boxes_iou,
     )
     return found, problem, superpixels, maps
 
 
-@pytest.mark.parametrize("power", [1.0, 4.0])
-def test_a_boxs_seed_becomes_the_proposal_that_fits_both_response_and_box(power, image):
-    found, problem, superpixels, maps = seeds(image, box_power=power)
+def test_a_boxs_seed_becomes_the_proposal_that_fits_both_response_and_box(image):
+    found, problem, superpixels, maps = seeds(image)
     graph = problem.graph
     responses = maps_to_superpixels(maps / np.float32(255), superpixels, graph.superpixel_areas)
-    fit = response_fit(graph, responses, SeedTargetConfig().contour_power)
+    fit = response_fit(graph, responses)
     assert len(found) == 3  # one target a box: nothing is merged, though two boxes overlap and share a class
     for n, column in enumerate([0, 0, 1]):
-        ranked = (fit[:, column] + 1e-6) * problem.slots.box_iou[:, n] ** power
+        ranked = (fit[:, column] + 1e-6) * problem.slots.box_iou[:, n] ** 4
         best = max(range(len(ranked)), key=lambda u: float(ranked[u]))
         torch.testing.assert_close(found.masks[n], graph.membership[best].float())
         assert float(problem.slots.box_iou[best, n]) > 0
@@ -161,13 +160,13 @@ def test_learning_and_sampling_fill_every_box(image):
         return targets_from_labels(labels, graph.membership, CLASSES)
 
     problem = a_problem(image, targets=make_targets)
-    network = build_network(CONFIG.network)
+    network = build_network(CONFIG, CLASSES)
     pixels, noise = 255 * torch.rand(1, 3, 8, 10), Noise(noise_maps(5, (8, 10), grid=2))
     loss, logs = dissimilarity_loss(network, pixels, [problem], [noise], [False], LearningConfig())
     loss.backward()
     assert logs["instances"] == 3.0
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
-    labels, scores = sample_labels(network, pixels, [problem], [noise], CONFIG.energy)
+    labels, scores = sample_labels(network, pixels, [problem], [noise], CONFIG)
     samples = deduplicate(labels[0], scores[0], problem.classes, kept)
     samples.check(num_samples=5, num_proposals=COUNT, num_classes=CLASSES)
     for index in range(len(samples.multiplicities)):
@@ -180,6 +179,6 @@ def test_boxes_of_two_pixels_and_of_the_whole_image(image):
     extremes = seeds_of(np.array([[3, 3, 5, 4], [0, 0, 20, 16]], dtype=np.float32), np.array([2, 4]))
     kept = filtered_rows(proposals, extremes, CONFIG)
     arrays = arrays_of_image(dataset, proposals, extremes, kept)
-    problem = build_problem(arrays, (8, 10), ProblemConfig())
+    problem = build_problem(arrays, (8, 10), CONFIG)
     labels = infer([torch.randn(3, len(kept), 3)], [problem.slots])[0]
     assert (labels > 0).sum(1).tolist() == [2, 2, 2]

@@ -1,16 +1,12 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from tests.method.conditional.conditional_cases import random_case
 from wsis.errors import InputError
-from wsis.method.conditional.architectures import NetworkConfig
-from wsis.method.conditional.graph import GraphConfig
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, build_problem, network_size
 from wsis.method.dissimilarity.network_inputs import (
-    SamplerConfig,
+    SamplingConfig,
     image_batch,
     image_key,
     image_noise,
@@ -95,23 +91,20 @@ def test_batches_are_mirrored_and_padded():
 
 
 def test_noise_is_a_function_of_its_key():
-    config = SamplerConfig(NetworkConfig("unet", 2), score_noise=0.5)
+    config = SamplingConfig(k=3, score_noise=0.5)
     key = (0, 1, image_key("2007_000001"))
     problem = build_problem(arrays(), (4, 5), ProblemConfig())
-    drawn, again = (image_noise(3, problem, config, key) for _ in range(2))
+    drawn, again = (image_noise(problem, config, key) for _ in range(2))
     assert torch.equal(drawn.maps, again.maps) and torch.equal(drawn.scores, again.scores)
     assert drawn.maps.shape == (3, 4, 5) and drawn.scores.shape == (3, problem.graph.num_proposals, 3)
-    other = image_noise(3, problem, config, (0, 1, image_key("2007_000002")))
+    other = image_noise(problem, config, (0, 1, image_key("2007_000002")))
     assert not torch.equal(drawn.maps, other.maps) and not torch.equal(drawn.scores, other.scores)
-    without = image_noise(3, problem, replace(config, score_noise=0.0), key)
+    without = image_noise(problem, SamplingConfig(k=3, score_noise=0.0), key)
     assert torch.equal(without.maps, drawn.maps) and without.scores is None
-    pointwise = image_noise(3, problem, config, key, zero=True)
+    pointwise = image_noise(problem, SamplingConfig(k=1, score_noise=0.5), key)
     assert not pointwise.maps.any() and pointwise.scores is None
 
 
-def test_sampler_description_round_trips_and_refuses_nonsense():
-    config = SamplerConfig(NetworkConfig("lite_unet", 5, pretrained="imagenet"), image_size=320)
-    config = replace(config, problem=ProblemConfig(GraphConfig(8, "mean", 2.0)))
-    assert SamplerConfig.from_json(config.to_json()) == config
-    with pytest.raises(InputError, match="sampler description"):
-        SamplerConfig.from_json({**config.to_json(), "image_size": "large"})
+@pytest.mark.parametrize(("terms", "listed"), [("U", 0), ("U+P", 11), ("U+P+H", 11)])
+def test_neighbours_are_listed_only_where_a_term_reads_them(terms, listed):
+    assert arrays().graph(ProblemConfig(terms=terms)).neighbours.shape == (12, listed)

@@ -5,17 +5,16 @@ import pytest
 import torch
 
 from wsis.errors import InputError
-from wsis.method.conditional.graph import GraphConfig, build_graph
+from wsis.method.conditional.graph import build_graph
 from wsis.method.conditional.inference import Slots
 from wsis.method.conditional.noise import Noise, score_noise
 from wsis.method.conditional.pooling import pool_matrix
 from wsis.method.dissimilarity.objective import ImageProblem, LearningConfig, surrogate_of_scores
-from wsis.method.dissimilarity.surrogate import SurrogateConfig
 from wsis.method.dissimilarity.targets import one_hot_targets
 from wsis.method.dissimilarity.task_loss import loss_table, miss_cost
 
 PROPOSALS, TARGET, SCALE = 6, 2, 0.05
-LEARNING = LearningConfig(surrogate=SurrogateConfig(gamma=0.0))
+LEARNING = LearningConfig(gamma=0.0)
 
 
 def test_the_argmax_of_noisy_scores_is_a_draw_from_the_softmax():
@@ -42,7 +41,7 @@ def problem():
     superpixels = np.repeat(np.arange(PROPOSALS)[None], 4, 0).repeat(4, 1)
     edges = np.stack([np.arange(PROPOSALS - 1), np.arange(1, PROPOSALS)], 1)
     ones = np.ones(PROPOSALS - 1, np.float32)
-    graph = build_graph(superpixels, np.eye(PROPOSALS, dtype=bool), edges, ones, ones, GraphConfig())
+    graph = build_graph(superpixels, np.eye(PROPOSALS, dtype=bool), edges, ones, ones)
     targets = one_hot_targets(torch.tensor([1]), graph.membership[TARGET : TARGET + 1].float(), 1)
     return ImageProblem(
         graph,
@@ -50,8 +49,8 @@ def problem():
         (4, 4),
         torch.tensor([1]),
         Slots(torch.tensor([1]), graph.contains(0.5)),
-        loss_table(graph, targets, torch.tensor([1]), LEARNING.task_loss),
-        miss_cost(targets, LEARNING.task_loss),
+        loss_table(graph, targets, torch.tensor([1])),
+        miss_cost(targets),
     )
 
 

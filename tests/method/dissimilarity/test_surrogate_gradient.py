@@ -16,14 +16,11 @@ from wsis.method.conditional.inference import Slots, infer
 from wsis.method.dissimilarity.surrogate import SurrogateConfig, augmented_scores, surrogate_weights
 from wsis.method.dissimilarity.targets import targets_from_labels
 from wsis.method.dissimilarity.task_loss import (
-    TaskLossConfig,
     labelling_loss,
     loss_table,
     miss_cost,
     sample_loss_tables,
 )
-
-LOSS = TaskLossConfig()
 
 
 class Enumerated:
@@ -50,7 +47,7 @@ class Enumerated:
 
     def against(self, labels):
         targets = targets_from_labels(labels, self.graph.membership, self.width - 1)
-        return loss_table(self.graph, targets, torch.tensor(self.columns), LOSS), miss_cost(targets, LOSS)
+        return loss_table(self.graph, targets, torch.tensor(self.columns)), miss_cost(targets)
 
     def best(self, scores):
         """Index of argmax S over all labelings, by enumeration: scores [..., P, J]."""
@@ -80,7 +77,7 @@ class Enumerated:
         slots = [self.slots] * len(scores)
         labels = infer(scores, slots)
         problems = [
-            augmented_scores(s, self.table, sample_loss_tables(y, self.graph, self.width, LOSS), config)
+            augmented_scores(s, self.table, sample_loss_tables(y, self.graph, self.width), config)
             for s, y in zip(scores, labels, strict=True)
         ]
         solutions = infer(problems, slots)
@@ -150,11 +147,15 @@ def test_delta_of_labelings_is_symmetric_unless_two_classes_share_an_object(enum
         assert asymmetry(problem) > 0.1
 
 
-@pytest.mark.parametrize("direction", ["away", "towards", "central"])
+@pytest.mark.parametrize("direction", ["away", "towards"])
 def test_each_diversity_descends_as_the_expected_loss(enumerated, direction):
     problem, theta, groups, numeric = enumerated
-    cross = problem.surrogate_gradient(theta, groups, SurrogateConfig(0.0, 0.2, direction))
-    both = problem.surrogate_gradient(theta, groups, SurrogateConfig(1.0, 0.2, direction))
+    cross = problem.surrogate_gradient(
+        theta, groups, SurrogateConfig(gamma=0.0, epsilon=0.2, direction=direction)
+    )
+    both = problem.surrogate_gradient(
+        theta, groups, SurrogateConfig(gamma=1.0, epsilon=0.2, direction=direction)
+    )
     own = cross - both  # gamma = 1 subtracts DIV(c, c) once
     alike = [cosine(cross, numeric[0]), cosine(own, numeric[1])]
     sizes = [float(g.norm() / n.norm()) for g, n in zip((cross, own), numeric, strict=True)]

@@ -7,7 +7,6 @@ from wsis.errors import InputError
 from wsis.method.conditional.graph import build_graph
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.method.dissimilarity.targets import (
-    confident_detections,
     detections_of_boxes,
     maps_to_superpixels,
     targets_from_detections,
@@ -84,19 +83,16 @@ def seeds_of(case, peaks, responses):
     )
 
 
-@pytest.mark.parametrize(("top", "power"), [(1, 3.0), (3, 3.0), (1, 0.0)])
-def test_a_seed_points_at_the_best_fitting_proposals_that_contain_it(top, power):
+def test_a_seed_points_at_the_best_fitting_proposal_that_contains_it():
     case = random_case(5, proposals=15)
     superpixels, membership, _, graph = case
     responses = np.random.default_rng(0).integers(0, 256, (2, 6, 6)).astype(np.uint8)
-    targets = seed_targets(
-        *seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig(contour_power=power, top=top)
-    )
+    targets = seed_targets(*seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig())
     maps = maps_to_superpixels(responses / np.float32(255), superpixels, graph.superpixel_areas)
-    fit = (instance_iou(graph, maps) * graph.perimeter_strengths[:, None] ** power)[:, 1]
+    fit = (instance_iou(graph, maps) * graph.perimeter_strengths[:, None] ** 3)[:, 1]
     inside = [u for u in range(15) if membership[u, superpixels[3, 4]]]
-    best = sorted(inside, key=lambda u: -float(fit[u]))[:top]
-    torch.testing.assert_close(targets.masks[0], torch.from_numpy(membership[best].mean(0)).float())
+    best = max(inside, key=lambda u: float(fit[u]))
+    torch.testing.assert_close(targets.masks[0], torch.from_numpy(membership[best]).float())
     assert targets.probabilities.tolist() == [[0, 0, 1]]
 
 
@@ -134,7 +130,7 @@ RESPONSE = np.tile(np.array([0, 0, 255, 255, 255, 255, 0, 0], np.uint8), (1, 3, 
 )
 def test_seeds_that_share_a_proposal_are_parted_where_a_contour_parts_them(between, split, parted):
     case = two_objects(between)
-    found = seed_targets(*seeds_of(case, BOTH, RESPONSE), SeedTargetConfig(split=split))
+    found = seed_targets(*seeds_of(case, BOTH, RESPONSE), SeedTargetConfig(seed_split=split))
     expected = [[0, 1, 0, 0], [0, 0, 1, 0]] if parted else [[0, 1, 1, 0]]
     assert sorted(found.masks.tolist(), reverse=True) == expected
     assert found.probabilities.argmax(1).tolist() == [1] * len(expected)
@@ -142,28 +138,22 @@ def test_seeds_that_share_a_proposal_are_parted_where_a_contour_parts_them(betwe
 
 def test_a_seed_alone_and_seeds_of_two_classes_are_not_parted():
     case, responses = two_objects(0.5), np.repeat(RESPONSE, 2, axis=0)
-    one = seed_targets(*seeds_of(case, BOTH[:1], responses), SeedTargetConfig(split=0.85))
+    one = seed_targets(*seeds_of(case, BOTH[:1], responses), SeedTargetConfig(seed_split=0.85))
     assert one.masks.tolist() == [[0, 1, 1, 0]]
-    two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig(split=0.85))
+    two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig(seed_split=0.85))
     assert two.masks.tolist() == [[0, 1, 1, 0]] * 2
 
 
 def test_literal_seeds_no_seeds_and_bad_seeds():
     case = random_case(5, proposals=3)
     responses = np.full((1, 6, 6), 255, dtype=np.uint8)
-    literal = seed_targets(*seeds_of(case, [[1, 3, 4], [1, 3, 4]], responses), SeedTargetConfig(kind="prm"))
+    literal = seed_targets(
+        *seeds_of(case, [[1, 3, 4], [1, 3, 4]], responses), SeedTargetConfig(seed_target="prm")
+    )
     torch.testing.assert_close(literal.masks, torch.ones(2, 20))
     assert len(seed_targets(*seeds_of(case, np.zeros((0, 3)), responses), SeedTargetConfig())) == 0
     with pytest.raises(InputError, match=r"none for \[2\]"):
         seed_targets(*seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig())
-
-
-def test_confident_detections_are_those_above_the_threshold_and_the_best_of_each_class():
-    labels = np.array([1, 1, 2, 2, 3])
-    scores = np.array([0.9, 0.6, 0.3, 0.4, 0.1], dtype=np.float32)
-    kept = confident_detections(labels, scores, 0.5)
-    assert kept.tolist() == [True, True, False, True, True]
-    assert confident_detections(labels[:0], scores[:0], 0.5).tolist() == []
 
 
 def test_each_box_gets_the_detection_of_its_class_that_fits_it_best():

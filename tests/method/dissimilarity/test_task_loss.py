@@ -8,9 +8,9 @@ from tests.method.conditional.conditional_cases import dense_masks, random_case
 from wsis.errors import InputError
 from wsis.method.conditional.graph import build_graph
 from wsis.method.conditional.inference import Slots
-from wsis.method.dissimilarity.targets import Targets, one_hot_targets, targets_from_labels
+from wsis.method.dissimilarity.targets import FLOOR, Targets, one_hot_targets, targets_from_labels
 from wsis.method.dissimilarity.task_loss import (
-    TaskLossConfig,
+    CLAMP,
     instance_iou,
     labelling_loss,
     loss_table,
@@ -18,8 +18,6 @@ from wsis.method.dissimilarity.task_loss import (
     miss_cost,
     sample_loss_tables,
 )
-
-CONFIG = TaskLossConfig()
 
 
 def random_targets(seed, superpixels, count=4, classes=3):
@@ -43,9 +41,8 @@ def test_iou_and_cross_entropy_equal_the_sums_over_pixels(seed):
         rtol=1e-5,
         atol=1e-5,
     )
-    floor = CONFIG.floor
-    pixel = -proposals * soft.clamp(min=floor).log() - (1 - proposals) * (1 - soft).clamp(min=floor).log()
-    expected = (pixel.sum((2, 3)) / union).clamp(max=CONFIG.clamp)
+    pixel = -proposals * soft.clamp(min=FLOOR).log() - (1 - proposals) * (1 - soft).clamp(min=FLOOR).log()
+    expected = (pixel.sum((2, 3)) / union).clamp(max=CLAMP)
     computed = mask_cross_entropy(graph, targets).double()
     torch.testing.assert_close(computed, expected, rtol=1e-5, atol=1e-5)
 
@@ -55,7 +52,7 @@ def test_cross_entropy_of_a_hard_mask_is_the_clamp_times_one_minus_iou():
     hard = torch.from_numpy(membership[:3]).float()
     torch.testing.assert_close(
         mask_cross_entropy(graph, Targets(torch.ones(3, 1), hard)),
-        CONFIG.clamp * (1 - instance_iou(graph, hard)),
+        CLAMP * (1 - instance_iou(graph, hard)),
     )
 
 
@@ -66,7 +63,7 @@ def test_loss_table_equals_a_plain_reading():
         targets.probabilities, torch.cat([torch.from_numpy(membership[:3]).float(), targets.masks[3:]])
     )
     columns = torch.tensor([1, 3])
-    table = loss_table(graph, targets, columns, CONFIG)
+    table = loss_table(graph, targets, columns)
     overlaps, shapes = (
         instance_iou(graph, targets.masks),
         mask_cross_entropy(graph, targets),
@@ -77,10 +74,10 @@ def test_loss_table_equals_a_plain_reading():
         p = targets.probabilities[n]
         if overlaps[u, n] >= 0.5:
             matched += 1
-            expected = [-math.log(max(p[0], CONFIG.floor))]
-            expected += [-math.log(max(p[j], CONFIG.floor)) + float(shapes[u, n]) for j in (1, 3)]
+            expected = [-math.log(max(p[0], FLOOR))]
+            expected += [-math.log(max(p[j], FLOOR)) + float(shapes[u, n]) for j in (1, 3)]
         else:
-            expected = [0.0, CONFIG.clamp, CONFIG.clamp]
+            expected = [0.0, CLAMP, CLAMP]
         assert table[u].tolist() == pytest.approx(expected, abs=1e-5)
     assert 3 <= matched < 20
 
@@ -91,10 +88,9 @@ def test_no_target_makes_every_label_cost_the_clamp():
         graph,
         one_hot_targets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 20), 3),
         torch.tensor([2]),
-        CONFIG,
     )
     assert table[:, 0].eq(0).all()
-    torch.testing.assert_close(table[:, 1], torch.full((12,), CONFIG.clamp))
+    torch.testing.assert_close(table[:, 1], torch.full((12,), CLAMP))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -105,10 +101,10 @@ def test_sample_tables_equal_the_general_table(seed):
         torch.rand(5, 15, generator=generator) < 0.3
     )
     labels[2] = 0
-    tables = sample_loss_tables(labels, graph, 3, CONFIG)
+    tables = sample_loss_tables(labels, graph, 3)
     for k in range(5):
         targets = targets_from_labels(labels[k], graph.membership, 2)
-        expected = loss_table(graph, targets, torch.tensor([1, 2]), CONFIG)
+        expected = loss_table(graph, targets, torch.tensor([1, 2]))
         torch.testing.assert_close(tables[k], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -119,23 +115,23 @@ def test_loss_of_one_labelling_against_another_is_symmetric_and_zero_on_itself()
         disjoint[index, 5 * index : 5 * index + 5] = True
     graph = build_graph(superpixels, disjoint, *boundary)
     labels = torch.tensor([[1, 0, 2, 0], [1, 2, 0, 0], [0, 0, 0, 0], [2, 0, 2, 0]])
-    tables = sample_loss_tables(labels, graph, 3, CONFIG)
-    misses = (labels > 0).sum(1) * CONFIG.clamp
+    tables = sample_loss_tables(labels, graph, 3)
+    misses = (labels > 0).sum(1) * CLAMP
     loss = labelling_loss(tables[:, None], labels[None], misses[:, None])
     torch.testing.assert_close(loss, loss.T)
     torch.testing.assert_close(loss.diagonal(), torch.zeros(4))
-    assert float(loss[0, 1]) == pytest.approx(2 * CONFIG.clamp, rel=1e-5)  # one missed, one invented
-    assert float(loss[0, 3]) == pytest.approx(CONFIG.clamp, rel=1e-5)  # one of the wrong class
+    assert float(loss[0, 1]) == pytest.approx(2 * CLAMP, rel=1e-5)  # one missed, one invented
+    assert float(loss[0, 3]) == pytest.approx(CLAMP, rel=1e-5)  # one of the wrong class
 
 
 def test_miss_cost_and_bad_inputs():
     targets = Targets(torch.tensor([[0.5, 0.5], [0.0, 1.0]]), torch.zeros(2, 20))
-    assert miss_cost(targets, CONFIG) == pytest.approx(-math.log(0.5) - math.log(0.05), rel=1e-5)
+    assert miss_cost(targets) == pytest.approx(-math.log(0.5) - math.log(0.05), rel=1e-5)
     with pytest.raises(InputError, match="targets"):
         Targets(torch.zeros(2, 2), torch.zeros(3, 20))
     with pytest.raises(InputError, match="columns: classes"):
         *_, graph = random_case(0)
-        loss_table(graph, targets, torch.tensor([2]), CONFIG)
+        loss_table(graph, targets, torch.tensor([2]))
     with pytest.raises(InputError, match=r"classes: expected 1\.\.2"):
         one_hot_targets(torch.tensor([3]), torch.zeros(1, 20), 2)
     with pytest.raises(InputError, match="columns"):

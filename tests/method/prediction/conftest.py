@@ -89,7 +89,7 @@ def tiny_config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_spec() -> PredictionSpec:
-    return PredictionSpec(CLASSES, (96, 96))
+    return PredictionSpec(CLASSES, (96, 96), self_diversity=0.5)
 
 
 @pytest.fixture

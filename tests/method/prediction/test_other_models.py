@@ -55,7 +55,7 @@ def _config(model: Path, **changes: Any) -> prediction.Config:
 )
 def test_trains_predicts_and_is_plain_mmdetection(source: str, equal: bool, tmp_path: Path) -> None:
     inputs = make_inputs(tmp_path)
-    config = _config(_shrunk(source, tmp_path / "model.py"), pointwise=True)
+    config = _config(_shrunk(source, tmp_path / "model.py"), self_diversity=0)
     assert prediction.STAGE.check is not None
     prediction.STAGE.check(config, Execution())
     trained = context(tmp_path / "trained", 1)
@@ -84,10 +84,10 @@ def test_self_diversity_is_for_mask_r_cnn_alone(tmp_path: Path) -> None:
     check = prediction.STAGE.check
     assert check is not None
     with pytest.raises(
-        InputError, match="CascadeRoIHead: self-diversity is built for StandardRoIHead; use pointwise"
+        InputError, match="CascadeRoIHead: self-diversity is built for StandardRoIHead; use self_diversity=0"
     ):
         check(_config(model), Execution())
-    check(_config(model, gamma=1.0), Execution())
+    check(_config(model, self_diversity=0), Execution())
 
 
 def test_what_cannot_predict_is_refused_before_training(tmp_path: Path) -> None:
@@ -108,4 +108,4 @@ def test_what_cannot_predict_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"roi_head: expected a StandardRoIHead .* got HybridTaskCascadeRoIHead"
     ):
-        check(_config(path, pointwise=True), Execution())
+        check(_config(path, self_diversity=0), Execution())

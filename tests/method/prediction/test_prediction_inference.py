@@ -125,7 +125,7 @@ def test_a_network_of_nan_is_reported(detector: Detector, synthetic_source: Any)
 
 
 def test_weights_and_config_must_fit(tiny_config: Path, weights: Path) -> None:
-    other = plain_config(tiny_config, PredictionSpec(("a", "b", "c"), (96, 96)))
+    other = plain_config(tiny_config, PredictionSpec(("a", "b", "c"), (96, 96), 0.5))
     with pytest.raises(InputError, match=r"expected the run's classes \['a', 'b', 'c'\], got \['square'"):
         load_detector(other, weights)
     with pytest.raises(InputError, match="asks for 'cuda:9'"):
@@ -137,19 +137,19 @@ def test_weights_and_config_must_fit(tiny_config: Path, weights: Path) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_builds_with_the_runs_classes(path: Path) -> None:
-    spec = PredictionSpec(("cat", "dog"), (640, 400))
+    spec = PredictionSpec(("cat", "dog"), (640, 400), 0.5)
     plain = plain_config(path, spec)
     assert plain.model.roi_head.bbox_head.num_classes == plain.model.roi_head.mask_head.num_classes == 2
     assert plain.test_pipeline[1].scale == (640, 400)
     quiet_mmengine()
     model = MODELS.build(training_config(plain, spec).model)
     assert model.roi_head.bbox_head.fc_cls.out_features == 3
-    assert model.roi_head.self_diversity_weight == 0.5
+    assert model.roi_head.self_diversity == 0.5
     assert type(model.rpn_head.sampler).__name__ == "PseudoLabelSampler"
 
 
 def test_bad_configs_are_named(tmp_path: Path) -> None:
-    spec = PredictionSpec(("cat",), (64, 64))
+    spec = PredictionSpec(("cat",), (64, 64), 0.5)
     with pytest.raises(InputError, match=r"no file .*absent\.py"):
         plain_config(tmp_path / "absent.py", spec)
     one_stage = tmp_path / "one_stage.py"
@@ -162,7 +162,7 @@ def test_bad_configs_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SyntaxError"):
         plain_config(one_stage, spec)
     with pytest.raises(InputError, match="at least one class"):
-        plain_config(CONFIGS[0], PredictionSpec((), (64, 64)))
+        plain_config(CONFIGS[0], PredictionSpec((), (64, 64), 0.5))
     cascade = Config(plain_config(CONFIGS[0], spec).to_dict())
     cascade.model.roi_head.type = "PointRendRoIHead"
     with pytest.raises(InputError, match="PointRendRoIHead: self-diversity is built for StandardRoIHead"):

@@ -180,11 +180,11 @@ def _equal_sets(count: int) -> Callable[[int], ImageInstances]:
 
 
 @pytest.mark.parametrize("count", [1, 3, 10])
-def test_equal_sets_at_gamma_one_are_mmdetection(
+def test_equal_sets_without_self_diversity_are_mmdetection(
     count: int, tiny_plain: Config, tiny_spec: PredictionSpec, make_source: Any
 ) -> None:
     """Loss and gradient of K equal sets equal MMDetection's own Mask R-CNN on one, with random sampling."""
-    config = training_config(tiny_plain, replace(tiny_spec, gamma=1.0))
+    config = training_config(tiny_plain, replace(tiny_spec, self_diversity=0.0))
     reference = _built(tiny_plain)
     own = _built(config, reference.state_dict())
     batch = _batch(make_source(_equal_sets(count)), config)
@@ -211,7 +211,7 @@ def test_different_sets_average_mmdetections_losses(
 
         return make
 
-    config = training_config(tiny_plain, replace(tiny_spec, gamma=1.0))
+    config = training_config(tiny_plain, replace(tiny_spec, self_diversity=0.0))
     reference = _built(tiny_plain)
     own = _built(config, reference.state_dict())
 
@@ -238,25 +238,21 @@ def test_self_diversity_is_subtracted_and_logged(
 ) -> None:
     models = {}
     for name, spec in {
-        "gamma 1": replace(tiny_spec, gamma=1.0),
-        "gamma 0.4": replace(tiny_spec, gamma=0.4),
-        "scaled": replace(tiny_spec, gamma=0.4, self_diversity_scale=0.1),
-        "PW_p": replace(tiny_spec, gamma=0.4, pointwise=True),
+        "PW_p": replace(tiny_spec, self_diversity=0.0),
+        "weighted": replace(tiny_spec, self_diversity=0.6),
     }.items():
         config = training_config(tiny_plain, spec)
-        state = models["gamma 1"].state_dict() if models else None
+        state = models["PW_p"].state_dict() if models else None
         models[name] = _built(config, state)
     batch = _batch(synthetic_source, config)
     logged = {name: _loss_and_gradients(model, batch)[0] for name, model in models.items()}
-    plain = logged["gamma 1"]
+    plain = logged["PW_p"]
     entropy = plain["self_diversity_class"] + plain["self_diversity_mask"]
     assert float(plain["self_diversity_class"]) == pytest.approx(np.log(4), rel=0.05)  # untrained: uniform
     assert 0 < float(plain["self_diversity_mask"]) <= np.log(2)
-    assert float(logged["gamma 0.4"]["loss"]) == pytest.approx(float(plain["loss"] - 0.6 * entropy), rel=1e-5)
-    assert float(logged["scaled"]["loss"]) == pytest.approx(float(plain["loss"] - 0.06 * entropy), rel=1e-5)
-    assert float(logged["PW_p"]["loss"]) == pytest.approx(float(plain["loss"]), rel=1e-6)
-    assert "loss_self_diversity_class" not in logged["PW_p"]
-    assert float(logged["gamma 0.4"]["loss_self_diversity_mask"]) == pytest.approx(
+    assert float(logged["weighted"]["loss"]) == pytest.approx(float(plain["loss"] - 0.6 * entropy), rel=1e-5)
+    assert "loss_self_diversity_class" not in plain
+    assert float(logged["weighted"]["loss_self_diversity_mask"]) == pytest.approx(
         -0.6 * float(plain["self_diversity_mask"]), rel=1e-5
     )
 

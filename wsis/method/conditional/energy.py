@@ -6,43 +6,35 @@ The higher-order term Q (eq. 4) is 0 or minus infinity; it is enforced in `infer
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wsis.errors import InputError
 from wsis.method.conditional.graph import ProposalGraph
+from wsis.method.settings import Settings
 
 Terms = Literal["U", "U+P", "U+P+H"]
-Pairwise = Literal["literal", "propagate", "diffuse", "contrast"]
+Pairwise = Literal["literal", "diffuse"]
+
+ITERATIONS = 3  # of eq. (1)-(2), unrolled (paper)
 
 # Differences G_v - G_u worked on at a time: what a core's cache holds, and what keeps a GPU busy.
 _CACHE_ENTRIES = 1 << 18
 _DEVICE_ENTRIES = 1 << 24
 
 
-@dataclass(frozen=True)
-class EnergyConfig:
-    """Terms of the score.
+class EnergyConfig(Settings):
+    """Terms of the score (eq. 1-4, Table 2)."""
 
-    Attributes:
-        terms: `U` unary only, `U+P` with the pairwise term, `U+P+H` with the higher-order term too (Table 2).
-        pairwise: `literal` is eq. (1) as printed, `propagate` moves the neighbour's score (departure D4), `diffuse`
-            is `propagate` times delta, whose step never overshoots (see `diffuse_update`); `contrast` is none of
-            these: pairs of superpixels instead of pairs of proposals (see `contrast_scores`).
-        delta: the stabiliser of eq. (1), > 0.
-        iterations: unrolled iterations of eq. (1)-(2); `contrast` has none.
-        contrast_weight: lambda of `contrast`, >= 0.
-    """
-
-    terms: Terms = "U+P+H"
-    pairwise: Pairwise = "diffuse"
-    delta: float = 0.1
-    iterations: int = 3
-    contrast_weight: float = 1.0
+    terms: Terms = Field("U+P+H", description="unary U, pairwise P and higher-order H terms (Table 2)")
+    pairwise: Pairwise = Field(
+        "diffuse", description="form of the pairwise term: literal is eq. 1 as printed"
+    )
+    delta: float = Field(0.1, gt=0, description="stabiliser of eq. 1")
 
     @property
     def higher_order(self) -> bool:
@@ -51,7 +43,7 @@ class EnergyConfig:
     @property
     def uses_neighbours(self) -> bool:
         """Whether the neighbours N_u of the proposals play a part."""
-        return self.terms != "U" and self.pairwise != "contrast"
+        return self.terms != "U"
 
 
 def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
@@ -65,18 +57,9 @@ def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor
     return scores + _attraction(graph, scores).sum(1, keepdim=True) / (spread + delta)
 
 
-def propagate_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
-    """One iteration of the departure D4: G_u += mean_v exp(-I_uv) (G_v - G_u) / (H_uv + delta), H_uv = (G_u - G_v)^2.
-
-    For |G_v - G_u| well under delta the step is (G_v - G_u) / delta: it overshoots tenfold at delta = 0.1.
-    scores: float [P, D]; returns the same shape.
-    """
-    degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
-    return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) / degree, delta)
-
-
 def diffuse_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
-    """`propagate_update` with its flow times delta: Perona-Malik diffusion over the proposal graph.
+    """One iteration of our reading (departure D4): G_u += mean_v exp(-I_uv) delta / (H_uv + delta) (G_v - G_u),
+    H_uv = (G_u - G_v)^2: Perona-Malik diffusion over the proposal graph.
 
     The factor exp(-I_uv) * delta / (H_uv + delta) lies in (0, 1], so the new score is a convex combination of the
     old scores of u and its neighbours. scores: float [P, D]; returns the same shape.
@@ -85,21 +68,7 @@ def diffuse_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor
     return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) * (delta / degree), delta)
 
 
-def contrast_scores(scores: Tensor, graph: ProposalGraph, weight: float) -> Tensor:
-    """Add to every class what a proposal's outline gains by lying on contours: lambda (B_u - mean of B over the image).
-
-    B_u in [0, 1] is the mean contour strength of the superpixel edges that r_u cuts: the contrast-sensitive Potts term
-    of a labelling of superpixels (Boykov and Jolly, ICCV 2001) a unit of boundary, as in minimum mean cut (Wang and
-    Siskind, ICCV 2001). The background, column 0, is left as it is; the mean is taken off so that no weight makes an
-    image's proposals better than the background as a whole.
-    scores: float [K, P, J]; returns the same shape.
-    """
-    strengths = graph.perimeter_strengths.to(scores.dtype)
-    gain = weight * (strengths - strengths.mean())
-    return torch.cat([scores[..., :1], scores[..., 1:] + gain[None, :, None]], dim=-1)
-
-
-_UPDATES = {"literal": literal_update, "propagate": propagate_update, "diffuse": diffuse_update}
+_UPDATES = {"literal": literal_update, "diffuse": diffuse_update}
 
 
 def _attraction(graph: ProposalGraph, scores: Tensor) -> Tensor:
@@ -170,30 +139,24 @@ def _weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> Tensor:
-    """Return G after the pairwise term (Algorithm 1, lines 1-6, unless `pairwise` is `contrast`); differentiable.
+    """Return G after the pairwise term (Algorithm 1, lines 1-6); differentiable.
 
     Args:
         unary: float [K, P, J], the network's F.
-        graph: neighbours N_u and separations I_uv, or perimeter strengths.
+        graph: neighbours N_u and separations I_uv.
         config: `terms = U` returns the unary scores as they are.
 
     Raises:
-        InputError: shapes disagree or delta is not positive.
+        InputError: shapes disagree.
     """
     if unary.ndim != 3 or unary.shape[1] != graph.num_proposals:
         raise InputError(f"unary: expected [K, {graph.num_proposals}, J], got {tuple(unary.shape)}")
-    if config.delta <= 0:
-        raise InputError(f"delta: expected > 0, got {config.delta}")
-    if config.terms == "U":
-        return unary
-    if config.pairwise == "contrast":
-        return contrast_scores(unary, graph, config.contrast_weight)
-    if graph.neighbours.shape[1] == 0:
+    if config.terms == "U" or graph.neighbours.shape[1] == 0:
         return unary
     update = _UPDATES[config.pairwise]
     samples, proposals, columns = unary.shape
     scores = unary.transpose(0, 1).reshape(proposals, samples * columns)  # a neighbour is one row of memory
-    for _ in range(config.iterations):
+    for _ in range(ITERATIONS):
         scores = update(scores, graph, config.delta)
     return scores.reshape(proposals, samples, columns).transpose(0, 1)
 

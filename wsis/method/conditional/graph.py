@@ -6,7 +6,6 @@ Suffix legend: P proposals, S superpixels, E superpixel-graph edges, N neighbour
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,24 +13,10 @@ from torch import Tensor
 
 from wsis.errors import InputError
 
+MAX_NEIGHBOURS = 16  # in the pairwise term
+
 # Entries of the largest temporary matrix: rows of a P x P table are made and used a block at a time.
 _ENTRY_BUDGET = 1 << 22
-
-
-@dataclass(frozen=True)
-class GraphConfig:
-    """How neighbours and separations are made.
-
-    Attributes:
-        max_neighbours: neighbours kept per proposal, highest IoU first (touching ones have IoU 0).
-        separation: `sum` (the paper's: contour strength summed over the separating boundary) or `mean`
-            (divided by that boundary's length, so in the contour's own range [0, 1]).
-        separation_weight: factor on I_uv before exp(-I_uv) in eq. (1); 1 is the paper's.
-    """
-
-    max_neighbours: int = 16
-    separation: Literal["sum", "mean"] = "sum"
-    separation_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +29,7 @@ class ProposalGraph:
         areas: float32 [P] in pixels.
         neighbours: int64 [P, N]; padded entries repeat the proposal itself.
         neighbour_mask: bool [P, N], False on padding.
-        separations: float32 [P, N], weight * I_uv (see `separation_of_pairs`).
+        separations: float32 [P, N], I_uv (see `separation_of_pairs`).
         perimeter_strengths: float32 [P], mean contour strength along the proposal's inner boundary.
         size: (h, w) of the superpixel map.
     """
@@ -106,7 +91,7 @@ def build_graph(
     edges: np.ndarray,
     edge_contours: np.ndarray,
     edge_lengths: np.ndarray,
-    config: GraphConfig | None = None,
+    max_neighbours: int = MAX_NEIGHBOURS,
 ) -> ProposalGraph:
     """Build the graph of one image's (filtered) proposals.
 
@@ -116,12 +101,11 @@ def build_graph(
         edges: int [E, 2], adjacent superpixels.
         edge_contours: float [E], SUM of contour strength over the boundary between the pair.
         edge_lengths: float [E], boundary pixel pairs.
-        config: neighbour settings.
+        max_neighbours: neighbours kept per proposal, highest IoU first (touching ones have IoU 0).
 
     Raises:
         InputError: shapes disagree, ids are out of range, or a proposal is empty.
     """
-    config = config or GraphConfig()
     membership = np.ascontiguousarray(membership, dtype=bool)
     _check_inputs(superpixels, membership, edges, edge_contours, edge_lengths)
     superpixel_areas = np.bincount(superpixels.ravel(), minlength=membership.shape[1]).astype(np.float32)
@@ -129,10 +113,8 @@ def build_graph(
     areas = rows @ torch.from_numpy(superpixel_areas)
     if membership.shape[0] and float(areas.min()) <= 0:
         raise InputError(f"membership: proposal {int(areas.argmin())} covers no pixel")
-    neighbours, mask = find_neighbours(rows, torch.from_numpy(superpixel_areas), edges, config.max_neighbours)
-    separations = separation_of_pairs(
-        membership, edges, edge_contours, edge_lengths, neighbours, mask, config
-    )
+    neighbours, mask = find_neighbours(rows, torch.from_numpy(superpixel_areas), edges, max_neighbours)
+    separations = separation_of_pairs(membership, edges, edge_contours, neighbours, mask)
     return ProposalGraph(
         membership=torch.from_numpy(membership),
         superpixel_areas=torch.from_numpy(superpixel_areas),
@@ -207,31 +189,26 @@ def separation_of_pairs(
     membership: np.ndarray,
     edges: np.ndarray,
     edge_contours: np.ndarray,
-    edge_lengths: np.ndarray,
     neighbours: Tensor,
     mask: Tensor,
-    config: GraphConfig,
 ) -> Tensor:
     """Return I_uv of eq. (1) for every listed pair, float32 [P, N].
 
     The edges of the superpixel graph that separate u from v are those with both ends inside u ∪ v whose
     ends differ in (belongs to u, belongs to v): for disjoint regions their common boundary, for nested ones
     the boundary of the inner one that lies inside the outer one, for overlapping ones the boundaries between
-    u \\ v, u ∩ v and v \\ u. It is symmetric, and 0 for equal regions. With `separation = mean` the sum is
-    divided by the length of those edges.
+    u \\ v, u ∩ v and v \\ u. It is symmetric, and 0 for equal regions.
     """
     count, width = neighbours.shape
     sums = np.zeros((count, width), dtype=np.float32)
     if width and len(edges):
         first, second = (np.packbits(membership[:, edges[:, end]], axis=1) for end in (0, 1))
-        contours, lengths = _byte_sums(edge_contours), _byte_sums(edge_lengths)
+        contours = _byte_sums(edge_contours)
         listed = neighbours.numpy()
         for part in _row_blocks(count, width * first.shape[1]):
             separating = _separating(first, second, np.arange(count)[part, None], listed[part])
             sums[part] = _weigh(separating, contours)
-            if config.separation == "mean":
-                sums[part] /= np.maximum(_weigh(separating, lengths), 1.0)
-    return torch.where(mask, torch.from_numpy(sums) * config.separation_weight, torch.zeros(()))
+    return torch.where(mask, torch.from_numpy(sums), torch.zeros(()))
 
 
 def _separating(first: np.ndarray, second: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -5,44 +5,41 @@ D feature channels, h w feature size, n = h*w cells.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.backbones.lite_unet import FeatureExtractor
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.pooling import Pooling, pool_proposals
+from wsis.method.settings import Settings
 
 Precision = Literal["float32", "bfloat16", "float16"]
+BACKBONE_FACTOR = 0.1  # on the learning rate of pretrained weights
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True)
-class HeadConfig:
+class HeadConfig(Settings):
     """Settings of the score head.
 
-    Attributes:
-        num_classes: C.
-        pooling: see `pooling.pool_proposals`.
-        background_margin: initial value of a learned constant of the background's map inside the proposal, so that an
-            image-normalised score is sum(c - b) / (H*W): ground inside a proposal costs. 0 leaves it out.
-        background_bias: initial value of the background's constant score (the bias of the paper's 1x1 convolution after
-            global average pooling). An image-normalised score is proportional to area, so small proposals sit at this
-            constant; near 0 they win by dozens, and learning drowns in them. Below eps * clamp (3.0) all of
-            them stay inside the reach of loss-augmented inference, which suits eps < 0; central differences need more.
-        temperature: initial value of the learned scale of the pooled maps.
-        noise_scale: initial standard deviation of the noise channel's weights.
+    `background_bias` is the bias of the paper's 1x1 convolution after global average pooling. An image-normalised score
+    is proportional to area, so small proposals sit at this constant; near 0 they win by dozens, and learning drowns in
+    them. Below eps * CLAMP (3.0) all of them stay inside the reach of loss-augmented inference.
     """
 
-    num_classes: int
-    pooling: Pooling = "image"
-    background_margin: float = 0.0
-    background_bias: float = 2.0
-    temperature: float = 10.0
-    noise_scale: float = 1.0
+    pooling: Pooling = Field(
+        "image",
+        description="a proposal's sum of features is divided by: image: the image's pixels (paper); root: the root of "
+        "the product of these and its own",
+    )
+    background_bias: float = Field(
+        2.0,
+        description="initial constant score of the background; within 3 epsilon, the reach of the task loss",
+    )
+    temperature: float = Field(30.0, gt=0, description="initial scale of the scores, then learned")
 
 
 class ConditionalNetwork(nn.Module):
@@ -53,28 +50,34 @@ class ConditionalNetwork(nn.Module):
     the ReLU everything is linear: the class convolution comes first, then the sum over superpixels.
 
     Args:
+        num_classes: C.
         precision: of the feature extractor's arithmetic (autocast); everything from the noise on is float32.
+
+    Raises:
+        InputError: there is no class.
     """
 
     def __init__(
-        self, extractor: FeatureExtractor, config: HeadConfig, precision: Precision = "float32"
+        self,
+        extractor: FeatureExtractor,
+        num_classes: int,
+        config: HeadConfig,
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        if config.num_classes < 1:
-            raise InputError(f"num_classes: expected >= 1, got {config.num_classes}")
+        if num_classes < 1:
+            raise InputError(f"num_classes: expected >= 1, got {num_classes}")
         channels = extractor.channels
         self.extractor, self.config, self.precision = extractor, config, precision
         self.mix = nn.Conv2d(channels, channels, 1)
-        self.noise_weight = nn.Parameter(torch.randn(channels) * config.noise_scale)
-        self.classify = nn.Linear(channels, config.num_classes + 1)
+        self.noise_weight = nn.Parameter(torch.randn(channels))
+        self.classify = nn.Linear(channels, num_classes + 1)
         nn.init.normal_(self.classify.weight, std=0.03)
         nn.init.zeros_(self.classify.bias)
-        margin = torch.zeros(config.num_classes + 1)
-        margin[0] = config.background_margin
-        self.margin = nn.Parameter(margin, requires_grad=config.background_margin != 0)
         with torch.no_grad():
             self.classify.bias[0] = config.background_bias
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
+        self.register_load_state_dict_pre_hook(_without_margin)
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] in 0..255 -> mixed features before noise and ReLU, float32 [B, D, h, w]."""
@@ -98,7 +101,7 @@ class ConditionalNetwork(nn.Module):
         hidden = torch.relu(
             features.flatten(1)[None] + self.noise_weight[None, :, None] * noise.flatten(1)[:, None]
         )
-        maps = self.classify.weight[columns] @ hidden + self.margin[columns][:, None]
+        maps = self.classify.weight[columns] @ hidden
         return maps.reshape(samples, len(columns), height, width)
 
     def proposal_scores(
@@ -130,12 +133,17 @@ class ConditionalNetwork(nn.Module):
             raise NonFiniteError("conditional network: a proposal score is NaN or infinite")
         return scores
 
-    def parameter_groups(self, learning_rate: float, backbone_factor: float) -> list[dict[str, object]]:
-        """Parameter groups for an optimizer: the pretrained part learns `backbone_factor` times slower."""
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, object]]:
+        """Parameter groups for an optimizer: the pretrained part learns slower, by `BACKBONE_FACTOR`."""
         slow = self.extractor.backbone_parameters()
         known = {id(parameter) for parameter in slow}
         fast = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
         groups: list[dict[str, object]] = [{"params": fast, "lr": learning_rate}]
         if slow:
-            groups.append({"params": slow, "lr": learning_rate * backbone_factor})
+            groups.append({"params": slow, "lr": learning_rate * BACKBONE_FACTOR})
         return groups
+
+
+def _without_margin(_: nn.Module, weights: dict[str, Any], *__: Any) -> None:
+    """Weights stored before commit ab8a9db had a `margin`, zero in every run (see `wsis.views.stored_configs`)."""
+    weights.pop("margin", None)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wsis.errors import InputError
 
-Pooling = Literal["image", "area", "root"]
+Pooling = Literal["image", "root"]
 
 
 def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_superpixels: int) -> Tensor:
@@ -94,8 +94,8 @@ def pool_proposals(
         membership: bool or float [P, S].
         areas: float [P] in pixels.
         num_pixels: H * W.
-        pooling: `image` divides by H*W (global average pooling of the masked map, the paper's), `area` by |r|
-            (mean inside the proposal), `root` by sqrt(|r| * H*W), the geometric mean of the two.
+        pooling: `image` divides by H*W (global average pooling of the masked map, the paper's), `root` by
+            sqrt(|r| * H*W), the geometric mean of that and the proposal's own area.
 
     Returns:
         float [P, D].
@@ -103,9 +103,4 @@ def pool_proposals(
     total = membership.to(sums.dtype) @ sums
     if pooling == "image":
         return total / num_pixels
-    areas = areas.to(sums.dtype)[:, None]
-    if pooling == "area":
-        return total / areas
-    if pooling == "root":
-        return total / (areas * num_pixels).sqrt()
-    raise InputError(f"pooling: expected image, area or root, got {pooling!r}")
+    return total / (areas.to(sums.dtype)[:, None] * num_pixels).sqrt()

@@ -4,34 +4,31 @@ Suffix legend: P proposals, S superpixels, E superpixel-graph edges, N boxes, C 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from wsis.errors import InputError
-from wsis.method.conditional.graph import GraphConfig, ProposalGraph, build_graph
+from wsis.method.conditional.energy import EnergyConfig
+from wsis.method.conditional.graph import MAX_NEIGHBOURS, ProposalGraph, build_graph
 from wsis.method.conditional.inference import Slots
 from wsis.method.conditional.pooling import pool_matrix
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.targets import Targets
-from wsis.method.dissimilarity.task_loss import TaskLossConfig, loss_table, miss_cost
+from wsis.method.dissimilarity.task_loss import loss_table, miss_cost
 from wsis.method.masks.boxes import box_iou
 
+_CONTAINMENT = 0.5  # t of Algorithm 1, line 14; the paper gives none
 
-@dataclass(frozen=True)
-class ProblemConfig:
-    """Settings of the problem.
 
-    Attributes:
-        graph: neighbours and separations.
-        containment: t of Algorithm 1, line 14.
-        box_threshold: a box draws on proposals whose box has at least this IoU with it.
-    """
+class ProblemConfig(EnergyConfig):
+    """Settings of the problem: those of the score, which decide whether neighbours are listed, and those of boxes."""
 
-    graph: GraphConfig = field(default_factory=GraphConfig)
-    containment: float = 0.5
-    box_threshold: float = 0.5
+    box_threshold: float = Field(
+        0.8, ge=0, le=1, description="a box draws on proposals whose box has at least this IoU with it"
+    )
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,11 @@ class ImageArrays:
     boxes: np.ndarray
     box_labels: np.ndarray
 
-    def graph(self, config: GraphConfig) -> ProposalGraph:
-        """The kept proposals' graph."""
+    def graph(self, config: EnergyConfig) -> ProposalGraph:
+        """The kept proposals' graph; neighbours, most of its time, only where the score uses them."""
+        neighbours = MAX_NEIGHBOURS if config.uses_neighbours else 0
         return build_graph(
-            self.superpixels, self.membership, self.edges, self.edge_contours, self.edge_lengths, config
+            self.superpixels, self.membership, self.edges, self.edge_contours, self.edge_lengths, neighbours
         )
 
 
@@ -70,7 +68,6 @@ def build_problem(
     feature_size: tuple[int, int],
     config: ProblemConfig,
     make_targets: Callable[[ProposalGraph], Targets] | None = None,
-    task_loss: TaskLossConfig | None = None,
 ) -> ImageProblem:
     """Build the problem of one image.
 
@@ -79,20 +76,18 @@ def build_problem(
         feature_size: (h, w) of the valid part of the network's feature map.
         config: settings.
         make_targets: called with the graph; None when only sampling.
-        task_loss: settings of Delta, default `TaskLossConfig()`.
 
     Raises:
         InputError: no annotated class, or a box of a class that is not annotated.
     """
     if len(arrays.labels) == 0:
         raise InputError("labels: expected at least one annotated class, got none")
-    graph = arrays.graph(config.graph)
+    graph = arrays.graph(config)
     classes = torch.from_numpy(np.unique(arrays.labels).astype(np.int64))
     table, miss = None, 0.0
     if make_targets is not None:
-        task_loss = task_loss or TaskLossConfig()
         targets = make_targets(graph)
-        table, miss = loss_table(graph, targets, classes, task_loss), miss_cost(targets, task_loss)
+        table, miss = loss_table(graph, targets, classes), miss_cost(targets)
     return ImageProblem(
         graph=graph,
         matrix=pool_matrix(arrays.superpixels, feature_size, arrays.membership.shape[1]),
@@ -105,7 +100,7 @@ def build_problem(
 
 
 def _slots(arrays: ImageArrays, graph: ProposalGraph, classes: torch.Tensor, config: ProblemConfig) -> Slots:
-    suppress = graph.contains(config.containment)
+    suppress = graph.contains(_CONTAINMENT)
     if len(arrays.boxes) == 0:
         return Slots(torch.arange(1, len(classes) + 1), suppress)
     position = {int(c): i + 1 for i, c in enumerate(classes)}

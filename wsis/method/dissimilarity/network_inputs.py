@@ -5,80 +5,54 @@ Suffix legend: B images, K samples, P proposals, H W image, h w network input.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 from torch import Tensor
 
 from wsis.errors import InputError
 from wsis.method.conditional.architectures import NetworkConfig
-from wsis.method.conditional.energy import EnergyConfig
 from wsis.method.conditional.filtering import boxed_rows, overlapping_rows, seed_superpixels
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.noise import Noise, noise_maps, score_noise
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, network_size
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
-from wsis.method.dissimilarity.targets import FLOOR, Targets
+from wsis.method.dissimilarity.targets import Targets
 from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.proposal_set import ProposalSet
 
 Record = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class SamplerConfig:
-    """All that is needed beside the weights to draw samples as in training.
+class SamplingConfig(NetworkConfig, ProblemConfig):
+    """All that is needed beside the weights to draw samples as in training."""
 
-    Attributes:
-        network: the architecture.
-        energy: terms of the score.
-        problem: neighbours, containment, box threshold.
-        image_size: longer side of the network's input, about.
-        noise_grid: cells a side of the noise grid, see `noise.noise_maps`.
-        score_noise: scale of the noise of the scores, see `noise.score_noise`.
-        max_proposals: proposals kept after the filter, by objectness.
-        seed_threshold: share of a peak response map's maximum from which on a pixel belongs to the seed.
-    """
-
-    network: NetworkConfig
-    energy: EnergyConfig = field(default_factory=EnergyConfig)
-    problem: ProblemConfig = field(default_factory=ProblemConfig)
-    image_size: int = 256
-    noise_grid: int = 4
-    score_noise: float = 0.0
-    max_proposals: int = 300
-    seed_threshold: float = 0.3
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for storing beside the weights."""
-        values: dict[str, Any] = TypeAdapter(SamplerConfig).dump_python(self, mode="json")
-        return values
-
-    @classmethod
-    def from_json(cls, values: Any) -> "SamplerConfig":
-        """Inverse of `to_json`.
-
-        Raises:
-            InputError: a value is missing or of the wrong type.
-        """
-        try:
-            return TypeAdapter(SamplerConfig).validate_python(values)
-        except ValidationError as error:
-            raise InputError(f"sampler description: {error}") from error
+    k: int = Field(
+        10, ge=1, le=256, description="samples of an image (paper: 10); 1: pointwise PW_c, without any noise"
+    )
+    image_size: int = Field(256, ge=32, le=2048, description="longer side of the network input")
+    noise_grid: int = Field(4, ge=0, le=256, description="cells a side; 0: independent noise at every pixel")
+    score_noise: float = Field(
+        0.1, ge=0, description="scale of Gumbel noise on the scores in training; paper: 0; see pseudo_labels"
+    )
+    max_proposals: int = Field(
+        300, ge=1, le=20_000, description="proposals kept after the filter, by objectness"
+    )
+    seed_threshold: float = Field(
+        0.3, ge=0, le=1, description="share of a seed map's maximum that counts as seed"
+    )
 
 
-def filtered_rows(proposals: ProposalSet, seeds: Record, config: SamplerConfig) -> np.ndarray:
+def filtered_rows(proposals: ProposalSet, seeds: Record, config: SamplingConfig) -> np.ndarray:
     """Rows of the proposals that take part (paper 6.2), int64 [n] ascending, n >= 1 if there is any proposal.
 
     Under box supervision (every seed has its box) those that fit a box, else those that overlap a seed.
     """
     if len(seeds["boxes"]):
-        threshold = config.problem.box_threshold
+        threshold = config.box_threshold
         return boxed_rows(proposals.boxes, seeds["boxes"], threshold, config.max_proposals)
     hit = seed_superpixels(
         proposals.superpixels,
@@ -114,7 +88,6 @@ def targets_of_seeds(
     seeds: Record,
     num_classes: int,
     config: SeedTargetConfig,
-    floor: float = FLOOR,
 ) -> Targets:
     """The seeds of one image as targets y_p, from its stored records and the graph of the proposals kept by the filter.
 
@@ -136,7 +109,6 @@ def targets_of_seeds(
         num_classes,
         config,
         overlap,
-        floor,
     )
 
 
@@ -163,19 +135,20 @@ def image_batch(images: Sequence[Tensor], flipped: Sequence[bool]) -> Tensor:
     return batch
 
 
-def image_noise(
-    samples: int, problem: ImageProblem, config: SamplerConfig, key: Sequence[int], *, zero: bool = False
-) -> Noise:
+def image_noise(problem: ImageProblem, config: SamplingConfig, key: Sequence[int]) -> Noise:
     """Noise of K samples that is a function of `key` alone (seed, outer iteration, step or image, ...).
 
-    zero: all-zero maps and no noise of the scores (the pointwise PW_c of Table 3).
+    One sample, the pointwise PW_c of Table 3, has all-zero maps and no noise of the scores.
     """
+    pointwise = config.k == 1
     word = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]) & 0x7FFF_FFFF_FFFF_FFFF
     generator = torch.Generator().manual_seed(word)
-    maps = noise_maps(samples, problem.feature_size, grid=config.noise_grid, zero=zero, generator=generator)
-    if zero or config.score_noise == 0:
+    maps = noise_maps(
+        config.k, problem.feature_size, grid=config.noise_grid, zero=pointwise, generator=generator
+    )
+    if pointwise or config.score_noise == 0:
         return Noise(maps)
-    shape = (samples, problem.graph.num_proposals, 1 + len(problem.classes))
+    shape = (config.k, problem.graph.num_proposals, 1 + len(problem.classes))
     return Noise(maps, score_noise(shape, config.score_noise, generator))
 
 

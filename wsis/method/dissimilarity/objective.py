@@ -4,7 +4,7 @@ Suffix legend: B images, K samples, P proposals, J score columns (0 = background
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from wsis.method.dissimilarity.surrogate import (
     sample_pairs,
     surrogate_weights,
 )
-from wsis.method.dissimilarity.task_loss import TaskLossConfig, labelling_loss, sample_loss_tables
+from wsis.method.dissimilarity.task_loss import CLAMP, labelling_loss, sample_loss_tables
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,8 @@ class ImageProblem:
         )
 
 
-@dataclass(frozen=True)
-class LearningConfig:
-    """Settings of one learning step."""
-
-    energy: EnergyConfig = field(default_factory=EnergyConfig)
-    task_loss: TaskLossConfig = field(default_factory=TaskLossConfig)
-    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+class LearningConfig(EnergyConfig, SurrogateConfig):
+    """Settings of one learning step: those of the score, and those of Algorithm 2."""
 
 
 def conditional_scores(
@@ -161,17 +156,17 @@ def dissimilarity_loss(
     """
     features = network.features(images)
     scores = [
-        conditional_scores(network, f, z.maps, p, config.energy, flip)
+        conditional_scores(network, f, z.maps, p, config, flip)
         for f, z, p, flip in zip(features, noises, problems, flipped, strict=True)
     ]
     with torch.no_grad():
         weights, logs = surrogate_of_scores(_noisy(scores, noises), problems, config)
     loss = torch.stack([(w * s).sum() for w, s in zip(weights, scores, strict=True)]).mean()
     logs = {"surrogate": float(loss.detach()), **logs}
-    if config.surrogate.reach_weight:
-        reach = config.surrogate.epsilon * config.task_loss.clamp
+    if config.reach_weight:
+        reach = config.epsilon * CLAMP
         penalty = torch.stack([reach_penalty(s, reach) for s in scores]).mean()
-        loss = loss + config.surrogate.reach_weight * penalty
+        loss = loss + config.reach_weight * penalty
         logs["reach_penalty"] = float(penalty.detach())
     return loss, logs
 
@@ -181,19 +176,18 @@ def surrogate_of_scores(
 ) -> tuple[list[Tensor], dict[str, float]]:
     """Solve all argmaxes of a batch and return d surrogate / d G per image [K, P, J], and the logs."""
     slots = [p.slots for p in problems]
-    higher_order = config.energy.higher_order
+    higher_order = config.higher_order
     labels = infer(scores, slots, higher_order=higher_order)
-    tables = _sample_tables(labels, problems, config)
+    tables = _sample_tables(labels, problems)
     problems_to_solve = [
-        augmented_scores(s, _target_table(p), t, config.surrogate)
+        augmented_scores(s, _target_table(p), t, config)
         for s, p, t in zip(scores, problems, tables, strict=True)
     ]
     solutions = infer(problems_to_solve, slots, higher_order=higher_order)
     weights = [
-        surrogate_weights(y, a, s.shape[2], config.surrogate)
-        for y, a, s in zip(labels, solutions, scores, strict=True)
+        surrogate_weights(y, a, s.shape[2], config) for y, a, s in zip(labels, solutions, scores, strict=True)
     ]
-    reaches = [reach(y, a, config.surrogate) for y, a in zip(labels, solutions, strict=True)]
+    reaches = [reach(y, a, config) for y, a in zip(labels, solutions, strict=True)]
     return weights, _logs(labels, tables, problems, config) | {"reach": sum(reaches) / len(reaches)}
 
 
@@ -207,7 +201,7 @@ def reach(labels: Tensor, augmented: Tensor, config: SurrogateConfig) -> float:
     own = torch.arange(len(labels))
     if config.uses_self_diversity(len(labels)):
         own = torch.cat([own, sample_pairs(len(labels))[0]])
-    own = own.repeat(len(config.signs)).to(labels.device)
+    own = own.to(labels.device)
     changed = (augmented != labels[own]).any(1)
     return len(torch.unique(own[changed])) / max(1, len(labels))
 
@@ -224,17 +218,12 @@ def estimate_dissimilarity(
 
     Args: as `dissimilarity_loss`, none of the images mirrored.
     """
-    labels, _ = sample_labels(network, images, problems, noises, config.energy)
-    return _logs(labels, _sample_tables(labels, problems, config), problems, config)
+    labels, _ = sample_labels(network, images, problems, noises, config)
+    return _logs(labels, _sample_tables(labels, problems), problems, config)
 
 
-def _sample_tables(
-    labels: Sequence[Tensor], problems: Sequence[ImageProblem], config: LearningConfig
-) -> list[Tensor]:
-    return [
-        sample_loss_tables(y, p.graph, 1 + len(p.classes), config.task_loss)
-        for y, p in zip(labels, problems, strict=True)
-    ]
+def _sample_tables(labels: Sequence[Tensor], problems: Sequence[ImageProblem]) -> list[Tensor]:
+    return [sample_loss_tables(y, p.graph, 1 + len(p.classes)) for y, p in zip(labels, problems, strict=True)]
 
 
 def _target_table(problem: ImageProblem) -> Tensor:
@@ -252,17 +241,17 @@ def _logs(
     totals = {"div_pc": 0.0, "div_cc": 0.0, "diversity": 0.0, "distinct": 0.0, "instances": 0.0}
     for y, table, problem in zip(labels, tables, problems, strict=True):
         totals["div_pc"] += float(labelling_loss(_target_table(problem), y, problem.miss).mean())
-        totals["div_cc"] += self_diversity(y, table, config.task_loss)
+        totals["div_cc"] += self_diversity(y, table)
         statistics = diversity_statistics(y, problem.graph.membership, problem.graph.superpixel_areas)
         totals["diversity"] += statistics.mean_distance
         totals["distinct"] += statistics.distinct
         totals["instances"] += float((y > 0).float().sum(1).mean())
     means = {name: value / len(labels) for name, value in totals.items()}
-    means["dissimilarity"] = means["div_pc"] - config.surrogate.gamma * means["div_cc"]
+    means["dissimilarity"] = means["div_pc"] - config.gamma * means["div_cc"]
     return means
 
 
-def self_diversity(labels: Tensor, tables: Tensor, config: TaskLossConfig) -> float:
+def self_diversity(labels: Tensor, tables: Tensor) -> float:
     """Return DIV(c, c) of eq. (11b): mean over k != k' of Delta(ŷ^{k'}, ŷ^k); 0 for K = 1.
 
     Args:
@@ -272,5 +261,5 @@ def self_diversity(labels: Tensor, tables: Tensor, config: TaskLossConfig) -> fl
     if len(labels) < 2:
         return 0.0
     first, second = sample_pairs(len(labels))
-    misses = (labels > 0).sum(1).to(tables.dtype) * config.clamp
+    misses = (labels > 0).sum(1).to(tables.dtype) * CLAMP
     return float(labelling_loss(tables[second], labels[first], misses[second]).mean())

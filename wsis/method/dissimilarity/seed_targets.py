@@ -6,18 +6,16 @@ same image-level labels.
 Suffix legend: N seeds, P proposals, S superpixels.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from wsis.errors import InputError
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.dissimilarity.targets import (
-    FLOOR,
     Targets,
     maps_to_superpixels,
     one_hot_targets,
@@ -25,32 +23,28 @@ from wsis.method.dissimilarity.targets import (
 )
 from wsis.method.dissimilarity.task_loss import instance_iou
 from wsis.method.masks.superpixels import segment_sums
+from wsis.method.settings import Settings
 
+CONTOUR_POWER = 3.0  # how much a contour along its perimeter counts for a seed's proposal
+_BOX_POWER = 4.0  # under boxes: how much the overlap with the box counts
+_MERGE_IOU = 0.5  # seeds of a class whose targets overlap this much share one, that of the strongest
 _BESIDE = 0.3  # largest share of the smaller of two proposals in the other for which they are two objects
 
 
-@dataclass(frozen=True)
-class SeedTargetConfig:
-    """How a seed becomes a target.
+class SeedTargetConfig(Settings):
+    """How a seed becomes a target."""
 
-    Attributes:
-        kind: `prm` = the peak response map as soft mask (the paper's letter); `crm_proposal` = among the proposals that
-            contain the peak, the one with the largest soft IoU with the class response map times the mean contour
-            strength along its perimeter to the power `contour_power`.
-        contour_power: how much a contour along the perimeter counts.
-        top: `crm_proposal` averages this many best proposals into a soft mask; 1 = the best alone.
-        box_power: under box supervision, how much the IoU with the box counts.
-        merge_iou: seeds of a class whose targets overlap this much share one, that of the strongest.
-        split: seeds that share a target get one each, from their own cells of the class response map, where the mean
-            contour strength along each one's perimeter is at least this share of that of the common one; None: never.
-    """
-
-    kind: Literal["prm", "crm_proposal"] = "crm_proposal"
-    contour_power: float = 3.0
-    top: int = 1
-    merge_iou: float = 0.5
-    box_power: float = 4.0
-    split: float | None = None
+    seed_target: Literal["prm", "crm_proposal"] = Field(
+        "crm_proposal",
+        description="prm: the peak response map as soft mask (the paper); crm_proposal: among the proposals that "
+        "contain the peak, that of the largest soft IoU with the class response map times a power of the mean contour "
+        "strength along its perimeter",
+    )
+    seed_split: float | None = Field(
+        None,
+        ge=0,
+        description="seeds on one proposal get one each with this share of its contour (try 0.85); null: never",
+    )
 
 
 def seed_targets(
@@ -65,7 +59,6 @@ def seed_targets(
     num_classes: int,
     config: SeedTargetConfig,
     boxes_iou: Tensor | None = None,
-    floor: float = FLOOR,
 ) -> Targets:
     """Targets of one image's seeds.
 
@@ -88,57 +81,52 @@ def seed_targets(
     """
     areas = graph.superpixel_areas
     if len(peaks) == 0 or graph.num_proposals == 0:
-        return one_hot_targets(
-            torch.zeros(0, dtype=torch.int64), torch.zeros(0, len(areas)), num_classes, floor
-        )
-    if config.kind == "prm":
-        return targets_from_seeds(peaks[:, 0], peak_response_maps, superpixels, areas, num_classes, floor)
+        return one_hot_targets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, len(areas)), num_classes)
+    if config.seed_target == "prm":
+        return targets_from_seeds(peaks[:, 0], peak_response_maps, superpixels, areas, num_classes)
     positions = {int(c): i for i, c in enumerate(response_classes)}
     if missing := {int(c) for c in peaks[:, 0]} - set(positions):
         raise InputError(
             f"class_response_maps: expected one for each peak's class, none for {sorted(missing)}"
         )
     responses = maps_to_superpixels(class_response_maps.astype(np.float32) / 255.0, superpixels, areas)
-    fit = response_fit(graph, responses, config.contour_power)
+    fit = response_fit(graph, responses)
     at_peak = _superpixel_at(superpixels, peaks, image_size)
     columns = torch.tensor([positions[int(c)] for c in peaks[:, 0]], dtype=torch.int64)
     classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
     if boxes_iou is not None:
-        return one_hot_targets(
-            classes, _masks_of_boxes(graph, fit[:, columns], boxes_iou, config), num_classes, floor
-        )
+        return one_hot_targets(classes, _masks_of_boxes(graph, fit[:, columns], boxes_iou), num_classes)
     strongest_first = torch.from_numpy(np.asarray(scores, np.float32)).argsort(descending=True, stable=True)
-    chosen = _best_proposals(graph, fit[:, columns], at_peak, config.top)
-    masks = _masks(graph, chosen)
+    chosen = _best_proposals(graph, fit[:, columns], at_peak)
+    masks = graph.membership[chosen].float()
     kept: list[int] = []
-    for seed, sharing in _sharing(masks, classes, strongest_first, areas, config.merge_iou):
-        own: dict[int, Tensor] = {}
-        if config.split is not None and len(sharing) > 1:
+    for seed, sharing in _sharing(masks, classes, strongest_first, areas):
+        own: dict[int, int] = {}
+        if config.seed_split is not None and len(sharing) > 1:
             response = responses[columns[seed]] * _cells(_centres(graph, superpixels), at_peak[sharing])
-            needed = config.split * float(graph.perimeter_strengths[chosen[seed][0]])
-            own = _own_targets(graph, response, at_peak[sharing], needed, config)
-        for position, proposals in own.items():
-            masks[sharing[position]] = _masks(graph, [proposals])[0]
+            needed = config.seed_split * float(graph.perimeter_strengths[chosen[seed]])
+            own = _own_targets(graph, response, at_peak[sharing], needed)
+        for position, proposal in own.items():
+            masks[sharing[position]] = graph.membership[proposal].float()
         kept += [sharing[position] for position in own] or [seed]
     kept.sort()
-    return one_hot_targets(classes[kept], masks[kept], num_classes, floor)
+    return one_hot_targets(classes[kept], masks[kept], num_classes)
 
 
-def response_fit(graph: ProposalGraph, responses: Tensor, contour_power: float) -> Tensor:
+def response_fit(graph: ProposalGraph, responses: Tensor) -> Tensor:
     """Soft IoU with each response (float [A, S] in [0, 1]) times a power of the mean contour strength along the
     perimeter, float [P, A]."""
-    return instance_iou(graph, responses) * graph.perimeter_strengths[:, None] ** contour_power
+    return instance_iou(graph, responses) * graph.perimeter_strengths[:, None] ** CONTOUR_POWER
 
 
-def _masks_of_boxes(graph: ProposalGraph, fit: Tensor, boxes_iou: Tensor, config: SeedTargetConfig) -> Tensor:
-    """Mean masks of the best proposals for each seed's fit [P, N] and IoU with its box, float [N, S]."""
+def _masks_of_boxes(graph: ProposalGraph, fit: Tensor, boxes_iou: Tensor) -> Tensor:
+    """Mask of the best proposal for each seed's fit [P, N] and IoU with its box, float [N, S]."""
     if boxes_iou.shape[1] != fit.shape[1]:
         raise InputError(
             f"boxes_iou: expected one seed a box, got {fit.shape[1]} for {boxes_iou.shape[1]} boxes"
         )
-    ranked = (fit + 1e-6) * boxes_iou**config.box_power
-    top = torch.topk(ranked, min(config.top, len(ranked)), dim=0).indices
-    return graph.membership[top].float().mean(0)
+    ranked = (fit + 1e-6) * boxes_iou**_BOX_POWER
+    return graph.membership[torch.topk(ranked, 1, dim=0).indices[0]].float()
 
 
 def _superpixel_at(superpixels: np.ndarray, peaks: np.ndarray, image_size: tuple[int, int]) -> Tensor:
@@ -147,26 +135,14 @@ def _superpixel_at(superpixels: np.ndarray, peaks: np.ndarray, image_size: tuple
     return torch.from_numpy(superpixels[rows, columns].astype(np.int64))
 
 
-def _best_proposals(graph: ProposalGraph, fit: Tensor, at_peak: Tensor, top: int) -> list[Tensor]:
-    """Ids of the `top` best proposals containing each peak (of all proposals, where none contains it)."""
+def _best_proposals(graph: ProposalGraph, fit: Tensor, at_peak: Tensor) -> Tensor:
+    """Id of the best proposal containing each peak (of all proposals, where none contains it), int64 [N]."""
     contains = graph.membership[:, at_peak]  # [P, N]
-    allowed = contains | ~contains.any(0)
-    ranked = fit.masked_fill(~allowed, float("-inf"))
-    result = []
-    for index in range(ranked.shape[1]):
-        count = min(top, int(allowed[:, index].sum()))
-        result.append(torch.topk(ranked[:, index], count).indices)
-    return result
+    ranked = fit.masked_fill(~(contains | ~contains.any(0)), float("-inf"))
+    return torch.cat([torch.topk(column, 1).indices for column in ranked.unbind(1)])
 
 
-def _masks(graph: ProposalGraph, chosen: Sequence[Tensor]) -> Tensor:
-    """Mean masks of lists of proposals, float [N, S]."""
-    return torch.stack([graph.membership[ids].float().mean(0) for ids in chosen])
-
-
-def _sharing(
-    masks: Tensor, classes: Tensor, order: Tensor, areas: Tensor, limit: float
-) -> list[tuple[int, list[int]]]:
+def _sharing(masks: Tensor, classes: Tensor, order: Tensor, areas: Tensor) -> list[tuple[int, list[int]]]:
     """Seeds whose target stays, and with each the seeds of its class (itself first) that share it by soft IoU.
 
     order: int64 [N], seeds that come first keep theirs.
@@ -177,7 +153,7 @@ def _sharing(
     overlap = common / (size[:, None] + size[None] - common).clamp(min=1e-6)
     shared: dict[int, list[int]] = {}
     for seed in order.tolist():
-        first = [k for k in shared if classes[k] == classes[seed] and float(overlap[seed, k]) >= limit]
+        first = [k for k in shared if classes[k] == classes[seed] and float(overlap[seed, k]) >= _MERGE_IOU]
         shared.setdefault(first[0] if first else seed, []).append(seed)
     return list(shared.items())
 
@@ -195,22 +171,18 @@ def _cells(centres: Tensor, at_peak: Tensor) -> Tensor:
     return (nearest[None] == torch.arange(len(at_peak))[:, None]).float()
 
 
-def _own_targets(
-    graph: ProposalGraph, responses: Tensor, at_peak: Tensor, needed: float, config: SeedTargetConfig
-) -> dict[int, Tensor]:
-    """Targets of seeds apart, position -> proposals, instead of a common one; empty where they are one object.
+def _own_targets(graph: ProposalGraph, responses: Tensor, at_peak: Tensor, needed: float) -> dict[int, int]:
+    """Targets of seeds apart, position -> proposal, instead of a common one; empty where they are one object.
 
     They are several objects where at least two proposals, each the best for a seed's own response (float [n, S]), lie
     beside each other with a perimeter of the strength `needed`: inside one object there is no such contour.
     """
-    fit = response_fit(graph, responses, config.contour_power)
-    chosen = _best_proposals(graph, fit, at_peak, config.top)
+    best = _best_proposals(graph, response_fit(graph, responses), at_peak)
     strengths = graph.perimeter_strengths
-    best = torch.tensor([int(ids[0]) for ids in chosen])
     inside = graph.containment(best)[:, best]
     kept: list[int] = []
     for position in strengths[best].argsort(descending=True, stable=True).tolist():
         beside = all(float(max(inside[position, k], inside[k, position])) < _BESIDE for k in kept)
         if beside and float(strengths[best[position]]) >= needed:
             kept.append(position)
-    return {position: chosen[position] for position in kept} if len(kept) > 1 else {}
+    return {position: int(best[position]) for position in kept} if len(kept) > 1 else {}

@@ -5,53 +5,42 @@ Sign conventions. S is maximised by inference, DISC is minimised by descent. Wit
 
     away     (paper, eps = +1):  (1/eps)  ∇[S(ŷ(+)) - S(ŷ)]      a costlier labelling loses score
     towards  (the other sign):   (1/eps)  ∇[S(ŷ) - S(ŷ(-))]      a cheaper labelling gains score
-    central  (their mean):       (1/2eps) ∇[S(ŷ(+)) - S(ŷ(-))]   error of second order in eps
 
-All three tend to the same gradient as eps -> 0 (direct loss minimisation). At eps = 1 they differ: `away` has no
+Both tend to the same gradient as eps -> 0 (direct loss minimisation). At eps = 1 they differ: `away` has no
 gradient once ŷ is itself the costliest labelling, `towards` none once it is the cheapest.
 All argmaxes are detached, so the surrogate is linear in S and one weight per (k, u, j) says it all.
 Suffix legend: K samples, P proposals, J score columns (0 = background), Q loss-augmented problems.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from wsis.errors import InputError
 from wsis.method.dissimilarity.task_loss import net_gains
+from wsis.method.settings import Settings
 
-Direction = Literal["away", "towards", "central"]
+Direction = Literal["away", "towards"]
 
 
-@dataclass(frozen=True)
-class SurrogateConfig:
-    """Settings of Algorithm 2.
+class SurrogateConfig(Settings):
+    """Settings of Algorithm 2."""
 
-    Attributes:
-        gamma: of eq. (8).
-        epsilon: of eq. (26), as a positive size.
-        direction: its sign or signs.
-        reach_weight: weight of `reach_penalty`; 0 is the paper's letter.
-    """
-
-    gamma: float = 0.5
-    epsilon: float = 1.0
-    direction: Direction = "towards"
-    reach_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.epsilon <= 0 or not 0 <= self.gamma <= 1 or self.reach_weight < 0:
-            raise InputError(
-                "expected epsilon > 0, gamma in [0, 1] and reach_weight >= 0, "
-                f"got {self.epsilon}, {self.gamma}, {self.reach_weight}"
-            )
+    gamma: float = Field(
+        0.25, ge=0, le=1, description="paper: 0.5, at which nothing holds the samples together; see D7"
+    )
+    epsilon: float = Field(1.0, gt=0, description="of eq. 26: how far the loss augments the inference")
+    direction: Direction = Field("towards", description="away: Algorithm 2 by the letter (eps = +1)")
+    reach_weight: float = Field(
+        1.0, ge=0, description="penalty on scores that no loss-augmented inference can move; paper: 0"
+    )
 
     @property
-    def signs(self) -> tuple[int, ...]:
-        """Signs of eps for which loss-augmented problems are solved."""
-        return {"away": (1,), "towards": (-1,), "central": (1, -1)}[self.direction]
+    def sign(self) -> int:
+        """Sign of eps in the loss-augmented problems."""
+        return 1 if self.direction == "away" else -1
 
     def uses_self_diversity(self, samples: int) -> bool:
         """Whether DIV(c, c) takes part (PW_c: one sample, or gamma = 0, does without)."""
@@ -85,23 +74,21 @@ def augmented_scores(
 ) -> Tensor:
     """Scores S ± eps Delta of all loss-augmented problems of an image (eq. 26), float [Q, P, J].
 
-    For each sign: first the K problems against the targets, then the K(K-1) against the other samples in the order
-    of `sample_pairs`. Delta is taken relative to the background column: the difference is constant in y.
+    First the K problems against the targets, then the K(K-1) against the other samples in the order of `sample_pairs`.
+    Delta is taken relative to the background column: the difference is constant in y.
 
     Args:
         scores: float [K, P, J], detached.
         target_table: float [P, J], Delta_{u,j} against the targets.
         sample_tables: float [K, P, J], Delta_{u,j} against each sample.
-        config: signs, epsilon, gamma.
+        config: sign, epsilon, gamma.
     """
-    against_targets = net_gains(target_table)[None]
-    parts = []
-    for sign in config.signs:
-        parts.append(scores + sign * config.epsilon * against_targets)
-        if config.uses_self_diversity(len(scores)):
-            first, second = sample_pairs(len(scores))
-            parts.append(scores[first] + sign * config.epsilon * net_gains(sample_tables)[second])
-    return torch.cat(parts)
+    size = config.sign * config.epsilon
+    against_targets = scores + size * net_gains(target_table)
+    if not config.uses_self_diversity(len(scores)):
+        return against_targets
+    first, second = sample_pairs(len(scores))
+    return torch.cat([against_targets, scores[first] + size * net_gains(sample_tables)[second]])
 
 
 def surrogate_weights(labels: Tensor, augmented: Tensor, columns: int, config: SurrogateConfig) -> Tensor:
@@ -110,8 +97,8 @@ def surrogate_weights(labels: Tensor, augmented: Tensor, columns: int, config: S
         DIV(p,c) part: 1/K sum_k [S^k(ŷ_a^k) - S^k(ŷ_c^k)] / eps
         minus gamma * 2/(K(K-1)) sum_{k≠k'} [S^k(ŷ_b^{k,k'}) - S^{k'}(ŷ_c^{k'})] / eps
 
-    for `away` (statement 8 of Algorithm 2, which names DIV(c,c) twice; the first is DIV(p,c)), and its counterparts
-    for the other directions.
+    for `away` (statement 8 of Algorithm 2, which names DIV(c,c) twice; the first is DIV(p,c)), and its counterpart
+    for `towards`.
 
     Args:
         labels: int64 [K, P], ŷ_c^k as score columns.
@@ -120,28 +107,19 @@ def surrogate_weights(labels: Tensor, augmented: Tensor, columns: int, config: S
         config: as given to `augmented_scores`.
     """
     samples = len(labels)
-    self_term = config.uses_self_diversity(samples)
-    pairs = samples * (samples - 1) if self_term else 0
-    if len(augmented) != len(config.signs) * (samples + pairs):
-        raise InputError(
-            f"augmented: expected {len(config.signs) * (samples + pairs)} solutions, got {len(augmented)}"
-        )
+    pairs = samples * (samples - 1) if config.uses_self_diversity(samples) else 0
+    if len(augmented) != samples + pairs:
+        raise InputError(f"augmented: expected {samples + pairs} solutions, got {len(augmented)}")
     own = _one_hot(labels, columns)
-    # The numerator has weight +1 where the loss was added and -1 where it was subtracted; what remains to make it
-    # a difference of two scores falls to the samples themselves (nothing for `central`, whose signs cancel).
-    balance = -float(sum(config.signs))
-    weights = balance * own / samples
-    factor = 2.0 * config.gamma / pairs if self_term else 0.0
-    if self_term:
-        weights = weights - factor * balance * (samples - 1) * own
-    for index, sign in enumerate(config.signs):
-        start = index * (samples + pairs)
-        weights = weights + sign * _one_hot(augmented[start : start + samples], columns) / samples
-        if self_term:
-            solutions = _one_hot(augmented[start + samples : start + samples + pairs], columns)
-            per_sample = solutions.reshape(samples, samples - 1, *solutions.shape[1:]).sum(1)
-            weights = weights - sign * factor * per_sample
-    return weights / (config.epsilon * len(config.signs))
+    factor = 2.0 * config.gamma / pairs if pairs else 0.0
+    weights = -own / samples
+    if pairs:
+        weights = weights + factor * (samples - 1) * own
+    weights = weights + _one_hot(augmented[:samples], columns) / samples
+    if pairs:
+        solutions = _one_hot(augmented[samples:], columns)
+        weights = weights - factor * solutions.reshape(samples, samples - 1, *solutions.shape[1:]).sum(1)
+    return config.sign * weights / config.epsilon
 
 
 def _one_hot(labels: Tensor, columns: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from wsis.errors import InputError
 from wsis.method.conditional.pooling import pool_matrix, segment_sums
 
-FLOOR = 0.05  # smallest probability inside a logarithm, see `task_loss.TaskLossConfig`
+FLOOR = 0.05  # smallest probability inside a logarithm of the task loss
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,13 @@ class Targets:
     Attributes:
         probabilities: float32 [N, C + 1], class probabilities, rows sum to 1.
         masks: float32 [N, S] in [0, 1], mean foreground probability m inside each superpixel.
-        floor: smallest probability inside the logarithms of `costs`.
-        costs: float32 [2, N, S], means inside each superpixel of -log max(m, floor) and of -log max(1 - m, floor).
+        costs: float32 [2, N, S], means inside each superpixel of -log max(m, FLOOR) and of -log max(1 - m, FLOOR).
             Where a mask varies inside a superpixel they are not the logarithms of its mean. None: the masks do not
             vary there.
     """
 
     probabilities: Tensor
     masks: Tensor
-    floor: float = FLOOR
     costs: Tensor = None  # type: ignore[assignment]  # filled below
 
     def __post_init__(self) -> None:
@@ -44,20 +42,18 @@ class Targets:
             )
 
         if self.costs is None:
-            object.__setattr__(self, "costs", log_costs(self.masks, self.floor))
+            object.__setattr__(self, "costs", log_costs(self.masks))
 
     def __len__(self) -> int:
         return len(self.masks)
 
 
-def log_costs(masks: Tensor, floor: float) -> Tensor:
-    """-log max(m, floor) and -log max(1 - m, floor) of masks [...], float [2, ...]."""
-    return -torch.log(torch.stack([masks, 1.0 - masks]).clamp(min=floor))
+def log_costs(masks: Tensor) -> Tensor:
+    """-log max(m, FLOOR) and -log max(1 - m, FLOOR) of masks [...], float [2, ...]."""
+    return -torch.log(torch.stack([masks, 1.0 - masks]).clamp(min=FLOOR))
 
 
-def targets_from_labels(
-    labels: Tensor, membership: Tensor, num_classes: int, floor: float = FLOOR
-) -> Targets:
+def targets_from_labels(labels: Tensor, membership: Tensor, num_classes: int) -> Targets:
     """A labelling as targets: one-hot classes, hard masks.
 
     Args:
@@ -66,12 +62,12 @@ def targets_from_labels(
         num_classes: C.
     """
     picked = torch.nonzero(labels)[:, 0]
-    return one_hot_targets(labels[picked], membership[picked].float(), num_classes, floor)
+    return one_hot_targets(labels[picked], membership[picked].float(), num_classes)
 
 
-def one_hot_targets(classes: Tensor, masks: Tensor, num_classes: int, floor: float = FLOOR) -> Targets:
+def one_hot_targets(classes: Tensor, masks: Tensor, num_classes: int) -> Targets:
     """Targets of certain class: classes int64 [N] in 1..C, masks float [N, S] in [0, 1], constant in superpixels."""
-    return Targets(_one_hot(classes, num_classes), masks.float(), floor)
+    return Targets(_one_hot(classes, num_classes), masks.float())
 
 
 def _one_hot(classes: Tensor, num_classes: int) -> Tensor:
@@ -83,18 +79,17 @@ def _one_hot(classes: Tensor, num_classes: int) -> Tensor:
 
 
 def join_targets(first: Targets, second: Targets) -> Targets:
-    """Both lists of targets, made with one floor, as one."""
+    """Both lists of targets as one."""
     return Targets(
         torch.cat([first.probabilities, second.probabilities]),
         torch.cat([first.masks, second.masks]),
-        first.floor,
         torch.cat([first.costs, second.costs], 1),
     )
 
 
 def select_targets(targets: Targets, kept: Tensor) -> Targets:
     """The targets at the given positions (int64 or bool)."""
-    return Targets(targets.probabilities[kept], targets.masks[kept], targets.floor, targets.costs[:, kept])
+    return Targets(targets.probabilities[kept], targets.masks[kept], targets.costs[:, kept])
 
 
 def maps_to_superpixels(maps: np.ndarray, superpixels: np.ndarray, areas: Tensor) -> Tensor:
@@ -110,7 +105,6 @@ def targets_from_seeds(
     superpixels: np.ndarray,
     areas: Tensor,
     num_classes: int,
-    floor: float = FLOOR,
 ) -> Targets:
     """Peak response maps as soft masks (the paper's reading of "seeds as pseudo labels", 6.2).
 
@@ -127,7 +121,7 @@ def targets_from_seeds(
         functional.interpolate(m[None, None], size, mode="bilinear", align_corners=False)[0, 0] for m in low
     )
     probabilities = _one_hot(torch.from_numpy(classes.astype(np.int64)), num_classes)
-    return _soft_targets(probabilities, maps, superpixels, areas, floor)
+    return _soft_targets(probabilities, maps, superpixels, areas)
 
 
 def targets_from_detections(
@@ -137,7 +131,6 @@ def targets_from_detections(
     superpixels: np.ndarray,
     areas: Tensor,
     image_size: tuple[int, int],
-    floor: float = FLOOR,
 ) -> Targets:
     """Detections of the prediction network as targets: class probabilities and soft masks pasted into their boxes.
 
@@ -164,41 +157,20 @@ def targets_from_detections(
     columns = _paste_weights(scaled[:, 0], scaled[:, 2], width, soft.shape[2])
     pasted = (rows[n] @ soft[n] @ columns[n].T for n in range(len(boxes)))
     probabilities = torch.from_numpy(class_probabilities.astype(np.float32))
-    return _soft_targets(probabilities, pasted, superpixels, areas, floor)
+    return _soft_targets(probabilities, pasted, superpixels, areas)
 
 
 def _soft_targets(
-    probabilities: Tensor, maps: Iterable[Tensor], superpixels: np.ndarray, areas: Tensor, floor: float
+    probabilities: Tensor, maps: Iterable[Tensor], superpixels: np.ndarray, areas: Tensor
 ) -> Targets:
     """Targets from soft masks float [H, W]; one at a time bounds memory."""
     segment = torch.from_numpy(superpixels.astype(np.int64)).flatten()
     means = torch.zeros(len(probabilities), 3, len(areas), dtype=torch.float64)  # superpixels can be large
     for mean, soft in zip(means, maps, strict=True):
         pixels = soft.double().clamp(0, 1).flatten()
-        mean.index_add_(1, segment, torch.cat([pixels[None], log_costs(pixels, floor)]))
+        mean.index_add_(1, segment, torch.cat([pixels[None], log_costs(pixels)]))
     means = (means / areas.clamp(min=1)).float()
-    return Targets(probabilities, means[:, 0].clamp(0, 1), floor, means[:, 1:].transpose(0, 1).contiguous())
-
-
-def confident_detections(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Detections to take at their word: those at `threshold` or above, and the best one of every class.
-
-    A detection's probabilities are spread by its training (self-diversity), so that as soft targets they pull less than
-    the self-diversity of the conditional samples pushes; as one-hot targets they pull like a seed.
-
-    Args:
-        labels: int [N], classes.
-        scores: float [N].
-        threshold: least score.
-
-    Returns:
-        bool [N].
-    """
-    kept = scores >= threshold
-    for label in np.unique(labels):
-        of_class = np.flatnonzero(labels == label)
-        kept[of_class[np.argmax(scores[of_class])]] = True
-    return kept
+    return Targets(probabilities, means[:, 0].clamp(0, 1), means[:, 1:].transpose(0, 1).contiguous())
 
 
 def detections_of_boxes(

@@ -5,8 +5,6 @@ class and mask terms remain. Everything comes from per-superpixel integrals.
 Suffix legend: P proposals, S superpixels, N targets, K samples, J = 1 + annotated classes (column 0 = background).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -14,22 +12,9 @@ from wsis.errors import InputError
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.dissimilarity.targets import FLOOR, Targets
 
-
-@dataclass(frozen=True)
-class TaskLossConfig:
-    """Settings of Delta.
-
-    Attributes:
-        match_iou: a proposal is matched to its best target when their soft IoU is at least this.
-        floor: smallest probability inside a logarithm; -log(floor) is the clamp, the price of a certain mistake.
-    """
-
-    match_iou: float = 0.5
-    floor: float = FLOOR
-
-    @property
-    def clamp(self) -> float:
-        return float(-torch.log(torch.tensor(self.floor, dtype=torch.float64)))
+MATCH_IOU = 0.5  # a proposal is matched to its best target when their soft IoU is at least this
+CLAMP = float(-torch.log(torch.tensor(FLOOR, dtype=torch.float64)))
+"""-log(FLOOR), the price of a certain mistake."""
 
 
 def instance_iou(graph: ProposalGraph, masks: Tensor) -> Tensor:
@@ -43,23 +28,23 @@ def instance_iou(graph: ProposalGraph, masks: Tensor) -> Tensor:
 
 
 def mask_cross_entropy(graph: ProposalGraph, targets: Targets) -> Tensor:
-    """Mean pixel cross-entropy of soft masks against the proposals' masks, float [P, N], at most -log(floor).
+    """Mean pixel cross-entropy of soft masks against the proposals' masks, float [P, N], at most `CLAMP`.
 
-    Sum over pixels of -r log max(m, floor) - (1 - r) log max(1 - m, floor), divided by the pixels of the soft union
+    Sum over pixels of -r log max(m, FLOOR) - (1 - r) log max(1 - m, FLOOR), divided by the pixels of the soft union
     sum(r + m - r m): averaging over the union instead of a box or the image makes a small object's errors as dear as
-    a large one's; for a hard mask it is exactly -log(floor) * (1 - IoU).
+    a large one's; for a hard mask it is exactly CLAMP * (1 - IoU).
     """
     inside, outside = targets.costs * graph.superpixel_areas
     total = graph.membership.to(inside.dtype) @ (inside - outside).T + outside.sum(1)[None]
     mass = targets.masks * graph.superpixel_areas
     union = graph.areas[:, None] + mass.sum(1)[None] - graph.membership.to(mass.dtype) @ mass.T
-    return (total / union).clamp(max=float(-torch.log(torch.tensor(targets.floor))))
+    return (total / union).clamp(max=float(-torch.log(torch.tensor(FLOOR))))
 
 
-def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor, config: TaskLossConfig) -> Tensor:
+def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor) -> Tensor:
     """Return Delta_{u,j}, what labelling proposal u with column j costs, float32 [P, J].
 
-    A proposal is matched to the target with the highest IoU, if that is at least `match_iou`.
+    A proposal is matched to the target with the highest IoU, if that is at least `MATCH_IOU`.
     matched, j > 0: -log p(j) + mask cross-entropy; matched, j = 0: -log p(0);
     unmatched, j > 0: the clamp; unmatched, j = 0: nothing.
 
@@ -67,27 +52,27 @@ def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor, config: 
         graph: proposals.
         targets: may be empty.
         columns: int64 [J - 1], the class (1..C) of each score column.
-        config: thresholds.
+
+    Raises:
+        InputError: a column's class is not among the targets' classes.
     """
     if len(columns) and int(columns.max()) >= targets.probabilities.shape[1]:
         raise InputError(
             f"columns: classes {columns.tolist()}, but {targets.probabilities.shape[1] - 1} classes"
         )
-    if targets.floor != config.floor:
-        raise InputError(f"targets: expected costs with floor {config.floor}, got {targets.floor}")
-    table = torch.full((graph.num_proposals, 1 + len(columns)), config.clamp)
+    table = torch.full((graph.num_proposals, 1 + len(columns)), CLAMP)
     table[:, 0] = 0.0
     if len(targets) == 0 or graph.num_proposals == 0:
         return table
     overlap, match = instance_iou(graph, targets.masks).max(1)
     shape_cost = mask_cross_entropy(graph, targets).gather(1, match[:, None])
     kept = torch.cat([columns.new_zeros(1), columns])
-    matched = -torch.log(targets.probabilities[:, kept].clamp(min=config.floor))[match]
+    matched = -torch.log(targets.probabilities[:, kept].clamp(min=FLOOR))[match]
     matched[:, 1:] += shape_cost
-    return torch.where((overlap >= config.match_iou)[:, None], matched, table)
+    return torch.where((overlap >= MATCH_IOU)[:, None], matched, table)
 
 
-def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int, config: TaskLossConfig) -> Tensor:
+def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int) -> Tensor:
     """Return Delta_{u,j} with each of K labellings as the targets, float32 [K, P, J].
 
     The same table as `loss_table(targets_from_labels(...))`, from the IoU with the labelled proposals alone.
@@ -96,7 +81,6 @@ def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int, confi
         labels: int64 [K, P], score columns (0 = background).
         graph: proposals.
         columns: J.
-        config: thresholds.
     """
     best = torch.zeros(labels.shape, device=labels.device)
     classes = torch.zeros_like(labels)  # class column of the instance that each proposal is matched to
@@ -108,10 +92,10 @@ def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int, confi
         if len(chosen):
             best[k], which = overlaps[chosen].max(0)
             classes[k] = labels[k, picked[chosen]][which]
-    is_matched = ((best >= config.match_iou) & (classes > 0))[..., None]
+    is_matched = ((best >= MATCH_IOU) & (classes > 0))[..., None]
     right = is_matched & (torch.arange(columns, device=labels.device) == classes[..., None])
-    table = ~right * config.clamp + torch.where(is_matched, ((1.0 - best) * config.clamp)[..., None], 0.0)
-    table[..., 0] = is_matched[..., 0] * config.clamp
+    table = ~right * CLAMP + torch.where(is_matched, ((1.0 - best) * CLAMP)[..., None], 0.0)
+    table[..., 0] = is_matched[..., 0] * CLAMP
     return table
 
 
@@ -131,7 +115,7 @@ def labelling_loss(table: Tensor, labels: Tensor, miss_cost: Tensor | float) -> 
     Args:
         table: float [..., P, J].
         labels: int64 [..., P].
-        miss_cost: sum over targets of -log max(p_n(0), floor), broadcastable.
+        miss_cost: sum over targets of -log max(p_n(0), FLOOR), broadcastable.
     """
     gained = net_gains(table)
     shape = torch.broadcast_shapes(gained.shape[:-1], labels.shape)
@@ -139,6 +123,6 @@ def labelling_loss(table: Tensor, labels: Tensor, miss_cost: Tensor | float) -> 
     return miss_cost + expanded.gather(-1, labels.expand(shape)[..., None])[..., 0].sum(-1)
 
 
-def miss_cost(targets: Targets, config: TaskLossConfig) -> float:
-    """Return the cost of leaving every target out: sum_n -log max(p_n(0), floor)."""
-    return float(-torch.log(targets.probabilities[:, 0].clamp(min=config.floor)).sum())
+def miss_cost(targets: Targets) -> float:
+    """Return the cost of leaving every target out: sum_n -log max(p_n(0), FLOOR)."""
+    return float(-torch.log(targets.probabilities[:, 0].clamp(min=FLOOR)).sum())

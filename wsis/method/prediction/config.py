@@ -24,17 +24,13 @@ class PredictionSpec:
         classes: class names; class j of the labels is classes[j - 1].
         image_scale: (longest, shortest) side that images are resized to fit, keeping the aspect.
         train_scales: several such pairs to draw from while training; empty: `image_scale`.
-        gamma: dissimilarity coefficient's gamma (eq. 21), 0..1.
-        pointwise: PW_p of Table 3, no self-diversity.
-        self_diversity_scale: factor on the self-diversity; 1 is eq. 21.
+        self_diversity: weight of DIV(p,p), 1 - gamma in eq. 21; 0 is PW_p of Table 3.
     """
 
     classes: tuple[str, ...]
     image_scale: Scale
+    self_diversity: float
     train_scales: tuple[Scale, ...] = ()
-    gamma: float = 0.5
-    pointwise: bool = False
-    self_diversity_scale: float = 1.0
 
 
 def plain_config(path: Path, spec: PredictionSpec) -> Config:
@@ -90,16 +86,11 @@ def training_config(plain: Config, spec: PredictionSpec) -> Config:
         part.assigner = ConfigDict(type="PseudoLabelAssigner", assigner=part.assigner)
         part.sampler = ConfigDict(type="PseudoLabelSampler", sampler=part.sampler)
     if model.roi_head.type == "StandardRoIHead":
-        model.roi_head.update(
-            type="DissimilarityRoIHead",
-            gamma=spec.gamma,
-            pointwise=spec.pointwise,
-            self_diversity_scale=spec.self_diversity_scale,
-        )
-    elif not spec.pointwise and spec.gamma < 1:
+        model.roi_head.update(type="DissimilarityRoIHead", self_diversity=spec.self_diversity)
+    elif spec.self_diversity:
         raise InputError(
             f"roi_head {model.roi_head.type}: self-diversity is built for StandardRoIHead; "
-            "use pointwise=True or gamma=1 with this head"
+            "use self_diversity=0 with this head"
         )
     config.train_pipeline = train_pipeline(spec.train_scales or (spec.image_scale,))
     return config

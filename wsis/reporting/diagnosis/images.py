@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from data_contracts.records import RecordReader
 from wsis.errors import WsisError
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.dissimilarity.network_inputs import (
-    SamplerConfig,
+    SamplingConfig,
     arrays_of_image,
     filtered_rows,
     targets_of_seeds,
@@ -37,7 +37,7 @@ from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.reporting.diagnosis.summary import mean, recall_rows
-from wsis.views.run import Run
+from wsis.views.run_records import Readers
 
 SURE = 0.3
 """Least score of the detections that a user would be shown."""
@@ -49,9 +49,9 @@ Record = Mapping[str, NDArray[Any]]
 class SeedRule(NamedTuple):
     """How the conditional network of iteration 1 was given its proposals and targets."""
 
-    sampler: SamplerConfig
+    sampling: SamplingConfig
     targets: SeedTargetConfig
-    floor: float
+    num_classes: int
 
 
 def _places(truth: TrueMasks) -> dict[str, NDArray[Any]]:
@@ -61,9 +61,9 @@ def _places(truth: TrueMasks) -> dict[str, NDArray[Any]]:
 class DetectionMeasures:
     """Predictions against the truth. keys: column of the instances' table -> key of the run."""
 
-    def __init__(self, run: Run, truths: RecordReader, keys: Mapping[str, str]) -> None:
+    def __init__(self, readers: Readers, truths: RecordReader, keys: Mapping[str, str]) -> None:
         self.truths = truths
-        opened = {column: (key, run.records(key)) for column, key in keys.items()}
+        opened = {column: (key, readers(key)) for column, key in keys.items()}
         self.readers = {column: (key, found) for column, (key, found) in opened.items() if found is not None}
         self.quality = {column: InstanceQuality() for column in self.readers}
 
@@ -103,13 +103,16 @@ class DetectionMeasures:
 class TrainMeasures:
     """Everything that is measured on training images; sums over the images that were measured."""
 
-    def __init__(self, run: Run, truths: RecordReader, rule: SeedRule) -> None:
+    def __init__(self, readers: Readers, truths: RecordReader, rule: SeedRule) -> None:
         self.truths, self.rule = truths, rule
-        self.dataset, self.proposal_records = run.records("dataset"), run.records("proposals")
-        self.seed_records, self.labels = run.records("prm_seeds"), run.by_iteration("pseudo_labels")
+        self.dataset, self.proposal_records = readers("dataset"), readers("proposals")
+        self.seed_records = readers("prm_seeds")
+        iterations = readers.iterations()
+        opened = {t: readers(f"pseudo_labels@{t}") for t in iterations}
+        self.labels = {t: found for t, found in opened.items() if found is not None}
         # a run never predicts the training images with its last network
         self.detected = DetectionMeasures(
-            run, truths, {f"train@{t}": f"predictions.train@{t}" for t in run.iterations()[:-1]}
+            readers, truths, {f"train@{t}": f"predictions.train@{t}" for t in iterations[:-1]}
         )
         self.images = 0
         self.places = np.zeros(4, np.int64)
@@ -140,7 +143,7 @@ class TrainMeasures:
         for label in np.union1d(peaks[:, 0], truth.labels).tolist():
             difference = int((peaks[:, 0] == label).sum() - (truth.labels == label).sum())
             self.counts["fewer" if difference < 0 else "more" if difference else "equal"] += 1
-        iou = response_iou(seeds["peak_response_maps"], self.rule.sampler.seed_threshold, truth)
+        iou = response_iou(seeds["peak_response_maps"], self.rule.sampling.seed_threshold, truth)
         self.hits.append(found.hits)
         return {"response": best_iou(iou, peaks[:, 0], truth)}
 
@@ -152,9 +155,10 @@ class TrainMeasures:
         columns = {"proposal": every.iou.max(axis=0, initial=0.0)}
         if self.dataset is not None and self.seed_records is not None:
             dataset, seeds = self.dataset.read(image_id, ("labels", "size")), self.seed_records[image_id]
-            sampler = self.rule.sampler
-            filtered = filtered_rows(found, seeds, replace(sampler, max_proposals=_EVERY))
-            kept = filtered_rows(found, seeds, sampler)
+            sampling = self.rule.sampling
+            unlimited = sampling.model_copy(update={"max_proposals": _EVERY})
+            filtered = filtered_rows(found, seeds, unlimited)
+            kept = filtered_rows(found, seeds, sampling)
             for name, rows in (("filtered", filtered), ("limited", kept)):
                 columns[name] = every.iou[rows].max(axis=0, initial=0.0)
                 self.sizes[name] += len(rows)
@@ -177,9 +181,8 @@ class TrainMeasures:
         truth: TrueMasks,
     ) -> NDArray[np.float64]:
         arrays = arrays_of_image(dataset, proposals, seeds, kept)
-        graph = arrays.graph(self.rule.sampler.problem.graph)
-        classes = self.rule.sampler.network.num_classes
-        targets = targets_of_seeds(graph, arrays, dataset, seeds, classes, self.rule.targets, self.rule.floor)
+        graph, rule = arrays.graph(self.rule.sampling), self.rule
+        targets = targets_of_seeds(graph, arrays, dataset, seeds, rule.num_classes, rule.targets)
         labels = targets.probabilities.argmax(1).numpy()
         return best_iou(overlaps(targets.masks.numpy()).iou, labels, truth)
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import array_to_text
+from data_contracts.runs import RunRecord
+from data_contracts.schemas import DATASET, GROUND_TRUTH, array_to_text
+from data_contracts.store import Store
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.diagnosis import RegionOverlaps, TrueMasks, network_measures, sample_measures
 from wsis.method.evaluation.instances import GroundTruth
@@ -28,7 +30,7 @@ from wsis.reporting.pictures.overlays import colours_of_instances, draw_instance
 from wsis.reporting.pictures.panels import Panel, side_by_side, under_each_other
 from wsis.reporting.pictures.pictures import decode, encode
 from wsis.views.image_names import ImageNames, shortened
-from wsis.views.run import Run, class_name, spread
+from wsis.views.run_records import Readers, spread
 
 SIDE = 270  # of a panel
 SAMPLES = 3
@@ -58,16 +60,18 @@ class FigureOfRun(NamedTuple):
     names: ImageNames
 
 
-def write_figures(run: Run, out: Path, chosen: Sequence[str] = (), images: int | None = None) -> list[Path]:
+def write_figures(
+    store: Store, record: RunRecord, out: Path, chosen: Sequence[str] = (), images: int | None = None
+) -> list[Path]:
     """Write figure2.png and figure4.png, and a PNG of each of their images, into `out`.
 
     Raises: as `figures_of_run`; ConfigError too where the run has nothing yet that a figure shows.
     """
-    made = figures_of_run(run, chosen, images)
+    made = figures_of_run(store, record, chosen, images)
     if not made:
         what = f"images {', '.join(chosen)}" if chosen else "any image"
         raise ConfigError(
-            f"run {run.name}: expected pseudo labels (train) or predictions (val) of {what} to draw, got none yet"
+            f"run {record.name}: expected pseudo labels (train) or predictions (val) of {what} to draw, got none yet"
         )
     return [path for figure in made for path in write_figure(figure, out)]
 
@@ -82,7 +86,9 @@ def write_figure(figure: FigureOfRun, out: Path) -> list[Path]:
     return [out / name for name in named]
 
 
-def figures_of_run(stored: Run, chosen: Sequence[str] = (), images: int | None = None) -> list[FigureOfRun]:
+def figures_of_run(
+    store: Store, record: RunRecord, chosen: Sequence[str] = (), images: int | None = None
+) -> list[FigureOfRun]:
     """The figures that a run, finished or not, has the artefacts for; none where no chosen image is in them.
 
     Args:
@@ -93,7 +99,7 @@ def figures_of_run(stored: Run, chosen: Sequence[str] = (), images: int | None =
         ConfigError: no data set yet, or no such image in it.
         CorruptArtefactError, ArtefactMissingError: an artefact is damaged or gone; named.
     """
-    run = _Drawn(stored)
+    run = _Run(store, record)
     chosen = run.names.chosen(chosen)
     made = []
     if run.labels:
@@ -108,7 +114,7 @@ def figures_of_run(stored: Run, chosen: Sequence[str] = (), images: int | None =
 
 
 def _choose(
-    run: "_Drawn",
+    run: "_Run",
     records: RecordReader,
     split: str,
     chosen: Sequence[str],
@@ -123,14 +129,24 @@ def _choose(
     return spread(sorted(ious, key=lambda i: (-ious[i], i)) if ious else records.ids, images)
 
 
-class _Drawn:
+class _Run:
     """What the figures are drawn from. labels, train, val: outer iteration -> records, in ascending order."""
 
-    def __init__(self, run: Run) -> None:
-        self.classes, self.dataset, self.names = run.classes, run.images, run.names
-        self.truths, self.proposals = run.records("ground_truth"), run.records("proposals")
-        self.labels = run.by_iteration("pseudo_labels") if self.proposals is not None else {}
-        self.train, self.val = run.by_iteration("predictions.train"), run.by_iteration("predictions.val")
+    def __init__(self, store: Store, record: RunRecord) -> None:
+        readers = Readers(store, record)
+        data = readers.artefact("dataset")
+        if data is None:
+            raise ConfigError(f"run {record.name} holds no data set yet, so there is nothing to draw")
+        names = data.manifest.counts.get("classes")
+        self.classes = [str(name) for name in names] if isinstance(names, list) else []
+        self.dataset = data.records(DATASET)
+        self.names = ImageNames.of(self.dataset)
+        truths = readers.artefact("ground_truth")
+        self.truths = None if truths is None else truths.records(GROUND_TRUTH)
+        self.proposals = readers("proposals")
+        self.labels = _by_iteration(readers, "pseudo_labels") if self.proposals is not None else {}
+        self.train = _by_iteration(readers, "predictions.train")
+        self.val = _by_iteration(readers, "predictions.val")
 
     def split_of(self, image_id: str) -> str:
         return array_to_text(self.dataset.read(image_id, ("split",))["split"])
@@ -139,7 +155,7 @@ class _Drawn:
         return decode(self.dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)
 
     def name(self, label: int) -> str:
-        return class_name(self.classes, label)
+        return self.classes[label - 1] if 0 < label <= len(self.classes) else f"class {label}"
 
     def truth(self, image_id: str) -> TrueMasks | None:
         """None where the image has no masks."""
@@ -167,10 +183,16 @@ class _Drawn:
         return float(network_measures(found, truth.truth, SURE).best_sure.mean())
 
 
+def _by_iteration(readers: Readers, name: str) -> dict[int, RecordReader]:
+    keys = [f"{name}@{t}" for t in readers.iterations()]
+    found = {t: readers(key) for t, key in enumerate(keys, start=1) if key in readers.record.entries}
+    return {t: records for t, records in found.items() if records is not None}
+
+
 # ------------------------------------------------------------------------------------------ Figure 2
 
 
-def _figure_2(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
+def _figure_2(run: _Run, ids: Sequence[str]) -> FigureOfRun:
     iterations = sorted({min(run.labels), max(run.labels)})
     parts = {image_id: _case(run, image_id, iterations) for image_id in ids}
     caption = (
@@ -180,7 +202,7 @@ def _figure_2(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     return FigureOfRun("figure2", caption, under_each_other(list(parts.values()), caption), parts, run.names)
 
 
-def _case(run: _Drawn, image_id: str, iterations: Sequence[int]) -> Picture:
+def _case(run: _Run, image_id: str, iterations: Sequence[int]) -> Picture:
     """A row an iteration: image or true masks, the most frequent samples, the prediction."""
     image, truth = run.image(image_id), run.truth(image_id)
     panels: list[Panel] = []
@@ -201,7 +223,7 @@ def _case(run: _Drawn, image_id: str, iterations: Sequence[int]) -> Picture:
     return side_by_side(panels, title, columns=SAMPLES + 2)
 
 
-def _samples(run: _Drawn, image_id: str, image: Picture, iteration: int) -> list[Panel]:
+def _samples(run: _Run, image_id: str, image: Picture, iteration: int) -> list[Panel]:
     """SAMPLES panels: the most frequent distinct sets; empty ones where there are fewer."""
     if run.proposals is None:
         return []
@@ -217,7 +239,7 @@ def _samples(run: _Drawn, image_id: str, image: Picture, iteration: int) -> list
     return panels + [_blank(image, "no other sample")] * (SAMPLES - len(panels))
 
 
-def _trained_panel(run: _Drawn, image_id: str, image: Picture, t: int | None, iteration: int) -> Panel:
+def _trained_panel(run: _Run, image_id: str, image: Picture, t: int | None, iteration: int) -> Panel:
     """The prediction of network t on a training image; networks see those for the next iteration alone."""
     if t is None:
         return _blank(image, f"no prediction {iteration} on train")
@@ -228,7 +250,7 @@ def _trained_panel(run: _Drawn, image_id: str, image: Picture, t: int | None, it
 # ------------------------------------------------------------------------------------------ Figure 4
 
 
-def _figure_4(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
+def _figure_4(run: _Run, ids: Sequence[str]) -> FigureOfRun:
     t = max(run.val)
     pairs = {image_id: _example(run, image_id, t) for image_id in ids}
     per_row = 6 if all(len(pair) == 2 for pair in pairs.values()) else 5
@@ -241,7 +263,7 @@ def _figure_4(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     return FigureOfRun("figure4", caption, picture, alone, run.names)
 
 
-def _example(run: _Drawn, image_id: str, t: int) -> list[Panel]:
+def _example(run: _Run, image_id: str, t: int) -> list[Panel]:
     """True masks where there are any, and the prediction."""
     image, truth, iou = run.image(image_id), run.truth(image_id), run.val_iou(image_id)
     measured = "" if iou is None else f"IoU {100 * iou:.0f} %"
@@ -250,13 +272,13 @@ def _example(run: _Drawn, image_id: str, t: int) -> list[Panel]:
     return [predicted] if truth is None else [_truth_panel(run, image, truth, name), predicted]
 
 
-def _truth_panel(run: _Drawn, image: Picture, truth: TrueMasks | None, caption: str = "true masks") -> Panel:
+def _truth_panel(run: _Run, image: Picture, truth: TrueMasks | None, caption: str = "true masks") -> Panel:
     if truth is None:
         return _blank(image, "no true masks")
     return _instances(caption, image, truth.masks, [run.name(label) for label in truth.labels.tolist()])
 
 
-def _prediction(run: _Drawn, caption: str, image: Picture, found: Mapping[str, NDArray[Any]]) -> Panel:
+def _prediction(run: _Run, caption: str, image: Picture, found: Mapping[str, NDArray[Any]]) -> Panel:
     sure = NetworkDetections.from_record(found).sure(SURE)
     labels, scores = sure.labels.tolist(), sure.scores.tolist()
     names = [f"{run.name(label)} {score:.2f}" for label, score in zip(labels, scores, strict=True)]

@@ -5,9 +5,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from data_contracts.runs import RunRecord
+from data_contracts.store import Store
 from wsis.reporting.tables.results import results_of
 from wsis.reporting.tables.tables import WIDTH, Column, format_table, percent
-from wsis.views.run import Run
 
 _ABSENT = "–"
 _VALUE_WIDTH = 18
@@ -15,7 +16,7 @@ _SHOWN = (("mAP", "0.50", "VOC mAP .50"), ("mAP", "0.75", "VOC mAP .75"), ("coco
 
 
 def run_difference(
-    runs: tuple[Run, Run], settings: tuple[Mapping[str, Any], Mapping[str, Any]]
+    store: Store, records: tuple[RunRecord, RunRecord], settings: tuple[Mapping[str, Any], Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What differs between two runs, as plain values.
 
@@ -30,12 +31,11 @@ def run_difference(
     Raises:
         CorruptArtefactError, ArtefactMissingError: an evaluation of a run is damaged or gone.
     """
-    records = [run.record for run in runs]
     flat = [dict(_flat(one)) for one in settings]
     keys = dict.fromkeys([*flat[0], *flat[1]])
     both = [key for key in records[0].entries if key in records[1].entries]
     same = [key for key in both if len({record.entries[key].fingerprint for record in records}) == 1]
-    rows = [{_place(row): row for row in results_of(run)} for run in runs]
+    rows = [{_place(row): row for row in results_of(store, record)} for record in records]
     return {
         "runs": [
             {

@@ -1,4 +1,4 @@
-"""RoI head of the dissimilarity objective (eq. 21): MMDetection's losses minus (1 - gamma) self-diversity."""
+"""RoI head of the dissimilarity objective (eq. 21): MMDetection's losses minus weighted self-diversity."""
 
 from typing import Any
 
@@ -20,20 +20,17 @@ class DissimilarityRoIHead(StandardRoIHead):
     the average over the K pseudo-label sets (DIV(Pr_p, Pr_c)); this class adds the second term.
 
     Args:
-        gamma: in [0, 1]; 1 turns the term off (paper: 0.5).
-        pointwise: PW_p of Table 3: no DIV(Pr_p, Pr_p) at all.
-        self_diversity_scale: factor on the term; 1 is eq. 21 literally.
+        self_diversity: weight of DIV(Pr_p, Pr_p); eq. 21: 1 - gamma; 0: none, PW_p of Table 3.
+
+    Raises:
+        InputError: the weight is negative.
     """
 
-    def __init__(
-        self, gamma: float = 0.5, pointwise: bool = False, self_diversity_scale: float = 1.0, **kwargs: Any
-    ) -> None:
+    def __init__(self, self_diversity: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0.0 <= gamma <= 1.0:
-            raise InputError(f"gamma: expected 0..1, got {gamma}")
-        if not self_diversity_scale >= 0.0:
-            raise InputError(f"self_diversity_scale: expected >= 0, got {self_diversity_scale}")
-        self.self_diversity_weight = 0.0 if pointwise else (1.0 - gamma) * self_diversity_scale
+        if not self_diversity >= 0.0:
+            raise InputError(f"self_diversity: expected >= 0, got {self_diversity}")
+        self.self_diversity = self_diversity
 
     def bbox_loss(self, x: tuple[Tensor], sampling_results: list[SamplingResult]) -> dict[str, Any]:
         """MMDetection's box losses, `self_diversity_class` (nats) and its part of the loss."""
@@ -56,5 +53,5 @@ class DissimilarityRoIHead(StandardRoIHead):
 
     def _add(self, losses: dict[str, Tensor], part: str, entropy: Tensor) -> None:
         losses[f"self_diversity_{part}"] = entropy.detach()
-        if self.self_diversity_weight:
-            losses[f"loss_self_diversity_{part}"] = -self.self_diversity_weight * entropy
+        if self.self_diversity:
+            losses[f"loss_self_diversity_{part}"] = -self.self_diversity * entropy
