@@ -1,18 +1,16 @@
 """What the benchmarks of the conditional distribution take from a run that evaluates."""
 
-from data_contracts.runs import load_run
 from data_contracts.schemas import GROUND_TRUTH, SEEDS
 from data_contracts.store import Store
 from wsis.engine.stage import Artefact
-from wsis.views.run_records import spread
+from wsis.views.run import Run, spread
 
 
 def artefacts_of_run(store: str, run: str, *more: str) -> dict[str, Artefact]:
     """Data set, proposals, seeds, ground truth and `more` keys of a run, every one hashed as it is opened."""
-    opened = Store(store)
-    entries = load_run(opened, run).entries
+    opened = Run.load(Store(store), run)
     keys = ("dataset", "proposals", "prm_seeds", "ground_truth", *more)
-    return {key: opened.open(entries[key].stage, entries[key].fingerprint) for key in keys}
+    return {key: opened.artefact(key) for key in keys}
 
 
 def labelled_images(inputs: dict[str, Artefact], images: int) -> list[str]:

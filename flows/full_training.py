@@ -56,8 +56,8 @@ def full_training(
 
     def after(node: Node, outcome: Outcome) -> None:
         if node.stage.name == "evaluation":
-            publish_results(opened, runner.record)
+            publish_results(runner)
 
     with recording_cancellation(runner):
         runner.run(wrap=prefect_wrap, after=after)
-    return publish_results(opened, runner.record)
+    return publish_results(runner)

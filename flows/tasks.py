@@ -19,7 +19,6 @@ from prefect.states import Failed, State
 
 from data_contracts.errors import ContractError
 from data_contracts.printable import printable
-from data_contracts.runs import RunRecord
 from data_contracts.store import Store
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome
@@ -28,6 +27,7 @@ from wsis.reporting.tables.results import results_of
 from wsis.reporting.tables.tables import COCO, THRESHOLDS
 from wsis.runs.plan import Node
 from wsis.runs.runner import Runner
+from wsis.views.run import Run
 
 _UPDATE_SECONDS = 5.0
 _ON_PURPOSE = (ContractError, WsisError)
@@ -128,9 +128,9 @@ def artifact_key(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(("wsis", *parts)).lower()).strip("-")
 
 
-def publish_results(store: Store, record: RunRecord) -> list[dict[str, Any]]:
+def publish_results(run: Run) -> list[dict[str, Any]]:
     """Write VOC mAP and COCO AP of everything evaluated so far as a Prefect table artifact."""
-    rows = results_of(store, record)
+    rows = results_of(run)
     table = [
         {
             "kind": row["kind"],
@@ -143,8 +143,8 @@ def publish_results(store: Store, record: RunRecord) -> list[dict[str, Any]]:
     ]
     create_table_artifact(
         table,
-        key=artifact_key(record.name, "results"),
-        description=f"VOC mAP^r and COCO AP of run {record.name}",
+        key=artifact_key(run.name, "results"),
+        description=f"VOC mAP^r and COCO AP of run {run.name}",
     )
     return rows
 

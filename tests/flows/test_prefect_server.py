@@ -13,6 +13,7 @@ from tests.boundary_folder import write_boundaries
 from tests.flows.prefect_services import REPOSITORY, Prefect
 from tests.runs.tiny_run import RUN, TINY, computed, fingerprints, record_of, wsis
 from wsis.method.proposals.contours.weights import load_network
+from wsis.views.run import Run
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(600)]
 DEPLOYMENTS = [d["name"] for d in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]]
@@ -91,7 +92,7 @@ def test_the_results_are_a_table_artifact(prefect: Prefect, killed: tuple[Path, 
 
     (data,) = [v for k, v in prefect.artifacts("table").items() if k == "wsis-tiny-results"]
     rows = json.loads(data)
-    expected = results_of(Store(killed[0]), record_of(killed[0]))
+    expected = results_of(Run(Store(killed[0]), record_of(killed[0])))
     assert [(r["kind"], r["outer iteration"]) for r in rows] == [
         *(
             ("prm_baseline", "-"),

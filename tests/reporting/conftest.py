@@ -15,6 +15,7 @@ from data_contracts.runs import RunEntry, RunRecord, save_run
 from data_contracts.schemas import SCHEMAS
 from data_contracts.store import Store
 from tests.records import image_record, proposals_of
+from wsis.views.run import Run
 
 CLASSES = ["cat", "cow"]
 SHARES = {"0.25": 1.0, "0.50": 0.7, "0.70": 0.5, "0.75": 0.4}
@@ -28,6 +29,10 @@ class RunBuilder:
         self.record = RunRecord(
             name="demo", config_name="demo", config={"seed": 0}, created="2026-01-01", status="completed"
         )
+
+    @property
+    def run(self) -> Run:
+        return Run(self.store, self.record)
 
     def commit(self, key: str, stage: str, contract: str, records=None, files=None, counts=None) -> None:
         name, _, t = key.partition("@")

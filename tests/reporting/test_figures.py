@@ -56,22 +56,22 @@ def forget(run: RunBuilder, *keys: str) -> None:
 
 def test_images_are_taken_from_the_best_to_the_worst(run):
     """A shift of image i lowers its IoU: of five, every other one, and all where more are asked for."""
-    two, four = figures_of_run(run.store, run.record, images=3)
+    two, four = figures_of_run(run.run, images=3)
     assert (two.name, list(two.parts)) == ("figure2", ["train0", "train2", "train4"])
     assert (four.name, list(four.parts)) == ("figure4", ["val0", "val2", "val4"])
-    assert list(figures_of_run(run.store, run.record)[1].parts) == [f"val{i}" for i in range(5)]
+    assert list(figures_of_run(run.run)[1].parts) == [f"val{i}" for i in range(5)]
     assert "outer iterations 1 and 3" in two.caption and "iteration 3 on val at score ≥ 0.3" in four.caption
 
 
 def test_named_images_go_where_they_belong(run):
-    two, four = figures_of_run(run.store, run.record, ["val3", "train1", "val1"])
+    two, four = figures_of_run(run.run, ["val3", "train1", "val1"])
     assert list(two.parts) == ["train1"] and list(four.parts) == ["val3", "val1"]
-    (only,) = figures_of_run(run.store, run.record, ["val3"])
+    (only,) = figures_of_run(run.run, ["val3"])
     assert only.name == "figure4"
     with pytest.raises(
         ConfigError, match="--image: expected the name of one of 10 images, or a pattern, got 'nobody'"
     ):
-        figures_of_run(run.store, run.record, ["val3", "nobody"])
+        figures_of_run(run.run, ["val3", "nobody"])
 
 
 def panel(picture: np.ndarray, row: int, column: int, rows: int) -> np.ndarray:
@@ -83,7 +83,7 @@ def panel(picture: np.ndarray, row: int, column: int, rows: int) -> np.ndarray:
 
 def test_figure_2_shows_samples_and_predictions(run):
     """Rows: iterations 1 and 3. The second square is in the most frequent sample (6 of 10) and not in the next."""
-    case = figures_of_run(run.store, run.record, ["train0"])[0].parts["train0"]
+    case = figures_of_run(run.run, ["train0"])[0].parts["train0"]
     assert case.shape[1] == 5 * COLUMN + 8
     middle = np.s_[round(SIDE * 40 / 80), round(SIDE * 55 / 80)]
     image, both, first = (panel(case, 0, column, 2)[middle] for column in range(3))
@@ -93,16 +93,16 @@ def test_figure_2_shows_samples_and_predictions(run):
     for row in (0, 1):  # predictions of networks 1 and 2; 3 has none
         assert (panel(case, row, 4, 2)[10:40, 10:40] != GREY).any()
     forget(run, "predictions.train@2")
-    case = figures_of_run(run.store, run.record, ["train0"])[0].parts["train0"]
+    case = figures_of_run(run.run, ["train0"])[0].parts["train0"]
     assert (panel(case, 1, 4, 2) == GREY).all() and (panel(case, 0, 4, 2) != GREY).any()
 
 
 def test_figure_4_draws_sure_instances_beside_the_truth(run):
     """The second detection has score 0.2: it is not drawn, its square is as in the photograph."""
-    pair = figures_of_run(run.store, run.record, ["val0"])[0].parts["val0"]
+    pair = figures_of_run(run.run, ["val0"])[0].parts["val0"]
     assert pair.shape[1] == 2 * COLUMN + 8
     first, second = (np.s_[round(SIDE * y / 80), round(SIDE * x / 80)] for y, x in ((20, 15), (45, 60)))
-    plain = figures_of_run(run.store, run.record, ["train0"])[0].parts["train0"]
+    plain = figures_of_run(run.run, ["train0"])[0].parts["train0"]
     assert plain.shape[1] == 5 * COLUMN + 8
     truth, found = panel(pair, 0, 0, 1), panel(pair, 0, 1, 1)
     assert (truth[first] == found[first]).all()
@@ -111,7 +111,7 @@ def test_figure_4_draws_sure_instances_beside_the_truth(run):
 
 def test_a_run_without_ground_truth_is_drawn_without_true_masks(run):
     forget(run, "ground_truth")
-    two, four = figures_of_run(run.store, run.record, images=2)
+    two, four = figures_of_run(run.run, images=2)
     assert list(two.parts) == ["train0", "train4"] and list(four.parts) == ["val0", "val4"]
     assert all(part.shape[1] == COLUMN + 8 for part in four.parts.values())
     assert (panel(two.parts["train0"], 1, 0, 2) == GREY).all()
@@ -120,19 +120,19 @@ def test_a_run_without_ground_truth_is_drawn_without_true_masks(run):
 def test_an_unfinished_run(run, tmp_path):
     """One iteration is one row; nothing to draw is an error that says so."""
     forget(run, "pseudo_labels@2", "pseudo_labels@3", "predictions.val@1", "predictions.val@3")
-    (two,) = figures_of_run(run.store, run.record, images=1)
+    (two,) = figures_of_run(run.run, images=1)
     assert "in outer iteration 1" in two.caption and two.parts["train0"].shape[0] < 2 * HEIGHT
     forget(run, "pseudo_labels@1")
     with pytest.raises(ConfigError, match="predictions \\(val\\) of any image to draw, got none yet"):
-        write_figures(run.store, run.record, tmp_path / "out")
+        write_figures(run.run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     forget(run, "dataset")
     with pytest.raises(ConfigError, match="no data set yet"):
-        figures_of_run(run.store, run.record)
+        figures_of_run(run.run)
 
 
 def test_files(run, tmp_path):
-    paths = write_figures(run.store, run.record, tmp_path / "out", ["train1", "val2"])
+    paths = write_figures(run.run, tmp_path / "out", ["train1", "val2"])
     assert [p.name for p in paths] == ["figure2.png", "figure2_train1.png", "figure4.png", "figure4_val2.png"]
     part, whole = (np.asarray(Image.open(p)) for p in (paths[1], paths[0]))
     assert (whole[-8 - part.shape[0] : -8] == part).all()

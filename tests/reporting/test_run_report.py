@@ -14,6 +14,7 @@ from data_contracts.store import Store
 from wsis.reporting.page.report import report_html, write_report
 from wsis.reporting.pictures.overlays import instance_colours
 from wsis.reporting.pictures.pictures import decode, overlays, picture_of, sources_of, write_overlays
+from wsis.views.run import Run
 
 
 class Page(HTMLParser):
@@ -44,14 +45,14 @@ class Page(HTMLParser):
 
 def test_overlays_show_every_source(demo_run):
     """Six panels: image, seeds, three unique samples, prediction; each 340 wide with gaps of 8."""
-    pictures = overlays(demo_run.store, demo_run.record, "pseudo_labels@1", 2)
+    pictures = overlays(demo_run.run, "pseudo_labels@1", 2)
     assert [one.name for one in pictures] == ["photo0", "photo2"]
     assert pictures[0].picture.shape[1] == 6 * 348 + 8
 
 
 def test_overlay_samples_come_most_frequent_first(demo_run):
     """The most frequent sample has both squares, the next the first alone: its second square is untouched."""
-    sources = sources_of(demo_run.store, demo_run.record, 1)
+    sources = sources_of(demo_run.run, 1)
     picture = picture_of(sources, "photo0")
     image, both, first = (picture[-263:-8, 8 + 348 * i : 348 * (i + 1)] for i in (0, 2, 3))
     second_square = np.s_[170:230, 180:290]
@@ -60,7 +61,7 @@ def test_overlay_samples_come_most_frequent_first(demo_run):
 
 
 def test_overlays_are_written(demo_run, tmp_path):
-    paths = write_overlays(demo_run.store, demo_run.record, "predictions.val@2", 99, tmp_path / "out")
+    paths = write_overlays(demo_run.run, "predictions.val@2", 99, tmp_path / "out")
     assert [p.name for p in paths] == [f"predictions.val@2_photo{i}.png" for i in range(3)]
     assert np.asarray(Image.open(paths[0])).shape[2] == 3
 
@@ -74,23 +75,23 @@ def test_overlays_are_written(demo_run, tmp_path):
 )
 def test_what_cannot_be_drawn(demo_run, key, text):
     with pytest.raises(ConfigError, match=text):
-        overlays(demo_run.store, demo_run.record, key, 1)
+        overlays(demo_run.run, key, 1)
 
 
 def test_run_that_has_only_data(demo_run):
     demo_run.record.entries = {"dataset": demo_run.record.entries["dataset"]}
-    ((*_, picture),) = overlays(demo_run.store, demo_run.record, "dataset", 1)
+    ((*_, picture),) = overlays(demo_run.run, "dataset", 1)
     assert picture.shape[1] == 348 + 8
-    page = Page(report_html(demo_run.store, demo_run.record, 1))
+    page = Page(report_html(demo_run.run, 1))
     assert any("dataset photo0" in image["alt"] for image in page.images)
 
 
 def test_boxes_are_drawn_before_there_are_seeds_and_with_them(demo_run):
     box = {"boxes": np.array([[20, 10, 60, 50]], np.float32), "box_labels": np.array([1], np.int32)}
     demo_run.commit("boxes", "boxes", "boxes", {"photo0": box})
-    ((*_, with_seeds),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
+    ((*_, with_seeds),) = overlays(demo_run.run, "boxes", 1)
     demo_run.record.entries = {key: demo_run.record.entries[key] for key in ("dataset", "boxes")}
-    ((*_, picture),) = overlays(demo_run.store, demo_run.record, "boxes", 1)
+    ((*_, picture),) = overlays(demo_run.run, "boxes", 1)
     assert picture.shape[1] == 2 * 348 + 8 < with_seeds.shape[1]  # image and boxes, side by side
     colour = instance_colours(1)[0]
     assert not (picture[:, :348] == colour).all(axis=2).any()
@@ -98,7 +99,7 @@ def test_boxes_are_drawn_before_there_are_seeds_and_with_them(demo_run):
 
 
 def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
-    path = write_report(demo_run.store, demo_run.record, tmp_path / "report", images=2)
+    path = write_report(demo_run.run, tmp_path / "report", images=2)
     text = path.read_text()
     page = Page(text)
     assert all(link.startswith("data:image/") for link in page.links)
@@ -129,7 +130,7 @@ def test_report_says_what_is_damaged_and_shows_the_rest(demo_run, tmp_path):
     entry = demo_run.record.entries["evaluation.prediction@1"]
     metrics = store.root / entry.stage / entry.fingerprint / "metrics.json"
     metrics.write_text(json.dumps({}))
-    text = report_html(store, demo_run.record, 1)
+    text = report_html(Run(store, demo_run.record), 1)
     assert re.search(r"Not readable: artefact evaluation/\w+ is damaged: .*metrics\.json", text)
     assert "<h2>Lineage</h2>" in text and "data:image/jpeg" in text
 
@@ -138,20 +139,20 @@ def test_report_says_what_is_damaged_and_shows_the_rest(demo_run, tmp_path):
 def test_report_survives_a_curve_that_is_missing_or_damaged(demo_run, tmp_path, content):
     shutil.copytree(demo_run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
-    before = len(Page(report_html(store, demo_run.record, 0)).images)
+    before = len(Page(report_html(Run(store, demo_run.record), 0)).images)
     entry = next(e for key, e in demo_run.record.entries.items() if key == "prediction@1")
     curve = store.root / entry.stage / entry.fingerprint / "curve.json"
     curve.unlink()
     if content is not None:
         curve.write_text(content)
-    text = report_html(store, demo_run.record, 0)
+    text = report_html(Run(store, demo_run.record), 0)
     assert "curve.json is missing or damaged: wsis verify" in text
     assert len(Page(text).images) == before - 1
 
 
 def test_report_escapes_what_it_shows(demo_run):
     demo_run.record.error, demo_run.record.status = "<script>alert(1)</script>", "failed"
-    assert "<script>" not in report_html(demo_run.store, demo_run.record, 0)
+    assert "<script>" not in report_html(demo_run.run, 0)
 
 
 def test_decode_names_the_image():

@@ -48,7 +48,7 @@ def test_smoke_pass(name: str, iterations: int, voc_root: Path, tmp_path: Path) 
     runner = Runner(Store(tmp_path), name, config, progress=Progress(quiet=True))
     record = runner.run()
     assert record.status == "completed"
-    rows = results_of(runner.store, record)
+    rows = results_of(runner)
     evaluated = [(kind, t) for t in range(1, iterations + 1) for kind in ("pseudo_labels", "prediction")]
     assert [(r["kind"], r["outer_iteration"]) for r in rows] == [("prm_baseline", None), *evaluated]
     samples = runner.artefact(f"pseudo_labels@{iterations}").manifest.counts

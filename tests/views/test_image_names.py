@@ -129,10 +129,10 @@ def test_pictures_say_names(old_run, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         panels, "put_text", lambda image, text, *a: (written.append(text), put_text(image, text, *a))
     )
-    store, record = old_run.store, old_run.record
-    paths = write_overlays(store, record, "pseudo_labels@1", 0, tmp_path / "o", ["dog/*"])
+    run = old_run.run
+    paths = write_overlays(run, "pseudo_labels@1", 0, tmp_path / "o", ["dog/*"])
     assert [p.name for p in paths] == ["pseudo_labels@1_dog_IMG_1.png", "pseudo_labels@1_IMG_2.png"]
-    paths = write_figures(store, record, tmp_path / "f", ["IMG_2", "x.png"])
+    paths = write_figures(run, tmp_path / "f", ["IMG_2", "x.png"])
     assert [p.name for p in paths] == ["figure2.png", "figure2_IMG_2.png", "figure4.png", "figure4_x.png.png"]
     shown = " ".join(written)
     assert all(name in shown for name in ("dog/IMG_1", "IMG_2", "x.png"))
@@ -141,7 +141,7 @@ def test_pictures_say_names(old_run, tmp_path, monkeypatch) -> None:
 
 def test_an_image_that_the_artefact_does_not_hold(old_run, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"--image: expected images that pseudo_labels@1 holds, got x\.png"):
-        write_overlays(old_run.store, old_run.record, "pseudo_labels@1", 0, tmp_path / "o", ["x.png"])
+        write_overlays(old_run.run, "pseudo_labels@1", 0, tmp_path / "o", ["x.png"])
     assert not (tmp_path / "o").exists()
 
 

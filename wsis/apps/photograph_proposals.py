@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from data_contracts.atomic import TEMPORARY, full_disk_named
@@ -33,6 +32,7 @@ from wsis.readers.files.photographs import Photograph, list_photographs
 from wsis.reporting.pictures.pictures import encode
 from wsis.reporting.pictures.proposal_sheet import proposal_sheet
 from wsis.runs.config import validated
+from wsis.views.run import spread
 
 _IN_MEMORY = 64  # images whose COCO results wait to be written
 
@@ -223,8 +223,7 @@ def write_previews(
         StoreError: a file cannot be written.
     """
     ids = made.ids
-    spread = [ids[i] for i in np.linspace(0, len(ids) - 1, min(number, len(ids))).astype(int)]
-    chosen = list(dict.fromkeys([*(i for i in named if i not in made.failed), *spread]))
+    chosen = list(dict.fromkeys([*(i for i in named if i not in made.failed), *spread(ids, number)]))
     config = settings.proposals.mcg()
     detector = build_detector(config)
     data, records = made.photographs.records(DATASET), made.proposals.records(PROPOSALS)

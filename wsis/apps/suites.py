@@ -12,12 +12,13 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_contracts.errors import ConfigError, did_you_mean
-from data_contracts.runs import check_run_name, list_runs, load_run
+from data_contracts.runs import check_run_name, list_runs
 from data_contracts.store import Store
 from wsis.reporting.tables.suite_table import SuiteRun, suite_run
 from wsis.runs.config import RunConfig, load_config, read_yaml, validated
 from wsis.runs.runner import Runner
 from wsis.runs.shipped import find_yaml, shipped_suites
+from wsis.views.run import Run
 
 Seed = int
 
@@ -154,7 +155,7 @@ def suite_runs(store: Store, runs: Iterable[Member]) -> list[SuiteRun]:
     there, order = set(list_runs(store)), list(runs)
     rows = list(dict.fromkeys(member.row for member in order))
     return [
-        suite_run(store, load_run(store, member.run_name), member.row, member.title, member.seed)
+        suite_run(Run.load(store, member.run_name), member.row, member.title, member.seed)
         for member in sorted(order, key=lambda m: rows.index(m.row))
         if member.run_name in there
     ]

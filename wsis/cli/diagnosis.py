@@ -28,19 +28,19 @@ def diagnose(
 ) -> None:
     """Its help is below: it ends with the definitions that the tables rest on."""
     from data_contracts.atomic import write_atomic
-    from data_contracts.runs import load_run
     from data_contracts.store import Store
     from wsis.apps.diagnose import diagnose_run
     from wsis.apps.output_paths import check_file
     from wsis.cli.stale_warning import warn_of_stale
     from wsis.reporting.diagnosis.text import diagnosis_text
+    from wsis.views.run import Run
 
     if out is not None:
         check_file(out, "--out")
     _refuse_both(image, images)
-    opened = Store(store)
-    warn_of_stale(opened, load_run(opened, run_name))
-    found = diagnose_run(opened, run_name, split, images, image or ())
+    run = Run.load(Store(store), run_name)
+    warn_of_stale(run)
+    found = diagnose_run(run, split, images, image or ())
     if out is not None:
         write_atomic(out, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1) if as_json else diagnosis_text(found, per_class))
@@ -83,16 +83,15 @@ def figures(
 
     Example: wsis figures demo --out pictures
     """
-    from data_contracts.runs import load_run
     from data_contracts.store import Store
     from wsis.apps.output_paths import check_folder
     from wsis.cli.stale_warning import warn_of_stale
     from wsis.reporting.pictures.figures import write_figures
+    from wsis.views.run import Run
 
-    opened = Store(store)
-    record = load_run(opened, run_name)
+    run = Run.load(Store(store), run_name)
     _refuse_both(image, images)
     check_folder(out)
-    warn_of_stale(opened, record)
-    for path in write_figures(opened, record, out, image or (), images):
+    warn_of_stale(run)
+    for path in write_figures(run, out, image or (), images):
         print(path)

@@ -21,13 +21,13 @@ def diff(
     """
     import json
 
-    from data_contracts.runs import load_run
     from data_contracts.store import Store
     from wsis.reporting.tables.run_difference import difference_text, run_difference
     from wsis.runs.config import stored_config
+    from wsis.views.run import Run
 
     opened = Store(store)
-    a, b = (load_run(opened, name) for name in (run_name, other))
-    settings = tuple(stored_config(one).model_dump(mode="json") for one in (a, b))
-    found = run_difference(opened, (a, b), (settings[0], settings[1]))
+    a, b = (Run.load(opened, name) for name in (run_name, other))
+    settings = tuple(stored_config(one.record).model_dump(mode="json") for one in (a, b))
+    found = run_difference((a, b), (settings[0], settings[1]))
     print(json.dumps(found, indent=1) if as_json else difference_text(found))

@@ -45,16 +45,15 @@ def show(
 
     Example: wsis show demo pseudo_labels@1 --images 8 --out pictures
     """
-    from data_contracts.runs import load_run
     from data_contracts.store import Store
     from wsis.reporting.tables.store_text import artefact_text, run_text
+    from wsis.views.run import Run
 
-    opened = Store(store)
-    record = load_run(opened, run_name)
+    run = Run.load(Store(store), run_name)
     if key is None:
-        print(run_text(opened, record))
+        print(run_text(run))
         return
-    print(artefact_text(opened, record, key))
+    print(artefact_text(run, key))
     if (images or image) and out is None:
         raise ConfigError(f"--image{'s' if images else ''}: expected --out DIR beside it, got none")
     if images and image:
@@ -62,7 +61,7 @@ def show(
     if out is not None:
         from wsis.reporting.pictures.pictures import write_overlays
 
-        for path in write_overlays(opened, record, key, images or 8, out, image or ()):
+        for path in write_overlays(run, key, images or 8, out, image or ()):
             print(path)
 
 
@@ -80,15 +79,13 @@ def results(
     """
     import json
 
-    from data_contracts.runs import load_run
-    from data_contracts.staleness import stale_keys, stale_line
     from data_contracts.store import Store
     from wsis.reporting.tables.results import measured_of, results_of
     from wsis.reporting.tables.tables import THRESHOLDS, measured_tables, results_table
+    from wsis.views.run import Run
 
-    opened = Store(store)
-    record = load_run(opened, run_name)
-    rows, others = results_of(opened, record), measured_of(opened, record)
+    run = Run.load(Store(store), run_name)
+    rows, others = results_of(run), measured_of(run)
     if as_json:
         print(json.dumps([*rows, *others], indent=1))
     else:
@@ -97,7 +94,7 @@ def results(
             print("\n" + measured_tables(others))
         for measure in (*THRESHOLDS, "AP") if per_class else ():
             print("\n" + results_table(rows, per_class=measure))
-        if line := stale_line(record, stale_keys(opened, record)):
+        if line := run.stale_line():
             print("\n" + line)
 
 
@@ -114,13 +111,12 @@ def report(
 
     Example: wsis report demo --diagnose
     """
-    from data_contracts.runs import load_run
     from data_contracts.store import Store
     from wsis.apps.diagnose import diagnose_run
     from wsis.reporting.page.report import write_report
+    from wsis.views.run import Run
 
-    opened = Store(store)
-    record = load_run(opened, run_name)
-    found = diagnose_run(opened, run_name) if diagnose else None
-    page = write_report(opened, record, out or opened.root / "reports" / run_name, images, found)
-    print(f"artefacts: {opened.location}\nreport and pictures: {page}")
+    run = Run.load(Store(store), run_name)
+    found = diagnose_run(run) if diagnose else None
+    page = write_report(run, out or run.store.root / "reports" / run_name, images, found)
+    print(f"artefacts: {run.store.location}\nreport and pictures: {page}")

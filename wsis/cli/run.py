@@ -62,7 +62,7 @@ def run(
         print(dry_run_text(runner))
         return
     runner.run()
-    print(results_table(results_of(opened, runner.record)))
+    print(results_table(results_of(runner)))
     print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")
 
 

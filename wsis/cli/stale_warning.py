@@ -2,12 +2,10 @@
 
 import sys
 
-from data_contracts.runs import RunRecord
-from data_contracts.staleness import stale_keys, stale_line
-from data_contracts.store import Store
+from wsis.views.run import Run
 
 
-def warn_of_stale(store: Store, record: RunRecord) -> None:
+def warn_of_stale(run: Run) -> None:
     """Say what of a run is stale and how to mend it; nothing where nothing is."""
-    if line := stale_line(record, stale_keys(store, record)):
+    if line := run.stale_line():
         print(f"warning: {line}", file=sys.stderr)

@@ -45,7 +45,7 @@ def predict(
 
     opened = Store(store)
     runner = Runner(opened, run_name)
-    warn_of_stale(opened, runner.record)
+    warn_of_stale(runner)
     settings = photograph_predictions.build_settings(runner, overrides or (), score)
     check_outside(out, images, "--out")
     check_outside(opened.root, images, "--store")
@@ -129,7 +129,7 @@ def export(
     if sets is not None and not pseudo_labels:
         raise ConfigError("--sets: expected --pseudo-labels beside it, got none")
     runner = Runner(Store(store), run_name)
-    warn_of_stale(runner.store, runner.record)
+    warn_of_stale(runner)
     if pseudo_labels:
         path, images, annotations = exports.export_pseudo_labels(runner, out, sets or "frequent", iteration)
         print(f"{annotations} instances in {images} image entries: {path}")

@@ -6,7 +6,6 @@ from functools import partial
 
 from data_contracts.errors import (
     ArtefactMissingError,
-    ConfigError,
     ContractError,
     CorruptArtefactError,
     DataError,
@@ -21,7 +20,7 @@ from data_contracts.runs import (
     now,
     save_run,
 )
-from data_contracts.store import Artefact, Store
+from data_contracts.store import Store
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome, execute
 from wsis.readers.config import found_line
@@ -32,6 +31,7 @@ from wsis.runs.forecast import content_of_data, forecast
 from wsis.runs.identity import Difference, refuse_differences, setting_differences
 from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, plan, select
 from wsis.runs.plan_checks import check_plan
+from wsis.views.run import Run
 
 Execute = Callable[[Node, Callable[[], Outcome]], Outcome]
 """Called for each node with a function that executes it; an orchestrator wraps its task around it."""
@@ -50,8 +50,8 @@ def _interruption(error: BaseException) -> BaseException | None:
     return found
 
 
-class Runner:
-    """One run in one store.
+class Runner(Run):
+    """One run in one store, to be computed or gone on with.
 
     Args:
         name: the run's name; an existing run goes on.
@@ -72,16 +72,15 @@ class Runner:
         progress: Progress | None = None,
         replace: bool = False,
     ) -> None:
-        self.store, self.progress, self._replace = store, progress or Progress(), replace
+        self.progress, self._replace = progress or Progress(), replace
         check_run_name(name)
-        self.record = self._record(name, config, config_name)
+        super().__init__(store, self._record(store, name, config, config_name))
         self.config = config or stored_config(self.record)
-        self._opened: dict[str, Artefact] = {}
 
-    def _record(self, name: str, config: RunConfig | None, config_name: str) -> RunRecord:
+    def _record(self, store: Store, name: str, config: RunConfig | None, config_name: str) -> RunRecord:
         """The run's record, of `config` if there is one. A damaged record is then made anew: it is an index."""
         try:
-            record = load_run(self.store, name)
+            record = load_run(store, name)
         except (ArtefactMissingError, CorruptArtefactError) as error:
             if config is None:
                 raise
@@ -182,35 +181,6 @@ class Runner:
             missing_inputs(node, self.record.entries.__contains__)
         return [(node, self._execute(node, wrap, force)) for node in chosen]
 
-    def artefact(self, key: str, verify: bool = True) -> Artefact:
-        """The artefact that this run used under a key, `pseudo_labels@1`.
-
-        Raises:
-            ConfigError: the run has no such key; names those it has.
-            CorruptArtefactError: its files are damaged.
-        """
-        entry = self.record.entries.get(key)
-        if entry is None:
-            raise ConfigError(
-                f"run {self.record.name} holds no {key!r}; it holds {', '.join(self.record.entries) or 'nothing yet'}"
-            )
-        return self.store.open(entry.stage, entry.fingerprint, verify)
-
-    def latest(self, stage: str, iteration: int | None = None) -> Artefact:
-        """The artefact of a stage of the outer loop: of one outer iteration, or of the last that has it.
-
-        Raises:
-            ConfigError: the run has none yet, or none of that iteration; names what it has.
-            CorruptArtefactError: its files are damaged.
-        """
-        made = [e.outer_iteration or 0 for e in self.record.entries.values() if e.stage == stage]
-        if not made:
-            raise ConfigError(
-                f"run {self.record.name} holds no {stage} yet; it holds "
-                f"{', '.join(self.record.entries) or 'nothing'}: wsis run --name {self.record.name}"
-            )
-        return self.artefact(f"{stage}@{max(made) if iteration is None else iteration}")
-
     def _survey(self) -> DataFacts:
         """What the data holds now; where its folder is not at hand, what it held when the run was planned."""
         known, root = self.record.data, self.config.data.root
@@ -258,24 +228,15 @@ class Runner:
             entry = self.record.entries.get(key)
             if entry is None or now_digest is None or not self.store.has(entry.stage, entry.fingerprint):
                 continue
-            before = self.store.open(entry.stage, entry.fingerprint, verify=False).manifest.content or ""
+            before = self.artefact(key, verify=False).manifest.content or ""
             if before != now_digest:
                 what = "images or labels" if key == "dataset" else "masks"
                 found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
         return found
 
-    def choice(self, artefact: Artefact, iteration: int | None) -> str:
-        """In words, which outer iteration an artefact of :meth:`latest` is of, and why that one."""
-        t = artefact.manifest.outer_iteration
-        if iteration is not None:
-            return f"outer iteration {t}, as asked for"
-        left = max(0, self.config.outer_iterations - (t or 0))
-        missing = f" that is there ({left} of {self.config.outer_iterations} are missing)" if left else ""
-        return f"outer iteration {t}, the last{missing}; --iteration takes another"
-
     def _execute(self, node: Node, wrap: Execute, force: bool = False, content: str | None = None) -> Outcome:
         start = time.monotonic()
-        inputs = {name: self._input(key) for name, key in node.inputs.items()}
+        inputs = {name: self.artefact(key) for name, key in node.inputs.items()}
 
         def work() -> Outcome:
             return execute(
@@ -297,7 +258,7 @@ class Runner:
             self._opened.clear()
             raise
         manifest = outcome.artefact.manifest
-        self._opened[node.key] = outcome.artefact
+        self._opened[node.stage.name, manifest.fingerprint] = outcome.artefact
         self.record.entries[node.key] = RunEntry(
             stage=node.stage.name,
             outer_iteration=node.outer_iteration,
@@ -315,13 +276,6 @@ class Runner:
         )
         save_run(self.store, self.record)
         return outcome
-
-    def _input(self, key: str) -> Artefact:
-        """Opened and hashed once a process: it is read-only afterwards, and every chunk carries a crc32c."""
-        if key not in self._opened:
-            entry = self.record.entries[key]
-            self._opened[key] = self.store.open(entry.stage, entry.fingerprint)
-        return self._opened[key]
 
     def cancelled(self) -> None:
         """Record that what interrupted the run was its cancellation."""

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from data_contracts.errors import ConfigError
-from data_contracts.runs import RunRecord
-from data_contracts.schemas import DATASET, GROUND_TRUTH
-from data_contracts.store import Store
+from data_contracts.schemas import GROUND_TRUTH
 from wsis.reporting.diagnosis.images import DetectionMeasures, SeedRule, TrainMeasures
 from wsis.reporting.diagnosis.summary import Columns, conclusion, group_rows, join, waterfall
 from wsis.reporting.tables.results import results_of
-from wsis.views.image_names import ImageNames
-from wsis.views.run_records import Readers, split_ids, spread, truth_of_run
+from wsis.views.dataset import class_names, image_ids
+from wsis.views.run import Run, spread
 
 Split = Literal["both", "train", "val"]
 Track = Callable[[Sequence[str], str], Iterable[str]]
@@ -26,8 +24,7 @@ def no_track(items: Sequence[str], what: str) -> Iterable[str]:
 
 
 def diagnose(
-    store: Store,
-    record: RunRecord,
+    run: Run,
     rule: SeedRule,
     split: Split = "both",
     images: int | None = None,
@@ -48,28 +45,26 @@ def diagnose(
         CorruptArtefactError: an artefact is damaged; named.
         DataError, WsisError: records of an image contradict each other; named.
     """
-    readers = Readers(store, record)
-    masks, classes = truth_of_run(readers)
-    truths = masks.records(GROUND_TRUTH)
-    of_split = {one: split_ids(truths, one) if split in ("both", one) else [] for one in ("train", "val")}
+    asked, masks = len(run.absent), run.truth()
+    classes, truths = class_names(masks), masks.records(GROUND_TRUTH)
+    of_split = {one: image_ids(truths, one) if split in ("both", one) else [] for one in ("train", "val")}
     if not any(of_split.values()):
-        raise ConfigError(f"run {record.name}: no image of split {split!r} has masks to compare with")
+        raise ConfigError(f"run {run.name}: no image of split {split!r} has masks to compare with")
+    wanted = {one: spread(ids, images) for one, ids in of_split.items()}
     if chosen:
-        wanted = _named(readers, chosen, of_split)
-    else:
-        wanted = {one: spread(ids, images) for one, ids in of_split.items()}
-    train = TrainMeasures(readers, truths, rule) if wanted["train"] else None
-    val = DetectionMeasures(readers, truths, _val_keys(readers)) if wanted["val"] else None
+        wanted = _named(run, chosen, of_split)
+    train = TrainMeasures(run, truths, rule) if wanted["train"] else None
+    val = DetectionMeasures(run, truths, _val_keys(run)) if wanted["val"] else None
     measured: dict[str, Any] = {"train": {}, "val": {}}
     if train is not None:
         measured["train"] = join([train.measure(i) for i in track(wanted["train"], "train")])
     if val is not None:
         measured["val"] = join([val.measure(i) for i in track(wanted["val"], "val")])
-    steps = _waterfalls(measured["train"], measured["val"], readers.iterations())
+    steps = _waterfalls(measured["train"], measured["val"], run.iterations())
     return {
-        "run": record.name,
-        "status": record.status,
-        "absent": readers.absent,
+        "run": run.name,
+        "status": run.record.status,
+        "absent": run.absent[asked:],
         "images_without_masks": masks.manifest.counts.get("images_without_masks", 0),
         "data": {
             one: {
@@ -89,30 +84,24 @@ def diagnose(
         "groups": {one: group_rows(measured[one], classes) for one in ("train", "val")},
         "waterfalls": steps,
         "conclusion": steps[-1]["conclusion"] if steps else None,
-        "results": results_of(store, record),
+        "results": results_of(run),
     }
 
 
-def _named(
-    readers: Readers, chosen: Sequence[str], of_split: Mapping[str, list[str]]
-) -> dict[str, list[str]]:
+def _named(run: Run, chosen: Sequence[str], of_split: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """The chosen images by their split, where they have masks."""
-    data = readers.artefact("dataset")
-    if data is None:
-        raise ConfigError(f"--image: run {readers.record.name} holds no data set yet")
-    names = ImageNames.of(data.records(DATASET))
-    ids = names.chosen(chosen)
-    if without := [names.shown(i) for i in ids if not any(i in of_one for of_one in of_split.values())]:
+    ids = run.names.chosen(chosen)
+    if without := [run.names.shown(i) for i in ids if not any(i in of_one for of_one in of_split.values())]:
         raise ConfigError(
             f"--image: expected images that have masks to compare with, got {', '.join(without)}"
         )
     return {one: [i for i in ids if i in of_one] for one, of_one in of_split.items()}
 
 
-def _val_keys(readers: Readers) -> dict[str, str]:
+def _val_keys(run: Run) -> dict[str, str]:
     """Column of the instances' table -> key of the predictions on val."""
-    keys = {f"val@{t}": f"predictions.val@{t}" for t in readers.iterations()}
-    asked = readers.record.config.get("ceiling") or "predictions.ceiling" in readers.record.entries
+    keys = {f"val@{t}": f"predictions.val@{t}" for t in run.iterations()}
+    asked = run.record.config.get("ceiling") or "predictions.ceiling" in run.record.entries
     return {**keys, **({"ceiling": "predictions.ceiling"} if asked else {})}
 
 

@@ -37,7 +37,7 @@ from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.reporting.diagnosis.summary import mean, recall_rows
-from wsis.views.run_records import Readers
+from wsis.views.run import Run
 
 SURE = 0.3
 """Least score of the detections that a user would be shown."""
@@ -61,9 +61,9 @@ def _places(truth: TrueMasks) -> dict[str, NDArray[Any]]:
 class DetectionMeasures:
     """Predictions against the truth. keys: column of the instances' table -> key of the run."""
 
-    def __init__(self, readers: Readers, truths: RecordReader, keys: Mapping[str, str]) -> None:
+    def __init__(self, run: Run, truths: RecordReader, keys: Mapping[str, str]) -> None:
         self.truths = truths
-        opened = {column: (key, readers(key)) for column, key in keys.items()}
+        opened = {column: (key, run.records(key)) for column, key in keys.items()}
         self.readers = {column: (key, found) for column, (key, found) in opened.items() if found is not None}
         self.quality = {column: InstanceQuality() for column in self.readers}
 
@@ -103,16 +103,13 @@ class DetectionMeasures:
 class TrainMeasures:
     """Everything that is measured on training images; sums over the images that were measured."""
 
-    def __init__(self, readers: Readers, truths: RecordReader, rule: SeedRule) -> None:
+    def __init__(self, run: Run, truths: RecordReader, rule: SeedRule) -> None:
         self.truths, self.rule = truths, rule
-        self.dataset, self.proposal_records = readers("dataset"), readers("proposals")
-        self.seed_records = readers("prm_seeds")
-        iterations = readers.iterations()
-        opened = {t: readers(f"pseudo_labels@{t}") for t in iterations}
-        self.labels = {t: found for t, found in opened.items() if found is not None}
+        self.dataset, self.proposal_records = run.records("dataset"), run.records("proposals")
+        self.seed_records, self.labels = run.records("prm_seeds"), run.by_iteration("pseudo_labels")
         # a run never predicts the training images with its last network
         self.detected = DetectionMeasures(
-            readers, truths, {f"train@{t}": f"predictions.train@{t}" for t in iterations[:-1]}
+            run, truths, {f"train@{t}": f"predictions.train@{t}" for t in run.iterations()[:-1]}
         )
         self.images = 0
         self.places = np.zeros(4, np.int64)

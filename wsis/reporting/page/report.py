@@ -18,14 +18,14 @@ from data_contracts.notes import notes_of
 from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
 from data_contracts.schemas import PSEUDO_LABELS
-from data_contracts.staleness import stale_keys, stale_line
-from data_contracts.store import Artefact, Store
+from data_contracts.store import Artefact
 from wsis.reporting.diagnosis.text import diagnosis_html
 from wsis.reporting.page.plots import loss_plot, map_plot, time_plot, waterfall_plot
 from wsis.reporting.pictures.figures import figures_of_run, write_figure
 from wsis.reporting.pictures.pictures import encode, overlays
 from wsis.reporting.tables.results import measured_of, results_of
 from wsis.reporting.tables.tables import duration, format_table, measured_tables, results_table
+from wsis.views.run import Run
 
 CURVE_NAME = "curve.json"
 QUALITY_NAME = "instance_quality.json"
@@ -42,9 +42,7 @@ overflow:auto;max-height:32rem}summary{cursor:pointer}
 """
 
 
-def write_report(
-    store: Store, record: RunRecord, out: Path, images: int = 6, diagnosis: Mapping[str, Any] | None = None
-) -> Path:
+def write_report(run: Run, out: Path, images: int = 6, diagnosis: Mapping[str, Any] | None = None) -> Path:
     """Write `report.html`, the overlays (`overlays/*.png`) and figures of a run; returns the page.
 
     Read-only over the store. What cannot be read (damaged, not computed yet) is said on the page instead.
@@ -55,44 +53,43 @@ def write_report(
     """
     out.mkdir(parents=True, exist_ok=True)
     page = out / "report.html"
-    write_atomic(page, report_html(store, record, images, out, diagnosis).encode())
+    write_atomic(page, report_html(run, images, out, diagnosis).encode())
     return page
 
 
 def report_html(
-    store: Store,
-    record: RunRecord,
+    run: Run,
     images: int,
     folder: Path | None = None,
     diagnosis: Mapping[str, Any] | None = None,
 ) -> str:
     """The page as text; overlays and figures are also written below `folder` if it is given."""
-    artefacts = dict(_artefacts(store, record))
+    record, artefacts = run.record, dict(_artefacts(run))
     sections: list[tuple[str, Callable[[], str]]] = [
-        ("Results", lambda: _results(store, record)),
+        ("Results", lambda: _results(run)),
         ("Pseudo labels, instance by instance", lambda: _quality(artefacts)),
         ("Conditional distribution", lambda: _conditional(artefacts)),
-        ("Figures", lambda: _figures(store, record, images, folder)),
-        ("Pictures", lambda: _pictures(store, record, images, folder and folder / "overlays")),
+        ("Figures", lambda: _figures(run, images, folder)),
+        ("Pictures", lambda: _pictures(run, images, folder and folder / "overlays")),
         ("Training curves", lambda: _curves(artefacts)),
         ("Where the time went", lambda: _times(record, artefacts)),
-        ("Lineage", lambda: _lineage(store, record, artefacts)),
+        ("Lineage", lambda: _lineage(run, artefacts)),
         ("Configuration", lambda: _config(record)),
     ]
-    if notes := notes_of(store, record.name):
+    if notes := notes_of(run.store, run.name):
         sections.insert(0, ("Notes", lambda: "".join(_note(f"{one.written}: {one.text}") for one in notes)))
     if diagnosis is not None:
         sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
     body = "\n".join(f"<section><h2>{title}</h2>\n{_guarded(make)}</section>" for title, make in sections)
     status = record.status + (f": {record.error}" if record.error else "")
-    stale = stale_line(record, stale_keys(store, record))
+    stale = run.stale_line()
     return printable(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(record.name)}</title><style>{_STYLE}</style></head><body>\n"
         f"<h1>Run {html.escape(record.name)}</h1>\n"
         f"<p>{html.escape(status)} · configuration {html.escape(record.config_name)} · created "
-        f"{html.escape(record.created)} · store <code>{html.escape(store.location)}</code></p>\n"
+        f"{html.escape(record.created)} · store <code>{html.escape(run.store.location)}</code></p>\n"
         f"{_note(stale) if stale else ''}{body}\n</body></html>\n"
     )
 
@@ -105,17 +102,17 @@ def _guarded(make: Callable[[], str]) -> str:
         return _note(f"Not readable: {error}")
 
 
-def _artefacts(store: Store, record: RunRecord) -> Iterator[tuple[str, Artefact]]:
-    for key, entry in record.entries.items():
+def _artefacts(run: Run) -> Iterator[tuple[str, Artefact]]:
+    for key in run.record.entries:
         try:
-            yield key, store.open(entry.stage, entry.fingerprint, verify=False)
+            yield key, run.artefact(key, verify=False)
         except ContractError:
             continue  # the lineage table lists it as unreadable
 
 
-def _results(store: Store, record: RunRecord) -> str:
-    rows = results_of(store, record)
-    measured = _wide(measured_tables(measured_of(store, record), "html")) if record.measured else ""
+def _results(run: Run) -> str:
+    rows = results_of(run)
+    measured = _wide(measured_tables(measured_of(run), "html")) if run.record.measured else ""
     if not rows:
         return measured or _note("Nothing evaluated yet.")
     parts = [_wide(results_table(rows, "html")), _picture(map_plot(rows), "image/png", "mAP by iteration")]
@@ -197,12 +194,12 @@ def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
     return "\n".join([*parts, diagnosis_html(diagnosis)])
 
 
-def _figures(store: Store, record: RunRecord, images: int, folder: Path | None) -> str:
+def _figures(run: Run, images: int, folder: Path | None) -> str:
     """The paper's Figures 2 and 4."""
     if images == 0:
         return _note("None asked for.")
     parts = []
-    for figure in figures_of_run(store, record):
+    for figure in figures_of_run(run):
         if folder is not None:
             write_figure(figure, folder / "figures")
         data = encode(figure.picture, "JPEG", quality=88)
@@ -210,13 +207,13 @@ def _figures(store: Store, record: RunRecord, images: int, folder: Path | None) 
     return "\n".join(parts) or _note("Nothing to draw yet.")
 
 
-def _pictures(store: Store, record: RunRecord, images: int, folder: Path | None) -> str:
+def _pictures(run: Run, images: int, folder: Path | None) -> str:
     if images == 0:
         return _note("None asked for.")
     parts = []
-    for key in _pictured(record):
+    for key in _pictured(run.record):
         parts.append(f"<h3>{html.escape(key)}</h3>")
-        for name, file_name, picture in overlays(store, record, key, images):
+        for name, file_name, picture in overlays(run, key, images):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(folder / file_name, encode(picture, "PNG"))
@@ -290,9 +287,9 @@ def _times(record: RunRecord, artefacts: dict[str, Artefact]) -> str:
     return _picture(picture, "image/png", "seconds by stage") + _wide(table)
 
 
-def _lineage(store: Store, record: RunRecord, artefacts: dict[str, Artefact]) -> str:
-    rows, stale = [], stale_keys(store, record)
-    for key, entry in record.entries.items():
+def _lineage(run: Run, artefacts: dict[str, Artefact]) -> str:
+    rows, stale = [], run.stale()
+    for key, entry in run.record.entries.items():
         if key not in artefacts:
             rows.append([key, f"{entry.stage}/{entry.fingerprint}", "unreadable: wsis verify", "", ""])
             continue

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
 from data_contracts.records import RecordReader
-from data_contracts.runs import RunRecord
-from data_contracts.schemas import DATASET, GROUND_TRUTH, array_to_text
-from data_contracts.store import Store
+from data_contracts.schemas import array_to_text
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.diagnosis import RegionOverlaps, TrueMasks, network_measures, sample_measures
 from wsis.method.evaluation.instances import GroundTruth
@@ -30,7 +28,7 @@ from wsis.reporting.pictures.overlays import colours_of_instances, draw_instance
 from wsis.reporting.pictures.panels import Panel, side_by_side, under_each_other
 from wsis.reporting.pictures.pictures import decode, encode
 from wsis.views.image_names import ImageNames, shortened
-from wsis.views.run_records import Readers, spread
+from wsis.views.run import Run, class_name, spread
 
 SIDE = 270  # of a panel
 SAMPLES = 3
@@ -60,18 +58,16 @@ class FigureOfRun(NamedTuple):
     names: ImageNames
 
 
-def write_figures(
-    store: Store, record: RunRecord, out: Path, chosen: Sequence[str] = (), images: int | None = None
-) -> list[Path]:
+def write_figures(run: Run, out: Path, chosen: Sequence[str] = (), images: int | None = None) -> list[Path]:
     """Write figure2.png and figure4.png, and a PNG of each of their images, into `out`.
 
     Raises: as `figures_of_run`; ConfigError too where the run has nothing yet that a figure shows.
     """
-    made = figures_of_run(store, record, chosen, images)
+    made = figures_of_run(run, chosen, images)
     if not made:
         what = f"images {', '.join(chosen)}" if chosen else "any image"
         raise ConfigError(
-            f"run {record.name}: expected pseudo labels (train) or predictions (val) of {what} to draw, got none yet"
+            f"run {run.name}: expected pseudo labels (train) or predictions (val) of {what} to draw, got none yet"
         )
     return [path for figure in made for path in write_figure(figure, out)]
 
@@ -86,9 +82,7 @@ def write_figure(figure: FigureOfRun, out: Path) -> list[Path]:
     return [out / name for name in named]
 
 
-def figures_of_run(
-    store: Store, record: RunRecord, chosen: Sequence[str] = (), images: int | None = None
-) -> list[FigureOfRun]:
+def figures_of_run(stored: Run, chosen: Sequence[str] = (), images: int | None = None) -> list[FigureOfRun]:
     """The figures that a run, finished or not, has the artefacts for; none where no chosen image is in them.
 
     Args:
@@ -99,7 +93,7 @@ def figures_of_run(
         ConfigError: no data set yet, or no such image in it.
         CorruptArtefactError, ArtefactMissingError: an artefact is damaged or gone; named.
     """
-    run = _Run(store, record)
+    run = _Drawn(stored)
     chosen = run.names.chosen(chosen)
     made = []
     if run.labels:
@@ -114,7 +108,7 @@ def figures_of_run(
 
 
 def _choose(
-    run: "_Run",
+    run: "_Drawn",
     records: RecordReader,
     split: str,
     chosen: Sequence[str],
@@ -129,24 +123,14 @@ def _choose(
     return spread(sorted(ious, key=lambda i: (-ious[i], i)) if ious else records.ids, images)
 
 
-class _Run:
+class _Drawn:
     """What the figures are drawn from. labels, train, val: outer iteration -> records, in ascending order."""
 
-    def __init__(self, store: Store, record: RunRecord) -> None:
-        readers = Readers(store, record)
-        data = readers.artefact("dataset")
-        if data is None:
-            raise ConfigError(f"run {record.name} holds no data set yet, so there is nothing to draw")
-        names = data.manifest.counts.get("classes")
-        self.classes = [str(name) for name in names] if isinstance(names, list) else []
-        self.dataset = data.records(DATASET)
-        self.names = ImageNames.of(self.dataset)
-        truths = readers.artefact("ground_truth")
-        self.truths = None if truths is None else truths.records(GROUND_TRUTH)
-        self.proposals = readers("proposals")
-        self.labels = _by_iteration(readers, "pseudo_labels") if self.proposals is not None else {}
-        self.train = _by_iteration(readers, "predictions.train")
-        self.val = _by_iteration(readers, "predictions.val")
+    def __init__(self, run: Run) -> None:
+        self.classes, self.dataset, self.names = run.classes, run.images, run.names
+        self.truths, self.proposals = run.records("ground_truth"), run.records("proposals")
+        self.labels = run.by_iteration("pseudo_labels") if self.proposals is not None else {}
+        self.train, self.val = run.by_iteration("predictions.train"), run.by_iteration("predictions.val")
 
     def split_of(self, image_id: str) -> str:
         return array_to_text(self.dataset.read(image_id, ("split",))["split"])
@@ -155,7 +139,7 @@ class _Run:
         return decode(self.dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)
 
     def name(self, label: int) -> str:
-        return self.classes[label - 1] if 0 < label <= len(self.classes) else f"class {label}"
+        return class_name(self.classes, label)
 
     def truth(self, image_id: str) -> TrueMasks | None:
         """None where the image has no masks."""
@@ -183,16 +167,10 @@ class _Run:
         return float(network_measures(found, truth.truth, SURE).best_sure.mean())
 
 
-def _by_iteration(readers: Readers, name: str) -> dict[int, RecordReader]:
-    keys = [f"{name}@{t}" for t in readers.iterations()]
-    found = {t: readers(key) for t, key in enumerate(keys, start=1) if key in readers.record.entries}
-    return {t: records for t, records in found.items() if records is not None}
-
-
 # ------------------------------------------------------------------------------------------ Figure 2
 
 
-def _figure_2(run: _Run, ids: Sequence[str]) -> FigureOfRun:
+def _figure_2(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     iterations = sorted({min(run.labels), max(run.labels)})
     parts = {image_id: _case(run, image_id, iterations) for image_id in ids}
     caption = (
@@ -202,7 +180,7 @@ def _figure_2(run: _Run, ids: Sequence[str]) -> FigureOfRun:
     return FigureOfRun("figure2", caption, under_each_other(list(parts.values()), caption), parts, run.names)
 
 
-def _case(run: _Run, image_id: str, iterations: Sequence[int]) -> Picture:
+def _case(run: _Drawn, image_id: str, iterations: Sequence[int]) -> Picture:
     """A row an iteration: image or true masks, the most frequent samples, the prediction."""
     image, truth = run.image(image_id), run.truth(image_id)
     panels: list[Panel] = []
@@ -223,7 +201,7 @@ def _case(run: _Run, image_id: str, iterations: Sequence[int]) -> Picture:
     return side_by_side(panels, title, columns=SAMPLES + 2)
 
 
-def _samples(run: _Run, image_id: str, image: Picture, iteration: int) -> list[Panel]:
+def _samples(run: _Drawn, image_id: str, image: Picture, iteration: int) -> list[Panel]:
     """SAMPLES panels: the most frequent distinct sets; empty ones where there are fewer."""
     if run.proposals is None:
         return []
@@ -239,7 +217,7 @@ def _samples(run: _Run, image_id: str, image: Picture, iteration: int) -> list[P
     return panels + [_blank(image, "no other sample")] * (SAMPLES - len(panels))
 
 
-def _trained_panel(run: _Run, image_id: str, image: Picture, t: int | None, iteration: int) -> Panel:
+def _trained_panel(run: _Drawn, image_id: str, image: Picture, t: int | None, iteration: int) -> Panel:
     """The prediction of network t on a training image; networks see those for the next iteration alone."""
     if t is None:
         return _blank(image, f"no prediction {iteration} on train")
@@ -250,7 +228,7 @@ def _trained_panel(run: _Run, image_id: str, image: Picture, t: int | None, iter
 # ------------------------------------------------------------------------------------------ Figure 4
 
 
-def _figure_4(run: _Run, ids: Sequence[str]) -> FigureOfRun:
+def _figure_4(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     t = max(run.val)
     pairs = {image_id: _example(run, image_id, t) for image_id in ids}
     per_row = 6 if all(len(pair) == 2 for pair in pairs.values()) else 5
@@ -263,7 +241,7 @@ def _figure_4(run: _Run, ids: Sequence[str]) -> FigureOfRun:
     return FigureOfRun("figure4", caption, picture, alone, run.names)
 
 
-def _example(run: _Run, image_id: str, t: int) -> list[Panel]:
+def _example(run: _Drawn, image_id: str, t: int) -> list[Panel]:
     """True masks where there are any, and the prediction."""
     image, truth, iou = run.image(image_id), run.truth(image_id), run.val_iou(image_id)
     measured = "" if iou is None else f"IoU {100 * iou:.0f} %"
@@ -272,13 +250,13 @@ def _example(run: _Run, image_id: str, t: int) -> list[Panel]:
     return [predicted] if truth is None else [_truth_panel(run, image, truth, name), predicted]
 
 
-def _truth_panel(run: _Run, image: Picture, truth: TrueMasks | None, caption: str = "true masks") -> Panel:
+def _truth_panel(run: _Drawn, image: Picture, truth: TrueMasks | None, caption: str = "true masks") -> Panel:
     if truth is None:
         return _blank(image, "no true masks")
     return _instances(caption, image, truth.masks, [run.name(label) for label in truth.labels.tolist()])
 
 
-def _prediction(run: _Run, caption: str, image: Picture, found: Mapping[str, NDArray[Any]]) -> Panel:
+def _prediction(run: _Drawn, caption: str, image: Picture, found: Mapping[str, NDArray[Any]]) -> Panel:
     sure = NetworkDetections.from_record(found).sure(SURE)
     labels, scores = sure.labels.tolist(), sure.scores.tolist()
     names = [f"{run.name(label)} {score:.2f}" for label, score in zip(labels, scores, strict=True)]

@@ -14,9 +14,7 @@ from PIL import ImageOps
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
-from data_contracts.runs import RunRecord
-from data_contracts.schemas import DATASET, SCHEMAS
-from data_contracts.store import Artefact, Store
+from data_contracts.schemas import SCHEMAS
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import Regions
@@ -30,6 +28,7 @@ from wsis.reporting.pictures.overlays import (
 )
 from wsis.reporting.pictures.panels import Panel, side_by_side
 from wsis.views.image_names import ImageNames
+from wsis.views.run import Run, class_name, spread
 
 PANEL_SIDE = 340
 MAX_SAMPLES = 4
@@ -44,7 +43,7 @@ Record = Mapping[str, NDArray[Any]]
 class Sources:
     """Readers of what is drawn; None where the run holds nothing of the kind."""
 
-    classes: list[str]
+    classes: tuple[str, ...]
     names: ImageNames
     dataset: RecordReader
     boxes: RecordReader | None
@@ -64,9 +63,7 @@ class Overlay(NamedTuple):
     picture: NDArray[np.uint8]
 
 
-def write_overlays(
-    store: Store, record: RunRecord, key: str, images: int, out: Path, chosen: Sequence[str] = ()
-) -> list[Path]:
+def write_overlays(run: Run, key: str, images: int, out: Path, chosen: Sequence[str] = ()) -> list[Path]:
     """Write a PNG, named after the image, for each of `images` images, spread evenly over those of artefact `key`.
 
     Args:
@@ -78,65 +75,49 @@ def write_overlays(
         ConfigError: no such key or image, or the artefact holds nothing that can be drawn.
         CorruptArtefactError, ArtefactMissingError: an artefact is damaged or gone.
     """
-    drawn = overlays(store, record, key, images, chosen)
+    drawn = overlays(run, key, images, chosen)
     out.mkdir(parents=True, exist_ok=True)
     for one in drawn:
         write_atomic(out / one.file_name, encode(one.picture, "PNG"))
     return [out / one.file_name for one in drawn]
 
 
-def overlays(
-    store: Store, record: RunRecord, key: str, images: int, chosen: Sequence[str] = ()
-) -> list[Overlay]:
+def overlays(run: Run, key: str, images: int, chosen: Sequence[str] = ()) -> list[Overlay]:
     """As `write_overlays`, not written."""
-    artefact = _open(store, record, key)
-    if artefact is None:
-        raise ConfigError(
-            f"run {record.name} holds no {key!r}; it holds {', '.join(record.entries) or 'nothing'}"
-        )
+    artefact = run.artefact(key)
     contract = artefact.manifest.contract
     if contract not in _DRAWABLE:
         raise ConfigError(f"{key} holds {contract}, nothing to draw; expected one of {', '.join(_DRAWABLE)}")
     ids = artefact.records(SCHEMAS[contract]).ids
-    sources = sources_of(store, record, record.entries[key].outer_iteration)
+    sources = sources_of(run, run.record.entries[key].outer_iteration)
     names = sources.names
     if chosen:
         wanted = names.chosen(chosen)
         if absent := [names.shown(i) for i in wanted if i not in set(ids)]:
             raise ConfigError(f"--image: expected images that {key} holds, got {', '.join(absent)}")
     else:
-        wanted = [ids[i] for i in np.linspace(0, len(ids) - 1, min(images, len(ids))).astype(int).tolist()]
+        wanted = spread(ids, images)
     return [Overlay(names(i), names.file_name(key, i), picture_of(sources, i)) for i in wanted]
 
 
-def sources_of(store: Store, record: RunRecord, iteration: int | None) -> Sources:
+def sources_of(run: Run, iteration: int | None) -> Sources:
     """What a run holds that can be drawn, of one outer iteration (None: of the last).
 
     Raises:
         ConfigError: the run has no data set yet.
     """
-    iterations = [e.outer_iteration for e in record.entries.values() if e.outer_iteration is not None]
-    t = iteration if iteration is not None else max(iterations, default=None)
-    dataset = _open(store, record, "dataset")
-    if dataset is None:
-        raise ConfigError(f"run {record.name} holds no data set yet, so there is nothing to draw")
-
-    def reader(key: str) -> RecordReader | None:
-        found = _open(store, record, key)
-        return None if found is None else found.records(SCHEMAS[found.manifest.contract])
-
-    classes = dataset.manifest.counts.get("classes")
-    images = dataset.records(DATASET)
+    made = [e.outer_iteration for e in run.record.entries.values() if e.outer_iteration is not None]
+    t = iteration if iteration is not None else max(made, default=None)
     return Sources(
-        classes=[str(name) for name in classes] if isinstance(classes, list) else [],
-        names=ImageNames.of(images),
-        dataset=images,
-        boxes=reader("boxes"),
-        seeds=reader("prm_seeds"),
-        proposals=reader("proposals"),
-        baseline=reader("prm_baseline"),
-        pseudo_labels=reader(f"pseudo_labels@{t}"),
-        predictions=[r for split in ("train", "val") if (r := reader(f"predictions.{split}@{t}"))],
+        classes=run.classes,
+        names=run.names,
+        dataset=run.images,
+        boxes=run.records("boxes"),
+        seeds=run.records("prm_seeds"),
+        proposals=run.records("proposals"),
+        baseline=run.records("prm_baseline"),
+        pseudo_labels=run.records(f"pseudo_labels@{t}"),
+        predictions=[r for split in ("train", "val") if (r := run.records(f"predictions.{split}@{t}"))],
         iteration=t,
     )
 
@@ -259,9 +240,4 @@ def _names(sources: Sources, labels: NDArray[np.integer], scores: NDArray[np.flo
 
 
 def _name(sources: Sources, label: int) -> str:
-    return sources.classes[label - 1] if 0 < label <= len(sources.classes) else f"class {label}"
-
-
-def _open(store: Store, record: RunRecord, key: str) -> Artefact | None:
-    entry = record.entries.get(key)
-    return None if entry is None else store.open(entry.stage, entry.fingerprint, verify=False)
+    return class_name(sources.classes, label)

@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from data_contracts.runs import Measured, RunRecord
-from data_contracts.staleness import stale_keys
+from data_contracts.runs import Measured
 from data_contracts.store import Store
+from wsis.views.run import Run
 
 
-def results_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
+def results_of(run: Run) -> list[dict[str, Any]]:
     """The metrics of every evaluation of a run, by outer iteration; the ceiling last.
 
     A row that is stale (`data_contracts.staleness`) says so: `"stale": true`.
@@ -17,10 +17,10 @@ def results_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
     Raises:
         CorruptArtefactError, ArtefactMissingError: an evaluation's artefact is damaged or gone.
     """
-    rows, stale = [], set(stale_keys(store, record))
-    for key, entry in record.entries.items():
+    rows, stale = [], set(run.stale())
+    for key, entry in run.record.entries.items():
         if entry.stage == "evaluation":
-            artefact = store.open(entry.stage, entry.fingerprint)
+            artefact = run.artefact(key)
             row = json.loads(artefact.file("metrics.json").read_text())
             # The network trained on true masks is scored as any other; what it was trained on is its node's name.
             named = row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row
@@ -28,7 +28,7 @@ def results_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
     return sorted(rows, key=_place)
 
 
-def measured_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
+def measured_of(run: Run) -> list[dict[str, Any]]:
     """The metrics of the run's network on other data, as `wsis evaluate` measured them, in order of time.
 
     Returns:
@@ -37,7 +37,7 @@ def measured_of(store: Store, record: RunRecord) -> list[dict[str, Any]]:
     Raises:
         CorruptArtefactError, ArtefactMissingError: an evaluation's artefact is damaged or gone.
     """
-    return [measured_row(store, one) for one in record.measured]
+    return [measured_row(run.store, one) for one in run.record.measured]
 
 
 def measured_row(store: Store, one: Measured) -> dict[str, Any]:

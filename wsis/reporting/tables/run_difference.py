@@ -5,10 +5,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_contracts.runs import RunRecord
-from data_contracts.store import Store
 from wsis.reporting.tables.results import results_of
 from wsis.reporting.tables.tables import WIDTH, Column, format_table, percent
+from wsis.views.run import Run
 
 _ABSENT = "–"
 _VALUE_WIDTH = 18
@@ -16,7 +15,7 @@ _SHOWN = (("mAP", "0.50", "VOC mAP .50"), ("mAP", "0.75", "VOC mAP .75"), ("coco
 
 
 def run_difference(
-    store: Store, records: tuple[RunRecord, RunRecord], settings: tuple[Mapping[str, Any], Mapping[str, Any]]
+    runs: tuple[Run, Run], settings: tuple[Mapping[str, Any], Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What differs between two runs, as plain values.
 
@@ -31,11 +30,12 @@ def run_difference(
     Raises:
         CorruptArtefactError, ArtefactMissingError: an evaluation of a run is damaged or gone.
     """
+    records = [run.record for run in runs]
     flat = [dict(_flat(one)) for one in settings]
     keys = dict.fromkeys([*flat[0], *flat[1]])
     both = [key for key in records[0].entries if key in records[1].entries]
     same = [key for key in both if len({record.entries[key].fingerprint for record in records}) == 1]
-    rows = [{_place(row): row for row in results_of(store, record)} for record in records]
+    rows = [{_place(row): row for row in results_of(run)} for run in runs]
     return {
         "runs": [
             {

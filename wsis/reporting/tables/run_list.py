@@ -8,10 +8,10 @@ from typing import Any
 
 from data_contracts.errors import ContractError
 from data_contracts.notes import notes_of
-from data_contracts.runs import RunRecord, list_runs, load_run
-from data_contracts.staleness import stale_keys
+from data_contracts.runs import list_runs
 from data_contracts.store import Store
 from wsis.reporting.tables.tables import format_table, percent
+from wsis.views.run import Run
 
 _HEADER = ("run", "status", "config", "data", "last stage", "AP50", "age", "remark")
 _ELASTIC = (7, 3, 2, 0, 4)  # columns that give way to the width, in this order
@@ -23,44 +23,44 @@ def run_rows(store: Store) -> list[dict[str, Any]]:
     rows = []
     for name in list_runs(store):
         try:
-            rows.append(_row(store, load_run(store, name)))
+            rows.append(_row(Run.load(store, name)))
         except ContractError as error:
             rows.append({"run": name, "status": "damaged", "error": str(error)})
     return rows
 
 
-def _row(store: Store, record: RunRecord) -> dict[str, Any]:
+def _row(run: Run) -> dict[str, Any]:
+    record = run.record
     data = record.config.get("data") or {}
     entries = list(record.entries.items())
     return {
         "run": record.name,
         "status": record.status,
-        "stale": stale_keys(store, record),
+        "stale": run.stale(),
         "error": record.error,
         "config": record.config_name,
         "data": {"format": data.get("format"), "root": data.get("root")},
         "supervision": data.get("supervision"),
         "artefacts": len(entries),
         "last_stage": entries[-1][0] if entries else None,
-        "mAP50": _last_map(store, record),
+        "mAP50": _last_map(run),
         "created": record.created,
         "last_activity": entries[-1][1].finished if entries else record.created,
-        "notes": [note.text for note in notes_of(store, record.name)],
+        "notes": [note.text for note in notes_of(run.store, run.name)],
     }
 
 
-def _last_map(store: Store, record: RunRecord) -> float | None:
+def _last_map(run: Run) -> float | None:
     """mAP at 0.50 of the prediction network after the last outer iteration that was scored."""
+    entries = run.record.entries
     scored = [
-        e
-        for key, e in record.entries.items()
-        if key.startswith("evaluation.prediction") and e.outer_iteration
+        key for key in entries if key.startswith("evaluation.prediction") and entries[key].outer_iteration
     ]
     if not scored:
         return None
-    last = max(scored, key=lambda entry: entry.outer_iteration or 0)
+    last = max(scored, key=lambda key: entries[key].outer_iteration or 0)
     try:
-        file = store.open(last.stage, last.fingerprint, verify=False).file("metrics.json")
+        file = run.artefact(last, verify=False).file("metrics.json")
         value = json.loads(file.read_text())["mAP"]["0.50"]
     except (ContractError, OSError, ValueError, KeyError, TypeError):
         return None  # the table is of runs; `wsis results` and `wsis verify` name the damage

@@ -4,30 +4,31 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.errors import ConfigError, ContractError, did_you_mean
-from data_contracts.manifest import Manifest
+from data_contracts.errors import ContractError
 from data_contracts.notes import notes_of
-from data_contracts.runs import RunEntry, RunRecord, list_runs, load_run
+from data_contracts.runs import list_runs, load_run
 from data_contracts.schemas import SCHEMAS
-from data_contracts.staleness import stale_keys, stale_line
+from data_contracts.staleness import stale_line
 from data_contracts.store import Artefact, Store
 from data_contracts.verification import damage_of, stored_artefacts
+from wsis.views.run import Run
 
 _SHAPES_FROM_IMAGES = 200
 
 
-def run_text(store: Store, record: RunRecord) -> str:
+def run_text(run: Run) -> str:
     """A run's stages with what each cost."""
+    record = run.record
     lines = [
         f"run {record.name}: {record.status}" + (f" ({record.error})" if record.error else ""),
         f"config {record.config_name}, created {record.created}",
-        *(f"note {note.written}: {note.text}" for note in notes_of(store, record.name)),
+        *(f"note {note.written}: {note.text}" for note in notes_of(run.store, run.name)),
         "",
         _line("stage", "artefact", "wall s", "cpu s", "peak", "MB"),
     ]
-    wall, stale = 0.0, stale_keys(store, record)
-    for key, entry in record.entries.items():
-        manifest = _manifest(store, entry)
+    wall, stale = 0.0, run.stale()
+    for key, manifest in run.manifests().items():
+        entry = record.entries[key]
         if manifest is None:
             lines.append(f"{key:26s} {entry.stage}/{entry.fingerprint} missing or damaged: wsis verify")
             continue
@@ -63,20 +64,13 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def _manifest(store: Store, entry: RunEntry) -> Manifest | None:
-    try:
-        return store.open(entry.stage, entry.fingerprint, verify=False).manifest
-    except ContractError:
-        return None
-
-
-def artefact_text(store: Store, record: RunRecord, key: str) -> str:
+def artefact_text(run: Run, key: str) -> str:
     """What one artefact of a run holds.
 
     Raises:
         ConfigError: the run has no such key.
     """
-    artefact = store.open(*_entry(record, key), verify=False)
+    artefact = run.artefact(key, verify=False)
     m = artefact.manifest
     lines = [
         f"{key}: {artefact.path}",
@@ -87,11 +81,7 @@ def artefact_text(store: Store, record: RunRecord, key: str) -> str:
         f"{sum(f.bytes for f in m.files.values()) / 1e6:.1f} MB in {len(m.files)} files",
         f"on {m.environment.get('processor', 'an unnamed processor')}, "
         f"threads of its arithmetic {m.environment.get('threads', 'not recorded')}",
-        *(
-            ["stale: made from artefacts that this run has replaced since"]
-            if key in stale_keys(store, record)
-            else []
-        ),
+        *(["stale: made from artefacts that this run has replaced since"] if key in run.stale() else []),
         "supervision: " + "; ".join(m.supervision),
         "parents:",
         *(f"  {name:18s} {p.stage}/{p.fingerprint}" for name, p in m.parents.items()),
@@ -105,16 +95,6 @@ def artefact_text(store: Store, record: RunRecord, key: str) -> str:
     else:
         lines += ["files:", *(f"  {name}  {f.bytes} bytes" for name, f in m.files.items())]
     return "\n".join(lines)
-
-
-def _entry(record: RunRecord, key: str) -> tuple[str, str]:
-    entry = record.entries.get(key)
-    if entry is None:
-        raise ConfigError(
-            f"run {record.name} holds no {key!r}; it holds {', '.join(record.entries) or 'nothing yet'}"
-            f"{did_you_mean(key, record.entries)}"
-        )
-    return entry.stage, entry.fingerprint
 
 
 def _shape_lines(artefact: Artefact) -> list[str]:
@@ -175,8 +155,7 @@ def stale_lines(store: Store, run_name: str | None = None) -> list[str]:
     lines = []
     for name in list_runs(store) if run_name is None else [run_name]:
         try:
-            record = load_run(store, name)
+            lines.append(Run.load(store, name).stale_line())
         except ContractError:
             continue  # `verify_store` names it
-        lines.append(stale_line(record, stale_keys(store, record)))
     return [line for line in lines if line is not None]

@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from data_contracts.runs import RunRecord
-from data_contracts.store import Store
 from wsis.reporting.tables.results import results_of
 from wsis.reporting.tables.tables import THRESHOLDS, WIDTH, Column, Style, format_table, percent
+from wsis.views.run import Run
 
 _MEASURES = (*THRESHOLDS, "AP")
 _RATIOS = ("0.50", "0.75")
@@ -69,17 +68,15 @@ class Score:
         return (max(values) - min(values)) / 2 if len(values) > 1 else None
 
 
-def suite_run(store: Store, record: RunRecord, row: str, title: str, seed: int) -> SuiteRun:
+def suite_run(run: Run, row: str, title: str, seed: int) -> SuiteRun:
     """A run's results and cost.
 
     Raises:
         CorruptArtefactError, ArtefactMissingError: an artefact of the run is damaged or gone.
     """
-    cpu = 0.0
-    for key, entry in record.entries.items():
-        if "ceiling" not in key:
-            cpu += store.open(entry.stage, entry.fingerprint, verify=False).manifest.cpu_seconds
-    return SuiteRun(row, title, seed, results_of(store, record), cpu, record.status == "completed")
+    own = [key for key in run.record.entries if "ceiling" not in key]
+    cpu = sum(run.artefact(key, verify=False).manifest.cpu_seconds for key in own)
+    return SuiteRun(row, title, seed, results_of(run), cpu, run.record.status == "completed")
 
 
 def scores(runs: Sequence[SuiteRun], kinds: Sequence[str]) -> list[Score]:
