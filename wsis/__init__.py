@@ -1,5 +1,41 @@
-"""The method: arrays and tensors in, arrays and tensors out; no files, no orchestration.
+"""Weakly supervised instance segmentation from image-level labels or boxes.
 
-Arun, Jawahar and Kumar, "Weakly Supervised Instance Segmentation by Learning Annotation Consistent
-Instances", ECCV 2020. docs/method.md maps each equation to code and test.
+Arun, Jawahar and Kumar, "Weakly Supervised Instance Segmentation by Learning Annotation Consistent Instances", ECCV
+2020. docs/method.md maps each equation to code and test.
+
+The public interface is what stands in `__all__` (docs/python.md). It is loaded when it is first asked for, so that
+`import wsis` costs nothing.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsis.api import (
+        ImagesOf,
+        Instances,
+        LabelSet,
+        OpenedRun,
+        evaluate_masks,
+        generate_proposals,
+        open_run,
+        train,
+    )
+
+__all__ = [
+    "ImagesOf",
+    "Instances",
+    "LabelSet",
+    "OpenedRun",
+    "evaluate_masks",
+    "generate_proposals",
+    "open_run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'wsis' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from wsis import api
+
+    return getattr(api, name)

@@ -21,6 +21,7 @@ from tests.runs.tiny_run import RUN, copy_of, done, record_of, wsis
 from wsis.engine.per_image import read_failures
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks.paste import paste_masks
+from wsis.method.masks.proposal_set import Regions
 from wsis.method.prediction.inference import Detector
 from wsis.readers.files.images import decode_image
 
@@ -272,7 +273,10 @@ def test_pseudo_labels_are_coco_instances(tiny_store: Path, tmp_path: Path, sets
         for index, entry in enumerate(entries):
             assert (entry["file_name"], entry["height"], entry["width"]) == (f"{image_id}.png", 64, 80)
             annotations = coco.loadAnns(coco.getAnnIds(entry["id"]))
-            masks, classes = samples.masks(index, proposals[image_id]), samples.unique(index)[1]
+            masks, classes = (
+                samples.masks(index, Regions.from_record(proposals[image_id])),
+                samples.unique(index)[1],
+            )
             assert [a["category_id"] for a in annotations] == classes.tolist()
             for annotation, mask in zip(annotations, masks, strict=True):
                 reference = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))

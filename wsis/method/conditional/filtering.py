@@ -52,6 +52,12 @@ def overlapping_rows(membership: np.ndarray, hit: np.ndarray, limit: int) -> np.
 
     Returns:
         int64 [n], ascending.
+
+    >>> membership = np.array([[1, 1, 0], [0, 0, 1], [0, 1, 0]], bool)
+    >>> overlapping_rows(membership, np.array([False, True, False]), limit=300)
+    array([0, 2])
+    >>> overlapping_rows(membership, np.zeros(3, bool), limit=2)
+    array([0, 1])
     """
     kept = np.flatnonzero((membership & hit).any(1))
     return (kept if len(kept) else np.arange(len(membership)))[:limit]

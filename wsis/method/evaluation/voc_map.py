@@ -83,6 +83,17 @@ class VocMapEvaluator:
         classes: C names; label j is classes[j - 1].
         thresholds: IoU thresholds in (0, 1].
         matching, void: see the modules `matching` and this one.
+
+    Of two cats the surer detection finds one, the other lies beside everything: half of the area under the curve.
+
+    >>> cats = rle.encode_many(np.array([[[1, 0, 0, 0]], [[0, 0, 1, 1]]], bool))
+    >>> found = rle.encode_many(np.array([[[1, 0, 0, 0]], [[0, 1, 0, 0]]], bool))
+    >>> evaluator, labels = VocMapEvaluator(["cat"]), np.array([1, 1])
+    >>> evaluator.add_image(
+    ...     "a", Detections((1, 4), found, labels, np.array([0.9, 0.8])), GroundTruth((1, 4), cats, labels)
+    ... )
+    >>> evaluator.result().mean
+    array([0.5, 0.5, 0.5, 0.5])
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 Legend: H W original image, h w working size, P proposals, S superpixels, E edges, n ids.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -69,13 +69,16 @@ class Regions:
     def __len__(self) -> int:
         return len(self.membership)
 
-    def masks(self, proposal_ids: NDArray[np.integer] | slice = np.s_[:]) -> NDArray[np.bool_]:
+    def masks(
+        self, proposal_ids: NDArray[np.integer] | Sequence[int] | slice = np.s_[:]
+    ) -> NDArray[np.bool_]:
         """Dense masks bool [n, H, W] of the given proposals, int [n] (may repeat), at the original size.
 
         Raises:
             InputError: an id outside 0..P-1.
         """
         if not isinstance(proposal_ids, slice):
+            proposal_ids = np.asarray(proposal_ids, np.intp)
             _check_ids(proposal_ids, len(self))
         return proposal_masks(self.superpixels, self.membership[proposal_ids], self.image_size)
 

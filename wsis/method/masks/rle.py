@@ -20,7 +20,15 @@ Size = tuple[int, int]
 
 
 def encode(mask: NDArray[np.bool_]) -> bytes:
-    """Compress one mask. mask: bool (or 0/1 uint8) [H, W]. InputError on another shape or dtype."""
+    """Compress one mask. mask: bool (or 0/1 uint8) [H, W]. InputError on another shape or dtype.
+
+    >>> counts = encode(np.array([[0, 1], [0, 1]], bool))
+    >>> run_lengths(counts)
+    array([2, 2])
+    >>> decode(counts, (2, 2)).astype(int)
+    array([[0, 1],
+           [0, 1]])
+    """
     _check_mask(mask, ndim=2)
     return bytes(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"])
 

@@ -127,7 +127,12 @@ def intersections(membership_a: BoolArray, membership_b: BoolArray, areas: np.nd
 
 
 def iou_matrix(membership_a: BoolArray, membership_b: BoolArray, areas: np.ndarray) -> FloatArray:
-    """Intersection over union of every pair, [P, Q] in [0, 1]; 0 where both are empty."""
+    """Intersection over union of every pair, [P, Q] in [0, 1]; 0 where both are empty.
+
+    >>> left, both = np.array([[True, False]]), np.array([[True, True]])
+    >>> iou_matrix(left, both, areas=np.array([30, 10]))
+    array([[0.75]], dtype=float32)
+    """
     common = intersections(membership_a, membership_b, areas)
     union = areas_of(membership_a, areas)[:, None] + areas_of(membership_b, areas)[None, :] - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
@@ -151,7 +156,11 @@ def nearest_indices(target: int, source: int) -> NDArray[np.intp]:
 
 
 def resize_nearest(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Map [h, w, ...] -> [H, W, ...] by the nearest-neighbour rule of this module (a copy)."""
+    """Map [h, w, ...] -> [H, W, ...] by the nearest-neighbour rule of this module (a copy).
+
+    >>> resize_nearest(np.array([[1, 2, 3]]), (1, 5))
+    array([[1, 1, 2, 3, 3]])
+    """
     rows, columns = nearest_indices(size[0], image.shape[0]), nearest_indices(size[1], image.shape[1])
     return image[rows[:, None], columns[None, :]]
 
