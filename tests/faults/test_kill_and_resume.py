@@ -1,5 +1,6 @@
 """`wsis run` killed in the middle of its stages, one after the other: the end is that of a run never killed."""
 
+import fnmatch
 import json
 import re
 import shutil
@@ -9,26 +10,36 @@ from pathlib import Path
 
 import pytest
 
+from data_contracts.schemas import SCHEMAS
 from tests.runs.tiny_run import RUN, TINY, Process, done, fingerprints, record_of, wsis
+from wsis.runs.config import load_config
+from wsis.runs.plan import Node, plan
 
 pytestmark = pytest.mark.timeout(600)
 
-# Node, what lies in its work folder when it is half done, how the process is ended, and settings that change
-# where and not what is computed.
-CHECKPOINT, MMDET, SHARD = "checkpoint.pt", "checkpoint.pth", "shard-00000.zarr"
+# What lies in the work folder of a node that is half done, and what the process that goes on from there says.
+SIGNS = {
+    "weights": ("checkpoint.pt*", "resumes at step"),
+    **{c: ("shard-*.zarr", "images are there already") for c in SCHEMAS},
+}
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
-INTERRUPTIONS = [
-    ("prm_classifier", CHECKPOINT, KILL, ()),
-    ("proposals", SHARD, KILL, ("execution.workers=2",)),
-    ("prm_seeds", SHARD, KILL, ()),
-    ("prm_baseline", SHARD, TERM, ()),
-    ("conditional@1", CHECKPOINT, KILL, ()),
-    ("pseudo_labels@1", SHARD, KILL, ()),
-    ("prediction@1", MMDET, KILL, ("prediction.data_workers=1",)),
-    ("predictions.train@1", SHARD, KILL, ()),
-    ("conditional@2", CHECKPOINT, INT, ()),
-]
-RESUMED = {SHARD: "images are there already", CHECKPOINT: "resumes at step", MMDET: ""}
+ENDED_BY = {"prm_baseline": TERM, "conditional@2": INT}  # all others by SIGKILL
+# Where, and not what, is computed.
+SETTINGS = {"proposals": "execution.workers=2", "prediction@1": "prediction.data_workers=1"}
+
+
+def interruptions() -> dict[str, Node]:
+    """The first node of each stage that goes on from what it left, and one of the second outer iteration."""
+    nodes = [n for n in plan(load_config(str(TINY))) if n.stage.contract in SIGNS]
+    first = {n.key: n for n in nodes if n is next(m for m in nodes if m.stage is n.stage)}
+    return first | {n.key: n for n in nodes if n.key == "conditional@2"}
+
+
+INTERRUPTIONS = interruptions()
+
+
+def half_done(work: Path, node: Node) -> bool:
+    return any(work.glob(SIGNS[node.stage.contract][0]))
 
 
 class Interrupted:
@@ -39,24 +50,24 @@ class Interrupted:
         self.codes: dict[str, int] = {}
         self.texts: dict[str, str] = {}
         self.statuses: dict[str, tuple[str, str | None]] = {}
-        self.left: dict[str, set[str]] = {}
+        self.left: dict[str, list[str]] = {}
 
     def start(self, name: str, *settings: str) -> Process:
         overrides = [x for s in settings for x in ("--set", s)]
         return Process(self.logs / f"{name}.log", "run", TINY, "--store", self.store, *overrides)
 
-    def interrupt(self, key: str, sign: str, number: int, settings: tuple[str, ...]) -> None:
+    def interrupt(self, key: str, node: Node) -> None:
         stage, fingerprint = self.expected[key].split("/")
         work = self.store / stage / ".work" / fingerprint
         for _ in range(12):
-            process = self.start(key, *settings)
+            process = self.start(key, *([SETTINGS[key]] if key in SETTINGS else []))
             try:
-                process.wait_for((work / sign).exists)
-                code = process.end(number)
+                process.wait_for(lambda: half_done(work, node))
+                code = process.end(ENDED_BY.get(key, KILL))
             finally:
                 process.close()
             self.texts[key] = self.texts.get(key, "") + process.text
-            if (work / sign).exists():
+            if half_done(work, node):
                 break
             # The machine was so busy that the signal came after the commit: once more.
             assert code in (0, 130, -signal.SIGKILL), f"{key}: code {code}:\n{process.text[-3000:]}"
@@ -64,7 +75,7 @@ class Interrupted:
         self.codes[key] = code
         record = record_of(self.store)
         self.statuses[key] = record.status, record.error
-        self.left[key] = {p.name for p in work.iterdir()}
+        self.left[key] = [p.name for p in work.iterdir()]
 
     def finish(self) -> None:
         process = self.start("end")
@@ -79,33 +90,33 @@ class Interrupted:
 def interrupted(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupted]:
     folder = tmp_path_factory.mktemp("interrupted")
     it = Interrupted(folder / "store", folder, fingerprints(tiny_store))
-    for key, sign, number, settings in INTERRUPTIONS:
-        it.interrupt(key, sign, number, settings)
+    for key, node in INTERRUPTIONS.items():
+        it.interrupt(key, node)
     it.finish()
     yield it
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(("key", "sign", "number", "settings"), INTERRUPTIONS, ids=lambda x: str(x))
-def test_it_was_ended_in_the_middle(interrupted: Interrupted, key, sign, number, settings) -> None:
+@pytest.mark.parametrize("key", INTERRUPTIONS)
+def test_it_was_ended_in_the_middle(interrupted: Interrupted, key: str) -> None:
     """With what was half done left in place, and the next process going on from there."""
-    assert sign in interrupted.left[key]
-    assert "manifest.json" not in interrupted.left[key]
-    keys = [k for k, *_ in INTERRUPTIONS]
-    following = [*keys, "end"][keys.index(key) + 1]
+    sign, resumed = SIGNS[INTERRUPTIONS[key].stage.contract]
+    left = interrupted.left[key]
+    assert fnmatch.filter(left, sign) and "manifest.json" not in left
+    following = [*interrupted.texts][[*interrupted.texts].index(key) + 1]
     title = re.sub(r"\.\w+", "", key)  # predictions.train@1 logs as predictions@1
     lines = [x for x in interrupted.texts[following].splitlines() if f" {title}: " in x]
     assert any("goes on from what an earlier try left" in x for x in lines), lines
-    assert any(RESUMED[sign] in x for x in lines), lines
+    assert "checkpoint.pth" in left or any(resumed in x for x in lines), lines
 
 
-@pytest.mark.parametrize("key", [k for k, _, number, _ in INTERRUPTIONS if number == KILL])
+@pytest.mark.parametrize("key", [k for k in INTERRUPTIONS if k not in ENDED_BY])
 def test_a_killed_process_says_nothing_more(interrupted: Interrupted, key: str) -> None:
     assert interrupted.codes[key] == -signal.SIGKILL
     assert "interrupted" not in interrupted.texts[key]
 
 
-@pytest.mark.parametrize("key", [k for k, _, number, _ in INTERRUPTIONS if number != KILL])
+@pytest.mark.parametrize("key", ENDED_BY)
 def test_sigterm_and_ctrl_c_end_with_130_and_a_message(interrupted: Interrupted, key: str) -> None:
     assert interrupted.codes[key] == 130
     text = interrupted.texts[key]
@@ -118,7 +129,7 @@ def test_the_last_process_completes_and_reuses(interrupted: Interrupted) -> None
     record = record_of(interrupted.store)
     assert (record.status, record.error) == ("completed", None)
     reused = [key for key, entry in record.entries.items() if entry.reused]
-    last = INTERRUPTIONS[-1][0]
+    last = [*INTERRUPTIONS][-1]
     assert reused == list(record.entries)[: list(record.entries).index(last)]
 
 
