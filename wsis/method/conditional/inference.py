@@ -3,6 +3,21 @@
 A *slot* is what must receive an instance: an annotated class (image-level labels) or an annotated box.
 Suffix legend: B images, Q problems of an image (samples, loss-augmented problems), P proposals, A slots,
 J = 1 + number of annotated classes (score columns, 0 = background), R problems of all images, M candidates.
+
+Three proposals, the second inside the first; one annotated class (column 1). The first wins and removes the second,
+the third beats the background as well:
+
+>>> inside = torch.tensor([[0, 1, 0], [0, 0, 0], [0, 0, 0]], dtype=torch.bool)
+>>> scores = torch.tensor([[[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]]])
+>>> infer([scores], [Slots(torch.tensor([1]), inside)])
+[tensor([[1, 0, 1]])]
+
+Where nothing beats the background the class keeps one instance, unless the higher-order term is off:
+
+>>> infer([scores - torch.tensor([0.0, 9.0])], [Slots(torch.tensor([1]), inside)])
+[tensor([[1, 0, 0]])]
+>>> infer([scores - torch.tensor([0.0, 9.0])], [Slots(torch.tensor([1]), inside)], higher_order=False)
+[tensor([[0, 0, 0]])]
 """
 
 from collections.abc import Sequence
@@ -99,21 +114,6 @@ def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: boo
     Raises:
         NonFiniteError: a score is NaN or infinite.
         InputError: shapes disagree.
-
-    Three proposals, the second inside the first; one annotated class (column 1). The first wins and removes the second,
-    the third beats the background as well:
-
-    >>> inside = torch.tensor([[0, 1, 0], [0, 0, 0], [0, 0, 0]], dtype=torch.bool)
-    >>> scores = torch.tensor([[[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]]])
-    >>> infer([scores], [Slots(torch.tensor([1]), inside)])
-    [tensor([[1, 0, 1]])]
-
-    Where nothing beats the background the class keeps one instance, unless the higher-order term is off:
-
-    >>> infer([scores - torch.tensor([0.0, 9.0])], [Slots(torch.tensor([1]), inside)])
-    [tensor([[1, 0, 0]])]
-    >>> infer([scores - torch.tensor([0.0, 9.0])], [Slots(torch.tensor([1]), inside)], higher_order=False)
-    [tensor([[0, 0, 0]])]
     """
     gains = []
     for index, (score, slot) in enumerate(zip(scores, slots, strict=True)):

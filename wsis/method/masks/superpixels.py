@@ -138,13 +138,6 @@ def iou_matrix(membership_a: BoolArray, membership_b: BoolArray, areas: np.ndarr
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def containment_matrix(membership_a: BoolArray, membership_b: BoolArray, areas: np.ndarray) -> FloatArray:
-    """Share of b inside a, |a & b| / |b|, [P, Q] (Algorithm 1's test); 0 where b is empty."""
-    common = intersections(membership_a, membership_b, areas)
-    whole = np.broadcast_to(areas_of(membership_b, areas)[None, :], common.shape)
-    return np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
-
-
 # --------------------------------------------------------------------------- frames, masks, boxes
 
 
