@@ -148,12 +148,9 @@ class OpenedRun(Run):
             ConfigError: the run has no such network yet. DataError: the file is no image.
             InputError: the array is no image.
         """
-        from wsis.method.prediction.inference import PredictSettings
-
         config = stored_config(self.record).predictions
         least = config.score_threshold if score is None else score
-        lowest = min(least, config.score_threshold)
-        settings = PredictSettings(lowest, config.nms_iou, config.max_detections)
+        settings = config.model_copy(update={"score_threshold": min(least, config.score_threshold)})
         found: NetworkDetections = self._detector(iteration).predict([_pixels(image)], settings)[0]
         return found.sure(least)
 

@@ -55,16 +55,10 @@ ALGORITHM_VERSION = 2
 
 
 class Config(StageConfig):
-    """How to score. `matching` and `void` are conventions of VOC mAP^r; COCO AP has its own."""
+    """How to score: a convention of VOC mAP^r. COCO AP has its own."""
 
     matching: Literal["voc", "sds"] = Field(
         "voc", description="voc: a detection counts for its best instance; sds: for the best that is free"
-    )
-    void: Literal["truth", "ignore"] = Field(
-        "truth", description="what lies on unlabelled pixels: truth: stays in the IoU; ignore: is left out"
-    )
-    split: Literal["auto", "train", "val"] = Field(
-        "auto", description="auto: the split of the records; where they cover both, val"
     )
 
 
@@ -90,11 +84,11 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     truths = truth_artefact.records(GROUND_TRUTH)
     subject = _subject(inputs)
     split_of = splits(truths)
-    split = _choose_split(config.split, subject, split_of)
+    split = _split_of(subject, split_of)
     image_ids = [image_id for image_id in truths.ids if split_of[image_id] == split]
     there = set(subject.image_ids)
     classes = class_names(truth_artefact)
-    evaluator = VocMapEvaluator(classes, matching=config.matching, void=config.void)
+    evaluator = VocMapEvaluator(classes, matching=config.matching)
     coco = CocoEvaluator(classes)
     quality = InstanceQuality()
     for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
@@ -130,16 +124,14 @@ def quality_row(quality: InstanceQuality) -> dict[str, float | None]:
     return {**asdict(quality), "mean_best_iou": None if math.isnan(mean) else mean}
 
 
-def _choose_split(wanted: str, subject: Subject, split_of: Mapping[str, str]) -> str:
+def _split_of(subject: Subject, split_of: Mapping[str, str]) -> str:
+    """The split of the records; where they cover both, val."""
     present = {split_of[image_id] for image_id in subject.image_ids if image_id in split_of}
-    if wanted == "auto" and present:
-        return next(iter(present)) if len(present) == 1 else "val"
-    if wanted not in present:
+    if not present:
         raise InputError(
-            f"{subject.kind}: expected records of images with ground truth in split {wanted!r}, "
-            f"got {len(subject.image_ids)} records in splits {sorted(present) or 'none'}"
+            f"{subject.kind}: expected records of images with ground truth, got {len(subject.image_ids)} without"
         )
-    return wanted
+    return next(iter(present)) if len(present) == 1 else "val"
 
 
 def _subject(inputs: Mapping[str, Artefact]) -> Subject:

@@ -15,6 +15,7 @@ from data_contracts.schemas import DATASET, DETECTIONS
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import WsisError
+from wsis.method.prediction.settings import PredictSettings
 from wsis.views.dataset import read_image, segmented_ids
 
 NAME = "predictions"
@@ -22,15 +23,12 @@ ALGORITHM_VERSION = 1
 _WORTH_A_PROCESS = 400  # images; below, starting processes costs more than it saves
 
 
-class Config(StageConfig):
+class Config(PredictSettings, StageConfig):
     """Which images, and which detections are kept."""
 
-    split: Literal["train", "val"] = Field("val", description="images to predict; a run sets it itself")
-    score_threshold: float = Field(0.05, ge=0, le=1, description="least probability of the label")
-    nms_iou: float = Field(
-        0.5, ge=0, le=1, description="IoU from which the weaker of two boxes of a class goes"
+    split: Literal["train", "val"] = Field(
+        "val", description="images to predict: no key of a run, but of its nodes"
     )
-    max_detections: int = Field(100, ge=1, le=1000, description="of one image")
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,13 @@ class _Compute:
         return load_detector(from_json(self.model), self.weights, self.device)
 
     def __call__(self, ids: Sequence[str]) -> Iterator[Record]:
-        from wsis.method.prediction.inference import PredictSettings
-
-        config = self.config
-        settings = PredictSettings(config.score_threshold, config.nms_iou, config.max_detections)
         for image_id in ids:
             if image_id in self.failed:
                 raise DataError(self.failed[image_id])
             image = read_image(self.dataset, image_id)
             try:
                 # One image at a time: no record depends on how images are grouped.
-                found = self.detector.predict([image], settings)[0]
+                found = self.detector.predict([image], self.config)[0]
             except WsisError as error:
                 raise type(error)(f"{NAME}: image {image_id}: {error}") from error
             yield found.to_record()

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -19,20 +18,10 @@ from wsis.engine.training import WEIGHTS_NAME, load_weights
 from wsis.method.prm.augmentation import resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec
 from wsis.method.prm.peak_backprop import PeakBackpropagation
+from wsis.method.prm.seeds import SeedConfig
 from wsis.views.dataset import read_image
 
 SPEC_NAME = "classifier.json"
-
-
-class PeakConfig(Protocol):
-    """What a stage's configuration says about the classifier's use."""
-
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def stop_stride(self) -> int: ...
-    @property
-    def chunk_size(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -43,24 +32,22 @@ class PeakNetwork:
     spec: ClassifierSpec
     weights: Path
     device: str
-    image_size: int
-    stop_stride: int
-    chunk_size: int
+    config: SeedConfig
 
     @cached_property
     def network(self) -> PeakBackpropagation:
         """The network with its backward pass."""
         model = self.spec.restore(load_weights(self.weights), str(self.weights)).to(self.device)
-        return PeakBackpropagation(model, self.stop_stride, self.chunk_size)
+        return PeakBackpropagation(model, self.config.stop_stride)
 
     def batch(self, image_id: str) -> torch.Tensor:
         """One image at the classifier's size, uint8 [1, 3, h, w] on the device."""
-        image = resize_for_inference(read_image(self.dataset, image_id), self.image_size)
+        image = resize_for_inference(read_image(self.dataset, image_id), self.config.image_size)
         return torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
 
 
 def open_peak_network(
-    inputs: Mapping[str, Artefact], config: PeakConfig, context: StageContext
+    inputs: Mapping[str, Artefact], config: SeedConfig, context: StageContext
 ) -> PeakNetwork:
     """The network of the inputs `dataset` and `prm_classifier`."""
     classifier = inputs["prm_classifier"]
@@ -69,9 +56,7 @@ def open_peak_network(
         spec=ClassifierSpec(**json.loads(classifier.file(SPEC_NAME).read_text())),
         weights=classifier.file(WEIGHTS_NAME),
         device=str(context.device),
-        image_size=config.image_size,
-        stop_stride=config.stop_stride,
-        chunk_size=config.chunk_size,
+        config=config,
     )
 
 

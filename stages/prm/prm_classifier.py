@@ -7,18 +7,16 @@ held_back.json (multi-label average precision on training images that were not t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET
 from stages.prm.peak_network import SPEC_NAME
 from wsis.engine.schedule import set_learning_rates, warmup_cosine
-from wsis.engine.settings import odd
 from wsis.engine.stage import Artefact, Execution, Stage, StageConfig, StageContext
 from wsis.engine.training import finish, run_steps
 from wsis.method.backbones import BackboneName, weights_digest
@@ -31,6 +29,9 @@ from wsis.views.dataset import class_names, image_ids, read_image
 NAME = "prm_classifier"
 ALGORITHM_VERSION = 1
 HELD_BACK_NAME = "held_back.json"
+_CLASSIFIER_RATE = 2e-3  # learning rate of the new 1x1 convolution
+_WEIGHT_DECAY = 1e-4  # of AdamW
+_HELD_BACK = 0.05  # share of the training images kept for measuring
 _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random streams of one seed
 
 
@@ -40,17 +41,6 @@ class Config(StageConfig):
     backbone: BackboneName = Field("efficientnet_lite0", description="network below the 1x1 convolution")
     pretrained: str | None = Field(
         "imagenet", description="imagenet, PATH or URL with #sha256=; null only by choice"
-    )
-    output_stride: Literal[16, 32] = Field(
-        32, description="16: dense last stage, response maps twice as fine"
-    )
-    frozen_blocks: int = Field(0, ge=0, le=64, description="0: none; n: the stem and the first n blocks")
-    batch_norm: Literal["train", "frozen_statistics", "frozen"] = Field(
-        "frozen_statistics",
-        description="train; frozen_statistics: only its factors learn; frozen: nothing does",
-    )
-    window: Annotated[int, AfterValidator(odd)] = Field(
-        3, ge=1, le=15, description="window of the local maxima, odd, in cells"
     )
     image_size: int = Field(224, ge=32, le=2048, description="side of the training views")
     test_size: int = Field(
@@ -62,14 +52,11 @@ class Config(StageConfig):
         0, ge=0, description="steps at least, where the epochs of a small data set are fewer"
     )
     learning_rate: float = Field(2e-4, gt=0, description="of the backbone")
-    classifier_learning_rate: float = Field(2e-3, gt=0, description="of the new 1x1 convolution")
-    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
     warmup_steps: int = Field(20, ge=0, description="steps in which the learning rates rise")
-    held_back: float = Field(0.05, ge=0, le=0.5, description="share of training images kept for measuring")
 
     def held_back_images(self, images: int) -> int:
         """How many of the training images are kept for measuring."""
-        return min(round(self.held_back * images), images - 1)
+        return min(round(_HELD_BACK * images), images - 1)
 
     def total_steps(self, images: int) -> int:
         """Steps of a training on so many images, those held back not counted."""
@@ -77,9 +64,7 @@ class Config(StageConfig):
 
     def spec(self, num_classes: int) -> ClassifierSpec:
         """What builds the network."""
-        return ClassifierSpec(
-            self.backbone, num_classes, self.batch_norm, self.frozen_blocks, self.output_stride, self.window
-        )
+        return ClassifierSpec(self.backbone, num_classes)
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
@@ -95,8 +80,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     torch.manual_seed(context.seed)  # the new layer's initial weights
     model = spec.build(config.pretrained).to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
-        model.parameter_groups(config.learning_rate, config.classifier_learning_rate),
-        weight_decay=config.weight_decay,
+        model.parameter_groups(config.learning_rate, _CLASSIFIER_RATE),
+        weight_decay=_WEIGHT_DECAY,
     )
     total = config.total_steps(len(examples.train))
     model.train()

@@ -6,10 +6,8 @@ holds the boxes too: the stages that follow take them from there.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
@@ -18,32 +16,15 @@ from stages.prm.peak_network import PeakNetwork, open_peak_network, workers
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import NonFiniteError
-from wsis.method.prm.seeds import SeedConfig, generate_seeds
+from wsis.method.prm.seeds import THRESHOLD, SeedConfig, generate_seeds
 from wsis.views.dataset import segmented_ids
 
 NAME = "prm_seeds"
 ALGORITHM_VERSION = 2
 
 
-class Config(StageConfig):
+class Config(SeedConfig, StageConfig):
     """How seeds are found."""
-
-    image_size: int = Field(320, ge=32, le=2048, description="longer side of the classifier's input")
-    threshold: float = Field(0.0, description="class response (logit) that a peak must exceed")
-    position: Literal["response", "cell"] = Field(
-        "response", description="a seed lies at its response map's maximum, or at its peak's cell"
-    )
-    stop_stride: Literal[1, 2, 4, 8] = Field(
-        4, description="grid of the backward; 1: down to the image (the paper)"
-    )
-    map_stride: int = Field(4, ge=1, le=64, description="input pixels to a pixel of the stored maps")
-    chunk_size: int = Field(
-        16,
-        ge=1,
-        le=1024,
-        json_schema_extra={"execution_only": True},
-        description="peaks that go down at once; bounds the memory",
-    )
 
 
 @dataclass(frozen=True)
@@ -61,8 +42,6 @@ class _Compute:
     def seeds_of(self, image_id: str) -> dict[str, np.ndarray]:
         one = self.peaks.dataset.read(image_id, ("size", "labels"))
         batch = self.peaks.batch(image_id)
-        config = self.config
-        settings = SeedConfig(config.threshold, self.peaks.spec.window, config.map_stride, config.position)
         size = (int(one["size"][0]), int(one["size"][1]))
         # One image at a time: its peaks go down together, and no record depends on how images are grouped.
         boxes = None
@@ -70,7 +49,7 @@ class _Compute:
             annotated = self.boxes[image_id]
             boxes = [(annotated["boxes"], annotated["box_labels"])]
         try:
-            (seeds,) = generate_seeds(self.peaks.network, batch, [one["labels"]], [size], settings, boxes)
+            (seeds,) = generate_seeds(self.peaks.network, batch, [one["labels"]], [size], self.config, boxes)
         except NonFiniteError as error:
             raise NonFiniteError(f"{NAME} of image {image_id}: {error}") from error
         return seeds.to_record()
@@ -88,10 +67,10 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     if not ids:
         raise DataError(f"{NAME}: expected training images that show a class, got none")
     write_records(context, SEEDS, ids, _Compute(peaks, boxes, config), workers(context))
-    context.counts.update(_counts(RecordReader(context.workdir, SEEDS), config.threshold))
+    context.counts.update(_counts(RecordReader(context.workdir, SEEDS)))
 
 
-def _counts(records: RecordReader, threshold: float) -> dict[str, int]:
+def _counts(records: RecordReader) -> dict[str, int]:
     """From what was written, so that a resumed stage counts the same."""
     counts = {
         "images": 0,
@@ -106,7 +85,7 @@ def _counts(records: RecordReader, threshold: float) -> dict[str, int]:
         counts["seeds"] += len(one["scores"])
         counts["images_without_seeds"] += int(len(one["scores"]) == 0)
         # no peak above the threshold: the class's (or box's) highest cell stands in
-        counts["seeds_below_threshold"] += int((one["scores"] <= threshold).sum())
+        counts["seeds_below_threshold"] += int((one["scores"] <= THRESHOLD).sum())
         counts["seeds_without_source"] += int(((one["peak_response_maps"] > 0).sum(axis=(1, 2)) <= 1).sum())
     return counts
 

@@ -14,9 +14,7 @@ from wsis.method.scenes.scenes import Scene, SceneConfig, generate_scene
 
 
 def _scenes(classes: Sequence[str], count: int) -> Iterator[Scene]:
-    look = SceneConfig(
-        height=64, width=80, classes=tuple(classes), max_classes=min(2, len(classes)), clutter=1
-    )
+    look = SceneConfig(height=64, width=80, classes=tuple(classes))
     for i in range(count):
         yield generate_scene(np.random.default_rng([7, i]), look, i % len(classes) + 1)
 

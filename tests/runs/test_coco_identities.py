@@ -168,7 +168,7 @@ def test_parts_that_number_their_images_alike_have_file_names(coco_run, tmp_path
 def test_a_data_set_without_ids_says_nothing_of_them(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     store = Store(tmp_path / "store")
-    scenes = {"format": "scenes", "scenes": {"train": 2, "val": 2, "height": 64, "width": 80, "clutter": 1}}
+    scenes = {"format": "scenes", "scenes": {"train": 2, "val": 2, "height": 64, "width": 80}}
     data = execute(dataset.STAGE, DataConfig.model_validate(scenes), {}, store).artefact
     (tmp_path / "photos" / "a.png").write_bytes(encoded(scene(40, 60)))
     found = identities(None, data, photographs_of(tmp_path / "photos", store), NAMES)

@@ -50,13 +50,12 @@ def test_a_row_says_value_default_bounds_and_whether_it_decides_the_result() -> 
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ("prm_classifier.window", "an odd number from 1 to 15"),
         ("prediction.clip_gradient", "a number above 0, or null"),
         ("data.scenes.size", "a list of 2 values: a number, a number"),
         ("data.classes", "a list, at least 1, of text each, or null"),
         ("evaluate", "true or false"),
         ("execution.tensorboard", "a path, or null"),
-        ("evaluation.void", "one of truth, ignore"),
+        ("evaluation.matching", "one of voc, sds"),
         ("seed", "a whole number at least 0 and below 2147483648"),
     ],
 )
@@ -79,7 +78,7 @@ def test_diff_is_what_has_to_be_set_to_get_the_same_configuration() -> None:
 
 def test_a_prefix_chooses_keys() -> None:
     assert set(listed("demo", "predictions")) == {
-        f"predictions.{x}" for x in ("split", "score_threshold", "nms_iou", "max_detections")
+        f"predictions.{x}" for x in ("score_threshold", "nms_iou", "max_detections")
     }
     assert set(listed("demo", "conditional.seed_th")) == {"conditional.seed_threshold"}
     assert set(listed("demo", "seed")) == {"seed"}

@@ -98,7 +98,12 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
             "proposals.source=mcg_mat",
             r"--set proposals\.source: proposals: folder: expected the folder .* mcg_mat, got None$",
         ),
-        ("prm_baseline.contour_width=4", r"prm_baseline\.contour_width: expected an odd number, got 4$"),
+        (
+            "prm_baseline.contour_width=7",
+            r"^--set prm_baseline\.contour_width: removed in 0\.2: it is always 5$",
+        ),
+        ("prm_baseline.image_size=320", r"removed in 0\.2: use prm_seeds\.image_size$"),
+        ("prm_seeds.chunk_size=8", r"^--set prm_seeds\.chunk_size: removed in 0\.2$"),
     ],
 )
 def test_a_wrong_override_is_named(override: str, message: str) -> None:

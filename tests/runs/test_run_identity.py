@@ -69,10 +69,16 @@ def test_what_decides_the_result_differs_and_what_decides_the_speed_does_not() -
         "data.root=elsewhere",
     ]
     assert setting_differences(base, load_config(str(TINY), fast)) == []
-    changes = ["conditional.k=3", "data.scenes.noise=1.5", "data.supervision=box", "data.limit=9", "seed=4"]
+    changes = [
+        "conditional.k=3",
+        "data.scenes.max_instances=3",
+        "data.supervision=box",
+        "data.limit=9",
+        "seed=4",
+    ]
     found = setting_differences(base, load_config(str(TINY), changes))
     assert {str(one) for one in found} == {
-        "conditional.k: 2 → 3", "data.scenes.noise: 4.0 → 1.5", "data.supervision: image → box",
+        "conditional.k: 2 → 3", "data.scenes.max_instances: 4 → 3", "data.supervision: image → box",
         "data.limit: null → 9", "seed: 0 → 4",
     }  # fmt: skip
     processes = setting_differences(base, load_config(str(TINY), ["prediction.processes=2"]))

@@ -131,7 +131,7 @@ def test_pseudo_labels_row_and_quality(tmp_path, truth, proposals):
 
 
 def test_prm_baseline_row(tmp_path, truth, proposals):
-    """Records of both splits: val is scored, unless the configuration says train."""
+    """Of records of both splits val is scored."""
     record = {
         "proposal_ids": np.array([0], np.int32),
         "labels": np.array([1], np.int32),
@@ -142,13 +142,11 @@ def test_prm_baseline_row(tmp_path, truth, proposals):
     row, _, _ = evaluate(tmp_path, inputs)
     assert (row["kind"], row["outer_iteration"], row["split"]) == ("prm_baseline", None, "val")
     assert row["mAP"]["0.75"] == 1.0
-    train, _, _ = evaluate(tmp_path, inputs, Config(split="train"))
-    assert train["images"] == 2 and train["mAP"]["0.50"] == 0.5 and train["per_class"]["cow"]["0.50"] == 0
 
 
 def test_ceiling_row(tmp_path, truth, proposals):
-    row, _, _ = evaluate(tmp_path, {"ground_truth": truth, "proposals": proposals}, Config(split="train"))
-    assert row["kind"] == "ceiling" and row["mAP"]["0.75"] == 1.0 and row["images"] == 2
+    row, _, _ = evaluate(tmp_path, {"ground_truth": truth, "proposals": proposals})
+    assert row["kind"] == "ceiling" and row["mAP"]["0.75"] == 1.0 and row["images"] == 1
 
 
 def test_bad_inputs(tmp_path, truth, proposals):
@@ -160,10 +158,8 @@ def test_bad_inputs(tmp_path, truth, proposals):
         evaluate(tmp_path, {"ground_truth": truth, "predictions": predictions, "pseudo_labels": predictions})
     with pytest.raises(InputError, match="expected proposals beside it"):
         evaluate(tmp_path, {"ground_truth": truth, "pseudo_labels": predictions})
-    with pytest.raises(InputError, match="in split 'train', got 1 records in splits"):
-        evaluate(tmp_path, {"ground_truth": truth, "predictions": predictions}, Config(split="train"))
     other = FakeArtefact(tmp_path / "o", "detections", {"z": records["c"]})
-    with pytest.raises(InputError, match="splits none"):
+    with pytest.raises(InputError, match="expected records of images with ground truth, got 1 without"):
         evaluate(tmp_path, {"ground_truth": truth, "predictions": other})
     truth.manifest.counts = {}
     with pytest.raises(DataError, match="class names in the manifest's counts, got None"):

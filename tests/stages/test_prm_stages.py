@@ -30,7 +30,6 @@ SMALL = {
     "test_size": 64,
     "batch_size": 4,
     "epochs": 4.0,
-    "held_back": 0.2,
     "warmup_steps": 2,
 }
 SIZE = (48, 60)
@@ -114,13 +113,13 @@ def pick(run, *names):
 def test_classifier_artefact(run):
     artefact = run["prm_classifier"]
     counts = artefact.manifest.counts
-    assert (counts["training_images"], counts["held_back_images"], counts["steps"]) == (12, 3, 12)
+    assert (counts["training_images"], counts["held_back_images"], counts["steps"]) == (14, 1, 14)
     assert artefact.manifest.supervision == ["ImageNet labels"]
     curve = json.loads(artefact.file("curve.json").read_text())
-    assert curve[-1]["step"] == 12 and curve[-1]["loss"] < curve[0]["loss"]
+    assert curve[-1]["step"] == 14 and curve[-1]["loss"] < curve[0]["loss"]
     held = json.loads(artefact.file("held_back.json").read_text())
     assert held["mAP"] == counts["held_back_mAP"] > 0.8
-    assert set(held["per_class"]) == {"red", "blue"} and len(held["image_ids"]) == 3
+    assert set(held["per_class"]) == {"red", "blue"} and len(held["image_ids"]) == 1
     assert "checkpoint.pt" not in artefact.manifest.files
 
 
@@ -146,7 +145,7 @@ def test_training_killed_and_resumed_ends_with_the_same_bytes(run, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         do(*arguments)
     artefact = do(*arguments)
-    assert len(calls) == 12 + 2  # the checkpoint after step 10 was used
+    assert len(calls) == 12 + 4  # the checkpoint after step 10 was used
     assert artefact.fingerprint == run["prm_classifier"].fingerprint
     for name in ("weights.pt", "curve.json", "held_back.json", "classifier.json"):
         assert artefact.manifest.files[name] == run["prm_classifier"].manifest.files[name], name
@@ -239,8 +238,7 @@ def test_missing_weights_before_training(run):
     ("config", "values", "message"),
     [
         (prm_classifier.Config, {"epochs": 0}, "epochs"),
-        (prm_classifier.Config, {"window": 4}, "odd"),
-        (prm_baseline.Config, {"contour_width": 4}, "odd"),
+        (prm_baseline.Config, {"nms": 2}, "nms"),
         (prm_seeds.Config, {"stop_stride": 3}, "stop_stride"),
         (prm_seeds.Config, {"thresh": 0.1}, "Extra inputs are not permitted"),
     ],

@@ -72,3 +72,14 @@ def test_what_the_new_keys_cannot_say_is_refused(changes, named):
 def test_the_section_of_a_stored_conditional_network_is_read():
     stored = {"k": 1, "zero_noise": True, "pairwise_iterations": 3, "terms": "U"}
     assert current_section("conditional", stored, "conditional/0123") == {"k": 1, "terms": "U"}
+
+
+def test_the_baseline_takes_its_peaks_as_the_seeds_do():
+    seeds = {"image_size": 448, "stop_stride": 4}
+    stored = {"prm_seeds": seeds, "prm_baseline": {**seeds, "nms": 0.3}}
+    assert current_config(stored, "run r") == {"prm_seeds": seeds, "prm_baseline": {"nms": 0.3}}
+    stored["prm_baseline"]["image_size"] = 320
+    with pytest.raises(
+        ConfigError, match=r"prm_baseline\.image_size=320 beside prm_seeds\.image_size=448, which"
+    ):
+        current_config(stored, "run r")

@@ -70,7 +70,7 @@ def evaluate_external(
     if counts["val_negatives"] == counts["val"]:
         raise DataError(f"{root}, split {split}: no instance of a class of the run ({', '.join(classes)})")
     truth = _execute(runner, ground_truth.STAGE, data, {})
-    as_val = runner.config.predictions.model_copy(update={"split": "val"})
+    as_val = predictions.Config(**dict(runner.config.predictions))
     found = _execute(runner, predictions.STAGE, as_val, {"dataset": images, "prediction": trained}, t)
     scored = _execute(
         runner, evaluation.STAGE, runner.config.evaluation, {"ground_truth": truth, "predictions": found}, t

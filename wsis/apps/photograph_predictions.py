@@ -26,6 +26,7 @@ from wsis.engine.stage import Execution, execute
 from wsis.method.masks import rle
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.paste import paste_masks
+from wsis.method.prediction.settings import PredictSettings
 from wsis.reporting.pictures.overlays import draw_instances, fit, instance_colours
 from wsis.reporting.pictures.pictures import encode
 from wsis.runs.config import validated
@@ -39,7 +40,7 @@ class Settings(BaseModel):
     """What `--set` reaches; the run's own values unless set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    predictions: predictions.Config
+    predictions: PredictSettings
     execution: Execution
 
 
@@ -53,7 +54,7 @@ def build_settings(runner: Runner, overrides: Iterable[str], score: float) -> Se
     tree = {"predictions": run.predictions.model_dump(), "execution": run.execution.model_dump()}
     settings = validated(Settings, tree, "settings", overrides)
     lowest = min(score, settings.predictions.score_threshold)
-    found = settings.predictions.model_copy(update={"split": "val", "score_threshold": lowest})
+    found = settings.predictions.model_copy(update={"score_threshold": lowest})
     return settings.model_copy(update={"predictions": found})
 
 
@@ -94,7 +95,7 @@ def predict(
     names = identities(ids_file, runner.artefact("dataset"), data, classes)
     outcome = execute(
         predictions.STAGE,
-        settings.predictions,
+        predictions.Config(**dict(settings.predictions)),
         {"dataset": data, "prediction": trained},
         runner.store,
         seed=runner.config.seed,

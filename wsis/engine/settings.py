@@ -18,17 +18,6 @@ def execution_only(default: Any = ..., **kwargs: Any) -> Any:
     return Field(default, json_schema_extra={"execution_only": True}, **kwargs)
 
 
-def odd(value: int) -> int:
-    """`value` if it is odd, as a validator of fields.
-
-    Raises:
-        ValueError: it is even.
-    """
-    if value % 2 == 0:
-        raise ValueError(f"expected an odd number, got {value}")
-    return value
-
-
 class StageConfig(Settings):
     """Base of all stage configurations: unknown keys are refused, values are frozen."""
 

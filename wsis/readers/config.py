@@ -13,8 +13,7 @@ from wsis.readers.combined import CombinedSource, check_same_classes
 from wsis.readers.detect import Found, find_format
 from wsis.readers.formats import FORMATS
 from wsis.readers.formats.coco import CocoPaths, CocoSource, paths_of
-from wsis.readers.formats.scene_settings import SceneSettings
-from wsis.readers.formats.scenes import SceneSource
+from wsis.readers.formats.scenes import SceneSettings, SceneSource
 from wsis.readers.shared.folder import FolderOptions, FolderSource, OnEmpty
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.labelled import NEGATIVES
@@ -147,7 +146,7 @@ def open_source(config: DataConfig) -> DatasetSource:
     """
     found, splits = resolved(config), config.splits()
     if found.format == "scenes":
-        return SceneSource(found.scenes.scene_set(), found.limit, tuple(splits))
+        return SceneSource(found.scenes, found.limit, tuple(splits))
     _check_keys(found)
     options = FolderOptions(
         splits=splits,

@@ -14,12 +14,12 @@ from stages.conditional.pseudo_labels import Config as PseudoLabelsConfig
 from stages.data.dataset import Config as DataConfig
 from stages.evaluation.evaluation import Config as EvaluationConfig
 from stages.prediction.prediction import Config as PredictionConfig
-from stages.prediction.predictions import Config as PredictionsConfig
-from stages.prm.prm_baseline import Config as BaselineConfig
+from stages.prm.prm_baseline import BaselineConfig
 from stages.prm.prm_classifier import Config as ClassifierConfig
 from stages.prm.prm_seeds import Config as SeedsConfig
 from stages.proposals.proposals import Config as ProposalsConfig
 from wsis.engine.stage import Execution
+from wsis.method.prediction.settings import PredictSettings
 from wsis.runs.config_problems import config_error
 from wsis.runs.shipped import find_yaml, shipped_configs
 from wsis.views.stored_configs import current_config
@@ -39,7 +39,7 @@ class RunConfig(BaseModel):
     conditional: ConditionalConfig = ConditionalConfig()
     pseudo_labels: PseudoLabelsConfig = PseudoLabelsConfig()
     prediction: PredictionConfig = PredictionConfig()
-    predictions: PredictionsConfig = PredictionsConfig()
+    predictions: PredictSettings = PredictSettings()
     evaluation: EvaluationConfig = EvaluationConfig()
     outer_iterations: int = Field(4, ge=1, le=20, description="T of the alternation (paper: 4)")
     evaluate: bool = Field(True, description="false for data without masks: no mAP, the same training")

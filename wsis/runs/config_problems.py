@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from data_contracts.errors import ConfigError, did_you_mean
 from wsis.runs.settings_text import allowed
+from wsis.views.stored_configs import became
 
 _SHOWN = 200  # characters of what came
 
@@ -98,7 +99,9 @@ def _shown(value: Any) -> str:
 
 
 def _unknown(location: Sequence[int | str], settings: type[BaseModel]) -> str:
-    """Near names of the same section, else the same name in other sections, else all names of the section."""
+    """What a removed key became, else near names of its section, else that name elsewhere, else all its names."""
+    if gone := became(".".join(map(str, location))):
+        return gone
     names = _field_names(settings, location[:-1])
     if hint := did_you_mean(str(location[-1]), names):
         return f"unknown key{hint}"

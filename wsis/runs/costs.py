@@ -232,7 +232,7 @@ def _proposals(config: RunConfig, data: DataSize, node: Node) -> float:
 
 def _baseline(config: RunConfig, data: DataSize, node: Node) -> float:
     """Images of 448 x 448."""
-    return data.val * _area(config.prm_baseline.image_size, 448)
+    return data.val * _area(config.prm_seeds.image_size, 448)
 
 
 def _conditional(config: RunConfig, data: DataSize, node: Node) -> float:

@@ -115,7 +115,11 @@ def _before_the_loop(config: RunConfig) -> Iterator[Node]:
     yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **boxed})
     proposed = {"proposals": "proposals"}
     yield Node(
-        "prm_baseline", prm_baseline.STAGE, config.prm_baseline, {**trained, **proposed}, masks_of=("val",)
+        "prm_baseline",
+        prm_baseline.STAGE,
+        prm_baseline.Config(**dict(config.prm_baseline), **dict(config.prm_seeds)),
+        {**trained, **proposed},
+        masks_of=("val",),
     )
     yield Node(
         "evaluation.prm_baseline",
@@ -137,7 +141,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         yield Node(
             "predictions.train",
             predictions.STAGE,
-            config.predictions.model_copy(update={"split": "train"}),
+            predictions.Config(**dict(config.predictions), split="train"),
             {"dataset": "dataset", "prediction": f"prediction@{t - 1}"},
             t - 1,
         )
@@ -170,7 +174,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
     yield Node(
         "predictions.val",
         predictions.STAGE,
-        config.predictions.model_copy(update={"split": "val"}),
+        predictions.Config(**dict(config.predictions)),
         {"dataset": "dataset", "prediction": f"prediction@{t}"},
         t,
         images_of=("val",),
@@ -196,7 +200,7 @@ def _ceiling(config: RunConfig) -> Iterator[Node]:
     yield Node(
         "predictions.ceiling",
         predictions.STAGE,
-        config.predictions.model_copy(update={"split": "val"}),
+        predictions.Config(**dict(config.predictions)),
         {"dataset": "dataset", "prediction": "ceiling"},
     )
     yield Node(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import BaseMetadata, Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -156,8 +156,6 @@ def _list_text(arguments: tuple[Any, ...], metadata: Sequence[Any]) -> str:
 
 
 def _number_text(kind: str, metadata: Sequence[Any]) -> str:
-    if any(isinstance(m, AfterValidator) and m.func.__name__ == "odd" for m in metadata):
-        kind = "an odd number"
     words: dict[type[BaseMetadata], str] = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
     limits = {type(m): m for m in metadata if type(m) in words}
     if Ge in limits and Le in limits:

@@ -4,6 +4,7 @@ A run's record and an artefact's manifest keep the configuration as it was. Wher
 the only one now, it is dropped; where it had another, this version cannot do what the run did, and says so.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -16,8 +17,8 @@ Tree = dict[str, Any]
 ANY: Collection[Any] | None = None
 
 REMOVED: Mapping[str, Collection[Any] | None] = {
-    "conditional.background_margin": (0.0,),
     "conditional.backbone_factor": (0.1,),
+    "conditional.background_margin": (0.0,),
     "conditional.compile": (False,),
     "conditional.confident_score": ANY,  # of detection_target=confident alone
     "conditional.containment": (0.5,),
@@ -39,6 +40,34 @@ REMOVED: Mapping[str, Collection[Any] | None] = {
     "conditional.separation_weight": (1.0,),
     "conditional.validate_every": (0.2,),
     "conditional.weight_decay": (1e-5,),
+    "data.scenes.clutter": (4,),
+    "data.scenes.max_classes": (2,),
+    "data.scenes.min_share": (0.01,),
+    "data.scenes.min_visible": (0.4,),
+    "data.scenes.noise": (4.0,),
+    "evaluation.split": ("auto",),
+    "evaluation.void": ("truth",),
+    "predictions.split": ANY,  # of a run's nodes
+    "prm_baseline.alpha": (0.8,),
+    "prm_baseline.background": (0.95,),
+    "prm_baseline.beta": (2.0,),
+    "prm_baseline.chunk_size": ANY,
+    "prm_baseline.contour_width": (5,),
+    "prm_baseline.map_stride": (4,),
+    "prm_baseline.max_area": (0.85,),
+    "prm_baseline.min_area": (2e-5,),
+    "prm_baseline.split": ("val",),
+    "prm_baseline.threshold": (0.0,),
+    "prm_classifier.batch_norm": ("frozen_statistics",),
+    "prm_classifier.classifier_learning_rate": (2e-3,),
+    "prm_classifier.frozen_blocks": (0,),
+    "prm_classifier.held_back": (0.05,),
+    "prm_classifier.output_stride": (32,),
+    "prm_classifier.weight_decay": (1e-4,),
+    "prm_classifier.window": (3,),
+    "prm_seeds.chunk_size": ANY,
+    "prm_seeds.map_stride": (4,),
+    "prm_seeds.threshold": (0.0,),
 }
 """Dotted key -> the values that mean what this version does anyway; `ANY`: whatever it was, nothing depends on it."""
 
@@ -48,6 +77,18 @@ GONE: Mapping[str, Collection[Any]] = {
     "conditional.pooling": ("area",),
 }
 """Dotted key that there still is -> its removed values."""
+
+MOVED: Mapping[str, str] = {
+    "conditional.zero_noise": "conditional.k=1",
+    "prediction.gamma": "prediction.self_diversity",
+    "prediction.pointwise": "prediction.self_diversity=0",
+    "prediction.self_diversity_scale": "prediction.self_diversity",
+    "prm_baseline.image_size": "prm_seeds.image_size",
+    "prm_baseline.stop_stride": "prm_seeds.stop_stride",
+    "pseudo_labels.k": "conditional.k",
+    "pseudo_labels.zero_noise": "conditional.k=1",
+}
+"""Dotted key -> the key that says it now."""
 
 
 def _one_k(tree: Tree) -> str | None:
@@ -72,8 +113,32 @@ def _one_gamma(tree: Tree) -> str | None:
     return None
 
 
-CHANGED: tuple[Callable[[Tree], str | None], ...] = (_one_k, _one_gamma)
+def _peaks_as_of_the_seeds(tree: Tree) -> str | None:
+    """The baseline had its own keys for how the classifier is shown an image."""
+    baseline, seeds = tree.get("prm_baseline") or {}, tree.get("prm_seeds") or {}
+    other = None
+    for name in ("image_size", "stop_stride"):
+        value = baseline.pop(name, None)
+        if value is not None and name in seeds and value != seeds[name]:
+            other = f"prm_baseline.{name}={value} beside prm_seeds.{name}={seeds[name]}"
+    return other
+
+
+CHANGED: tuple[Callable[[Tree], str | None], ...] = (_one_k, _one_gamma, _peaks_as_of_the_seeds)
 """Functions that put several removed keys as new ones, in place; each returns what it cannot put, as `key=value`."""
+
+
+def became(key: str) -> str | None:
+    """What a removed key became, in words; None for one that never was."""
+    if key in MOVED:
+        return f"removed in 0.2: use {MOVED[key]}"
+    if key not in REMOVED:
+        return None
+    values = REMOVED[key]
+    if values is None:
+        return "removed in 0.2"
+    value = next(iter(values))
+    return f"removed in 0.2: it is always {value if isinstance(value, str) else json.dumps(value)}"
 
 
 def current_config(stored: Mapping[str, Any], where: str) -> Tree:

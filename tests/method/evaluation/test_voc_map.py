@@ -144,10 +144,9 @@ def test_classes_are_averaged_and_never_matched_across():
 
 
 def test_void_is_removed_from_the_truth():
-    """Instance [0,20), void [10,20): truth is [0,10). Detection [0,20): IoU 10/20 = .5; void ignored: 1."""
+    """Instance [0,20), void [10,20): truth is [0,10). Detection [0,20): IoU 10/20 = .5."""
     image = (found((0.9, 0, 20)), truth((0, 20), void=span(10, 20)))
     np.testing.assert_allclose(evaluate(image).mean, [1, 1, 0, 0])
-    np.testing.assert_allclose(evaluate(image, void="ignore").mean, [1, 1, 1, 1])
 
 
 def test_an_instance_wholly_in_void_is_no_instance():
@@ -191,7 +190,6 @@ def test_no_images():
         ({"classes": ("a", "a")}, "distinct names"),
         ({"classes": ("a",), "thresholds": (0.0,)}, r"\(0, 1\]"),
         ({"classes": ("a",), "matching": "coco"}, "matching"),
-        ({"classes": ("a",), "void": "keep"}, "void"),
     ],
 )
 def test_bad_options(options, text):

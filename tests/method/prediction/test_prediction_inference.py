@@ -14,9 +14,10 @@ from wsis.errors import InputError, MissingWeightsError, NonFiniteError
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.paste import paste_masks
 from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
-from wsis.method.prediction.inference import Detector, PredictSettings, load_detector
+from wsis.method.prediction.inference import Detector, load_detector
 from wsis.method.prediction.loop.checkpoints import weights_checkpoint, write_checkpoint
 from wsis.method.prediction.loop.train_loop import quiet_mmengine
+from wsis.method.prediction.settings import PredictSettings
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "mmdet").glob("*.py"))
 LOW = PredictSettings(score_threshold=0.2)
@@ -65,9 +66,9 @@ def test_detections_are_as_documented(detector: Detector, synthetic_source: Any)
 def test_results_do_not_depend_on_the_company(detector: Detector, synthetic_source: Any) -> None:
     images = [synthetic_source.image(i) for i in range(5)]
     alone = [detector.predict([image], LOW)[0] for image in images]
-    together = detector.predict(images, PredictSettings(score_threshold=0.2, batch_size=1))
+    together = detector.predict(images, LOW)
     assert all(_same(a, b) for a, b in zip(alone, together, strict=True))
-    batched = detector.predict(images, PredictSettings(score_threshold=0.2, batch_size=4))
+    batched = detector.predict(images, LOW, batch_size=4)
     for a, b in zip(alone, batched, strict=True):
         assert a.labels.tolist() == b.labels.tolist()
         assert np.allclose(a.boxes, b.boxes, atol=1e-2) and np.allclose(a.scores, b.scores, atol=1e-4)
@@ -95,9 +96,13 @@ def test_the_export_is_loaded_by_mmdetection_with_equal_results(
 
 def test_thresholds_and_limits_are_the_settings(detector: Detector, synthetic_source: Any) -> None:
     image = synthetic_source.image(0)
-    everything = detector.predict([image], PredictSettings(0.0, 0.99, 1000))[0]
-    few = detector.predict([image], PredictSettings(0.0, 0.99, 5))[0]
-    strict = detector.predict([image], PredictSettings(0.3, 0.3, 1000))[0]
+    everything = detector.predict(
+        [image], PredictSettings(score_threshold=0.0, nms_iou=0.99, max_detections=1000)
+    )[0]
+    few = detector.predict([image], PredictSettings(score_threshold=0.0, nms_iou=0.99, max_detections=5))[0]
+    strict = detector.predict(
+        [image], PredictSettings(score_threshold=0.3, nms_iou=0.3, max_detections=1000)
+    )[0]
     assert len(few.scores) == 5 and np.array_equal(few.scores, everything.scores[:5])
     assert 0 < len(strict.scores) < (everything.scores > 0.3).sum()
 

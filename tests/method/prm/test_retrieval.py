@@ -7,7 +7,7 @@ import pytest
 from wsis.errors import InputError
 from wsis.method.prm.retrieval import RetrievalConfig, contour_sums, retrieve, score_proposals
 
-ALL = RetrievalConfig(min_area=0, max_area=1.1, max_proposals=None)
+ALL = RetrievalConfig(max_proposals=None)
 
 
 def voronoi(rng: np.random.Generator, size: tuple[int, int], count: int) -> np.ndarray:
@@ -98,10 +98,10 @@ def test_limits_on_proposals():
     arguments = (np.array([[1, 20, 15]]), response[:1], class_map, np.array([1]), superpixels, membership)
     few = retrieve(*arguments, RetrievalConfig(max_proposals=3))
     assert few.proposal_ids.tolist() == [1]  # both squares with the bridge: the best of the first three
-    values = score_proposals(*arguments, RetrievalConfig(min_area=0.2, max_area=0.5))
-    # areas: 1, 5/12, 7/12, 1/6, 1/6 of the image
-    np.testing.assert_array_equal(np.isfinite(values[0]), [False, True, False, False, False])
-    none = retrieve(*arguments, RetrievalConfig(min_area=0.9, max_area=0.95))
+    values = score_proposals(*arguments, ALL)
+    # areas: 1, 5/12, 7/12, 1/6, 1/6 of the image; one that is nearly all of it is not considered
+    np.testing.assert_array_equal(np.isfinite(values[0]), [False, True, True, True, True])
+    none = retrieve(*arguments, RetrievalConfig(max_proposals=1))
     assert len(none.proposal_ids) == 0 and none.values.dtype == np.float32
 
 
@@ -123,5 +123,3 @@ def test_bad_input():
         retrieve(np.array([[1, 0, 0]]), response, class_map, np.array([1]), *rest)
     with pytest.raises(InputError, match="one class for each of 1 maps, got 2"):
         retrieve(np.array([[1, 0, 0]]), response[:1], class_map, np.array([1, 2]), *rest)
-    with pytest.raises(InputError, match="odd number of pixels, got 4"):
-        RetrievalConfig(contour_width=4)

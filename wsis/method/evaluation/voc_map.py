@@ -9,15 +9,14 @@ Conventions where the literature is silent:
   in the order of their arrays. (Within an image that decides who takes an instance.)
 - A class without a regular ground-truth instance in all images has AP NaN and is left out of the mean;
   its detections count nowhere. A class with ground truth and no detections has AP 0.
-- `void="truth"` (default): void is cut out of the true masks alone, a detection's void pixels still count in
-  its union. `void="ignore"` cuts it out of the detections also.
+- Void is cut out of the true masks alone: a detection's void pixels still count in its union.
 
 Suffixes: C classes, T thresholds, D detections, G ground-truth instances.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,6 @@ from wsis.method.evaluation.matching import IGNORED, RIGHT, Matching, match
 from wsis.method.masks import rle
 
 THRESHOLDS = (0.25, 0.50, 0.70, 0.75)
-Void = Literal["truth", "ignore"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class VocMapEvaluator:
     Args:
         classes: C names; label j is classes[j - 1].
         thresholds: IoU thresholds in (0, 1].
-        matching, void: see the modules `matching` and this one.
+        matching: see the module `matching`.
 
     Of two cats the surer detection finds one, the other lies beside everything: half of the area under the curve.
 
@@ -101,19 +99,15 @@ class VocMapEvaluator:
         classes: Sequence[str],
         thresholds: Sequence[float] = THRESHOLDS,
         matching: Matching = "voc",
-        void: Void = "truth",
     ) -> None:
         if not classes or len(set(classes)) != len(classes):
             raise InputError(f"classes: expected distinct names, at least one, got {list(classes)}")
         if not thresholds or not all(0 < t <= 1 for t in thresholds):
             raise InputError(f"thresholds: expected values in (0, 1], at least one, got {list(thresholds)}")
-        if matching not in get_args(Matching) or void not in get_args(Void):
-            raise InputError(
-                f"expected matching in {get_args(Matching)} and void in {get_args(Void)}, "
-                f"got {matching!r} and {void!r}"
-            )
+        if matching not in get_args(Matching):
+            raise InputError(f"matching: expected one of {', '.join(get_args(Matching))}, got {matching!r}")
         self.classes, self.thresholds = tuple(classes), tuple(thresholds)
-        self.matching, self.void = matching, void
+        self.matching = matching
         self._image_ids: set[str] = set()
         self._num_truth = np.zeros(len(classes), dtype=np.int64)
         self._scores: list[list[NDArray[np.float64]]] = [[] for _ in classes]
@@ -127,7 +121,7 @@ class VocMapEvaluator:
         """
         self._check_image(image_id, detections, truth)
         self._image_ids.add(image_id)
-        detections, truth = self._without_void(detections, truth)
+        truth = _without_void(truth)
         for label in np.union1d(detections.labels, truth.labels).tolist():
             self._add_class(int(label), detections.of_class(label), truth.of_class(label))
 
@@ -160,19 +154,6 @@ class VocMapEvaluator:
                     f"image {image_id}: {what}: expected labels 1..{len(self.classes)}, got {labels.max()}"
                 )
 
-    def _without_void(self, detections: Detections, truth: GroundTruth) -> tuple[Detections, GroundTruth]:
-        size = truth.size
-        counts, keep = truth.counts, np.ones(len(truth.counts), dtype=bool)
-        if truth.void is not None and rle.area(truth.void, size):
-            counts = rle.subtract(counts, truth.void, size)
-            if self.void == "ignore":
-                cut = rle.subtract(detections.counts, truth.void, size)
-                detections = Detections(size, cut, detections.labels, detections.scores)
-        keep = rle.areas(counts, size) > 0  # an instance without a labelled pixel cannot be found
-        kept = [one for one, wanted in zip(counts, keep, strict=True) if wanted]
-        crowd = None if truth.crowd is None else truth.crowd[keep]
-        return detections, GroundTruth(size, kept, truth.labels[keep], crowd)
-
     def _add_class(self, label: int, detections: Detections, truth: GroundTruth) -> None:
         crowd = np.zeros(len(truth.counts), dtype=bool) if truth.crowd is None else truth.crowd
         self._num_truth[label - 1] += int((~crowd).sum())
@@ -197,6 +178,16 @@ def average_precision(right: NDArray[np.bool_], num_truth: int) -> float:
     precision = recalled / np.arange(1, len(right) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[right].sum() / num_truth)  # recall grows by 1 / num_truth at each right detection
+
+
+def _without_void(truth: GroundTruth) -> GroundTruth:
+    counts = truth.counts
+    if truth.void is not None and rle.area(truth.void, truth.size):
+        counts = rle.subtract(counts, truth.void, truth.size)
+    keep = rle.areas(counts, truth.size) > 0  # an instance without a labelled pixel cannot be found
+    kept = [one for one, wanted in zip(counts, keep, strict=True) if wanted]
+    crowd = None if truth.crowd is None else truth.crowd[keep]
+    return GroundTruth(truth.size, kept, truth.labels[keep], crowd)
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

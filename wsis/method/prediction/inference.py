@@ -25,26 +25,9 @@ from wsis.method.prediction.data.dataset import too_thin_named
 from wsis.method.prediction.heads.region_outputs import region_outputs, require_known_head, soft_masks
 from wsis.method.prediction.loop.checkpoints import classes_of, load_weights, read_checkpoint
 from wsis.method.prediction.models import build_model, checked_device
+from wsis.method.prediction.settings import PredictSettings
 
 MASK_SIZE = 28
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """Which detections to keep. None: as the model's config says (MMDetection: 0.05, 0.5, 100).
-
-    Attributes:
-        score_threshold: least probability of the label.
-        nms_iou: overlap above which the lower of two boxes of one class is dropped.
-        max_detections: per image.
-        batch_size: images in one forward pass; only images of equal padded size share one, so that no
-            image's result depends on its neighbours'.
-    """
-
-    score_threshold: float | None = None
-    nms_iou: float | None = None
-    max_detections: int | None = None
-    batch_size: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +41,16 @@ class Detector:
 
     @torch.inference_mode()
     def predict(
-        self, images: Sequence[NDArray[np.uint8]], settings: PredictSettings | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        settings: PredictSettings | None = None,
+        batch_size: int = 1,
     ) -> list[NetworkDetections]:
         """Detections of RGB images uint8 [H, W, 3], in their order.
+
+        Args:
+            batch_size: images in one forward pass; only images of equal padded size share one, so that no
+                image's result depends on its neighbours'.
 
         Raises:
             InputError: an image of another shape or dtype.
@@ -69,7 +59,7 @@ class Detector:
         settings = settings or PredictSettings()
         packed = [self._packed(i, image) for i, image in enumerate(images)]
         results: dict[int, NetworkDetections] = {}
-        for group in _same_size_batches(packed, settings.batch_size):
+        for group in _same_size_batches(packed, batch_size):
             for index, detections in zip(
                 group, self._forward([packed[i] for i in group], settings), strict=True
             ):
@@ -174,20 +164,18 @@ def _detect_boxes(
         rcnn_test_cfg=None,  # boxes and scores of every region, before NMS
         rescale=False,
     )
-    test = head.test_cfg
-    nms = (
-        ConfigDict(test.nms)
-        if settings.nms_iou is None
-        else ConfigDict(test.nms, iou_threshold=settings.nms_iou)
-    )
-    threshold = test.score_thr if settings.score_threshold is None else settings.score_threshold
-    limit = test.max_per_img if settings.max_detections is None else settings.max_detections
+    nms = ConfigDict(head.test_cfg.nms, iou_threshold=settings.nms_iou)
     found = []
     for image, sample in zip(raw, samples, strict=True):
         if not torch.isfinite(image.scores).all():
             raise NonFiniteError(f"image {sample.img_id}: the network gives class scores that are not finite")
         boxes, labels, kept = multiclass_nms(
-            image.bboxes, image.scores, threshold, nms, limit, return_inds=True
+            image.bboxes,
+            image.scores,
+            settings.score_threshold,
+            nms,
+            settings.max_detections,
+            return_inds=True,
         )
         region = kept // (image.scores.shape[1] - 1)
         found.append((boxes[:, :4], boxes[:, 4], labels, image.scores[region]))

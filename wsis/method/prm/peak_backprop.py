@@ -75,7 +75,7 @@ class PeakBackpropagation:
         cut = _split_at_stride(steps, stop_stride)
         self._below, self._above = fold(steps[:cut]), fold(steps[cut:])
         self._model = model
-        self.num_classes = model.num_classes
+        self.num_classes, self.window = model.num_classes, model.window
         self.chunk_size = chunk_size
 
     @torch.no_grad()

@@ -20,41 +20,29 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy import ndimage
 
 from wsis.errors import InputError
 from wsis.method.masks.superpixels import areas_of, iou_matrix, segment_sums, superpixel_areas
+from wsis.method.settings import Settings
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class RetrievalConfig:
-    """Parameters of the metric.
+# from memory of the authors' demonstration, not verified
+_ALPHA, _BETA = 0.8, 2.0
+_BACKGROUND = 0.95  # background: response below this factor times its mean
+_CONTOUR_WIDTH = 5  # side of the window of the morphological gradient, odd, in working pixels
+_MIN_AREA, _MAX_AREA = 2e-5, 0.85  # proposals outside these shares of the image are not considered
 
-    Attributes:
-        alpha: weight of the response inside the mask against that on its contour.
-        beta: weight of the background's share of the image.
-        background: pixels whose class response is below this factor times its mean are background.
-        contour_width: side of the window of the morphological gradient, odd, in working pixels.
-        min_area, max_area: proposals outside these shares of the image are not considered.
-        max_proposals: only the first (best-ranked) ones are considered; None: all.
-        nms: a retrieved proposal with at least this IoU with a better one is dropped.
-    """
 
-    alpha: float = 0.8
-    beta: float = 2.0
-    background: float = 0.95
-    contour_width: int = 5
-    min_area: float = 2e-5
-    max_area: float = 0.85
-    max_proposals: int | None = 100
-    nms: float = 0.3
+class RetrievalConfig(Settings):
+    """Which proposals are considered, and which of those found stay."""
 
-    def __post_init__(self) -> None:
-        if self.contour_width < 1 or self.contour_width % 2 == 0:
-            raise InputError(f"contour_width: expected an odd number of pixels, got {self.contour_width}")
+    max_proposals: int | None = Field(100, ge=1, description="best-ranked proposals considered; null: all")
+    nms: float = Field(0.3, ge=0, le=1, description="IoU from which the weaker of two retrieved masks goes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,15 +127,13 @@ def score_proposals(
     if len(peaks) == 0 or len(membership) == 0:
         return values
     responses = np.stack([_normalise(_enlarge(m, size)) for m in peak_response_maps], axis=2)  # [h, w, N]
-    background = _background_shares(
-        peaks[:, 0], class_response_maps, response_classes, size, config.background
-    )
+    background = _background_shares(peaks[:, 0], class_response_maps, response_classes, size, _BACKGROUND)
     inside = areas_of(considered, segment_sums(responses, superpixels, count))
     outside = areas_of(considered, segment_sums(background, superpixels, count))
-    contour = contour_sums(superpixels, considered, responses, config.contour_width)
-    scored = config.alpha * inside + contour - config.beta * outside
+    contour = contour_sums(superpixels, considered, responses, _CONTOUR_WIDTH)
+    scored = _ALPHA * inside + contour - _BETA * outside
     share = areas_of(considered, superpixel_areas(superpixels, count)) / superpixels.size
-    admissible = (share >= config.min_area) & (share < config.max_area)
+    admissible = (share >= _MIN_AREA) & (share < _MAX_AREA)
     values[:, : len(considered)] = np.where(admissible[:, None], scored, -np.inf).T
     return values
 

@@ -10,42 +10,38 @@ cell inside it; peaks outside every box are dropped and maps are cut to their bo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
 
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.prm.peak_backprop import ForwardPass, PeakBackpropagation
 from wsis.method.prm.peak_stimulation import local_maxima
+from wsis.method.settings import Settings
 
 NO_BOX = -1
+THRESHOLD = 0.0  # class response (logit) that a peak must exceed
+_MAP_STRIDE = 4  # network-input pixels to a pixel of the stored maps
 
 
-@dataclass(frozen=True)
-class SeedConfig:
-    """How peaks become seeds.
+class SeedConfig(Settings):
+    """How the classifier is shown an image, and how peaks become seeds.
 
-    Attributes:
-        threshold: class response (logit) that a peak must exceed.
-        window: window of the local maxima in cells.
-        map_stride: network-input pixels to a pixel of the stored maps (finer maps are averaged).
-        position: "response": the seed lies at the highest pixel of its peak response map (trial: on the right
-            instance for 82 % of seeds); "cell": at the centre of the peak's cell (68 %).
+    A seed at its response map's maximum lies on the right instance for 82 % of seeds, at its peak's cell for 68 %
+    (a trial).
     """
 
-    threshold: float = 0.0
-    window: int = 3
-    map_stride: int = 4
-    position: str = "response"
-
-    def __post_init__(self) -> None:
-        if self.position not in ("response", "cell"):
-            raise InputError(f"position: expected response or cell, got {self.position!r}")
-        if self.map_stride < 1:
-            raise InputError(f"map_stride: expected at least 1, got {self.map_stride}")
+    image_size: int = Field(320, ge=32, le=2048, description="longer side of the classifier's input")
+    position: Literal["response", "cell"] = Field(
+        "response", description="a seed lies at its response map's maximum, or at its peak's cell"
+    )
+    stop_stride: Literal[1, 2, 4, 8] = Field(
+        4, description="grid of the backward; 1: down to the image (the paper)"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +120,7 @@ def generate_seeds(
         raise NonFiniteError(
             "class response maps: NaN or infinite values; the classifier's weights are unusable"
         )
-    maxima = (local_maxima(maps, config.window) & (maps > config.threshold)).cpu().numpy()
+    maxima = (local_maxima(maps, network.window) & (maps > THRESHOLD)).cpu().numpy()
     values = maps.float().cpu().numpy()
     chosen = [
         _choose(values[i], maxima[i], labels[i], sizes[i], None if boxes is None else boxes[i])
@@ -133,7 +129,7 @@ def generate_seeds(
     rows = [(i, *cell[:3]) for i, c in enumerate(chosen) for cell in c.cells]
     peaks = torch.tensor(rows, dtype=torch.int64, device=maps.device).reshape(-1, 4)
     responses = network.backward(passed, peaks)
-    responses = _pool(responses, (images.shape[2], images.shape[3]), config.map_stride).cpu()
+    responses = _pool(responses, (images.shape[2], images.shape[3])).cpu()
     per_image = torch.split(responses, [len(c.cells) for c in chosen])
     return [
         _finish(
@@ -234,7 +230,7 @@ def _cells_inside(
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
-def _pool(responses: torch.Tensor, size: tuple[int, int], map_stride: int) -> torch.Tensor:
+def _pool(responses: torch.Tensor, size: tuple[int, int], map_stride: int = _MAP_STRIDE) -> torch.Tensor:
     """Average the maps [N, h, w] down to one pixel for ``map_stride`` input pixels; never enlarges."""
     target = (max(1, -(-size[0] // map_stride)), max(1, -(-size[1] // map_stride)))
     if len(responses) == 0 or (target[0] >= responses.shape[1] and target[1] >= responses.shape[2]):

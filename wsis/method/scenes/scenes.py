@@ -6,68 +6,51 @@ Suffixes: H W image, h w raster of one object (twice the image's resolution), N 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from wsis.errors import InputError
 from wsis.method.scenes.ground import background, fractal_noise, hsv, shading
 from wsis.method.scenes.objects import OBJECTS, Colour, Part
+from wsis.method.settings import Settings
 
 SCENES_VERSION = 1  # raised when the same settings give other pictures
-DEFAULT_CLASSES = ("cup", "fish", "kite", "mushroom")
+_MAX_CLASSES = 2  # of an image
+_MIN_VISIBLE = 0.4  # least share of an object that is neither hidden nor outside the image
+_MIN_SHARE = 0.01  # least share of the image that an object covers
+_CLUTTER = 4  # stones and twigs at most, which belong to no class
+_NOISE = 4.0  # standard deviation of the sensor noise in grey levels
 _SCALE = 2  # drawn twice as large, then averaged down: smooth edges
 _TRIES = 30
 
 
-@dataclass(frozen=True)
-class SceneConfig:
-    """What a scene looks like.
+class SceneConfig(Settings):
+    """What a scene looks like."""
 
-    Attributes:
-        height, width: pixels.
-        classes: names out of `scene_objects.OBJECTS`; class j + 1 is classes[j].
-        max_instances: 1 to this many objects.
-        max_classes: of at most this many classes.
-        size: range of an object's length as a share of the image's shorter side.
-        min_visible: least share of an object that is neither hidden nor outside the image.
-        min_share: least share of the image that an object covers.
-        clutter: at most this many stones and twigs, which belong to no class.
-        noise: standard deviation of the sensor noise in grey levels.
-    """
+    height: int = Field(128, ge=32, le=4096, description="pixels")
+    width: int = Field(160, ge=32, le=4096, description="pixels")
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("cup", "fish", "kite", "mushroom"), description="what is drawn; class j + 1 is the j-th"
+    )
+    max_instances: int = Field(4, ge=1, le=16, description="objects of an image at most")
+    size: tuple[float, float] = Field(
+        (0.4, 0.85),
+        description="least and largest length of an object, as a share of the image's shorter side",
+    )
 
-    height: int = 128
-    width: int = 160
-    classes: tuple[str, ...] = DEFAULT_CLASSES
-    max_instances: int = 4
-    max_classes: int = 2
-    size: tuple[float, float] = (0.4, 0.85)
-    min_visible: float = 0.4
-    min_share: float = 0.01
-    clutter: int = 4
-    noise: float = 4.0
-
-    def __post_init__(self) -> None:
-        bounds: dict[str, tuple[float, float]] = {
-            "height": (32, 4096),
-            "width": (32, 4096),
-            "max_instances": (1, 16),
-            "max_classes": (1, len(OBJECTS)),
-            "min_visible": (0, 0.9),
-            "min_share": (0, 0.05),
-            "clutter": (0, 64),
-            "noise": (0, 64),
-        }
-        for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"scenes.{name}: expected {low} to {high}, got {getattr(self, name)}")
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Self:
         if not 0.1 <= self.size[0] <= self.size[1] <= 1.5:
-            raise InputError(f"scenes.size: expected 0.1 <= least <= most <= 1.5, got {self.size}")
+            raise ValueError(f"scenes.size: expected 0.1 <= least <= most <= 1.5, got {self.size}")
         if not self.classes or len(set(self.classes)) < len(self.classes) or set(self.classes) - set(OBJECTS):
-            raise InputError(
+            raise ValueError(
                 f"scenes.classes: expected some of {', '.join(OBJECTS)}, each once, got {self.classes}"
             )
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +92,7 @@ def generate_scene(rng: np.random.Generator, config: SceneConfig, first_class: i
     """
     if first_class is not None and not 1 <= first_class <= len(config.classes):
         raise InputError(f"first_class: expected 1..{len(config.classes)}, got {first_class}")
-    canvas, ground_colours = background(rng, (config.height * _SCALE, config.width * _SCALE), config.clutter)
+    canvas, ground_colours = background(rng, (config.height * _SCALE, config.width * _SCALE), _CLUTTER)
     owner = np.zeros(canvas.shape[:2], dtype=np.int32)
     labels: list[int] = []
     full_areas: list[float] = []
@@ -140,7 +123,7 @@ def _choose_classes(rng: np.random.Generator, config: SceneConfig, first: int | 
     order = rng.permutation(len(config.classes)) + 1
     if first is not None:
         order = np.concatenate([[first], order[order != first]])
-    pool = order[: int(rng.integers(1, min(config.max_classes, len(order)) + 1))]
+    pool = order[: int(rng.integers(1, min(_MAX_CLASSES, len(order)) + 1))]
     return [int(pool[0]), *(int(rng.choice(pool)) for _ in range(count - 1))]
 
 
@@ -227,9 +210,7 @@ def _paste_owner(
 
 def _visible(owner: NDArray[np.int32], full_areas: Sequence[float], config: SceneConfig) -> bool:
     seen = np.bincount(_reduce(owner, len(full_areas)).ravel(), minlength=len(full_areas) + 1)[1:]
-    least = np.maximum(
-        config.min_visible * np.array(full_areas), config.min_share * config.height * config.width
-    )
+    least = np.maximum(_MIN_VISIBLE * np.array(full_areas), _MIN_SHARE * config.height * config.width)
     return bool((seen >= np.maximum(least, 1)).all())
 
 
@@ -266,5 +247,5 @@ def _photograph(
     image = cv2.resize(canvas, (config.width, config.height), interpolation=cv2.INTER_AREA)
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8))
     image = 0.5 + (image - 0.5) * rng.uniform(0.8, 1.1) + rng.uniform(-0.06, 0.06)
-    image = image * 255 + rng.normal(0, config.noise, size=image.shape)
+    image = image * 255 + rng.normal(0, _NOISE, size=image.shape)
     return np.clip(np.round(image), 0, 255).astype(np.uint8)

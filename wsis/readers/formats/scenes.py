@@ -6,11 +6,11 @@ Suffix: N instances.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from wsis.method.masks import rle
 from wsis.method.scenes.scenes import SCENES_VERSION, Scene, SceneConfig, generate_scene
@@ -27,15 +27,13 @@ from wsis.readers.shared.records import (
 )
 
 
-@dataclass(frozen=True)
-class SceneSet:
-    """How many scenes, of what look. Image i of a part is a function of (seed, part, i): a longer set begins with a
-    shorter one."""
+class SceneSettings(SceneConfig):
+    """The section `data.scenes`: how many scenes, of what look. Image i of a part is a function of (seed, part, i): a
+    longer set begins with a shorter one."""
 
-    train: int = 96
-    val: int = 40
-    seed: int = 0
-    look: SceneConfig = field(default_factory=SceneConfig)
+    train: int = Field(96, ge=1, le=100_000, description="train images")
+    val: int = Field(40, ge=1, le=100_000, description="val images")
+    seed: int = Field(0, ge=0, lt=2**31, description="of what is drawn")
 
 
 class SceneSource:
@@ -46,7 +44,9 @@ class SceneSource:
         roles: the parts to give.
     """
 
-    def __init__(self, scenes: SceneSet, limit: int | None = None, roles: Sequence[Role] = ROLES) -> None:
+    def __init__(
+        self, scenes: SceneSettings, limit: int | None = None, roles: Sequence[Role] = ROLES
+    ) -> None:
         self._scenes = scenes
         counts: dict[Role, int] = {"train": scenes.train, "val": scenes.val}
         if limit is not None:
@@ -57,11 +57,11 @@ class SceneSource:
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names; the class of index j is number j + 1."""
-        return self._scenes.look.classes
+        return self._scenes.classes
 
     def digest(self) -> str:
         """sha256 of settings, version and number of images; the pictures follow from them."""
-        content = {"scenes": asdict(self._scenes), "version": SCENES_VERSION, "ids": self._ids}
+        content = {"scenes": self._scenes.model_dump(), "version": SCENES_VERSION, "ids": self._ids}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
@@ -93,7 +93,7 @@ class SceneSource:
 
     def outlines(self) -> Iterator[Outline]:
         """All scenes in order; as large as their pixels, which PNG makes fewer."""
-        size = (self._scenes.look.height, self._scenes.look.width)
+        size = (self._scenes.height, self._scenes.width)
         for role, ids in self._ids.items():
             for image_id in ids:
                 yield Outline(image_id, role, f"{image_id}.png", size, 3 * size[0] * size[1])
@@ -114,7 +114,7 @@ class SceneSource:
             number = int(image_id.rsplit("_", 1)[1])
             rng = np.random.default_rng([self._scenes.seed, ROLES.index(role), number])
             first_class = number % len(self.classes) + 1
-            self._last = image_id, generate_scene(rng, self._scenes.look, first_class)
+            self._last = image_id, generate_scene(rng, self._scenes, first_class)
         return role, self._last[1]
 
     def labels_of(self, image_id: str) -> NDArray[np.int32]:
