@@ -166,7 +166,7 @@ def test_what_changes_the_result_changes_the_identity():
 
 def test_checkpointing_of_a_resnet_is_refused_before_training():
     config = CONFIG.model_copy(update={"architecture": "resnet18", "stride": 16, "checkpointing": True})
-    with pytest.raises(InputError, match="checkpointing: unet and lite_unet offer it, ResNets do not"):
+    with pytest.raises(InputError, match="checkpointing: unet and lite_unet offer it, backbones do not"):
         conditional.STAGE.check(config, Execution())
 
 

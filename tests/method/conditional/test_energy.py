@@ -3,7 +3,7 @@ import torch
 
 from tests.method.conditional.conditional_cases import random_case
 from wsis.errors import InputError
-from wsis.method.conditional.energy import EnergyConfig, labelling_score, refine_scores
+from wsis.method.conditional.energy import TERMS, EnergyConfig, labelling_score, refine_scores
 
 
 def plain_update(scores, graph, delta, kind):
@@ -58,6 +58,20 @@ def test_terms_switch_the_pairwise_part():
     with_pairs = refine_scores(scores, graph, EnergyConfig(terms="U+P"))
     assert not torch.allclose(with_pairs, scores)
     assert torch.equal(with_pairs, refine_scores(scores, graph, EnergyConfig(terms="U+P+H")))
+
+
+def test_a_term_is_a_function_and_a_row(monkeypatch):
+    def sizes(scores, graph, config):
+        share = (graph.areas / graph.areas.max()).to(scores.dtype)
+        return torch.cat([scores[..., :1], scores[..., 1:] * share[:, None]], -1)
+
+    monkeypatch.setitem(TERMS, "U+A", (sizes,))
+    config = EnergyConfig().model_copy(update={"terms": "U+A"})
+    assert not config.higher_order and not config.uses_neighbours
+    *_, graph = random_case(4, proposals=6, max_neighbours=3)
+    scores = torch.randn(2, 6, 2, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(refine_scores(scores, graph, config), sizes(scores, graph, config))
+    assert torch.autograd.gradcheck(lambda g: refine_scores(g, graph, config), (scores,))
 
 
 def test_diffusion_stays_inside_the_range_of_the_scores():

@@ -1,17 +1,20 @@
 """The named variants of the conditional network, built from one flat description."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from wsis.errors import InputError
+from wsis.method.backbones import BACKBONES
 from wsis.method.backbones.layers import BatchNormMode
 from wsis.method.backbones.lite_unet import FeatureExtractor, LiteUNet
 from wsis.method.conditional.network import ConditionalNetwork, HeadConfig, Precision
-from wsis.method.conditional.unet import KOHL_WIDTHS, ResNetFeatures, UNet
+from wsis.method.conditional.unet import KOHL_WIDTHS, BackboneFeatures, UNet
 
-Architecture = Literal["unet", "lite_unet", "resnet18", "resnet50", "resnet101"]
-_DEPTHS = {"resnet18": 18, "resnet50": 50, "resnet101": 101}
+if TYPE_CHECKING:
+    Architecture = str
+else:
+    Architecture = Literal["unet", "lite_unet", *BACKBONES]
 
 
 class NetworkConfig(HeadConfig):
@@ -19,15 +22,16 @@ class NetworkConfig(HeadConfig):
 
     architecture: Architecture = Field(
         "lite_unet",
-        description="unet is the paper's (Kohl et al.); lite_unet, an EfficientNet-Lite0, for small machines",
+        description="unet is the paper's (Kohl et al.); lite_unet, an EfficientNet-Lite0, for small machines; else a "
+        "backbone (C.2)",
     )
     pretrained: str | None = Field(
         "imagenet", description="encoder weights; null only by choice; unused by unet"
     )
     widths: tuple[int, ...] = Field(KOHL_WIDTHS, description="block widths of unet")
-    stride: int = Field(4, ge=1, le=32, description="output stride: lite_unet 2 or 4, resnet 16 or 32")
+    stride: int = Field(4, ge=1, le=32, description="output stride: lite_unet 2 or 4, others 16 or 32")
     channels: int = Field(
-        32, ge=0, le=4096, description="feature channels; 0: all of a ResNet's (the paper's letter)"
+        32, ge=0, le=4096, description="feature channels; 0: all of a backbone's (the paper's letter)"
     )
     frozen_blocks: int = Field(3, ge=0, le=64, description="encoder blocks that do not learn")
     batch_norm: BatchNormMode = Field(
@@ -61,10 +65,10 @@ def save_activations(network: ConditionalNetwork) -> None:
     activations, since it would count them twice.
 
     Raises:
-        InputError: a ResNet, of which no part can be recomputed by itself.
+        InputError: a whole backbone, of which no part can be recomputed by itself.
     """
-    if isinstance(network.extractor, ResNetFeatures):
-        raise InputError("checkpointing: unet and lite_unet offer it, ResNets do not")
+    if isinstance(network.extractor, BackboneFeatures):
+        raise InputError("checkpointing: unet and lite_unet offer it, backbones do not")
     network.extractor.checkpointing = True
 
 
@@ -79,8 +83,8 @@ def _extractor(config: NetworkConfig, pretrained: str | None) -> FeatureExtracto
             frozen_blocks=config.frozen_blocks,
             batch_norm=config.batch_norm,
         )
-    return ResNetFeatures(
-        _DEPTHS[config.architecture],
+    return BackboneFeatures(
+        config.architecture,
         pretrained,
         channels=config.channels or None,
         stride=config.stride,

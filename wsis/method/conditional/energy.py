@@ -5,8 +5,8 @@ D = K * J.
 The higher-order term Q (eq. 4) is 0 or minus infinity; it is enforced in `inference`, not added here.
 """
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
@@ -17,33 +17,11 @@ from wsis.errors import InputError
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.settings import Settings
 
-Terms = Literal["U", "U+P", "U+P+H"]
-Pairwise = Literal["literal", "diffuse"]
-
 ITERATIONS = 3  # of eq. (1)-(2), unrolled (paper)
 
 # Differences G_v - G_u worked on at a time: what a core's cache holds, and what keeps a GPU busy.
 _CACHE_ENTRIES = 1 << 18
 _DEVICE_ENTRIES = 1 << 24
-
-
-class EnergyConfig(Settings):
-    """Terms of the score (eq. 1-4, Table 2)."""
-
-    terms: Terms = Field("U+P+H", description="unary U, pairwise P and higher-order H terms (Table 2)")
-    pairwise: Pairwise = Field(
-        "diffuse", description="form of the pairwise term: literal is eq. 1 as printed"
-    )
-    delta: float = Field(0.1, gt=0, description="stabiliser of eq. 1")
-
-    @property
-    def higher_order(self) -> bool:
-        return self.terms == "U+P+H"
-
-    @property
-    def uses_neighbours(self) -> bool:
-        """Whether the neighbours N_u of the proposals play a part."""
-        return self.terms != "U"
 
 
 def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
@@ -66,9 +44,6 @@ def diffuse_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor
     """
     degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
     return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) * (delta / degree), delta)
-
-
-_UPDATES = {"literal": literal_update, "diffuse": diffuse_update}
 
 
 def _attraction(graph: ProposalGraph, scores: Tensor) -> Tensor:
@@ -138,8 +113,56 @@ def _weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
     return values.mul_(weight[:, :, None]).sum(1)
 
 
+def pairwise_term(scores: Tensor, graph: ProposalGraph, config: "EnergyConfig") -> Tensor:
+    """Iterations of eq. (1)-(2), as `config.pairwise` says; float [K, P, J] -> the same shape."""
+    if graph.neighbours.shape[1] == 0:
+        return scores
+    update = PAIRWISE[config.pairwise]
+    samples, proposals, columns = scores.shape
+    flat = scores.transpose(0, 1).reshape(proposals, samples * columns)  # a neighbour is one row of memory
+    for _ in range(ITERATIONS):
+        flat = update(flat, graph, config.delta)
+    return flat.reshape(proposals, samples, columns).transpose(0, 1)
+
+
+PAIRWISE = {"literal": literal_update, "diffuse": diffuse_update}
+
+TERMS: dict[str, tuple[Callable[[Tensor, ProposalGraph, "EnergyConfig"], Tensor], ...]] = {
+    "U": (),
+    "U+P": (pairwise_term,),
+    "U+P+H": (pairwise_term,),
+}
+"""`conditional.terms` -> what is added to the unary scores, one after the other. H is what inference does."""
+
+if TYPE_CHECKING:
+    Terms = str
+    Pairwise = str
+else:
+    Terms = Literal[tuple(TERMS)]
+    Pairwise = Literal[tuple(PAIRWISE)]
+
+
+class EnergyConfig(Settings):
+    """Terms of the score (eq. 1-4, Table 2)."""
+
+    terms: Terms = Field("U+P+H", description="unary U, pairwise P and higher-order H terms (Table 2)")
+    pairwise: Pairwise = Field(
+        "diffuse", description="form of the pairwise term: literal is eq. 1 as printed"
+    )
+    delta: float = Field(0.1, gt=0, description="stabiliser of eq. 1")
+
+    @property
+    def higher_order(self) -> bool:
+        return "H" in self.terms.split("+")
+
+    @property
+    def uses_neighbours(self) -> bool:
+        """Whether the neighbours N_u of the proposals play a part."""
+        return pairwise_term in TERMS[self.terms]
+
+
 def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> Tensor:
-    """Return G after the pairwise term (Algorithm 1, lines 1-6); differentiable.
+    """Return G, the scores after every term but Q (Algorithm 1, lines 1-6); differentiable.
 
     Args:
         unary: float [K, P, J], the network's F.
@@ -151,14 +174,9 @@ def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> 
     """
     if unary.ndim != 3 or unary.shape[1] != graph.num_proposals:
         raise InputError(f"unary: expected [K, {graph.num_proposals}, J], got {tuple(unary.shape)}")
-    if config.terms == "U" or graph.neighbours.shape[1] == 0:
-        return unary
-    update = _UPDATES[config.pairwise]
-    samples, proposals, columns = unary.shape
-    scores = unary.transpose(0, 1).reshape(proposals, samples * columns)  # a neighbour is one row of memory
-    for _ in range(ITERATIONS):
-        scores = update(scores, graph, config.delta)
-    return scores.reshape(proposals, samples, columns).transpose(0, 1)
+    for term in TERMS[config.terms]:
+        unary = term(unary, graph, config)
+    return unary
 
 
 def labelling_score(scores: Tensor, labels: Tensor) -> Tensor:

@@ -65,20 +65,20 @@ class UNet(FeatureExtractor):
         return x
 
 
-class ResNetFeatures(FeatureExtractor):
-    """Low-resolution features of a ResNet (C.2), optionally reduced to fewer channels by a 1x1 convolution.
+class BackboneFeatures(FeatureExtractor):
+    """Low-resolution features of a backbone (a ResNet in C.2), maybe reduced to fewer by a 1x1 convolution.
 
     Args:
-        depth: 18, 50 or 101.
+        name: one of `wsis.method.backbones.BACKBONES`.
         pretrained: see `wsis.method.backbones.build_backbone`.
         channels: None keeps all (2,048 for ResNet-50 and -101, the paper's letter).
         stride: 16 (dilated last stage) or 32.
-        frozen_blocks: residual blocks that are not trained.
+        frozen_blocks: blocks that are not trained.
     """
 
     def __init__(
         self,
-        depth: int,
+        name: str,
         pretrained: PretrainedSpec,
         channels: int | None = None,
         stride: int = 32,
@@ -89,7 +89,7 @@ class ResNetFeatures(FeatureExtractor):
         if stride not in (16, 32):
             raise InputError(f"stride: expected 16 or 32, got {stride}")
         self.encoder = build_backbone(
-            f"resnet{depth}",
+            name,
             pretrained,
             out_indices=(4,),
             batch_norm=batch_norm,

@@ -34,7 +34,9 @@ PANEL_SIDE = 340
 MAX_SAMPLES = 4
 MAX_DETECTIONS = 8
 MIN_SCORE = 0.3
-_DRAWABLE = ("dataset", "boxes", "seeds", "proposals", "proposal_detections", "pseudo_labels", "detections")
+_DRAWABLE = tuple(
+    name for name in SCHEMAS if name != "ground_truth"
+)  # records of images, but for their truth
 
 Record = Mapping[str, NDArray[Any]]
 
