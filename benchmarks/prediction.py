@@ -27,8 +27,10 @@ from prediction_memory import measure
 from prediction_works import Network
 from proposal_cases import Figure, print_figures
 
+from stages.prediction.training import DATA_WAIT, PredictionConfig, train_network
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, StageContext
 from wsis.method.prediction.data.dataset import SampleKey
-from wsis.method.prediction.loop.training import TrainSettings, train
 
 PARTS = ("step", "ops", "prediction", "data", "wait")
 NETWORKS = (Network("mask_rcnn_r50_fpn", 320), Network("mask_rcnn_lite0_fpn", 288))
@@ -132,19 +134,22 @@ def _wait(case: Case) -> list[Figure]:
     print("\n## Waiting for data\n\nWall time of training steps with one worker, the first step left out.\n")
     figures = []
     for network in case.networks:
-        shares: list[float] = []
-        settings = TrainSettings(
-            total_steps=2 * case.rounds,
+        config = PredictionConfig(
+            model=network.name,
+            image_size=network.size,
+            pretrained=None,
             batch_size=2,
             learning_rate=1e-6,
-            pretrained=None,
-            device=str(case.device),
-            workers=1,
+            data_workers=1,
         )
         with tempfile.TemporaryDirectory() as folder:
-            train(network.training, case.data.source(0), settings, Path(folder), waited=shares.append)
-        print(f"- {network.name}, {network.size} px, batch 2: {shares[0]:.2%}", flush=True)
-        figures.append(Figure(f"{network.name}: share of a step that waits for data", shares[0], 0.05))
+            execution = Execution(device="cuda" if case.device.type == "cuda" else "cpu")
+            quiet = Progress(quiet=True)
+            context = StageContext(Path(folder), 0, None, execution, quiet, "prediction")
+            train_network(case.data.source(0), config, 2 * case.rounds, context)
+        share = context.counts[DATA_WAIT]
+        print(f"- {network.name}, {network.size} px, batch 2: {share:.2%}", flush=True)
+        figures.append(Figure(f"{network.name}: share of a step that waits for data", share, 0.05))
     return figures
 
 

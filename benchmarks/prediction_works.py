@@ -18,12 +18,11 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from prediction_data import CLASSES, SETS, Data
 
+from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
 from wsis.method.prediction.data.dataset import PseudoLabelDataset, SampleKey
 from wsis.method.prediction.inference import load_detector
-from wsis.method.prediction.loop.checkpoints import weights_checkpoint, write_checkpoint
-from wsis.method.prediction.loop.train_loop import quiet_mmengine
-from wsis.method.prediction.models import build_model
+from wsis.method.prediction.models import build_model, quiet_mmengine
 from wsis.views.dataset import read_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "mmdet"
@@ -177,7 +176,7 @@ class Prediction:
 def prediction(data: Data, network: Network, device: torch.device) -> Prediction:
     """Both with the weights of one file, which find some ten things an image."""
     plain, weights = network.plain, data.root / f"{network.name}.pth"
-    write_checkpoint(weights, weights_checkpoint(_finding(plain), CLASSES))
+    weights.write_bytes(encode_weights(_finding(plain), CLASSES))
     detector = load_detector(plain, weights, str(device))
     theirs = load_detector(plain, weights, str(device)).model
     records, loader = data.source().dataset, data.coco(plain.test_pipeline, test=True)

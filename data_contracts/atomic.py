@@ -5,10 +5,11 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from data_contracts.errors import StoreFullError
 
@@ -32,8 +33,8 @@ def fsync_directory(path: Path) -> None:
     _fsync(path)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` through a temporary sibling, fsync and rename.
+def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write `data`, or what a function writes into the file, to `path` through a temporary sibling, fsync and rename.
 
     Raises:
         StoreFullError: no space is left; `path` keeps its old content.
@@ -44,7 +45,10 @@ def write_atomic(path: Path, data: bytes) -> None:
     with full_disk_named(path):
         try:
             with temporary.open("wb") as stream:
-                stream.write(data)
+                if callable(data):
+                    data(stream)
+                else:
+                    stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, path)

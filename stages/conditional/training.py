@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from stages.conditional.examples import Examples, ExampleSettings
-from wsis.engine.schedule import warmup_cosine
+from wsis.engine.optimisation import descend, warmup_cosine
 from wsis.engine.stage import Artefact, StageContext, execution_only
 from wsis.engine.training import Stateful
 from wsis.engine.weight_selection import BestWeights, HeldBackSettings, split, steps_between
@@ -142,12 +142,7 @@ class Trainer:
         factor = warmup_cosine(index, self.steps, min(self.settings.warmup_steps, self.steps - 1))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_gradient)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        descend(loss, self.optimizer, self.network.parameters(), self.settings.clip_gradient, self.scaler)
 
     def watch(self, reach: float) -> None:
         """Say once when the surrogate has lost its gradient; `reach` is the share of samples still in play."""

@@ -8,8 +8,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,8 +20,9 @@ from pydantic import Field, model_validator
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
-from wsis.engine.process_group import Group, run_in_processes
+from wsis.engine.shared_work import run_shared
 from wsis.engine.stage import Execution, StageConfig, StageContext, execution_only
+from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME
 from wsis.errors import InputError
 from wsis.method.backbones import weights_digest
 from wsis.method.prediction.data.training_images import PseudoLabelSource
@@ -130,86 +133,35 @@ def train_network(
         MissingWeightsError: backbone weights absent or of another network.
         NonFiniteError: a loss became NaN or infinite; names the images.
     """
+    from stages.prediction.mmdet_training import (
+        train,  # MMDetection takes seconds to import: only where it is used
+    )
     from wsis.method.prediction.config import plain_config, to_json
-    from wsis.method.prediction.loop import (
-        training as mmdet_training,  # MMDetection takes seconds to import: only where it is used
-    )
 
-    training = _Training(
-        config, source, _settings(config, context, total_steps), context.workdir, init_weights
-    )
-    done = mmdet_training.steps_done(context.workdir)
-    with (
-        context.progress.bar(total_steps, context.title, "step", initial=done) as bar,
-        context.scalars(done) as write,
-    ):
-
-        def hear(said: _Step | _Waited) -> None:
-            if isinstance(said, _Waited):
-                context.counts[DATA_WAIT] = round(said.share, 4)
-                return
-            bar.update(1, said.losses)
-            write(said.number, said.losses)
-
-        if config.processes == 1:
-            training(hear)
-        else:
-            run_in_processes(training, _group(config, context), hear, context.worker_memory)
-    plain = plain_config(config.model_path(), _spec(config, source.classes))
+    _discard_of_mmengine(context)
+    if not (context.workdir / WEIGHTS_NAME).exists():  # else it was killed after its last file
+        run_shared(partial(train, config, source, total_steps, init_weights), context, config.processes)
+    plain = plain_config(config.model_path(), model_spec(config, source.classes))
     plain.dump(str(context.workdir / MODEL_NAME))
     write_atomic(context.workdir / MODEL_JSON_NAME, to_json(plain).encode())
-    curve = json.loads((context.workdir / mmdet_training.CURVE_NAME).read_text())
+    curve = json.loads((context.workdir / CURVE_NAME).read_text())
     context.counts.update(
         images=len(source), steps=total_steps, classes=list(source.classes), first=curve[0], last=curve[-1]
     )
+    (context.workdir / CHECKPOINT_NAME).unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A step is done."""
-
-    number: int
-    losses: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class _Waited:
-    """Training is done; share of the time that its steps waited for data."""
-
-    share: float
+def _discard_of_mmengine(context: StageContext) -> None:
+    """Remove half a training of an earlier version, whose loop and checkpoint were MMEngine's."""
+    checkpoint = context.workdir / "checkpoint.pth"
+    if checkpoint.exists():
+        context.log(f"{checkpoint} is of an earlier version; this stage starts afresh")
+        checkpoint.unlink()
+    shutil.rmtree(context.workdir / "mmengine", ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Training:
-    """One training, in this process or pickled to each of several."""
-
-    config: PredictionConfig
-    source: PseudoLabelSource
-    settings: Any
-    workdir: Path
-    init_weights: Path | None
-
-    def __call__(self, tell: Callable[[Any], None]) -> None:
-        from wsis.method.prediction.config import plain_config, training_config
-        from wsis.method.prediction.loop.training import train
-
-        spec = _spec(self.config, self.source.classes)
-        train(
-            training_config(plain_config(self.config.model_path(), spec), spec),
-            self.source,
-            self.settings,
-            self.workdir,
-            init_weights=self.init_weights,
-            progress=lambda step, total, losses: tell(_Step(step, dict(losses))),
-            waited=lambda share: tell(_Waited(share)),
-        )
-
-
-def _group(config: PredictionConfig, context: StageContext) -> Group:
-    return Group(config.processes, context.device.type, context.execution.threads, context.title)
-
-
-def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
+def model_spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
+    """The run's part of the MMDetection config, a `PredictionSpec`."""
     from wsis.method.prediction.config import PredictionSpec
 
     if config.self_diversity is None:
@@ -218,30 +170,6 @@ def _spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
         classes=classes,
         image_scale=(config.image_size, config.shorter_size or config.image_size),
         self_diversity=config.self_diversity,
-    )
-
-
-def _settings(config: PredictionConfig, context: StageContext, total: int) -> Any:
-    from wsis.method.prediction.data.batches import derived_seed
-    from wsis.method.prediction.loop.training import TrainSettings
-
-    return TrainSettings(
-        total_steps=total,
-        batch_size=config.batch_size // config.processes,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
-        backbone_rate=config.backbone_factor,
-        weight_decay=config.weight_decay,
-        warmup_steps=config.warmup_steps,
-        schedule=config.schedule,
-        clip_norm=config.clip_gradient,
-        ema_momentum=config.ema_momentum,
-        precision=config.precision,
-        pretrained=config.pretrained,
-        seed=derived_seed(context.seed, context.outer_iteration or 0) % 2**31,
-        device=str(context.device),
-        workers=config.data_workers,
-        checkpoint_seconds=context.execution.checkpoint_seconds,
     )
 
 
@@ -279,7 +207,7 @@ def check_starts(config: PredictionConfig, execution: Execution) -> None:
         )
     if config.precision != "fp32" and not on_cuda:
         raise InputError(f"prediction.precision: expected fp32 without a CUDA device, got {config.precision}")
-    spec = replace(_spec(config, ("any",)), image_scale=(64, 64), train_scales=())
+    spec = replace(model_spec(config, ("any",)), image_scale=(64, 64), train_scales=())
     model_config = training_config(plain_config(config.model_path(), spec), spec)
     model = starting_model(model_config, spec.classes, config.pretrained)
     check_predicts(model, model_config, spec.classes)

@@ -16,7 +16,7 @@ from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET
 from stages.prm.peak_network import SPEC_NAME
-from wsis.engine.schedule import set_learning_rates, warmup_cosine
+from wsis.engine.optimisation import descend, set_learning_rates, warmup_cosine
 from wsis.engine.stage import Artefact, Execution, Stage, StageConfig, StageContext
 from wsis.engine.training import finish, run_steps
 from wsis.method.backbones import BackboneName, weights_digest
@@ -91,9 +91,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         set_learning_rates(optimizer, warmup_cosine(i, total, config.warmup_steps))
         scores = model.scores(model(images.to(context.device)))
         loss = classification_loss(scores, labels.to(context.device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(loss, optimizer)
         return {"loss": loss.item()}
 
     run_steps(context, {"model": model, "optimizer": optimizer}, total, step)

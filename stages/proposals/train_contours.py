@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 
 from data_contracts.atomic import write_atomic
-from wsis.engine.schedule import set_learning_rates, warmup_cosine
+from wsis.engine.optimisation import descend, set_learning_rates, warmup_cosine
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.engine.training import CHECKPOINT_NAME, run_steps
 from wsis.method.backbones import weights_digest
@@ -106,10 +106,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         images, target, seen = (part.to(context.device) for part in examples.batch(i))
         set_learning_rates(optimizer, warmup_cosine(i, config.steps, config.warmup_steps))
         loss = contour_loss(network, images, target, seen, config.positive_weight, config.side_weight)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimizer.step()
+        descend(loss, optimizer, network.parameters(), clip_norm=10.0)
         return {"loss": loss.item()}
 
     run_steps(context, {"model": network, "optimizer": optimizer}, config.steps, step)

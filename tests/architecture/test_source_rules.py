@@ -74,8 +74,8 @@ def swallowed_exceptions(tree: ast.AST) -> Iterator[int]:
 
 
 def forked_processes(tree: ast.AST) -> Iterator[int]:
-    """Any process of Python's but those of `wsis.worker_processes`: the default of `multiprocessing` and of torch's
-    DataLoader is a fork, which breaks in a process with threads."""
+    """Any process of Python's but those of `wsis.engine.worker_processes`: the default of `multiprocessing` and of
+    torch's DataLoader is a fork, which breaks in a process with threads."""
     starters = {"fork", "forkpty", "DataLoader", "ProcessPoolExecutor", "get_context", "set_start_method"}
     for node, name, _ in calls(tree):
         parts = name.split(".")
@@ -106,7 +106,7 @@ RULES: dict[str, Callable[..., Iterator[int]]] = {
     "no forked process": forked_processes,
     "public names are documented": undocumented,
 }
-EXCEPTIONS = {"no forked process": {"wsis/worker_processes.py"}}
+EXCEPTIONS = {"no forked process": {"wsis/engine/worker_processes.py"}}
 
 BAD = {
     "no assert as validation": ["assert x", "def f():\n    assert x, 'y'"],

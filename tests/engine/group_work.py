@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from wsis.engine.stage import StageContext
 from wsis.errors import NonFiniteError
 
 Send = Callable[[Any], None]
@@ -59,3 +60,14 @@ def be_killed(send: Send) -> None:
     if distributed.get_rank() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     wait_for_nobody(send)
+
+
+def report(context: StageContext) -> None:
+    """Work of a stage: both ranks show progress, log and count; rank 0 is heard."""
+    rank = distributed.get_rank()
+    value = torch.tensor(float(rank + 1))
+    distributed.all_reduce(value)
+    with context.progress.bar(2, context.title, "step") as bar:
+        bar.update(2, {"loss": 0.5})
+    context.log(f"rank {rank} writes scalars: {context.execution.tensorboard is not None}")
+    context.counts.update(seed=context.seed, sum=value.item())

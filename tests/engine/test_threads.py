@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info
 
 from tests.engine.arithmetic_stages import IMAGES, TRAINING, Config
 from wsis.engine.stage import Execution, identify
-from wsis.threads import arithmetic_threads
+from wsis.engine.threads import arithmetic_threads
 
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

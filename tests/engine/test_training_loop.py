@@ -1,5 +1,6 @@
 """The training loop: killed and resumed is equal, bit by bit, to never killed."""
 
+import hashlib
 import io
 import json
 from contextlib import redirect_stderr
@@ -121,10 +122,10 @@ def stop_at(store, monkeypatch, step, **config):
             train(store, **config)
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 31, 59])
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 31, 59])
 def test_stopped_at_any_step(step, uninterrupted, tmp_path, monkeypatch):
     stop_at(tmp_path, monkeypatch, step)
-    assert checkpoint_of(tmp_path, uninterrupted).exists() == (step >= 3)
+    assert checkpoint_of(tmp_path, uninterrupted).exists() == (step >= 1)
     assert_same_result(train(tmp_path), uninterrupted)
 
 
@@ -170,7 +171,7 @@ def test_a_resumed_run_does_not_repeat_steps(uninterrupted, tmp_path, monkeypatc
         "wsis.engine.training.seed_everything", lambda *key: (seeded.append(key), original(*key))
     )
     train(tmp_path)
-    assert seeded == [(0, 0, i) for i in range(30, 60)]
+    assert seeded == [(0, 0, i) for i in range(31, 60)]
 
 
 @pytest.mark.parametrize("damage", ["flip a weight", "cut", "empty"])
@@ -214,6 +215,24 @@ def test_value_that_is_not_finite_stops_and_keeps_the_checkpoint(value, tmp_path
         context_of(tmp_path, 2), {"model": model}, 6, lambda i: (seen.append(i), step(i))[1], log_every=2
     )
     assert seen == [4, 5]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(tmp_path):
+    """They were written at points of the curve alone, and held no values after it."""
+    buffer = io.BytesIO()
+    torch.save({"step": 2, "curve": [{"step": 2, "loss": 0.5}], "state": {}}, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).digest()
+    (tmp_path / CHECKPOINT_NAME).write_bytes(digest + buffer.getvalue())
+    curve = run_steps(context_of(tmp_path), {}, 4, lambda i: {"loss": float(i)}, 2)
+    assert curve == [{"step": 2, "loss": 0.5}, {"step": 4, "loss": 2.5}]
+
+
+def test_an_error_inside_a_step_names_its_images(tmp_path):
+    def step(i):
+        raise NonFiniteError("score is nan")
+
+    with pytest.raises(NonFiniteError, match=r"^toy: score is nan, at step 0, images a, b0$"):
+        run_steps(context_of(tmp_path), {}, 4, step, images=lambda i: ["a", f"b{i}"])
 
 
 def test_curve_is_the_mean_over_the_window(tmp_path):

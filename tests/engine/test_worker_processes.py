@@ -11,8 +11,8 @@ import pytest
 
 from tests.engine import worker_functions
 from tests.engine.stage_processes import kill, wait_for
+from wsis.engine.worker_processes import Patience, SpawnContext, WorkerPool, start_failures_named
 from wsis.errors import WorkerDiedError, WorkerStartError, WorkerStuckError
-from wsis.worker_processes import Patience, SpawnContext, WorkerPool, start_failures_named
 
 PATIENCE = Patience("prediction@1", 60, "--set some.workers=0")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def test_leaving_early_does_not_wait_for_what_is_computed() -> None:
 
 _PARENT = """
 from tests.engine.worker_functions import pid_and_stay
-from wsis.worker_processes import Patience, WorkerPool
+from wsis.engine.worker_processes import Patience, WorkerPool
 with WorkerPool(pid_and_stay, 1, Patience("x", 600, "y")) as pool:
     for pid in pool.map([0, 600], ahead=2):
         print(pid, flush=True)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 
 # What lies in the work folder of a node that is half done, and what the process that goes on from there says.
 SIGNS = {
-    "weights": ("checkpoint.pt*", "resumes at step"),
+    "weights": ("checkpoint.pt", "resumes at step"),
     **{c: ("shard-*.zarr", "images are there already") for c in SCHEMAS},
 }
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
@@ -107,7 +107,7 @@ def test_it_was_ended_in_the_middle(interrupted: Interrupted, key: str) -> None:
     title = re.sub(r"\.\w+", "", key)  # predictions.train@1 logs as predictions@1
     lines = [x for x in interrupted.texts[following].splitlines() if f" {title}: " in x]
     assert any("goes on from what an earlier try left" in x for x in lines), lines
-    assert "checkpoint.pth" in left or any(resumed in x for x in lines), lines
+    assert any(resumed in x for x in lines), lines
 
 
 @pytest.mark.parametrize("key", [k for k in INTERRUPTIONS if k not in ENDED_BY])

@@ -20,8 +20,8 @@ from data_contracts.records import RecordWriter
 from data_contracts.schemas import Schema
 from wsis.engine.machine import peak_memory
 from wsis.engine.stage import StageContext
+from wsis.engine.worker_processes import Patience, WorkerPool
 from wsis.errors import InputError, NonFiniteError
-from wsis.worker_processes import Patience, WorkerPool
 
 Record = Mapping[str, np.ndarray]
 ComputeShard = Callable[[Sequence[str]], Iterable[Record]]

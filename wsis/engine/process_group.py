@@ -19,9 +19,9 @@ from torch import distributed
 
 from data_contracts.errors import ContractError
 from wsis.engine.machine import peak_memory
+from wsis.engine.threads import arithmetic_threads
+from wsis.engine.worker_processes import SpawnContext, follow_parent, start_failures_named
 from wsis.errors import WorkerDiedError, WorkerStuckError, WsisError
-from wsis.threads import arithmetic_threads
-from wsis.worker_processes import SpawnContext, follow_parent, start_failures_named
 
 Send = Callable[[Any], None]
 Work = Callable[[Send], None]

@@ -24,7 +24,7 @@ from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_pea
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.scalars import Write, scalars
 from wsis.engine.settings import Execution, StageConfig, execution_only
-from wsis.threads import arithmetic_threads
+from wsis.engine.threads import arithmetic_threads
 
 __all__ = [
     "Artefact",

@@ -1,21 +1,23 @@
-"""One training loop for our own networks: stateless steps, atomic checkpoints, exact resume."""
+"""The one training loop, of every network: stateless steps, atomic checkpoints, exact resume, several processes."""
 
 import hashlib
 import io
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
+from torch import distributed
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import CorruptArtefactError
 from wsis.engine.stage import StageContext
 from wsis.engine.weight_selection import BestWeights
 from wsis.errors import NonFiniteError
+from wsis.method.random_words import random_word
 
 CHECKPOINT_NAME = "checkpoint.pt"
 CURVE_NAME = "curve.json"
@@ -38,6 +40,7 @@ def run_steps(
     step: Callable[[int], Mapping[str, float]],
     log_every: int = 10,
     best: BestWeights | None = None,
+    images: Callable[[int], Sequence[str]] | None = None,
 ) -> list[dict[str, float]]:
     """Call `step(i)` for i = 0 .. total_steps-1, from the last checkpoint on.
 
@@ -45,11 +48,15 @@ def run_steps(
     step must take everything else random from i as well: a run that was killed and resumed is then equal to
     one that was not, bit by bit on CPU.
 
+    In a process of a group (`wsis.engine.process_group`) all call it alike: logged values are means over the processes,
+    and rank 0 alone writes.
+
     Args:
         state: everything a step changes; goes into the checkpoint.
         step: does one optimisation step and returns the values to log; "loss" must be among them.
         best: validates now and then; the model ends with the weights it chooses, and training before `total_steps` when
             its patience ends. Their step goes into the counts.
+        images: names of the images of step i in this process, for errors.
 
     Returns:
         The curve: means of the logged values over every `log_every` steps and up to each validation, with its value
@@ -58,20 +65,16 @@ def run_steps(
     Raises:
         NonFiniteError: a logged value is NaN or infinite; the checkpoint before it is kept.
     """
-    path = context.workdir / CHECKPOINT_NAME
-    if best is not None:
-        state = {**state, "best": best}
-    first, curve = _resume(path, state, context)
-    window: list[Mapping[str, float]] = []
-    last_save = time.monotonic()
+    checkpoint = _Checkpoint(context, state if best is None else {**state, "best": best})
+    first, curve, window = checkpoint.resume()
     with (
         context.progress.bar(total_steps, context.title, "step", initial=first) as bar,
         context.scalars(first) as write,
     ):
         for i in range(first, total_steps):
-            values = _finite_values(context, step, i)
+            values = _finite_values(context, step, i, images)
             window.append(values)
-            bar.update(1, values)
+            bar.update(1, {"loss": values["loss"], **values})
             write(i + 1, values)
             done, due = i + 1, best is not None and best.due(i + 1, total_steps)
             if done % log_every == 0 or done == total_steps or due:
@@ -83,29 +86,44 @@ def run_steps(
                     write(done, {"held_back": curve[-1]["held_back"]})
                     if best.exhausted:
                         break
-                # Only here is nothing of the curve in flight, so that a resumed curve is the same.
-                if (
-                    time.monotonic() - last_save >= context.execution.checkpoint_seconds
-                    and done < total_steps
-                ):
-                    _save(path, state, done, curve)
-                    last_save = time.monotonic()
-    context.write_json(CURVE_NAME, curve)
+            if done < total_steps:
+                checkpoint.save_if_due(done, curve, window)
+    if rank() == 0:
+        context.write_json(CURVE_NAME, curve)
     context.counts["steps"] = curve[-1]["step"]
     if best is not None:
         _restore(best, context, early=curve[-1]["step"] < total_steps)
     return curve
 
 
+def rank() -> int:
+    """Number of this process in its group; 0 where it is alone."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
 def _finite_values(
-    context: StageContext, step: Callable[[int], Mapping[str, float]], i: int
-) -> Mapping[str, float]:
+    context: StageContext,
+    step: Callable[[int], Mapping[str, float]],
+    i: int,
+    images: Callable[[int], Sequence[str]] | None,
+) -> dict[str, float]:
+    """The values of step i, means over the processes of a group."""
     seed_everything(context.seed, context.outer_iteration or 0, i)
-    values = dict(step(i))
+    where = f"at step {i}" + (f", images {', '.join(images(i))}" if images is not None else "")
+    try:
+        values = dict(step(i))
+    except NonFiniteError as error:
+        if images is None:  # the step names itself
+            raise
+        raise NonFiniteError(f"{context.title}: {error}, {where}") from error
     for name, value in values.items():
         if not math.isfinite(value):
-            raise NonFiniteError(f"{context.title}: '{name}' became {value} at step {i}")
-    return values
+            raise NonFiniteError(f"{context.title}: '{name}' became {value} {where}")
+    if not distributed.is_initialized():
+        return values
+    total = torch.tensor(list(values.values()), dtype=torch.float64, device=context.device)
+    distributed.all_reduce(total)
+    return dict(zip(values, (total / distributed.get_world_size()).tolist(), strict=True))
 
 
 def _restore(best: BestWeights, context: StageContext, early: bool) -> None:
@@ -123,7 +141,7 @@ def finish(context: StageContext, weights: Mapping[str, torch.Tensor]) -> None:
 
 def seed_everything(*key: int) -> None:
     """Seed torch's and numpy's global generators from a tuple of integers."""
-    word = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    word = random_word(*key)
     torch.manual_seed(word & 0x7FFF_FFFF_FFFF_FFFF)
     np.random.seed(word & 0xFFFF_FFFF)
 
@@ -158,29 +176,58 @@ def _load(stream: io.BytesIO, path: Path) -> Any:
         ) from error
 
 
-def _save(path: Path, state: Mapping[str, Stateful], next_step: int, curve: list[dict[str, float]]) -> None:
-    """Write a checkpoint: sha256 of the rest, then torch's file. torch itself does not notice a flipped bit."""
-    buffer = io.BytesIO()
-    states = {name: item.state_dict() for name, item in state.items()}
-    torch.save({"step": next_step, "curve": curve, "state": states}, buffer)
-    data = buffer.getvalue()
-    write_atomic(path, hashlib.sha256(data).digest() + data)
+class _Hashed:
+    """Passes what is written on to a file and takes its sha256 meanwhile: a checkpoint may be gigabytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
-def _resume(
-    path: Path, state: Mapping[str, Stateful], context: StageContext
-) -> tuple[int, list[dict[str, float]]]:
-    if not path.exists():
-        return 0, []
-    raw = path.read_bytes()
-    digest, data = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() != digest:
-        # Checkpoints are written atomically, so this is disk damage: the steps are lost, the run is not.
-        context.log(f"{path} is damaged (its sha256 is another); this stage starts afresh")
-        path.unlink()
-        return 0, []
-    checkpoint = _load(io.BytesIO(data), path)
-    for name, item in state.items():
-        item.load_state_dict(checkpoint["state"][name])
-    context.log(f"resumes at step {checkpoint['step']}")
-    return checkpoint["step"], checkpoint["curve"]
+class _Checkpoint:
+    """Everything that a training is, in a file of its work folder: sha256 of the rest, then torch's file. torch itself
+    does not notice a flipped bit."""
+
+    def __init__(self, context: StageContext, state: Mapping[str, Stateful]) -> None:
+        self.context, self.state = context, state
+        self.path = context.workdir / CHECKPOINT_NAME
+        self._last = time.monotonic()
+
+    def save_if_due(self, step: int, curve: list[dict[str, float]], window: list[dict[str, float]]) -> None:
+        """Write it where the last one is old enough."""
+        if rank() > 0 or time.monotonic() - self._last < self.context.execution.checkpoint_seconds:
+            return
+        states = {name: item.state_dict() for name, item in self.state.items()}
+
+        def write(file: BinaryIO) -> None:
+            file.write(bytes(_DIGEST_BYTES))
+            hashed = _Hashed(file)
+            torch.save({"step": step, "curve": curve, "window": window, "state": states}, hashed)  # type: ignore[arg-type]
+            file.seek(0)
+            file.write(hashed.sha256.digest())
+
+        write_atomic(self.path, write)
+        self._last = time.monotonic()
+
+    def resume(self) -> tuple[int, list[dict[str, float]], list[dict[str, float]]]:
+        """Load it where it is: steps that are done, the curve, and the values after its last point."""
+        if not self.path.exists():
+            return 0, [], []
+        raw = self.path.read_bytes()
+        digest, data = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() != digest:
+            # Checkpoints are written atomically, so this is disk damage: the steps are lost, the run is not.
+            self.context.log(f"{self.path} is damaged (its sha256 is another); this stage starts afresh")
+            return 0, [], []
+        checkpoint = _load(io.BytesIO(data), self.path)
+        for name, item in self.state.items():
+            item.load_state_dict(checkpoint["state"][name])
+        self.context.log(f"resumes at step {checkpoint['step']}")
+        # those of earlier versions were written at points of the curve alone
+        return checkpoint["step"], checkpoint["curve"], checkpoint.get("window", [])

@@ -13,10 +13,10 @@ from mmengine.config import Config
 from wsis.errors import InputError, MissingWeightsError, NonFiniteError
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.paste import paste_masks
+from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
 from wsis.method.prediction.inference import Detector, load_detector
-from wsis.method.prediction.loop.checkpoints import weights_checkpoint, write_checkpoint
-from wsis.method.prediction.loop.train_loop import quiet_mmengine
+from wsis.method.prediction.models import quiet_mmengine
 from wsis.method.prediction.settings import PredictSettings
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "mmdet").glob("*.py"))
@@ -34,7 +34,7 @@ def weights(tiny_plain: Config, tmp_path: Path) -> Path:
     for name in ("roi_head.bbox_head.fc_cls.weight", "roi_head.mask_head.conv_logits.weight"):
         state[name] = state[name] * 40
     path = tmp_path / "weights.pth"
-    write_checkpoint(path, weights_checkpoint(state, tiny_plain.metainfo.classes))
+    path.write_bytes(encode_weights(state, tiny_plain.metainfo.classes))
     return path
 
 

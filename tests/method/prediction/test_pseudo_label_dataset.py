@@ -1,6 +1,7 @@
 """The data set over a source of pseudo labels: transforms, batches, and what it refuses."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,11 +17,11 @@ from wsis.errors import InputError
 from wsis.method.masks.boxes import box_of_mask
 from wsis.method.masks.superpixels import proposal_masks
 from wsis.method.prediction.config import train_pipeline
-from wsis.method.prediction.data.batches import StatelessBatchSampler
+from wsis.method.prediction.data.batches import BatchOrder
 from wsis.method.prediction.data.dataset import PseudoLabelDataset, SampleKey
 from wsis.method.prediction.data.superpixel_bitmaps import SuperpixelBitmaps
 from wsis.method.prediction.data.training_images import ImageInstances, SuperpixelMasks
-from wsis.method.prediction.loop.train_loop import quiet_mmengine
+from wsis.method.prediction.models import quiet_mmengine
 
 
 def _dataset(source: Any, scale: tuple[int, int] = (192, 192)) -> PseudoLabelDataset:
@@ -167,7 +168,7 @@ def test_an_empty_source_is_refused(make_source: Any) -> None:
 
 def test_every_epoch_visits_every_image_once_and_groups_shapes() -> None:
     landscape = np.arange(26) % 3 != 0
-    sampler = StatelessBatchSampler(landscape, 4, 14, seed=1)
+    sampler = BatchOrder(landscape, 4, seed=1)
     epochs = [[sampler.batch(step) for step in range(7 * e, 7 * e + 7)] for e in range(2)]
     orders = [[key.image for batch in epoch for key in batch] for epoch in epochs]
     assert all(set(order) == set(range(26)) and len(order) == 28 for order in orders)
@@ -179,24 +180,26 @@ def test_every_epoch_visits_every_image_once_and_groups_shapes() -> None:
 
 
 def test_batches_are_a_function_of_seed_and_step() -> None:
-    whole = list(StatelessBatchSampler([True] * 7, 2, 9, seed=3))
-    resumed = StatelessBatchSampler([True] * 7, 2, 9, seed=3)
-    resumed.start = 5
-    assert list(resumed) == whole[5:] and len(resumed) == 4
-    assert list(StatelessBatchSampler([True] * 7, 2, 9, seed=4)) != whole
+    whole, sent = (
+        BatchOrder([True] * 7, 2, seed=3),
+        pickle.loads(pickle.dumps(BatchOrder([True] * 7, 2, seed=3))),
+    )
+    steps = [whole.batch(step) for step in range(9)]
+    assert [sent.batch(step) for step in reversed(range(9))] == steps[::-1]
+    assert [BatchOrder([True] * 7, 2, seed=4).batch(step) for step in range(9)] != steps
 
 
 def test_processes_share_the_global_batch() -> None:
-    one = StatelessBatchSampler([True] * 11, 4, 5, seed=0)
-    halves = [StatelessBatchSampler([True] * 11, 2, 5, seed=0, rank=r, world_size=2) for r in range(2)]
+    one = BatchOrder([True] * 11, 4, seed=0)
+    halves = [BatchOrder([True] * 11, 2, seed=0, rank=r, world_size=2) for r in range(2)]
     for step in range(5):
         assert halves[0].batch(step) + halves[1].batch(step) == one.batch(step)
 
 
-@pytest.mark.parametrize(("images", "batch", "steps"), [(0, 1, 1), (3, 0, 1), (3, 1, 0)])
-def test_batches_of_nothing_are_refused(images: int, batch: int, steps: int) -> None:
-    with pytest.raises(InputError, match="expected at least one image, batch size and step"):
-        StatelessBatchSampler([True] * images, batch, steps, 0)
+@pytest.mark.parametrize(("images", "batch"), [(0, 1), (3, 0)])
+def test_batches_of_nothing_are_refused(images: int, batch: int) -> None:
+    with pytest.raises(InputError, match="expected at least one image and batch size"):
+        BatchOrder([True] * images, batch, 0)
 
 
 def test_several_scales_are_drawn_from(tiny_training: Config, synthetic_source: Any) -> None:

@@ -25,7 +25,7 @@ from wsis.method.prediction.heads.label_set_regions import (
     PseudoLabelAssigner,
     PseudoLabelSampler,
 )
-from wsis.method.prediction.loop.train_loop import quiet_mmengine
+from wsis.method.prediction.models import quiet_mmengine
 
 ASSIGNER = dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.5, match_low_quality=False)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsis.engine.schedule import set_learning_rates, warmup_cosine
+from wsis.engine.optimisation import set_learning_rates, warmup_cosine
 from wsis.errors import InputError, MissingWeightsError
 from wsis.method.backbones import EfficientNetLite0, ResNet
 from wsis.method.prm.augmentation import (

@@ -23,6 +23,7 @@ from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_target
 from wsis.method.dissimilarity.targets import Targets
 from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.random_words import random_word
 
 Record = Mapping[str, np.ndarray]
 
@@ -141,7 +142,7 @@ def image_noise(problem: ImageProblem, config: SamplingConfig, key: Sequence[int
     One sample, the pointwise PW_c of Table 3, has all-zero maps and no noise of the scores.
     """
     pointwise = config.k == 1
-    word = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]) & 0x7FFF_FFFF_FFFF_FFFF
+    word = random_word(*key) & 0x7FFF_FFFF_FFFF_FFFF
     generator = torch.Generator().manual_seed(word)
     maps = noise_maps(
         config.k, problem.feature_size, grid=config.noise_grid, zero=pointwise, generator=generator

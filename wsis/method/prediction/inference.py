@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.masks.network_detections import NetworkDetections
+from wsis.method.prediction.checkpoints import classes_of, load_weights, read_checkpoint
 from wsis.method.prediction.data.dataset import too_thin_named
 from wsis.method.prediction.heads.region_outputs import region_outputs, require_known_head, soft_masks
-from wsis.method.prediction.loop.checkpoints import classes_of, load_weights, read_checkpoint
 from wsis.method.prediction.models import build_model, checked_device
 from wsis.method.prediction.settings import PredictSettings
 

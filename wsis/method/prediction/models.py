@@ -8,13 +8,27 @@ from typing import Any
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from torch import nn
 
 from wsis.errors import InputError, MissingWeightsError
 from wsis.method.backbones import BACKBONES, PretrainedSpec, load_pretrained
 from wsis.method.prediction import registrations  # noqa: F401  (registers what the configs name)
-from wsis.method.prediction.loop.checkpoints import load_weights
-from wsis.method.prediction.loop.train_loop import quiet_mmengine
+from wsis.method.prediction.checkpoints import load_weights
+
+_LOG_LEVEL = "ERROR"  # MMEngine warns of its own deprecations and of every frozen parameter
+
+
+def quiet_mmengine() -> None:
+    """MMDetection's registries as the current scope, and a logger that only reports errors.
+
+    It has no file: a later set-up of `logging` (Prefect's, a worker's) would close the file under it, and the next
+    model built in this process would then fail to write its initialisation to it.
+    """
+    if not MMLogger.check_instance_created("wsis"):
+        MMLogger.get_instance("wsis", log_level=_LOG_LEVEL)
+    init_default_scope("mmdet")
 
 
 def checked_device(name: str) -> torch.device:

@@ -10,10 +10,9 @@ from mmdet.registry import MODELS
 from wsis.method.backbones import BACKBONES
 from wsis.method.prediction.data import dataset
 from wsis.method.prediction.heads import label_set_regions, roi_heads
-from wsis.method.prediction.loop import train_loop
 
 for _row in BACKBONES.values():  # MMDetection has ResNets of its own
     if _row.mmdet and _row.mmdet["type"] not in MODELS.module_dict:
         MODELS.register_module(_row.mmdet["type"], module=_row.build)
 
-__all__ = ["dataset", "label_set_regions", "mmdet", "roi_heads", "train_loop"]
+__all__ = ["dataset", "label_set_regions", "mmdet", "roi_heads"]

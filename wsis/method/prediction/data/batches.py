@@ -1,18 +1,21 @@
 """Which images make up the batch of step i: a function of (seed, i) alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 
 from wsis.errors import InputError
-from wsis.method.prediction.data.dataset import SampleKey
+from wsis.method.prediction.data.dataset import PseudoLabelDataset, SampleKey
+from wsis.method.random_words import random_word
 
 
-class StatelessBatchSampler(Sampler[list[SampleKey]]):
-    """Batches of step `start`, `start + 1`, ... `total_steps - 1`.
+class BatchOrder:
+    """The images of every step's batch.
 
     Every epoch visits every image once in a new order (the last batch is filled up from the epoch's first
     images). Landscape and portrait images are put in batches of their own where possible: mixed batches are
@@ -22,37 +25,28 @@ class StatelessBatchSampler(Sampler[list[SampleKey]]):
         landscape: bool [N], whether each image is at least as wide as high.
         batch_size: images of one process's step.
         rank, world_size: this process's share of the global batch of `batch_size * world_size` images.
-
-    Attributes:
-        start: first step to give; set before iterating to resume.
     """
 
     def __init__(
         self,
         landscape: Sequence[bool] | NDArray[np.bool_],
         batch_size: int,
-        total_steps: int,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if not len(landscape) or batch_size < 1 or total_steps < 1:
+        if not len(landscape) or batch_size < 1:
             raise InputError(
-                f"batches: expected at least one image, batch size and step, got {len(landscape)} images, "
-                f"batch size {batch_size}, {total_steps} steps"
+                f"batches: expected at least one image and batch size, got {len(landscape)} images, "
+                f"batch size {batch_size}"
             )
+        self._given = landscape, batch_size, seed, rank, world_size
         self.landscape = np.asarray(landscape, bool)
-        self.batch_size, self.total_steps, self.seed = batch_size, total_steps, seed
-        self.rank, self.world_size = rank, world_size
-        self.start = 0
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
-    def __len__(self) -> int:
-        return self.total_steps - self.start
-
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        for step in range(self.start, self.total_steps):
-            yield self.batch(step)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BatchOrder, self._given
 
     def batch(self, step: int) -> list[SampleKey]:
         """Images and augmentation seeds of one step on this process."""
@@ -82,4 +76,17 @@ class StatelessBatchSampler(Sampler[list[SampleKey]]):
 
 def derived_seed(*key: int) -> int:
     """A seed in 0..2^63-1 from a tuple of integers."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return random_word(*key) >> 1
+
+
+@dataclass(frozen=True)
+class MakeBatch:
+    """Step -> its batch, as MMDetection's data preprocessor takes it."""
+
+    dataset: PseudoLabelDataset
+    order: BatchOrder
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        """Raises InputError as the data set."""
+        batch: dict[str, Any] = pseudo_collate([self.dataset[key] for key in self.order.batch(step)])
+        return batch

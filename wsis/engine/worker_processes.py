@@ -31,7 +31,7 @@ THREADS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 _SAY_AFTER_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _starting = threading.Lock()
-_log = logging.getLogger("wsis.worker_processes")
+_log = logging.getLogger("wsis.engine.worker_processes")
 
 
 class _Process(context.SpawnProcess):

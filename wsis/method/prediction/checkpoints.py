@@ -1,45 +1,16 @@
-"""Reading and writing MMEngine checkpoints without running code from them."""
+"""Weights as MMDetection reads and writes them, read without running code from them."""
 
 import io
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 from wsis.errors import InputError, MissingWeightsError
-
-# What MMEngine stores besides tensors and plain containers: loss histories, as numpy arrays.
-_HISTORY_METHODS = ("mean", "max", "min", "current", "statistics")
-_SAFE = (
-    HistoryBuffer,
-    np.ndarray,
-    np.dtype,
-    np.float64,
-    type(np.dtype(np.float64)),
-    type(np.dtype(np.float32)),
-    type(np.dtype(np.int64)),
-    np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-)
-
-
-def _history_method(owner: object, name: str) -> Any:
-    """What stands for `getattr` while unpickling: a HistoryBuffer names its own statistics by it."""
-    if owner is not HistoryBuffer or name not in _HISTORY_METHODS:
-        raise pickle.UnpicklingError(f"attribute {name!r} of {owner!r} is not allowed in a checkpoint")
-    return getattr(HistoryBuffer, name)
-
-
-def allow_mmengine_checkpoints() -> None:
-    """Let `torch.load(weights_only=True)` read MMEngine's checkpoints; anything else is still refused."""
-    torch.serialization.add_safe_globals([*_SAFE, (_history_method, "builtins.getattr")])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -48,7 +19,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         MissingWeightsError: absent, truncated, or holding objects that only code could rebuild.
     """
-    allow_mmengine_checkpoints()
     if not path.is_file():
         raise MissingWeightsError(f"checkpoint {path}: no such file")
     try:
@@ -73,24 +43,15 @@ def _reason(error: Exception) -> str:
     return text.partition("WeightsUnpickler error: ")[2][:160] or text[:160]
 
 
-def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint: it is there whole or not at all."""
+def encode_weights(state: Mapping[str, Tensor], classes: Sequence[str]) -> bytes:
+    """A checkpoint of weights with the class names, as MMDetection reads it."""
     buffer = io.BytesIO()
-    torch.save(dict(checkpoint), buffer)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def weights_checkpoint(state: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, Any]:
-    """Weights as MMDetection reads them, with the class names."""
-    return {
-        "meta": {"dataset_meta": {"classes": tuple(classes)}},
-        "state_dict": {name: value.detach().cpu().contiguous() for name, value in state.items()},
-    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    torch.save(
+        {"meta": {"dataset_meta": {"classes": tuple(classes)}}, "state_dict": weights},
+        buffer,
+    )
+    return buffer.getvalue()
 
 
 def classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -1,0 +1,157 @@
+"""What MMDetection brings to the training of the prediction network (paper B.1): the model, its losses, its pipelines.
+
+The loop is the engine's. Of several processes each takes its share of every batch and gradients are averaged; losses
+are normalised over each process's own images, as MMDetection does.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import TRANSFORMS
+from mmengine.config import Config
+from mmengine.model import ExponentialMovingAverage
+from torch import distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from data_contracts.atomic import write_atomic
+from stages.prediction.training import DATA_WAIT, WEIGHTS_NAME, PredictionConfig, model_spec
+from wsis.engine.batches import Batches
+from wsis.engine.optimisation import chained_rates, descend
+from wsis.engine.stage import StageContext
+from wsis.engine.training import rank, run_steps
+from wsis.engine.worker_processes import Patience
+from wsis.method.prediction.checkpoints import encode_weights
+from wsis.method.prediction.config import plain_config, training_config
+from wsis.method.prediction.data.batches import BatchOrder, MakeBatch, derived_seed
+from wsis.method.prediction.data.dataset import PseudoLabelDataset
+from wsis.method.prediction.data.training_images import PseudoLabelSource
+from wsis.method.prediction.models import starting_model
+
+_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+_LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# a batch takes well under a second, the first one some more: workers import MMDetection
+_PATIENCE = Patience("training data", 300.0, "--set prediction.data_workers=0")
+
+
+def train(
+    config: PredictionConfig,
+    source: PseudoLabelSource,
+    total_steps: int,
+    init_weights: Path | None,
+    context: StageContext,
+) -> None:
+    """Train in this process, alone or as one of a group, and write the curve and the weights.
+
+    Raises:
+        As :func:`stages.prediction.training.train_network`.
+    """
+    spec = model_spec(config, source.classes)
+    model_config = training_config(plain_config(config.model_path(), spec), spec)
+    seed = derived_seed(context.seed, context.outer_iteration or 0) % 2**31
+    model: Any = starting_model(
+        model_config, source.classes, config.pretrained, seed, init_weights=init_weights
+    )
+    model = model.to(context.device).train()
+    order = _order(config, source, seed)
+    make = MakeBatch(_dataset(model_config, source), order)
+    with Batches(make, total_steps, config.data_workers, _PATIENCE) as batches:
+        steps = DetectorSteps(model, config, seed, total_steps, batches)
+        run_steps(context, steps.state(), total_steps, steps.step, images=lambda i: _images(order, source, i))
+        waited = batches.wait_share
+    if rank() > 0:
+        return
+    if waited is not None:
+        context.counts[DATA_WAIT] = round(waited, 4)
+    write_atomic(context.workdir / WEIGHTS_NAME, encode_weights(steps.result(), source.classes))
+
+
+class DetectorSteps:
+    """Steps that are functions of (seed, step) and of the weights alone."""
+
+    def __init__(
+        self, model: Any, config: PredictionConfig, seed: int, total_steps: int, batches: Batches
+    ) -> None:
+        self.model, self.config, self.seed, self.batches = model, config, seed, batches
+        # The shipped configs freeze normalisation statistics; a part may be without use on one process's images.
+        self.shared = (
+            DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+            if distributed.is_initialized()
+            else model
+        )
+        groups = parameter_groups(model, config)
+        self.optimizer: torch.optim.Optimizer = (
+            torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+            if config.optimizer == "adamw"
+            else torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay)
+        )
+        warmup = min(config.warmup_steps, total_steps // 2)
+        cosine = config.schedule == "cosine"
+        self.rates = [chained_rates(group["lr"], total_steps, warmup, cosine) for group in groups]
+        self.device = next(model.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(self.device, enabled=config.precision == "fp16")
+        momentum = config.ema_momentum
+        self.average = None if momentum is None else ExponentialMovingAverage(model, momentum)
+
+    def state(self) -> dict[str, Any]:
+        """All that a step changes."""
+        average = {} if self.average is None else {"average": self.average}
+        return {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler, **average}
+
+    def step(self, index: int) -> dict[str, float]:
+        """One optimisation step; returns what the heads log."""
+        batch, number = self.batches.at(index), rank()
+        # each process samples regions of its own images
+        torch.manual_seed(derived_seed(self.seed, index, *([number] if number else [])))
+        low = _LOW_PRECISION.get(self.config.precision)
+        with nullcontext() if low is None else torch.autocast(self.device, low):
+            losses = self.shared(**self.model.data_preprocessor(batch, True), mode="loss")
+        loss, values = self.model.parse_losses(losses)
+        self.descend(loss, index)
+        return {name: torch.as_tensor(values[name]).item() for name in sorted(values)}
+
+    def descend(self, loss: torch.Tensor, index: int) -> None:
+        """Move the weights along the gradient of the loss of step `index`, and their average with them."""
+        for group, rates in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rates[index]
+        descend(loss, self.optimizer, self.model.parameters(), self.config.clip_gradient, self.scaler)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def result(self) -> Mapping[str, torch.Tensor]:
+        """The weights to keep."""
+        kept: nn.Module = self.model if self.average is None else self.average.module
+        return kept.state_dict()
+
+
+def parameter_groups(model: nn.Module, config: PredictionConfig) -> list[dict[str, Any]]:
+    """Trained parameters by learning rate and decay: a factor on the backbone's rate, elsewhere no decay of norms."""
+    norms = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        backbone = "backbone" in name
+        rate = config.learning_rate * config.backbone_factor if backbone else config.learning_rate
+        decay = 0.0 if id(parameter) in norms and not backbone else config.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+
+
+def _order(config: PredictionConfig, source: PseudoLabelSource, seed: int) -> BatchOrder:
+    sizes = np.array([source.image_size(i) for i in range(len(source))])
+    own = config.batch_size // config.processes
+    return BatchOrder(sizes[:, 1] >= sizes[:, 0], own, seed, rank(), config.processes)
+
+
+def _images(order: BatchOrder, source: PseudoLabelSource, step: int) -> list[str]:
+    return [source.image_id(key.image) for key in order.batch(step)]
+
+
+def _dataset(model_config: Config, source: PseudoLabelSource) -> PseudoLabelDataset:
+    return PseudoLabelDataset(source, [TRANSFORMS.build(t) for t in model_config.train_pipeline])

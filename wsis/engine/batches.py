@@ -1,0 +1,80 @@
+"""Batches of a training: made in this process, or ahead by worker processes; what they are does not depend on which."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Self
+
+from wsis.engine.worker_processes import Patience, WorkerPool
+
+_AHEAD = 2  # batches a worker
+
+
+class _Step(int):
+    """A step's number, as messages name it."""
+
+    def __str__(self) -> str:
+        return f"step {int(self)}"
+
+
+class Batches:
+    """The batches of consecutive steps. Leaving the block ends the workers.
+
+    Args:
+        make: gives the batch of a step, a function of the step alone; is pickled to the workers.
+        total_steps: there is no batch from this step on.
+        workers: processes that prepare batches ahead; 0: this one prepares each when it is wanted.
+        patience: what to say of workers that are waited for.
+    """
+
+    def __init__(
+        self, make: Callable[[int], Any], total_steps: int, workers: int, patience: Patience
+    ) -> None:
+        self._make, self._total, self._workers, self._patience = make, total_steps, workers, patience
+        self._batches: Generator[Any, None, None] | None = None
+        self._since: float | None = None  # when the second batch was asked for
+        self._waited = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._batches is not None:
+            self._batches.close()
+
+    def at(self, step: int) -> Any:
+        """The batch of a step: any the first time, then one after the other.
+
+        Raises:
+            WorkerDiedError, WorkerStuckError, WorkerStartError: no batch comes.
+            Exception: whatever `make` raises.
+        """
+        if self._batches is None:
+            self._batches = self._from(step)
+            return next(self._batches)
+        asked = time.monotonic()
+        if self._since is None:
+            self._since = asked
+        batch = next(self._batches)
+        self._waited += time.monotonic() - asked
+        return batch
+
+    @property
+    def wait_share(self) -> float | None:
+        """Share of the wall time until now that was spent waiting for batches. The first step is left out, which waits
+        for the workers to start; None before the second."""
+        return None if self._since is None else self._waited / (time.monotonic() - self._since)
+
+    def _from(self, step: int) -> Generator[Any, None, None]:
+        steps = map(_Step, range(step, self._total))
+        if not self._workers:
+            yield from map(self._make, steps)
+            return
+        with (
+            WorkerPool(self._make, self._workers, self._patience) as pool,
+            closing(pool.map(steps, _AHEAD * self._workers)) as batches,
+        ):
+            yield from batches
