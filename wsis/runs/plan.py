@@ -15,6 +15,9 @@ from wsis.engine.stage import Stage, StageConfig
 from wsis.readers.shared.records import Role
 from wsis.runs.config import RunConfig, load_config
 
+LABEL_FORMS: dict[str, Stage | None] = {"image": None, "box": boxes.STAGE}
+"""`data.supervision` -> the stage that reads what the seeds take beside image-level labels."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -61,9 +64,10 @@ def plan(config: RunConfig, data: DataFacts | None = None) -> list[Node]:
 
 
 def every_stage() -> list[Stage]:
-    """The stages that a plan can have, in the order of the method: those of boxes and of the ceiling too."""
-    fullest = plan(load_config("demo", ["data.supervision=box", "ceiling=true"]))
-    return list({node.stage.name: node.stage for node in fullest}.values())
+    """The stages that a plan can have, in the order of the method: those of every label form and of the ceiling too."""
+    forms = reversed(LABEL_FORMS)
+    fullest = [plan(load_config("demo", [f"data.supervision={form}", "ceiling=true"])) for form in forms]
+    return list({node.stage.name: node.stage for nodes in fullest for node in nodes}.values())
 
 
 def scored_parts(config: RunConfig, data: DataFacts | None) -> tuple[Role, ...]:
@@ -105,14 +109,15 @@ def check_ceiling(config: RunConfig, data: DataFacts) -> None:
 def _before_the_loop(config: RunConfig) -> Iterator[Node]:
     data = {"dataset": "dataset"}
     yield Node("dataset", dataset.STAGE, config.data)
-    if config.data.supervision == "box":
-        yield Node("boxes", boxes.STAGE, config.data)
+    form = LABEL_FORMS[config.data.supervision]
+    if form is not None:
+        yield Node(form.name, form, config.data)
     yield Node("ground_truth", ground_truth.STAGE, config.data, masks_of=("train", "val"))
     yield Node("prm_classifier", prm_classifier.STAGE, config.prm_classifier, data)
     yield Node("proposals", proposals.STAGE, config.proposals, data)
     trained = {**data, "prm_classifier": "prm_classifier"}
-    boxed = {"boxes": "boxes"} if config.data.supervision == "box" else {}
-    yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **boxed})
+    labels = {} if form is None else {form.name: form.name}
+    yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **labels})
     proposed = {"proposals": "proposals"}
     yield Node(
         "prm_baseline",
