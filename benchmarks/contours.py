@@ -20,10 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads its BLAS
 import cv2
 import numpy as np
 import torch
+from boundary_scores import BoundaryScores, boundary_counts, even_thresholds, summarise
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsis.method.evaluation.boundaries import BoundaryScores, boundary_counts, even_thresholds, summarise
 from wsis.method.proposals.config import ContourName, MCGConfig
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
 from wsis.readers.formats.bsds import boundary_files

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from boundary_matching import Disc, check_contour, match_numbers, thin, thin_binary
 from numpy.typing import NDArray
 
 from wsis.errors import InputError
-from wsis.method.evaluation.boundary_matching import Disc, check_contour, match_numbers, thin, thin_binary
 
 MAX_DISTANCE = 0.0075
 
@@ -82,7 +82,7 @@ def boundary_counts(
     Columns: annotated pixels matched, summed over annotators; annotated pixels, summed over annotators;
     predicted pixels matched to any annotator; predicted pixels. Recall is the ratio of the first two,
     precision that of the others. At each threshold the pixels at or above it are thinned once more
-    (:func:`wsis.method.evaluation.boundary_matching.thin_binary`) and matched to each annotator in turn.
+    (`boundary_matching.thin_binary`) and matched to each annotator in turn.
 
     Args:
         contour: strength in [0, 1], floating [H, W].

@@ -5,14 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-
-from wsis.errors import InputError
-from wsis.method.evaluation.boundaries import boundary_counts, evaluate_boundaries, even_thresholds, summarise
-from wsis.method.evaluation.boundary_matching import (
+from boundary_matching import (
     Disc,
     match,
     match_numbers,
@@ -20,6 +13,13 @@ from wsis.method.evaluation.boundary_matching import (
     thin,
     thin_binary,
 )
+from boundary_scores import boundary_counts, evaluate_boundaries, even_thresholds, summarise
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+from wsis.errors import InputError
 from wsis.method.proposals.contours.detectors import LabGradient
 
 
