@@ -28,7 +28,7 @@ def problems(draw):
 def test_batched_inference_equals_algorithm_1(cases):
     higher_order = cases[0][4]
     slots = [
-        Slots(torch.from_numpy(c), torch.from_numpy(s), None if b is None else torch.from_numpy(b))
+        Slots(torch.from_numpy(c), torch.from_numpy(s), None if b is None else torch.from_numpy(b), 0.5)
         for _, c, s, b, _ in cases
     ]
     results = infer([torch.from_numpy(c[0]) for c in cases], slots, higher_order=higher_order)
@@ -64,6 +64,7 @@ def test_containment_chains_many_classes_and_ties_equal_algorithm_1(seed, propos
         torch.from_numpy(columns),
         torch.from_numpy(suppress),
         None if boxes is None else torch.from_numpy(boxes),
+        0.5,
     )
     result = infer([torch.from_numpy(scores)], [case])[0]
     for row, score in zip(result.tolist(), scores, strict=True):
@@ -139,11 +140,14 @@ def test_a_taken_proposal_removes_what_it_contains_for_its_class_alone():
 def test_boxes_get_one_proposal_each_among_those_that_fit():
     scores = torch.tensor([[[0.0, 1.0], [0.0, 9.0], [0.0, 5.0]]])
     box_iou = torch.tensor([[0.9, 0.1], [0.2, 0.3], [0.6, 0.7]])
-    slots = Slots(torch.tensor([1, 1]), torch.zeros(3, 3, dtype=torch.bool), box_iou)
+    slots = Slots(torch.tensor([1, 1]), torch.zeros(3, 3, dtype=torch.bool), box_iou, 0.5)
     # Proposal 1 has the best score but fits no box; both boxes fit proposal 2, the first falls back on proposal 0.
     assert infer([scores], [slots])[0].tolist() == [[1, 0, 1]]
     starved = Slots(
-        torch.tensor([1, 1]), torch.zeros(3, 3, dtype=torch.bool), box_iou * torch.tensor([[0.1], [1], [1]])
+        torch.tensor([1, 1]),
+        torch.zeros(3, 3, dtype=torch.bool),
+        box_iou * torch.tensor([[0.1], [1], [1]]),
+        0.5,
     )
     assert infer([scores], [starved])[0].tolist() == [[0, 1, 1]]
 

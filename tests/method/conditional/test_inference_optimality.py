@@ -21,6 +21,7 @@ def inferred(scores, columns, suppress, boxes=None, higher_order=True):
         torch.as_tensor(columns),
         torch.from_numpy(suppress),
         None if boxes is None else torch.from_numpy(boxes),
+        0.5,
     )
     labels = infer([torch.from_numpy(scores)[None]], [slots], higher_order=higher_order)[0]
     return labels[0].numpy(), float(labelling_score(torch.from_numpy(scores).double(), labels)[0])

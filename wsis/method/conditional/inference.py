@@ -28,6 +28,7 @@ from torch import Tensor
 
 from wsis.errors import InputError, NonFiniteError
 
+BOX_THRESHOLD = 0.8  # departure D6
 _IMPOSSIBLE = float("-inf")
 _NOTHING_LEFT = -1e4  # gain of a slot's second best when it has none
 _ENTRY_BUDGET = 1 << 22  # gains looked at together while further proposals are picked
@@ -49,7 +50,7 @@ class Slots:
     columns: Tensor
     suppress: Tensor
     box_iou: Tensor | None = None
-    box_threshold: float = 0.5
+    box_threshold: float = BOX_THRESHOLD
 
     def to(self, device: torch.device | str) -> "Slots":
         """Copy to a device."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from wsis.errors import InputError
 from wsis.method.conditional.energy import EnergyConfig
 from wsis.method.conditional.graph import MAX_NEIGHBOURS, ProposalGraph, build_graph
-from wsis.method.conditional.inference import Slots
+from wsis.method.conditional.inference import BOX_THRESHOLD, Slots
 from wsis.method.conditional.pooling import pool_matrix
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.targets import Targets
@@ -27,7 +27,10 @@ class ProblemConfig(EnergyConfig):
     """Settings of the problem: those of the score, which decide whether neighbours are listed, and those of boxes."""
 
     box_threshold: float = Field(
-        0.8, ge=0, le=1, description="a box draws on proposals whose box has at least this IoU with it"
+        BOX_THRESHOLD,
+        ge=0,
+        le=1,
+        description="a box draws on proposals whose box has at least this IoU with it",
     )
 
 
