@@ -7,7 +7,7 @@ from torch.nn.functional import grid_sample
 
 from wsis.errors import InputError
 from wsis.method.masks import rle
-from wsis.method.masks.paste import paste_masks, paste_soft, paste_to_rle
+from wsis.method.masks.paste import paste_masks, paste_to_rle, soft_windows
 
 
 def paste_reference(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -25,6 +25,13 @@ def random_boxes(rng: np.random.Generator, n: int) -> np.ndarray:
     corner = rng.uniform([-30, -30], [80, 60], size=(n, 2))
     extent = np.exp(rng.uniform(np.log(0.4), np.log(120), size=(n, 2)))
     return np.concatenate([corner, corner + extent], axis=1).astype(np.float32)
+
+
+def paste_soft(masks, boxes, size):
+    pasted = np.zeros((len(masks), *size), np.float32)
+    for index, (window, soft) in enumerate(soft_windows(masks, boxes, size)):
+        pasted[index][window] = soft
+    return pasted
 
 
 @pytest.mark.parametrize("cells", [1, 7, 28])

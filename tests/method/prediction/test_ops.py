@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import wsis.method.prediction  # noqa: F401  (installs the operators)
+from tests.method.prediction.ops_references import nms_reference, roi_align_reference
 from wsis.errors import InputError, NonFiniteError, UnsupportedOpError
 from wsis.method.prediction.ops import OpsModule, install_ops, plain
 from wsis.method.prediction.ops.backend import EXTENSION, torchvision_operators
-from wsis.method.prediction.ops.reference import nms_reference, roi_align_reference
 
 ROIS = torch.tensor(
     [

@@ -160,11 +160,6 @@ class Backbone(nn.Module):
         """Channels of each returned feature."""
         return tuple(self.channels[i] for i in self.out_indices)
 
-    @property
-    def out_strides(self) -> tuple[int, ...]:
-        """Stride of each returned feature."""
-        return tuple(2 ** (i + 1) for i in self.out_indices)
-
     @classmethod
     def normalise(cls, images: Tensor) -> Tensor:
         """RGB images [B, 3, H, W] in 0..255 (uint8 or float) -> float32, as the weights were trained."""

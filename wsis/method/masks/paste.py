@@ -30,16 +30,8 @@ def paste_masks(
     Returns bool [N, H, W]. For many large images use `paste_to_rle`, which holds one mask at a time.
     """
     pasted = np.zeros((len(masks), *size), dtype=bool)
-    for index, (window, soft) in enumerate(_soft_windows(masks, boxes, size)):
+    for index, (window, soft) in enumerate(soft_windows(masks, boxes, size)):
         pasted[index][window] = soft >= threshold
-    return pasted
-
-
-def paste_soft(masks: NDArray[np.generic], boxes: NDArray[np.floating], size: Size) -> NDArray[np.float32]:
-    """As `paste_masks`, without the threshold: float32 [N, H, W] in [0, 1]."""
-    pasted = np.zeros((len(masks), *size), dtype=np.float32)
-    for index, (window, soft) in enumerate(_soft_windows(masks, boxes, size)):
-        pasted[index][window] = soft
     return pasted
 
 
@@ -48,17 +40,17 @@ def paste_to_rle(
 ) -> list[bytes]:
     """As `paste_masks`, as N COCO RLE byte strings; memory for one image mask only."""
     counts = []
-    for window, soft in _soft_windows(masks, boxes, size):
+    for window, soft in soft_windows(masks, boxes, size):
         pasted = np.zeros(size, dtype=bool)
         pasted[window] = soft >= threshold
         counts.append(rle.encode(pasted))
     return counts
 
 
-def _soft_windows(
+def soft_windows(
     masks: NDArray[np.generic], boxes: NDArray[np.floating], size: Size
 ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float32]]]:
-    """Per mask: the window of the image that it can touch, and its soft values there [h, w]."""
+    """Per mask: the window of the image that it can touch, and its soft values there, float32 [h, w] in [0, 1]."""
     soft_masks = _checked_masks(masks, boxes)
     cells_y, cells_x = soft_masks.shape[1:]
     for mask, (x1, y1, x2, y2) in zip(soft_masks, np.asarray(boxes, dtype=np.float64), strict=True):
