@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from proposal_cases import photographs
 
 from data_contracts.records import RecordReader, RecordWriter
-from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, Schema, text_to_array
+from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, Schema
 from stages.prediction.prediction import StoredSource
 from wsis.engine.stage import Artefact
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks import rle
 from wsis.method.masks.superpixels import iou_matrix, superpixel_areas
 from wsis.method.proposals import MCGConfig, ProposalSet, generate
 from wsis.method.scenes.scenes import SceneConfig, generate_scene
 from wsis.readers.files.images import decode_image
+from wsis.readers.shared.records import ImageRecord
 
 CLASSES = ("cat", "cow", "dog", "horse", "sheep")
 SETS = 10
@@ -100,7 +102,9 @@ def make(root: Path, count: int, devkit: Path | None, tiny: bool) -> Data:
         proposals = generate(image, settings)
         sets = distinct_sets(proposals, np.random.default_rng(number))
         image_id = Path(name).stem
-        records["dataset"][image_id] = _dataset_record(name, encoded, image.shape[:2])
+        records["dataset"][image_id] = ImageRecord(
+            image_id, "train", name, encoded, image.shape[0], image.shape[1]
+        ).to_record()
         records["proposals"][image_id] = proposals.to_record()
         records["pseudo_labels"][image_id] = _labels_record(sets)
         _add_to_coco(coco, name, proposals, sets[0])
@@ -147,27 +151,17 @@ def distinct_sets(proposals: ProposalSet, rng: np.random.Generator) -> list[Labe
     ]
 
 
-def _dataset_record(name: str, encoded: bytes, size: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    return {
-        "split": text_to_array("train"),
-        "file_name": text_to_array(name),
-        "encoded": np.frombuffer(encoded, np.uint8),
-        "size": np.array(size, np.int32),
-        "labels": np.zeros(0, np.int32),
-    }
-
-
 def _labels_record(sets: Sequence[LabelSet]) -> dict[str, NDArray[Any]]:
     rows = [instance for one in sets for instance in one]
-    return {
-        "multiplicities": np.ones(len(sets), np.int32),
-        "offsets": np.cumsum([0, *map(len, sets)]).astype(np.int32),
-        "proposal_ids": np.array([row for row, _ in rows], np.int32),
-        "classes": np.array([label for _, label in rows], np.int32),
-        "scores": np.ones(len(rows), np.float32),
-        "diversity": np.array([0.5], np.float32),
-        "distinct": np.array([len(sets)], np.int32),
-    }
+    samples = SampleSet(
+        multiplicities=np.ones(len(sets), np.int32),
+        offsets=np.cumsum([0, *map(len, sets)]).astype(np.int32),
+        proposal_ids=np.array([row for row, _ in rows], np.int32),
+        classes=np.array([label for _, label in rows], np.int32),
+        scores=np.ones(len(rows), np.float32),
+    )
+    statistics = {"diversity": np.array([0.5], np.float32), "distinct": np.array([len(sets)], np.int32)}
+    return samples.to_record() | statistics
 
 
 def _add_to_coco(coco: dict[str, list[Any]], name: str, proposals: ProposalSet, labels: LabelSet) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks import rle
 from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
 from wsis.readers.shared.records import ImageRecord, TruthRecord
@@ -32,6 +33,22 @@ def proposals_of(
     """Proposals in the order of the rows of membership [P, S], scores from 1 down to 0.1."""
     scores = np.linspace(1, 0.1, len(membership))
     return make_proposal_set(superpixels, np.asarray(membership, bool), scores, graph, size)
+
+
+def label_sets_record(
+    multiplicities: Sequence[int], sets: Sequence[Sequence[tuple[int, int]]], diversity: float = 0.25
+) -> Record:
+    """Of pseudo labels. sets: of each unique sample its (proposal, class) pairs; scores from 2 down to 0.2."""
+    pairs = [pair for one in sets for pair in one]
+    samples = SampleSet(
+        np.array(multiplicities, np.int32),
+        np.cumsum([0, *map(len, sets)]).astype(np.int32),
+        np.array([proposal for proposal, _ in pairs], np.int32),
+        np.array([label for _, label in pairs], np.int32),
+        np.linspace(2, 0.2, len(pairs)).astype(np.float32),
+    )
+    spread = {"diversity": np.array([diversity], np.float32), "distinct": np.array([len(sets)], np.int32)}
+    return samples.to_record() | spread
 
 
 def truth_record(

@@ -33,7 +33,9 @@ from wsis.method.dissimilarity.targets import (
     targets_from_detections,
 )
 from wsis.method.masks.boxes import box_iou
+from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.prm.seeds import Seeds
 from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
@@ -80,7 +82,7 @@ class Examples:
         Raises:
             WsisError: the image's records do not fit together; names the image.
         """
-        record, seeds = self.dataset[image_id], self.seeds[image_id]
+        record, seeds = self.dataset[image_id], Seeds.from_record(self.seeds[image_id])
         proposals = ProposalSet.from_record(self.proposals[image_id])
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.settings.image_size)
         arrays = arrays_of_image(record, proposals, seeds, filtered_rows(proposals, seeds, self.settings))
@@ -96,7 +98,7 @@ class Examples:
         return image, replace(problem, image_id=image_id)
 
     def _targets(
-        self, image_id: str, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Record
+        self, image_id: str, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Seeds
     ) -> Targets:
         """y_p of one image: its seeds in outer iteration 1, then the prediction network's detections.
 
@@ -106,24 +108,18 @@ class Examples:
         from_seeds = targets_of_seeds(graph, arrays, record, seeds, self.num_classes, self.settings)
         if self.detections is None:
             return from_seeds
-        found = self.detections[image_id]
-        kept = np.flatnonzero(
-            np.isin(found["labels"], record["labels"]) & (found["scores"] >= _MIN_DETECTION_SCORE)
-        )
+        found = NetworkDetections.from_record(self.detections[image_id]).sure(_MIN_DETECTION_SCORE)
+        found = found.take(np.isin(found.labels, record["labels"]))
         if len(arrays.boxes):
-            of_box = detections_of_boxes(
-                found["labels"][kept],
-                found["scores"][kept],
-                box_iou(found["boxes"][kept], arrays.boxes),
-                arrays.box_labels,
-            )
-            kept, absent = kept[of_box[of_box >= 0]], of_box < 0
+            overlap = box_iou(found.boxes, arrays.boxes)
+            of_box = detections_of_boxes(found.labels, found.scores, overlap, arrays.box_labels)
+            found, absent = found.take(of_box[of_box >= 0]), of_box < 0
         else:
-            absent = ~np.isin(from_seeds.probabilities.argmax(1).numpy(), found["labels"][kept])
+            absent = ~np.isin(from_seeds.probabilities.argmax(1).numpy(), found.labels)
         detected = targets_from_detections(
-            found["class_probabilities"][kept],
-            found["boxes"][kept],
-            found["masks"][kept],
+            found.class_probabilities,
+            found.boxes,
+            found.masks,
             arrays.superpixels,
             graph.superpixel_areas,
             (int(record["size"][0]), int(record["size"][1])),

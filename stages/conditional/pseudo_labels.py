@@ -33,6 +33,7 @@ from wsis.method.dissimilarity.network_inputs import (
 )
 from wsis.method.dissimilarity.objective import sample_labels
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.prm.seeds import Seeds
 from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
@@ -80,7 +81,7 @@ class _Compute:
 
     def _samples_of(self, image_id: str) -> dict[str, np.ndarray]:
         record, proposals = self.dataset[image_id], ProposalSet.from_record(self.proposals[image_id])
-        seeds = self.seeds[image_id]
+        seeds = Seeds.from_record(self.seeds[image_id])
         kept = filtered_rows(proposals, seeds, self.sampling)
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.sampling.image_size)
         stride = self.network.extractor.stride

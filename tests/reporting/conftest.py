@@ -14,7 +14,7 @@ from data_contracts.records import RecordWriter
 from data_contracts.runs import RunEntry, RunRecord, save_run
 from data_contracts.schemas import SCHEMAS
 from data_contracts.store import Store
-from tests.records import image_record, proposals_of
+from tests.records import image_record, label_sets_record, proposals_of
 from wsis.views.run import Run
 
 CLASSES = ["cat", "cow"]
@@ -166,16 +166,9 @@ def proposals_record(masks: np.ndarray) -> dict:
 
 
 def pseudo_labels_record(masks: np.ndarray) -> dict:
-    count = len(masks)
-    return {
-        "multiplicities": np.array([3, 6, 1], np.int32),
-        "offsets": np.array([0, 1, 1 + count, 2 + count], np.int32),
-        "proposal_ids": np.array([0, *range(count), count], np.int32),
-        "classes": np.ones(2 + count, np.int32),
-        "scores": np.linspace(2, 0.2, 2 + count).astype(np.float32),
-        "diversity": np.array([0.25], np.float32),
-        "distinct": np.array([3], np.int32),
-    }
+    """The first instance, all of them, and the whole image, 3, 6 and 1 times of ten."""
+    sets = [[(0, 1)], [(i, 1) for i in range(len(masks))], [(len(masks), 1)]]
+    return label_sets_record([3, 6, 1], sets)
 
 
 def detections_record(masks: np.ndarray) -> dict:

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.io
-from PIL import Image
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
-from data_contracts.schemas import DATASET, PROPOSALS, text_to_array
+from data_contracts.schemas import DATASET, PROPOSALS
 from stages.proposals import proposals
 from stages.proposals.sources import SOURCES, ProposalSource
+from tests.records import image_record
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.errors import UnsupportedOpError
@@ -48,19 +48,8 @@ class Dataset:
 def dataset(tmp_path):
     root = tmp_path / "dataset"
     root.mkdir()
-    records = []
-    for index, (name, size) in enumerate(SIZES.items()):
-        stream = io.BytesIO()
-        Image.fromarray(picture(name)).save(stream, "PNG")
-        records.append(
-            {
-                "split": text_to_array("train" if index < 4 else "val"),
-                "file_name": text_to_array(f"{name}.png"),
-                "encoded": np.frombuffer(stream.getvalue(), np.uint8),
-                "size": np.array(size, np.int32),
-                "labels": np.array([1], np.int32),
-            }
-        )
+    split_of = dict(zip(SIZES, ["train"] * 4 + ["val"] * 2, strict=True))
+    records = [image_record(picture(name), f"{name}.png", split) for name, split in split_of.items()]
     RecordWriter(root, DATASET, list(SIZES)).write(0, records)
     return Dataset(root)
 

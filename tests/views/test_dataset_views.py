@@ -1,15 +1,14 @@
 """What stages read of the artefacts before them."""
 
-import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
-from data_contracts.schemas import DATASET, text_to_array
+from data_contracts.schemas import DATASET
+from tests.records import image_record
 from wsis.views.dataset import class_names, image_ids, read_image, splits
 
 
@@ -29,19 +28,9 @@ def test_absent_class_names_are_named(counts):
 
 def test_images_of_a_split_in_the_order_of_the_records(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
     roles = {"d": "val", "b": "train", "c": "val", "a": "train"}
-    records = [
-        {
-            "split": text_to_array(role),
-            "file_name": text_to_array(f"{name}.png"),
-            "encoded": np.frombuffer(stream.getvalue() if name == "c" else b"nothing", np.uint8),
-            "size": np.array((5, 7), np.int32),
-            "labels": np.array([1], np.int32),
-        }
-        for name, role in roles.items()
-    ]
+    records = [image_record(pixels, f"{name}.png", role) for name, role in roles.items()]
+    records[3]["encoded"] = np.frombuffer(b"nothing", np.uint8)
     RecordWriter(tmp_path, DATASET, list(roles)).write(0, records)
     reader = RecordReader(tmp_path, DATASET)
     assert list(splits(reader).items()) == list(roles.items())

@@ -18,6 +18,7 @@ from wsis.method.dissimilarity.network_inputs import SamplingConfig, filtered_ro
 from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.method.dissimilarity.targets import one_hot_targets
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.prm.seeds import Seeds
 from wsis.method.proposals import generate
 from wsis.method.proposals.config import MCGConfig
 
@@ -124,11 +125,8 @@ def test_no_seed_and_no_proposal_pass_the_filter():
     config = SamplingConfig()
     whole = proposals_of(np.zeros((8, 8), int), np.ones((1, 1), bool), (8, 8))
     none = ProposalSet.from_record(whole.to_record(), np.zeros(0, int))
-    seeds = {
-        "peaks": np.zeros((0, 3), dtype=np.int32),
-        "peak_response_maps": np.zeros((0, 4, 4), dtype=np.uint8),
-        "boxes": np.zeros((0, 4), dtype=np.float32),
-    }
+    maps, boxes = np.zeros((0, 4, 4), np.uint8), np.zeros((0, 4), np.float32)
+    seeds = Seeds(np.zeros((0, 3), np.int32), np.zeros(0, np.float32), maps, maps, np.zeros(0, int), boxes)
     assert filtered_rows(none, seeds, config).tolist() == []
     assert filtered_rows(whole, seeds, config).tolist() == [0]
 

@@ -20,6 +20,7 @@ from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, response_fi
 from wsis.method.dissimilarity.targets import maps_to_superpixels, targets_from_labels
 from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.prm.seeds import Seeds
 
 COUNT, CLASSES = 80, 4
 # Two boxes of one class, one of another; the image is as large as the superpixel map.
@@ -51,7 +52,8 @@ def image(request):
 
 def seeds_of(boxes, labels):
     """Boxes and classes of seeds; their places and maps are left out, so that nothing could read them."""
-    return {"boxes": boxes, "peaks": np.stack([labels, 0 * labels, 0 * labels], axis=1).astype(np.int32)}
+    peaks = np.stack([labels, 0 * labels, 0 * labels], axis=1).astype(np.int32)
+    return Seeds(peaks, None, None, None, None, boxes)
 
 
 def filtered(image):

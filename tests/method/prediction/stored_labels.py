@@ -8,7 +8,7 @@ import numpy as np
 
 from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, Schema
-from tests.records import image_record, proposals_of
+from tests.records import image_record, label_sets_record, proposals_of
 from wsis.engine.progress import Listener, Progress
 from wsis.engine.stage import Execution, StageContext
 
@@ -57,15 +57,7 @@ def proposals_record() -> dict[str, np.ndarray]:
 
 def labels_record() -> dict[str, np.ndarray]:
     """K = 4: twice {0: square}, once {1: square, 2: disc}, once nothing."""
-    return {
-        "multiplicities": np.array([2, 1, 1], np.int32),
-        "offsets": np.array([0, 1, 3, 3], np.int32),
-        "proposal_ids": np.array([0, 2, 1], np.int32),
-        "classes": np.array([1, 2, 1], np.int32),
-        "scores": np.ones(3, np.float32),
-        "diversity": np.array([0.6], np.float32),
-        "distinct": np.array([3], np.int32),
-    }
+    return label_sets_record([2, 1, 1], [[(0, 1)], [(2, 2), (1, 1)], []])
 
 
 def make_inputs(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_target
 from wsis.method.dissimilarity.targets import Targets
 from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.prm.seeds import Seeds
 from wsis.method.random_words import random_word
 
 Record = Mapping[str, np.ndarray]
@@ -47,18 +48,18 @@ class SamplingConfig(NetworkConfig, ProblemConfig):
     )
 
 
-def filtered_rows(proposals: ProposalSet, seeds: Record, config: SamplingConfig) -> np.ndarray:
+def filtered_rows(proposals: ProposalSet, seeds: Seeds, config: SamplingConfig) -> np.ndarray:
     """Rows of the proposals that take part (paper 6.2), int64 [n] ascending, n >= 1 if there is any proposal.
 
     Under box supervision (every seed has its box) those that fit a box, else those that overlap a seed.
     """
-    if len(seeds["boxes"]):
+    if len(seeds.boxes):
         threshold = config.box_threshold
-        return boxed_rows(proposals.boxes, seeds["boxes"], threshold, config.max_proposals)
+        return boxed_rows(proposals.boxes, seeds.boxes, threshold, config.max_proposals)
     hit = seed_superpixels(
         proposals.superpixels,
-        seeds["peaks"],
-        seeds["peak_response_maps"],
+        seeds.peaks,
+        seeds.peak_response_maps,
         proposals.image_size,
         proposals.membership.shape[1],
         config.seed_threshold,
@@ -66,9 +67,9 @@ def filtered_rows(proposals: ProposalSet, seeds: Record, config: SamplingConfig)
     return overlapping_rows(proposals.membership, hit, config.max_proposals)
 
 
-def arrays_of_image(dataset: Record, proposals: ProposalSet, seeds: Record, kept: np.ndarray) -> ImageArrays:
+def arrays_of_image(dataset: Record, proposals: ProposalSet, seeds: Seeds, kept: np.ndarray) -> ImageArrays:
     """Arrays of one image from its stored records and the rows of the proposals kept by the filter."""
-    boxes = seeds["boxes"]
+    boxes = seeds.boxes
     return ImageArrays(
         superpixels=proposals.superpixels,
         membership=proposals.membership[kept],
@@ -78,7 +79,7 @@ def arrays_of_image(dataset: Record, proposals: ProposalSet, seeds: Record, kept
         edge_lengths=proposals.edge_lengths,
         labels=dataset["labels"],
         boxes=boxes,
-        box_labels=seeds["peaks"][: len(boxes), 0],
+        box_labels=seeds.peaks[: len(boxes), 0],
     )
 
 
@@ -86,7 +87,7 @@ def targets_of_seeds(
     graph: ProposalGraph,
     arrays: ImageArrays,
     dataset: Record,
-    seeds: Record,
+    seeds: Seeds,
     num_classes: int,
     config: SeedTargetConfig,
 ) -> Targets:
@@ -101,11 +102,11 @@ def targets_of_seeds(
     return seed_targets(
         graph,
         arrays.superpixels,
-        seeds["peaks"],
-        seeds["scores"],
-        seeds["peak_response_maps"],
-        seeds["class_response_maps"],
-        seeds["response_classes"],
+        seeds.peaks,
+        seeds.scores,
+        seeds.peak_response_maps,
+        seeds.class_response_maps,
+        seeds.response_classes,
         (int(dataset["size"][0]), int(dataset["size"][1])),
         num_classes,
         config,

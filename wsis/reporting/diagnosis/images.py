@@ -36,6 +36,7 @@ from wsis.method.evaluation.instance_quality import InstanceQuality
 from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.prm.seeds import Seeds
 from wsis.reporting.diagnosis.summary import mean, recall_rows
 from wsis.views.run import Run
 
@@ -126,21 +127,21 @@ class TrainMeasures:
         columns = _places(truth)
         try:
             if self.seed_records is not None:
-                columns |= self._seeds(_record(self.seed_records, image_id), truth)
+                columns |= self._seeds(Seeds.from_record(_record(self.seed_records, image_id)), truth)
             if self.proposal_records is not None:
                 columns |= self._proposals(image_id, _record(self.proposal_records, image_id), truth)
         except WsisError as error:
             raise type(error)(f"image {image_id}: {error}") from error
         return columns | self.detected.columns(image_id, truth)
 
-    def _seeds(self, seeds: Record, truth: TrueMasks) -> dict[str, NDArray[Any]]:
-        peaks = seeds["peaks"]
+    def _seeds(self, seeds: Seeds, truth: TrueMasks) -> dict[str, NDArray[Any]]:
+        peaks = seeds.peaks
         found = seed_places(peaks, truth)
         self.places += np.bincount(found.places, minlength=4)
         for label in np.union1d(peaks[:, 0], truth.labels).tolist():
             difference = int((peaks[:, 0] == label).sum() - (truth.labels == label).sum())
             self.counts["fewer" if difference < 0 else "more" if difference else "equal"] += 1
-        iou = response_iou(seeds["peak_response_maps"], self.rule.sampling.seed_threshold, truth)
+        iou = response_iou(seeds.peak_response_maps, self.rule.sampling.seed_threshold, truth)
         self.hits.append(found.hits)
         return {"response": best_iou(iou, peaks[:, 0], truth)}
 
@@ -151,7 +152,8 @@ class TrainMeasures:
         self.sizes["all"] += len(every.iou)
         columns = {"proposal": every.iou.max(axis=0, initial=0.0)}
         if self.dataset is not None and self.seed_records is not None:
-            dataset, seeds = self.dataset.read(image_id, ("labels", "size")), self.seed_records[image_id]
+            dataset = self.dataset.read(image_id, ("labels", "size"))
+            seeds = Seeds.from_record(self.seed_records[image_id])
             sampling = self.rule.sampling
             unlimited = sampling.model_copy(update={"max_proposals": _EVERY})
             filtered = filtered_rows(found, seeds, unlimited)
@@ -172,7 +174,7 @@ class TrainMeasures:
         self,
         dataset: Record,
         proposals: ProposalSet,
-        seeds: Record,
+        seeds: Seeds,
         kept: NDArray[np.int64],
         overlaps: RegionOverlaps,
         truth: TrueMasks,
