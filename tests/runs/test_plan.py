@@ -105,3 +105,12 @@ def test_a_missing_input_names_the_command_that_makes_it() -> None:
     (node,) = select(plan(load_config("demo")), "prediction", 2)
     with pytest.raises(ArtefactMissingError, match=r"wsis stage pseudo_labels --run RUN --iteration 2"):
         missing_inputs(node, {"dataset", "proposals"}.__contains__)
+
+
+@pytest.mark.parametrize(("asked", "weight"), [("null", 0.75), ("0", 0.0), ("0.4", 0.4)])
+def test_gamma_is_one_switch_where_the_weight_of_the_prediction_networks_diversity_is_null(
+    asked: str, weight: float
+) -> None:
+    config = load_config("demo", [f"prediction.self_diversity={asked}", "conditional.gamma=0.25"])
+    nodes = {node.key: node.config for node in plan(config)}
+    assert [nodes[f"prediction@{t}"].self_diversity for t in (1, 4)] == [weight] * 2

@@ -1,5 +1,6 @@
 """Configurations: overrides, and errors that name file, key, expected and got."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 import yaml
 
 from data_contracts.errors import ConfigError
-from wsis.runs.config import RunConfig, apply_override, load_config
+from data_contracts.runs import RunRecord
+from wsis.runs.config import RunConfig, apply_override, load_config, stored_config
+from wsis.runs.identity import setting_differences
 from wsis.runs.settings_text import settings_of
 from wsis.runs.shipped import shipped_configs
 
@@ -190,3 +193,14 @@ def test_the_one_who_is_wrong_is_blamed(tmp_path: Path) -> None:
         == "--set conditional.checkpointing: expected true or false, got 3"
     )
     assert said("k=3", file="demo") == ("--set k: unknown key; did you mean 'conditional.k'?")
+
+
+def test_a_run_of_the_version_before_is_the_run_that_its_configuration_is_now() -> None:
+    stored = json.loads(Path(__file__).with_name("demo_of_0_1.json").read_text())
+    record = RunRecord(name="old", config_name="demo", config=stored, created="")
+    assert setting_differences(stored_config(record), load_config("demo")) == []
+    record.config["conditional"]["separation"] = "mean"
+    with pytest.raises(
+        ConfigError, match=r"^run old: .* conditional\.separation='mean', which .* wsis 0\.1\.0"
+    ):
+        stored_config(record)

@@ -145,5 +145,5 @@ class ConditionalNetwork(nn.Module):
 
 
 def _without_margin(_: nn.Module, weights: dict[str, Any], *__: Any) -> None:
-    """Weights stored before commit ab8a9db had a `margin`, zero in every run (see `wsis.views.stored_configs`)."""
+    """Weights of wsis 0.1 have a `margin` too, zero in every run that can be opened (`wsis.views.stored_configs`)."""
     weights.pop("margin", None)
