@@ -133,9 +133,8 @@ def train_network(
         MissingWeightsError: backbone weights absent or of another network.
         NonFiniteError: a loss became NaN or infinite; names the images.
     """
-    from stages.prediction.mmdet_training import (
-        train,  # MMDetection takes seconds to import: only where it is used
-    )
+    # MMDetection takes seconds to import: only where it is used
+    from stages.prediction.mmdet_training import train
     from wsis.method.prediction.config import plain_config, to_json
 
     _discard_of_mmengine(context)

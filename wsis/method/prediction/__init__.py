@@ -1,4 +1,5 @@
-"""The prediction network (paper 3.3, B.1): everything registered with MMDetection, its training and inference.
+"""The prediction network (paper 3.3, B.1): everything registered with MMDetection, its data, its losses and its
+inference. Training is the stage's, `stages.prediction.mmdet_training`, on the loop of `wsis.engine`.
 
 Importing this package installs the operators that mmdet needs, so that any module below may import mmdet.
 """
