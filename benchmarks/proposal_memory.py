@@ -46,7 +46,7 @@ def work(settings: str, paths: Sequence[str]) -> Worker:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    mcg = proposals.Config.model_validate_json(settings).mcg()
+    mcg = proposals.Config.model_validate_json(settings)
     detector = build_detector(mcg)
     before, seconds = peak_memory(), []
     for path in paths:

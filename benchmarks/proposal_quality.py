@@ -19,7 +19,7 @@ from wsis.reporting.pictures.proposal_sheet import proposal_sheet
 
 COUNTS = (100, 500, 1000)
 AREAS = (("under 5 %", 0.0, 0.05), ("5-15 %", 0.05, 0.15), ("over 15 %", 0.15, 1.01))
-LEARNED, APPEARANCE, LAB = "learned contours", "Lab gradient and appearance", "Lab gradient alone"
+LEARNED, APPEARANCE = "learned contours", "Lab gradient and appearance"
 
 # Pont-Tuset et al., "Multiscale Combinatorial Grouping for Image Segmentation and Object Proposal Generation"
 # (arXiv 1503.00848, TPAMI 2017): N, J_i, recall at .5 and .7 on SegVOC12 val, all 20 classes, as in the data of
@@ -46,9 +46,8 @@ class Quality:
 def rows(config: proposals.Config) -> dict[str, proposals.Config]:
     """Name -> settings of each row of the table; the first are ``config``."""
     lab = changed(config, contour="lab_gradient", contour_model=None)
-    alone = changed(lab, region_contrast=0.0, appearance=False)
     first = LEARNED if config.contour == "learned" else config.contour
-    return {first: config, APPEARANCE: lab, LAB: alone}
+    return {first: config, APPEARANCE: lab}
 
 
 def best_ious(found: ProposalSet, objects: NDArray[np.uint8]) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +60,7 @@ def best_ious(found: ProposalSet, objects: NDArray[np.uint8]) -> tuple[np.ndarra
 
 def measure(config: proposals.Config, photographs: Sequence[Photograph], previews: int, out: Path) -> Quality:
     """Quality over the photographs; sheets of the first ``previews`` into ``out``."""
-    mcg = config.mcg()
+    mcg = config
     detector = build_detector(mcg)
     best, share, seconds, sizes = [], [], [], []
     for index, one in enumerate(photographs):
@@ -126,9 +125,8 @@ def _figures(found: Mapping[str, Quality]) -> list[Figure]:
         figures.append(Figure("J_i at 100, objects under 5 %", one.best[0][small].mean(), 0.80, True))
     for n, bound, row in ((100, 0.95, one.best[0]), (1000, 0.99, one.best[2])):
         figures.append(Figure(f"recall .7 at {n}", (row >= 0.7).mean(), bound, True))
-    for other in (APPEARANCE, LAB):
-        gain = one.best[0].mean() - found[other].best[0].mean()
-        figures.append(Figure(f"J_i at 100 above that of {other}", gain, 0.15, True))
+    gain = one.best[0].mean() - found[APPEARANCE].best[0].mean()
+    figures.append(Figure(f"J_i at 100 above that of {APPEARANCE}", gain, 0.15, True))
     return figures
 
 

@@ -32,7 +32,7 @@ STEPS = {
     "tuples": ("group",),
     "membership and holes": ("distinct_sets",),
     "ranking": ("unlearned_order", "learned_order"),
-    "selection": ("select_loosening", "select_mmr"),
+    "selection": ("select_loosening",),
 }
 _STEP_OF = {name: step for step, names in STEPS.items() for name in names}
 _REST = "the rest"
@@ -93,7 +93,7 @@ def _steps_timed() -> Iterator[_Clock]:
 
 def time_one(image: np.ndarray, config: proposals.Config, detector: ContourDetector) -> Timing:
     """Generate the proposals of a photograph under the clock."""
-    mcg = config.mcg()
+    mcg = config
     with _steps_timed() as clock:
         start = time.process_time()
         found = generation.generate(image, mcg, detector)
@@ -105,7 +105,7 @@ def time_one(image: np.ndarray, config: proposals.Config, detector: ContourDetec
 
 def time_all(photographs: Sequence[Path], config: proposals.Config) -> list[Timing]:
     """Each photograph after one that is not counted, which pays for what is loaded at the first use."""
-    detector = build_detector(config.mcg())
+    detector = build_detector(config)
     time_one(load(photographs[0]), config, detector)
     return [time_one(load(one), config, detector) for one in photographs]
 
@@ -181,7 +181,7 @@ def _print_growth(head: str, labels: Sequence[int], grown: Sequence[Sequence[Tim
 def run_growth(case: Case, plot: Path | None) -> list[Figure]:
     """Print the part and save its plot; it has no bound."""
     images = [_enlarged(load(one), SIDES[-1]) for one in spread(case.timed, 5)]
-    detector = build_detector(case.config.mcg())
+    detector = build_detector(case.config)
     by_side = _grow(images, [changed(case.config, max_side=side) for side in SIDES], detector)
     by_count = _grow(images, [changed(case.config, num_proposals=n) for n in COUNTS], detector)
     print(f"\n## Growth\n\nMean of {len(images)} photographs (enlarged where smaller), one thread, CPU.")

@@ -223,7 +223,7 @@ def generate_proposals(image: Image, **settings: Any) -> ProposalSet:
         DataError: the file is no image.
     """
     made = validated(photograph_proposals.Settings, {"proposals": settings}, "generate_proposals")
-    return generate(_pixels(image), made.proposals.mcg())
+    return generate(_pixels(image), made.proposals)
 
 
 class Instances(NamedTuple):

@@ -7,7 +7,7 @@ artefact's lineage.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,10 +18,10 @@ from pydantic import Field, model_validator
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
-from stages.proposals.generator_settings import GeneratorConfig, contour_content, contour_lineage
+from stages.proposals.generator_settings import contour_content, contour_lineage
 from stages.proposals.sources import SOURCES, ProposalSource
 from wsis.engine.per_image import Record, read_failures, write_records
-from wsis.engine.stage import Artefact, Stage, StageContext, execution_only
+from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.errors import InputError
 from wsis.method.proposals import ImportSettings, MCGConfig, ProposalSet, generate
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
@@ -40,8 +40,8 @@ else:
     SourceName = Literal["generate", *SOURCES]
 
 
-class Config(GeneratorConfig):
-    """Where proposals come from, and how many."""
+class ProposalSettings(MCGConfig):
+    """Section `proposals` of a run: where proposals come from, and how many."""
 
     source: SourceName = Field(
         "generate", description="generate, or files of published MCG or COB, or COCO results"
@@ -56,22 +56,6 @@ class Config(GeneratorConfig):
         "unlearned",
         description="file: keep the scores of imported proposals (published MCG and COB have learned theirs from "
         "pixel labels of VOC); learned: by ranker_model, for generated ones",
-    )
-    ranker_model: Path | None = execution_only(None, description="ranker.npz of train_ranker, for learned")
-    num_proposals: int = Field(1000, ge=1, le=100_000, description="most proposals of an image")
-    max_cells: int = Field(
-        4096,
-        ge=1,
-        le=65_535,
-        description="most superpixels of imported masks; beyond, masks lose their slivers",
-    )
-    selection: Literal["loosening", "mmr"] = Field(
-        "loosening",
-        description="loosening: later proposals may overlap more; mmr: maximal marginal relevance",
-    )
-    # Part of the fingerprint: what was made with it may have holes, and is never reused where every image counts.
-    tolerate_failures: bool = Field(
-        False, description="list an image that fails in the manifest and go on; for data without labels alone"
     )
 
     @model_validator(mode="after")
@@ -106,19 +90,21 @@ class Config(GeneratorConfig):
         place = self.folder or self.file
         return None if place is None else (SOURCES[self.source], place)
 
-    def mcg(self) -> MCGConfig:
-        """The generator's settings, as :meth:`GeneratorConfig.mcg`."""
-        return replace(
-            super().mcg(),
-            num_proposals=self.num_proposals,
-            selection=self.selection,
-            ranker=self.ranker_model,
-        )
-
     def imports(self, detector: ContourDetector) -> ImportSettings:
         """The importers' settings."""
         ranking: Literal["unlearned", "file"] = "file" if self.ranking == "file" else "unlearned"
-        return ImportSettings(ranking, self.num_proposals, detector, self.max_side, self.max_cells)
+        return ImportSettings(
+            ranking=ranking, num_proposals=self.num_proposals, detector=detector, max_side=self.max_side
+        )
+
+
+class Config(ProposalSettings, StageConfig):
+    """Of the section, and what `wsis proposals` alone may ask for."""
+
+    # Part of the fingerprint: what was made with it may have holes, and is never reused where every image counts.
+    tolerate_failures: bool = Field(
+        False, description="list an image that fails in the manifest and go on; for data without labels alone"
+    )
 
 
 @dataclass(frozen=True)
@@ -132,11 +118,11 @@ class _Compute:
 
     @cached_property
     def detector(self) -> ContourDetector:
-        return build_detector(self.config.mcg())
+        return build_detector(self.config)
 
     @cached_property
     def ranker(self) -> Ranker | None:
-        return build_ranker(self.config.mcg())
+        return build_ranker(self.config)
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
@@ -154,7 +140,7 @@ class _Compute:
         """
         config = self.config
         if self.imported is None:
-            return generate(image, config.mcg(), self.detector, self.ranker)
+            return generate(image, config, self.detector, self.ranker)
         try:
             return self.imported.proposals(image_id, image, config.imports(self.detector))
         except InputError as error:
@@ -168,8 +154,8 @@ def check(config: Config) -> None:
         DataError: the folder or file of imported proposals is missing.
         UnsupportedOpError, MissingWeightsError: see `contours.detectors` and `generator.ranker.build_ranker`.
     """
-    build_detector(config.mcg())
-    build_ranker(config.mcg())
+    build_detector(config)
+    build_ranker(config)
     if (imported := config.imported()) is not None:
         source, place = imported
         source.place.check(place)

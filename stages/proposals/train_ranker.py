@@ -21,8 +21,9 @@ from pydantic import Field, model_validator
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import DataError
-from stages.proposals.generator_settings import GeneratorConfig, contour_content, contour_lineage
-from wsis.engine.stage import Artefact, Stage, StageContext, execution_only
+from stages.proposals.generator_settings import contour_content, contour_lineage
+from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
+from wsis.method.proposals.config import GeneratorConfig
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
 from wsis.method.proposals.generator.candidate_features import FEATURES, candidate_features, describe
 from wsis.method.proposals.generator.generation import candidate_pool, select
@@ -46,7 +47,7 @@ _TABLES = "tables"
 _COUNTS = (100, 500, 1000)
 
 
-class Config(GeneratorConfig):
+class Config(GeneratorConfig, StageConfig):
     """Which regions are true, on which contours, and how to learn from them."""
 
     source: RegionSource = Field(
@@ -101,7 +102,7 @@ def check(config: Config) -> None:
     Raises:
         UnsupportedOpError, MissingWeightsError: see `wsis.method.proposals.contours.detectors.build_detector`.
     """
-    build_detector(config.mcg())
+    build_detector(config)
 
 
 def content_digest(config: Config) -> str:
@@ -123,7 +124,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     held = round(config.held_out * len(order))
     if held == len(order):
         raise DataError(f"{config.root}: expected photographs to train on, got {len(order)}, all held out")
-    detector = build_detector(config.mcg())
+    detector = build_detector(config)
     examples = _examples([files[i] for i in order[held:]], config, detector, context)
     regions = sum(len(one.shares) for one in examples)
     if not regions:
@@ -166,7 +167,7 @@ def _candidates(
     image: NDArray[np.uint8], config: Config, detector: ContourDetector
 ) -> tuple[Pool, DistinctSets, NDArray[np.float32]]:
     """All candidates of an image, their distinct sets and the features of these [n, F]."""
-    pool = candidate_pool(image, config.mcg(), detector)
+    pool = candidate_pool(image, config, detector)
     sets = distinct_sets(pool)
     return pool, sets, candidate_features(sets, describe(pool))
 
@@ -212,7 +213,7 @@ def _held_out(
         scores = {"learned": ranker(features), "unlearned": features[:, FEATURES.index("objectness")]}
         for way, ranking in ways.items():
             correlation[way].append(rank_correlation(scores[way], fit))
-            chosen = select(pool, config.mcg(), ranking)
+            chosen = select(pool, _COUNTS[-1], ranking)
             overlap = np.concatenate([region_overlaps(chosen, superpixels, t) for t in truths], axis=1)
             best[way].append(np.stack([overlap[:count].max(axis=0) for count in _COUNTS], axis=1))
     return {

@@ -133,7 +133,7 @@ def test_steps_add_up_and_the_generator_is_left_as_it_was() -> None:
 
     before = dict(vars(generation))
     config = proposals.Config(contour="lab_gradient")
-    one = proposal_speed.time_one(picture(0)[0], config, build_detector(config.mcg()))
+    one = proposal_speed.time_one(picture(0)[0], config, build_detector(config))
     assert vars(generation) == before
     assert one.steps.total() == pytest.approx(one.total)
     assert {"contours", "watershed and region graph", "hierarchies", "tuples", "selection"} <= set(one.steps)

@@ -16,7 +16,7 @@ from wsis.method.proposals.maps import contour_map
 from wsis.readers.files.images import decode_image
 
 pytestmark = pytest.mark.timeout(300)
-CONFIG = build_settings(SMALL[1::2]).proposals.mcg()
+CONFIG = build_settings(SMALL[1::2]).proposals
 
 
 def run(images: Path, out: Path, *more: object) -> Result:

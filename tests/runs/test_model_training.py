@@ -26,7 +26,6 @@ RANKER = [
         "contour=lab_gradient",
         "max_side=64",
         "max_regions=30",
-        "tuples_per_list=20",
         "epochs=2",
         "hidden=4",
         "held_out=0.25",

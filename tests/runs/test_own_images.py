@@ -79,7 +79,7 @@ def test_odd_photographs_have_proposals(odd) -> None:
         )  # the whole image is among them
     assert manifest.counts["images"] == len(sizes)
     # what a grey, deep or rotated file holds is what the same pixels hold
-    grey = generate(np.repeat(scene(40, 60)[..., :1], 3, axis=2), build_settings(SMALL[1::2]).proposals.mcg())
+    grey = generate(np.repeat(scene(40, 60)[..., :1], 3, axis=2), build_settings(SMALL[1::2]).proposals)
     for image_id in ("grey", "deep"):
         np.testing.assert_array_equal(ProposalSet.from_record(records[image_id]).membership, grey.membership)
 

@@ -95,7 +95,7 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
         ("conditional.learning_rate=.nan", r"conditional\.learning_rate: .*got nan"),
         (
             "proposals.tolerate_failures=true",
-            r"--set proposals\.tolerate_failures: proposals\.tolerate_failures: expected false .*, got true$",
+            r"--set proposals\.tolerate_failures: removed in 0\.2: it is always false$",
         ),
         (
             "proposals.source=mcg_mat",

@@ -229,7 +229,6 @@ def test_lineage_says_imported(tmp_path):
             {"source": "coco_results", "file": "x", "folder": "y"},
             "folder: expected None for source coco_results",
         ),
-        ({"max_cells": 70_000}, "max_cells"),
     ],
 )
 def test_bad_settings_are_named(settings, match):

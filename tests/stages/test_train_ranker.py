@@ -22,7 +22,6 @@ SMALL = {
     "contour": "lab_gradient",
     "max_side": 64,
     "max_regions": 30,
-    "tuples_per_list": 20,
     "epochs": 2,
     "hidden": 4,
     "held_out": 0.25,
@@ -101,8 +100,8 @@ def test_the_file_ranks_proposals_and_says_what_it_learned_from(drawn: Path, tmp
     proposals.check(config)
     image = _scene(9)[0]
     ranked = proposals._Compute(None, config, {}).proposals_of("p9", image)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(ranked.membership, generate(image, config.mcg()).membership)
-    plain = generate(image, proposals.Config(contour="lab_gradient").mcg())
+    np.testing.assert_array_equal(ranked.membership, generate(image, config).membership)
+    plain = generate(image, proposals.Config(contour="lab_gradient"))
     assert not np.array_equal(ranked.membership, plain.membership)
     before = proposals.content_digest(config)
     other = _train(drawn, tmp_path / "store", epochs=1).file(train_ranker.MODEL_NAME)
@@ -221,4 +220,4 @@ def test_an_absent_ranker_is_found_before_the_run(tmp_path: Path) -> None:
 def test_unlearned_proposals_keep_their_fingerprint() -> None:
     assert "ranker_model" not in proposals.Config().identity()
     assert proposals.Config().identity()["ranking"] == "unlearned"
-    assert proposals.Config().mcg().ranker is None
+    assert proposals.Config().ranker_model is None

@@ -74,12 +74,10 @@ def write_contours(found: Sequence[Photograph], out: Path, settings: Settings, p
 
 def _settings_digest(config: proposals.Config) -> str:
     """Digest of all that decides the map of a photograph, where files lie apart."""
-    mcg = config.mcg()
     decides = {
         "version": proposals.ALGORITHM_VERSION,
-        "contour": mcg.contour,
-        "scales": mcg.scales,
-        "max_side": mcg.max_side,
+        "contour": config.contour,
+        "max_side": config.max_side,
         "content": proposals.content_digest(config),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -97,7 +95,7 @@ class _Draw:
 
     @cached_property
     def detector(self) -> ContourDetector:
-        return build_detector(self.config.mcg())
+        return build_detector(self.config)
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[State]:
         for image_id in image_ids:
@@ -109,7 +107,7 @@ class _Draw:
         path = self.out / self.names[one.image_id]
         if path.exists() and _is_intact(path, mark, one.file_name):
             return "kept"
-        strength = contour_map(decode_image(data, one.file_name), self.config.mcg(), self.detector)
+        strength = contour_map(decode_image(data, one.file_name), self.config, self.detector)
         picture = _png(np.rint(255 * strength).astype(np.uint8), mark)
         try:
             make_folder(path.parent)

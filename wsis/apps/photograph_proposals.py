@@ -224,7 +224,7 @@ def write_previews(
     """
     ids = made.ids
     chosen = list(dict.fromkeys([*(i for i in named if i not in made.failed), *spread(ids, number)]))
-    config = settings.proposals.mcg()
+    config = settings.proposals
     detector = build_detector(config)
     data, records = made.photographs.records(DATASET), made.proposals.records(PROPOSALS)
     paths, names = [], output_names(data.ids)

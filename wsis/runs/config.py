@@ -17,7 +17,7 @@ from stages.prediction.prediction import Config as PredictionConfig
 from stages.prm.prm_baseline import BaselineConfig
 from stages.prm.prm_classifier import Config as ClassifierConfig
 from stages.prm.prm_seeds import Config as SeedsConfig
-from stages.proposals.proposals import Config as ProposalsConfig
+from stages.proposals.proposals import ProposalSettings
 from wsis.engine.stage import Execution
 from wsis.method.prediction.settings import PredictSettings
 from wsis.runs.config_problems import config_error
@@ -34,7 +34,7 @@ class RunConfig(BaseModel):
     data: DataConfig = DataConfig()
     prm_classifier: ClassifierConfig = ClassifierConfig()
     prm_seeds: SeedsConfig = SeedsConfig()
-    proposals: ProposalsConfig = ProposalsConfig()
+    proposals: ProposalSettings = ProposalSettings()
     prm_baseline: BaselineConfig = BaselineConfig()
     conditional: ConditionalConfig = ConditionalConfig()
     pseudo_labels: PseudoLabelsConfig = PseudoLabelsConfig()
@@ -54,14 +54,6 @@ class RunConfig(BaseModel):
         if self.prediction.self_diversity is not None:
             return self.prediction
         return self.prediction.model_copy(update={"self_diversity": 1 - self.conditional.gamma})
-
-    @model_validator(mode="after")
-    def _needs_all_images(self) -> Self:
-        if self.proposals.tolerate_failures:
-            raise ValueError(
-                "proposals.tolerate_failures: expected false because a run needs all its images, got true"
-            )
-        return self
 
     @model_validator(mode="after")
     def _ceiling_is_measured(self) -> Self:

@@ -68,6 +68,11 @@ REMOVED: Mapping[str, Collection[Any] | None] = {
     "prm_seeds.chunk_size": ANY,
     "prm_seeds.map_stride": (4,),
     "prm_seeds.threshold": (0.0,),
+    "proposals.max_cells": (4096,),
+    "proposals.region_contrast": (0.5,),
+    "proposals.selection": ("loosening",),
+    "proposals.tolerate_failures": (False,),
+    "proposals.tuples_per_list": (300,),
 }
 """Dotted key -> the values that mean what this version does anyway; `ANY`: whatever it was, nothing depends on it."""
 

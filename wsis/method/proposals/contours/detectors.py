@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
 from wsis.method.backbones.efficientnet_lite import fold_batch_norms
-from wsis.method.proposals.config import MCGConfig
+from wsis.method.proposals.config import GeneratorConfig
 from wsis.method.proposals.contours.weights import load_network
 
 _ROUNDING = 1e-3  # Lab units: float32 leaves 2e-4 of a single colour; 8-bit colours differ by 0.016
@@ -152,7 +152,7 @@ class LearnedContours:
             return self._network(batch)[0].sigmoid().numpy()
 
 
-def contour_supervision(config: MCGConfig) -> str:
+def contour_supervision(config: GeneratorConfig) -> str:
     """What annotation is behind the detector that ``config`` names, for the lineage of all that is built on it."""
     if config.contour == "lab_gradient":
         return "none: Lab gradient"
@@ -162,14 +162,12 @@ def contour_supervision(config: MCGConfig) -> str:
     return f"human boundaries ({'BSDS500 train+val' if model is None else f'those behind {model.name}'})"
 
 
-def contour_scales(
-    image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector
-) -> NDArray[np.float32]:
-    """The detector's contours of an image [h, w, 3] at the config's scales (or its own), float32 [D, h, w]."""
-    return np.stack([detector(image, scale) for scale in config.scales or detector.scales])
+def contour_scales(image: NDArray[np.uint8], detector: ContourDetector) -> NDArray[np.float32]:
+    """The detector's contours of an image [h, w, 3] at its scales, float32 [D, h, w]."""
+    return np.stack([detector(image, scale) for scale in detector.scales])
 
 
-def build_detector(config: MCGConfig) -> ContourDetector:
+def build_detector(config: GeneratorConfig) -> ContourDetector:
     """The detector that ``config`` names. Raises what the detector's constructor raises."""
     if config.contour == "structured_forests" and config.contour_model is not None:
         return StructuredForests(config.contour_model)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
 from wsis.method.masks.superpixels import superpixel_areas
-from wsis.method.proposals.config import MCGConfig
+from wsis.method.proposals.config import GeneratorConfig, MCGConfig
 from wsis.method.proposals.contours.detectors import (
     ContourDetector,
     build_detector,
@@ -27,7 +27,7 @@ from wsis.method.proposals.generator.hierarchies import (
 )
 from wsis.method.proposals.generator.pool import Pool, distinct_sets
 from wsis.method.proposals.generator.ranker import Ranker, build_ranker, learned_order
-from wsis.method.proposals.generator.ranking import select_loosening, select_mmr, unlearned_order
+from wsis.method.proposals.generator.ranking import select_loosening, unlearned_order
 from wsis.method.proposals.generator.region_contrast import (
     appearance_hierarchies,
     appearance_histograms,
@@ -41,6 +41,13 @@ from wsis.method.proposals.generator.region_tree import (
     leaf_hashes,
 )
 
+# weight in [0, 1] of the contrast between whole neighbourhoods in the strength of contours that were not learned
+_REGION_CONTRAST = 0.5
+_MAX_TUPLE = 4  # regions in a tuple at most
+_TUPLES_PER_LIST = 300  # regions, pairs, triplets or 4-tuples that one hierarchy contributes at most
+_NEAR_DUPLICATE = 0.02  # a change of area below this share makes no new candidate
+# (rank, IoU): below that rank no two proposals overlap more
+_OVERLAP_LIMITS = ((60, 0.65), (250, 0.8), (700, 0.87), (10**9, 0.95))
 # Ranks by which lists of appearance come later: worse than the contour's best, they add to the rest.
 _LATE_RANK = 80
 
@@ -77,7 +84,7 @@ def generate(
     config = config or MCGConfig()
     ranker = ranker or build_ranker(config)
     pool = candidate_pool(image, config, detector or build_detector(config))
-    membership = select(pool, config, ranker)
+    membership = select(pool, config.num_proposals, ranker)
     graph = pool.graph
     return make_proposal_set(
         graph.superpixels,
@@ -88,25 +95,23 @@ def generate(
     )
 
 
-def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector) -> Pool:
+def candidate_pool(image: NDArray[np.uint8], config: GeneratorConfig, detector: ContourDetector) -> Pool:
     """All candidates of a photograph uint8 RGB [H, W, 3], from every hierarchy, neither ranked nor selected."""
     small = working_image(image, config.max_side)
-    contours = contour_scales(small, config, detector)
+    contours = contour_scales(small, detector)
     colours = None if detector.learned else rgb_to_lab(small)
-    smoothing = detector.smoothing if config.smoothing is None else config.smoothing
-    graph = build_region_graph(contours, smoothing, config.max_regions, colours)
+    graph = build_region_graph(contours, detector.smoothing, config.max_regions, colours)
     strengths: NDArray[np.floating] = graph.sums / np.maximum(graph.lengths, 1)
-    contrast = 0.0 if detector.learned else config.region_contrast
     histograms = None
-    if contrast > 0 or config.appearance:
+    if config.appearance or not detector.learned:
         histograms = appearance_histograms(small, graph.superpixels)
-    if histograms is not None and contrast > 0:
-        strengths = strengthen(graph, strengths, histograms, contrast)
+    if histograms is not None and not detector.learned:
+        strengths = strengthen(graph, strengths, histograms, _REGION_CONTRAST)
     hierarchies = build_hierarchies(graph.num_superpixels, graph.edges, strengths, graph.lengths)
     late: list[Hierarchy] = []
     if histograms is not None and config.appearance:
         late = appearance_hierarchies(histograms, graph, strengths.mean(axis=0))
-    return _grow(small, graph, strengths.mean(axis=0), hierarchies, late, config)
+    return _grow(small, graph, strengths.mean(axis=0), hierarchies, late)
 
 
 def _grow(
@@ -115,7 +120,6 @@ def _grow(
     strengths: NDArray[np.floating],
     hierarchies: list[Hierarchy],
     late: list[Hierarchy],
-    config: MCGConfig,
 ) -> Pool:
     """The lists of all hierarchies; those of ``late`` come behind the first of the others. The last of
     ``hierarchies`` is the multiscale one, whose contour strength ranks the candidates of every hierarchy."""
@@ -131,25 +135,19 @@ def _grow(
     delays: list[int] = []
     for several, delay in ((hierarchies, 0), (late, _LATE_RANK)):
         for hierarchy in several:
-            tree = build_region_tree(hierarchy, leaves, config.near_duplicate)
-            lists = group(tree, config.max_tuple, config.tuples_per_list, config.near_duplicate)
+            tree = build_region_tree(hierarchy, leaves, _NEAR_DUPLICATE)
+            lists = group(tree, _MAX_TUPLE, _TUPLES_PER_LIST, _NEAR_DUPLICATE)
             pool += [(tree, candidates) for candidates in lists]
             delays += [delay] * len(lists)
     return Pool(image, graph, leaves.areas, strengths, leaves.strengths, pool, delays)
 
 
-def select(pool: Pool, config: MCGConfig, ranker: Ranker | None = None) -> NDArray[np.bool_]:
+def select(pool: Pool, num_proposals: int, ranker: Ranker | None = None) -> NDArray[np.bool_]:
     """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was."""
     sets = distinct_sets(pool)
     order = unlearned_order(pool, sets) if ranker is None else learned_order(pool, sets, ranker)
     membership = sets.membership[order]
-    if config.selection == "mmr":
-        considered = membership[: 4 * config.num_proposals]
-        relevance = 1 - np.arange(len(considered)) / len(considered)
-        chosen = select_mmr(considered, relevance, pool.areas, config.mmr_theta, config.num_proposals)
-    else:
-        chosen = select_loosening(membership, pool.areas, config.overlap_limits, config.num_proposals)
-    selected = membership[chosen]
+    selected = membership[select_loosening(membership, pool.areas, _OVERLAP_LIMITS, num_proposals)]
     if not selected.all(axis=1).any():
-        selected = np.concatenate([selected[: config.num_proposals - 1], np.ones_like(selected[:1])])
+        selected = np.concatenate([selected[: num_proposals - 1], np.ones_like(selected[:1])])
     return selected

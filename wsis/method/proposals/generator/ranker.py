@@ -158,12 +158,12 @@ def build_ranker(config: MCGConfig) -> Ranker | None:
     Raises:
         MissingWeightsError: its file is absent, damaged or foreign, or it was trained on other contours.
     """
-    if config.ranker is None:
+    if config.ranker_model is None:
         return None
-    ranker = load_ranker(config.ranker)
+    ranker = load_ranker(config.ranker_model)
     if ranker.weights.contour != config.contour:
         raise MissingWeightsError(
-            f"ranker {config.ranker}: expected one trained on contour {config.contour}, "
+            f"ranker {config.ranker_model}: expected one trained on contour {config.contour}, "
             f"got one trained on {ranker.weights.contour}"
         )
     return ranker

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wsis.method.masks.superpixels import areas_of, intersections, iou_matrix
+from wsis.method.masks.superpixels import areas_of, iou_matrix
 from wsis.method.proposals.generator.grouping import Candidates
 from wsis.method.proposals.generator.pool import DistinctSets, Pool
 
@@ -140,28 +140,3 @@ def _accept(
             if len(accepted) == room:
                 break
     return np.array(accepted, np.int64)
-
-
-def select_mmr(
-    membership: NDArray[np.bool_],
-    scores: NDArray[np.floating],
-    areas: NDArray[np.int64],
-    theta: float,
-    count: int,
-) -> NDArray[np.int64]:
-    """Maximal marginal relevance: next is the largest theta * score - (1 - theta) * (max IoU with chosen).
-
-    Args: membership bool [n, S]; scores [n]; areas int64 [S]. Returns candidates int64 [min(n, count)] in order.
-    """
-    size = areas_of(membership, areas)
-    closest = np.zeros(len(membership))
-    open_ = np.ones(len(membership), np.bool_)
-    chosen: list[int] = []
-    for _ in range(min(count, len(membership))):
-        gain = np.where(open_, theta * scores - (1 - theta) * closest, -np.inf)
-        best = int(np.argmax(gain))
-        chosen.append(best)
-        open_[best] = False
-        common = intersections(membership, membership[best : best + 1], areas)[:, 0]
-        closest = np.maximum(closest, common / (size + size[best] - common))
-    return np.array(chosen, np.int64)

@@ -17,7 +17,7 @@ from wsis.method.masks.superpixels import adjacency, superpixel_areas
 from wsis.method.proposals.contours.detectors import ContourDetector, LabGradient
 from wsis.method.proposals.generator.ranking import unlearned_score_of_sets
 from wsis.method.proposals.generator.region_tree import border_lengths
-from wsis.method.proposals.imports.cells import MAX_CELLS, superpixels_of_masks
+from wsis.method.proposals.imports.cells import superpixels_of_masks
 
 Ranking = Literal["unlearned", "file"]
 _SCORED_AT_ONCE = 1 << 23  # entries of a proposals x edges table
@@ -33,14 +33,15 @@ class ImportSettings:
         num_proposals: keep the best so many; None: all.
         detector: contour detector for the superpixel graph; None: the Lab gradient.
         max_side: longer side of the working image of COCO results (never enlarged).
-        max_cells: most superpixels of COCO results, see `wsis.method.proposals.imports.cells.superpixels_of_masks`.
+        max_cells: most superpixels of COCO results, beyond which masks lose their slivers; see
+            `wsis.method.proposals.imports.cells.superpixels_of_masks`.
     """
 
     ranking: Ranking = "unlearned"
     num_proposals: int | None = None
     detector: ContourDetector | None = None
     max_side: int = 384
-    max_cells: int = MAX_CELLS
+    max_cells: int = 4096
 
 
 def complete_masks(
