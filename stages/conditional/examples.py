@@ -42,7 +42,7 @@ from wsis.views.dataset import class_names
 _MIN_DETECTION_SCORE = 0.05  # detections below are no targets
 
 
-class ExampleSettings(SamplingConfig, SeedTargetConfig):
+class ExampleSettings(SeedTargetConfig, SamplingConfig):
     """What the network sees of a training image, and how the targets y_p are made."""
 
     undetected: Literal["seeds", "none"] = Field(

@@ -35,7 +35,7 @@ _VALIDATION_COST = 1 / 3  # time to validate as many images as a batch has, in s
 _REACH_STEPS, _SMALL_REACH = 20, 0.02
 
 
-class Config(ExampleSettings, LearningConfig, HeldBackSettings):
+class Config(HeldBackSettings, LearningConfig, ExampleSettings):
     """How the conditional network is made and trained: Algorithm 2 and its schedule."""
 
     pretrain_epochs: float = Field(3.0, gt=0, description="of outer iteration 1")

@@ -29,7 +29,7 @@ from wsis.method.random_words import random_word
 Record = Mapping[str, np.ndarray]
 
 
-class SamplingConfig(NetworkConfig, ProblemConfig):
+class SamplingConfig(ProblemConfig, NetworkConfig):
     """All that is needed beside the weights to draw samples as in training."""
 
     k: int = Field(
