@@ -20,7 +20,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from data_contracts.atomic import write_atomic
-from stages.prediction.training import DATA_WAIT, WEIGHTS_NAME, PredictionConfig, model_spec
+from stages.prediction.training import DATA_WAIT, DETECTOR_NAME, PredictionConfig, model_spec
 from wsis.engine.batches import Batches
 from wsis.engine.optimisation import chained_rates, descend
 from wsis.engine.stage import StageContext
@@ -68,7 +68,7 @@ def train(
         return
     if waited is not None:
         context.counts[DATA_WAIT] = round(waited, 4)
-    write_atomic(context.workdir / WEIGHTS_NAME, encode_weights(steps.result(), source.classes))
+    write_atomic(context.workdir / DETECTOR_NAME, encode_weights(steps.result(), source.classes))
 
 
 class DetectorSteps:

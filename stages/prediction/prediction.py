@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
 from stages.prediction.training import (
-    WEIGHTS_NAME,
+    DETECTOR_NAME,
     PredictionConfig,
     check_starts,
     content_digest,
@@ -111,7 +111,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         config,
         config.total_steps(len(source), context.outer_iteration),
         context,
-        init_weights=None if previous is None else previous.file(WEIGHTS_NAME),
+        init_weights=None if previous is None else previous.file(DETECTOR_NAME),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS
+from stages.prediction.training import DETECTOR_NAME, MODEL_JSON_NAME
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import WsisError
@@ -79,8 +80,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     if not ids:
         raise DataError(f"{NAME}: expected images of split '{config.split}' in the data set, got none")
     trained = inputs["prediction"]
-    model = trained.file("model.json").read_text()
-    compute = _Compute(records, model, trained.file("weights.pth"), config, str(context.device), failed)
+    model = trained.file(MODEL_JSON_NAME).read_text()
+    compute = _Compute(records, model, trained.file(DETECTOR_NAME), config, str(context.device), failed)
     several = context.device.type == "cpu" and len(ids) >= _WORTH_A_PROCESS
     write_records(
         context,

@@ -28,7 +28,7 @@ from wsis.method.backbones import weights_digest
 from wsis.method.prediction.data.training_images import PseudoLabelSource
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmdet"
-MODEL_NAME, MODEL_JSON_NAME, WEIGHTS_NAME = "model.py", "model.json", "weights.pth"
+MODEL_NAME, MODEL_JSON_NAME, DETECTOR_NAME = "model.py", "model.json", "weights.pth"
 # A count of the manifest that says what training cost: over the steps of the call that finished, the first left out
 # (it waits for the workers to start). Of several processes the first's. Absent where that call took one step at most.
 DATA_WAIT = "data_wait_share"
@@ -138,7 +138,7 @@ def train_network(
     from wsis.method.prediction.config import plain_config, to_json
 
     _discard_of_mmengine(context)
-    if not (context.workdir / WEIGHTS_NAME).exists():  # else it was killed after its last file
+    if not (context.workdir / DETECTOR_NAME).exists():  # else it was killed after its last file
         run_shared(partial(train, config, source, total_steps, init_weights), context, config.processes)
     plain = plain_config(config.model_path(), model_spec(config, source.classes))
     plain.dump(str(context.workdir / MODEL_NAME))

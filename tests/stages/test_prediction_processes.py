@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from stages.prediction import prediction
 from stages.prediction.mmdet_training import DetectorSteps
-from stages.prediction.training import WEIGHTS_NAME
+from stages.prediction.training import DETECTOR_NAME
 from tests.engine.stage_processes import kill, wait_for, workers_of
 from tests.method.prediction.conftest import tiny_config as tiny_config
 from tests.method.prediction.stored_labels import context, make_inputs
@@ -76,19 +76,21 @@ def test_the_stage_in_two_processes_killed_and_resumed_equals_one(
         children = workers_of(process)
         kill(process)
     wait_for(lambda: not any(child.is_running() for child in children), seconds=20)
-    assert len(children) == 2 and not (tmp_path / "two" / WEIGHTS_NAME).exists()
+    assert len(children) == 2 and not (tmp_path / "two" / DETECTOR_NAME).exists()
 
     heard: list[str] = []
     given = context(tmp_path / "two", 1, listener=lambda text, share: heard.append(text))
     prediction.run(inputs, config, given)
     assert "prediction@1" in heard and len(given.worker_memory) == 2
-    names = {CURVE_NAME, WEIGHTS_NAME, "model.py", "model.json"}
+    names = {CURVE_NAME, DETECTOR_NAME, "model.py", "model.json"}
     assert {path.name for path in given.workdir.iterdir()} == names
 
     alone = context(tmp_path / "one", 1)
     _each_image_on_its_own(monkeypatch)
     prediction.run(inputs, config.model_copy(update={"processes": 1}), alone)
-    distance = _furthest(_weights(tmp_path / "two" / WEIGHTS_NAME), _weights(tmp_path / "one" / WEIGHTS_NAME))
+    distance = _furthest(
+        _weights(tmp_path / "two" / DETECTOR_NAME), _weights(tmp_path / "one" / DETECTOR_NAME)
+    )
     assert distance < 1e-5
     together, single = (
         json.loads((folder / CURVE_NAME).read_text()) for folder in (given.workdir, alone.workdir)

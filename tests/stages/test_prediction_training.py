@@ -13,7 +13,7 @@ from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR, build_optim
 from torch import nn
 
 from stages.prediction.mmdet_training import parameter_groups
-from stages.prediction.training import WEIGHTS_NAME, PredictionConfig, model_spec, train_network
+from stages.prediction.training import DETECTOR_NAME, PredictionConfig, model_spec, train_network
 from tests.method.prediction.conftest import SyntheticSource
 from tests.method.prediction.conftest import tiny_config as tiny_config
 from tests.method.prediction.stored_labels import context
@@ -24,7 +24,7 @@ from wsis.method.prediction.checkpoints import read_checkpoint
 from wsis.method.prediction.config import plain_config, training_config
 from wsis.method.prediction.models import build_model
 
-FILES = [CURVE_NAME, "model.json", "model.py", WEIGHTS_NAME]
+FILES = [CURVE_NAME, "model.json", "model.py", DETECTOR_NAME]
 
 
 class Stop(BaseException):
@@ -41,7 +41,7 @@ def config(tiny_config: Path) -> PredictionConfig:
 def train(config: PredictionConfig, folder: Path, steps: int = 6, init_weights: Path | None = None) -> Path:
     """Train on synthetic images; a checkpoint after every step."""
     train_network(SyntheticSource(), config, steps, context(folder, 1), init_weights)
-    return folder / WEIGHTS_NAME
+    return folder / DETECTOR_NAME
 
 
 def stop_at(config: PredictionConfig, folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_a_diverging_run_stops_and_names_the_images(config: PredictionConfig, tm
         match=r"prediction@1: .*(non-finite|became (nan|inf|-inf)).*at step \d, images image-\d, image-\d",
     ):
         train(config.model_copy(update=wild), tmp_path / "run", steps=9)
-    assert not (tmp_path / "run" / WEIGHTS_NAME).exists()
+    assert not (tmp_path / "run" / DETECTOR_NAME).exists()
 
 
 def test_a_second_training_in_one_process_survives_a_logging_setup(

@@ -71,7 +71,7 @@ def check_classes(checkpoint: Mapping[str, Any], classes: Sequence[str], path: P
         )
 
 
-def load_weights(model: nn.Module, path: Path, classes: Sequence[str]) -> None:
+def load_detector_weights(model: nn.Module, path: Path, classes: Sequence[str]) -> None:
     """Copy a checkpoint's weights into a detector; every tensor must be there, none too many.
 
     Raises:

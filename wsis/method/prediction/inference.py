@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.masks.network_detections import NetworkDetections
-from wsis.method.prediction.checkpoints import classes_of, load_weights, read_checkpoint
+from wsis.method.prediction.checkpoints import classes_of, load_detector_weights, read_checkpoint
 from wsis.method.prediction.data.dataset import too_thin_named
 from wsis.method.prediction.heads.region_outputs import region_outputs, require_known_head, soft_masks
 from wsis.method.prediction.models import build_model, checked_device
@@ -109,7 +109,7 @@ def load_detector(config: Config, weights: Path, device: str = "cpu", channels_l
     if not classes:
         raise InputError(f"{weights}: neither config nor checkpoint tells the classes")
     model = build_model(config, channels_last)
-    load_weights(model, weights, classes)
+    load_detector_weights(model, weights, classes)
     return detector_of(model, config, classes, place)
 
 

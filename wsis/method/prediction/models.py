@@ -15,7 +15,7 @@ from torch import nn
 from wsis.errors import InputError, MissingWeightsError
 from wsis.method.backbones import BACKBONES, PretrainedSpec, load_pretrained
 from wsis.method.prediction import registrations  # noqa: F401  (registers what the configs name)
-from wsis.method.prediction.checkpoints import load_weights
+from wsis.method.prediction.checkpoints import load_detector_weights
 
 _LOG_LEVEL = "ERROR"  # MMEngine warns of its own deprecations and of every frozen parameter
 
@@ -72,7 +72,7 @@ def starting_model(
     model = build_model(config, channels_last)
     model.init_weights()  # type: ignore[operator]
     if init_weights is not None:
-        load_weights(model, init_weights, classes)
+        load_detector_weights(model, init_weights, classes)
     else:
         _load_backbone(model.backbone, config.model.backbone, pretrained)
     return model
