@@ -15,6 +15,7 @@ from wsis.views.dataset import class_names, image_ids
 from wsis.views.run import Run, spread
 
 Split = Literal["both", "train", "val"]
+SPLITS = ("train", "val")
 Track = Callable[[Sequence[str], str], Iterable[str]]
 
 
@@ -47,7 +48,7 @@ def diagnose(
     """
     asked, masks = len(run.absent), run.truth()
     classes, truths = class_names(masks), masks.records(GROUND_TRUTH)
-    of_split = {one: image_ids(truths, one) if split in ("both", one) else [] for one in ("train", "val")}
+    of_split = {one: image_ids(truths, one) if split in ("both", one) else [] for one in SPLITS}
     if not any(of_split.values()):
         raise ConfigError(f"run {run.name}: no image of split {split!r} has masks to compare with")
     wanted = {one: spread(ids, images) for one, ids in of_split.items()}
@@ -66,14 +67,7 @@ def diagnose(
         "status": run.record.status,
         "absent": run.absent[asked:],
         "images_without_masks": masks.manifest.counts.get("images_without_masks", 0),
-        "data": {
-            one: {
-                "images": len(wanted[one]),
-                "of": len(of_split[one]),
-                "instances": len(measured[one].get("label", ())),
-            }
-            for one in ("train", "val")
-        },
+        "data": {one: _counts(wanted[one], of_split[one], measured[one]) for one in SPLITS},
         "seeds": train.seeds() if train else None,
         "proposals": train.proposals(measured["train"]) if train else None,
         "pseudo_labels": train.samples(measured["train"]) if train else [],
@@ -81,11 +75,15 @@ def diagnose(
             *(train.detected.rows(measured["train"]) if train else []),
             *(val.rows(measured["val"]) if val else []),
         ],
-        "groups": {one: group_rows(measured[one], classes) for one in ("train", "val")},
+        "groups": {one: group_rows(measured[one], classes) for one in SPLITS},
         "waterfalls": steps,
         "conclusion": steps[-1]["conclusion"] if steps else None,
         "results": results_of(run),
     }
+
+
+def _counts(wanted: Sequence[str], every: Sequence[str], measured: Mapping[str, Any]) -> dict[str, int]:
+    return {"images": len(wanted), "of": len(every), "instances": len(measured.get("label", ()))}
 
 
 def _named(run: Run, chosen: Sequence[str], of_split: Mapping[str, list[str]]) -> dict[str, list[str]]:
