@@ -132,7 +132,7 @@ def import_quarters(data, image, where, settings):
 
 
 def test_a_source_is_a_reader_and_a_row(dataset, tmp_path, monkeypatch):
-    place = FileAnImage(import_quarters, lambda data, where: None, suffix=".npy")
+    place = FileAnImage(import_quarters, suffix=".npy")
     monkeypatch.setitem(SOURCES, "quarters", ProposalSource(place, "nobody", "nothing"))
     for name, (height, width) in SIZES.items():
         np.save(

@@ -61,6 +61,10 @@ class ProposalPlace(Protocol):
         ...
 
 
+def _anything(data: bytes, where: str) -> None:
+    """Looks into nothing."""
+
+
 @dataclass(frozen=True)
 class FileAnImage:
     """`<image id><suffix>` for each image, in one folder.
@@ -68,11 +72,12 @@ class FileAnImage:
     Attributes:
         read: (bytes of the file, image uint8 [H, W, 3], path, settings) -> proposals; InputError if they are wrong.
         look: (bytes, where=path); InputError where `read` would fail. Tried on some files before a run starts.
+            Worker processes get both: they are functions of a module.
     """
 
     key: ClassVar[str] = "folder"
     read: Callable[[bytes, NDArray[np.uint8], str, ImportSettings], ProposalSet]
-    look: Callable[..., object]
+    look: Callable[..., object] = _anything
     suffix: str = ".mat"
 
     def check(self, place: Path) -> None:
