@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed-dev
 WSIS := $(VENV)/bin/wsis
 STORE ?= runs
 
-.PHONY: demo test test-services lint install results docs
+.PHONY: demo test test-slow test-services lint install results docs
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo 'installing into $(VENV): some minutes'
@@ -34,7 +34,11 @@ docs: $(STAMP)
 
 test: $(STAMP)
 	$(MAKE) --no-print-directory lint docs
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+
+# Every benchmark to its end at tiny sizes, and what Prefect does beyond its core: minutes
+test-slow: $(STAMP)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow --durations 15
 
 # A real Prefect server and worker, the whole demo five times: an hour and more
 test-services: $(STAMP)

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,6 @@ from PIL import Image
 from wsis.method.proposals import MCGConfig, generate
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The modules beside the script, as the script sees them."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield
 
 
 def picture(seed: int) -> tuple[np.ndarray, np.ndarray]:

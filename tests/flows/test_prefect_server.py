@@ -15,7 +15,7 @@ from tests.runs.tiny_run import RUN, TINY, computed, fingerprints, record_of, ws
 from wsis.method.proposals.contours.weights import load_network
 from wsis.views.run import Run
 
-pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.prefect, pytest.mark.timeout(600)]
 DEPLOYMENTS = [d["name"] for d in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]]
 
 
@@ -121,6 +121,7 @@ def test_long_stages_have_progress_artifacts(prefect: Prefect, killed: tuple[Pat
         assert float(progress[f"wsis-tiny-{title}"]) == 100.0, title
 
 
+@pytest.mark.slow
 def test_another_run_reuses_what_is_there_and_computes_the_rest(
     prefect: Prefect, killed: tuple[Path, str, str], own_store: Path
 ) -> None:
@@ -168,6 +169,7 @@ def test_an_error_on_purpose_is_one_line_of_task_and_flow_run(
     assert "Traceback" not in log + "\n".join(prefect.messages(run))
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_is_recorded_so_and_goes_on(
     prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
@@ -201,6 +203,7 @@ def test_a_stage_runs_alone(prefect: Prefect, killed: tuple[Path, str, str]) -> 
     assert fingerprints(store) == before
 
 
+@pytest.mark.slow
 def test_a_suite_is_compared_in_an_artifact(
     prefect: Prefect, killed: tuple[Path, str, str], own_store: Path, tmp_path: Path
 ) -> None:
@@ -216,6 +219,7 @@ def test_a_suite_is_compared_in_an_artifact(
     assert "| image labels" in table and "all < all at 0.50, iteration 2: " in table
 
 
+@pytest.mark.slow
 def test_the_contour_network_trains_on_a_worker(
     prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:

@@ -5,13 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SCRIPT = Path(__file__).with_name("many_proposals.py")
 PROPOSALS = 8_000
 
 
-@pytest.mark.slow
 def test_memory_of_8000_proposals_is_bounded():
     ran = subprocess.run(
         [sys.executable, str(SCRIPT), str(PROPOSALS)],
