@@ -34,7 +34,7 @@ from wsis.method.prediction.data.training_images import PseudoLabelSource
 from wsis.method.prediction.models import starting_model
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
-_LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_LOW_PRECISION = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # a batch takes well under a second, the first one some more: workers import MMDetection
 _PATIENCE = Patience("training data", 300.0, "--set prediction.data_workers=0")
 
@@ -94,7 +94,7 @@ class DetectorSteps:
         cosine = config.schedule == "cosine"
         self.rates = [chained_rates(group["lr"], total_steps, warmup, cosine) for group in groups]
         self.device = next(model.parameters()).device.type
-        self.scaler = torch.amp.GradScaler(self.device, enabled=config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device, enabled=config.precision == "float16")
         momentum = config.ema_momentum
         self.average = None if momentum is None else ExponentialMovingAverage(model, momentum)
 

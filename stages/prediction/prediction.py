@@ -35,12 +35,13 @@ from wsis.views.dataset import class_names, read_image_again
 NAME = "prediction"
 ALGORITHM_VERSION = 1
 Config = PredictionConfig
+_CACHED_RECORDS = 1024  # images whose labelled proposals are kept in memory, some 0.2 MB each
 
 
 class StoredSource:
     """Pseudo labels straight from the store: masks stay sets of superpixels until an image is used."""
 
-    def __init__(self, inputs: Mapping[str, Artefact], cached_records: int) -> None:
+    def __init__(self, inputs: Mapping[str, Artefact], cached_records: int = _CACHED_RECORDS) -> None:
         self._given = dict(inputs), cached_records
         self.dataset = inputs["dataset"].records(DATASET)
         self.proposals = inputs["proposals"].records(PROPOSALS)
@@ -104,7 +105,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 
     Raises: as :func:`stages.prediction.training.train_network`.
     """
-    source = StoredSource(inputs, config.cached_records)
+    source = StoredSource(inputs)
     previous = inputs.get("previous")
     train_network(
         source,

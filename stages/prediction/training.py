@@ -26,6 +26,7 @@ from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME
 from wsis.errors import InputError
 from wsis.method.backbones import weights_digest
 from wsis.method.prediction.data.training_images import PseudoLabelSource
+from wsis.method.settings import Precision
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmdet"
 MODEL_NAME, MODEL_JSON_NAME, DETECTOR_NAME = "model.py", "model.json", "weights.pth"
@@ -79,11 +80,8 @@ class PredictionConfig(StageConfig):
         le=1,
         description="weight of the newest weights in a moving average that is the result; null: off",
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="bf16 and fp16 need CUDA")
+    precision: Precision = Field("float32", description="bfloat16 and float16 need CUDA")
     data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
-    cached_records: int = execution_only(
-        1024, ge=0, description="labelled proposals of so many images are kept in memory, some 0.2 MB each"
-    )
 
     @model_validator(mode="after")
     def _batch_is_shared(self) -> Self:
@@ -204,8 +202,10 @@ def check_starts(config: PredictionConfig, execution: Execution) -> None:
         raise ConfigError(
             f"prediction.processes: expected at most {gpus}, as many as there are GPUs, got {config.processes}"
         )
-    if config.precision != "fp32" and not on_cuda:
-        raise InputError(f"prediction.precision: expected fp32 without a CUDA device, got {config.precision}")
+    if config.precision != "float32" and not on_cuda:
+        raise InputError(
+            f"prediction.precision: expected float32 without a CUDA device, got {config.precision}"
+        )
     spec = replace(model_spec(config, ("any",)), image_scale=(64, 64), train_scales=())
     model_config = training_config(plain_config(config.model_path(), spec), spec)
     model = starting_model(model_config, spec.classes, config.pretrained)

@@ -57,7 +57,7 @@ def test_one_command_prints_every_part(devkit: Path, tmp_path: Path) -> None:
     assert "1 photographs, 2 instances, void pixels left out" in done.stdout
     assert "| MCG, published, other photographs | 100 | 0.638 |" in done.stdout
     table = done.stdout[done.stdout.index("## Figures") :]
-    assert len(re.findall(r"^\| .* \| [≤≥] \S+.* \| .* \| (reached|\*\*missed\*\*) \|$", table, re.M)) == 15
+    assert len(re.findall(r"^\| .* \| [≤≥] \S+.* \| .* \| (reached|\*\*missed\*\*) \|$", table, re.M)) == 14
     for name in ("growth.png", "p0.png"):
         with Image.open(tmp_path / name) as found:
             assert found.format == "PNG" and found.width > 300

@@ -149,9 +149,9 @@ def test_the_stage_checks_before_it_trains(tmp_path: Path, monkeypatch: pytest.M
         prediction.Config(gamma=1.5)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
-        InputError, match=r"prediction\.precision: expected fp32 without a CUDA device, got bf16"
+        InputError, match=r"prediction\.precision: expected float32 without a CUDA device, got bfloat16"
     ):
-        check(prediction.Config(precision="bf16"), Execution())
+        check(prediction.Config(precision="bfloat16"), Execution())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(

@@ -4,7 +4,11 @@ A function takes the class whose settings it reads. Sections of a configuration 
 section is handed on as it is and nothing is copied from it.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Settings(BaseModel):

@@ -47,6 +47,7 @@ REMOVED: Mapping[str, Collection[Any] | None] = {
     "data.scenes.noise": (4.0,),
     "evaluation.split": ("auto",),
     "evaluation.void": ("truth",),
+    "prediction.cached_records": ANY,
     "predictions.split": ANY,  # of a run's nodes
     "prm_baseline.alpha": (0.8,),
     "prm_baseline.background": (0.95,),
@@ -118,6 +119,15 @@ def _one_gamma(tree: Tree) -> str | None:
     return None
 
 
+def _precision_by_one_name(tree: Tree) -> str | None:
+    """Of the prediction network it had names of its own."""
+    section = tree.get("prediction") or {}
+    names = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+    if section.get("precision") in names:
+        section["precision"] = names[section["precision"]]
+    return None
+
+
 def _peaks_as_of_the_seeds(tree: Tree) -> str | None:
     """The baseline had its own keys for how the classifier is shown an image."""
     baseline, seeds = tree.get("prm_baseline") or {}, tree.get("prm_seeds") or {}
@@ -129,7 +139,12 @@ def _peaks_as_of_the_seeds(tree: Tree) -> str | None:
     return other
 
 
-CHANGED: tuple[Callable[[Tree], str | None], ...] = (_one_k, _one_gamma, _peaks_as_of_the_seeds)
+CHANGED: tuple[Callable[[Tree], str | None], ...] = (
+    _one_k,
+    _one_gamma,
+    _precision_by_one_name,
+    _peaks_as_of_the_seeds,
+)
 """Functions that put several removed keys as new ones, in place; each returns what it cannot put, as `key=value`."""
 
 

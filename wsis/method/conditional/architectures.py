@@ -8,8 +8,9 @@ from wsis.errors import InputError
 from wsis.method.backbones import BACKBONES
 from wsis.method.backbones.layers import BatchNormMode
 from wsis.method.backbones.lite_unet import FeatureExtractor, LiteUNet
-from wsis.method.conditional.network import ConditionalNetwork, HeadConfig, Precision
+from wsis.method.conditional.network import ConditionalNetwork, HeadConfig
 from wsis.method.conditional.unet import KOHL_WIDTHS, BackboneFeatures, UNet
+from wsis.method.settings import Precision
 
 if TYPE_CHECKING:
     Architecture = str

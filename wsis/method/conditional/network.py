@@ -5,7 +5,7 @@ D feature channels, h w feature size, n = h*w cells.
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -15,9 +15,8 @@ from wsis.errors import InputError, NonFiniteError
 from wsis.method.backbones.lite_unet import FeatureExtractor
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.pooling import Pooling, pool_proposals
-from wsis.method.settings import Settings
+from wsis.method.settings import Precision, Settings
 
-Precision = Literal["float32", "bfloat16", "float16"]
 BACKBONE_FACTOR = 0.1  # on the learning rate of pretrained weights
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
