@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError, StoreError
@@ -71,8 +72,8 @@ def write_names(names: Mapping[str, str], out: Path) -> None:
         write_file(out / "names.json", json.dumps(other, indent=1).encode())
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file of output atomically, its folder made if need be.
+def write_file(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file of output atomically, as `write_atomic`, its folder made if need be.
 
     Raises:
         StoreError: it cannot be written.

@@ -2,17 +2,14 @@
 
 import difflib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
-from data_contracts.atomic import TEMPORARY, full_disk_named
-from data_contracts.errors import ConfigError, StoreError
+from data_contracts.errors import ConfigError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
@@ -131,18 +128,22 @@ def write_results(lines: Compute, ids: Sequence[str], path: Path, workers: int, 
     """
     title, written = f"writes {path.name}", 0
     workers = workers if len(ids) > _IN_MEMORY else 1  # starting them takes seconds
+
+    def write(stream: BinaryIO) -> None:
+        nonlocal written
+        stream.write(b"[")
+        for start in range(0, len(ids), _IN_MEMORY):
+            for count, text in compute(ids[start : start + _IN_MEMORY]):
+                stream.write((("," if written and count else "") + text).encode())
+                written += count
+                bar.update()
+        stream.write(b"\n]\n")
+
     with (
-        _stream(path) as stream,
         progress.bar(len(ids), title, "img") as bar,
         computing(lines, workers, len(ids), title, {}) as compute,
     ):
-        stream.write("[")
-        for start in range(0, len(ids), _IN_MEMORY):
-            for count, text in compute(ids[start : start + _IN_MEMORY]):
-                stream.write(("," if written and count else "") + text)
-                written += count
-                bar.update()
-        stream.write("\n]\n")
+        write_file(path, write)
     return written
 
 
@@ -165,26 +166,6 @@ class _CocoLines:
 def json_lines(results: Iterable[Mapping[str, Any]]) -> str:
     """Results as `write_results` takes them."""
     return ",".join("\n" + json.dumps(one) for one in results)
-
-
-@contextmanager
-def _stream(path: Path) -> Iterator[IO[str]]:
-    """Text of any length into `path`, which is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        with full_disk_named(path):
-            try:
-                with temporary.open("w", encoding="utf-8") as stream:
-                    yield stream
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
 # -- previews ---------------------------------------------------------------------------------------------

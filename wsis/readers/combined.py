@@ -1,6 +1,5 @@
 """Train labels of one format with val masks of another: two sources as one data set."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Literal
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
+from wsis.readers.files.folder_files import sha256
 from wsis.readers.shared.folder import FolderSource
 from wsis.readers.shared.records import (
     ROLES,
@@ -85,11 +85,11 @@ class CombinedSource:
 
     def digest(self) -> str:
         """sha256 over the digests of both parts."""
-        return _sha256([part.digest() for _, part in self._parts()])
+        return sha256(repr([part.digest() for _, part in self._parts()]).encode())
 
     def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
         """sha256 over the masks of both parts (evaluation only)."""
-        return _sha256([self._part(role).truth_digest((role,)) for role in roles])
+        return sha256(repr([self._part(role).truth_digest((role,)) for role in roles]).encode())
 
     def validate(self, track: Track = untracked) -> None:
         """Check both parts; one DataError lists all that is wrong with the first that is."""
@@ -153,7 +153,3 @@ class CombinedSource:
     def truth(self, split: Role) -> Iterator[TruthRecord]:
         """Instances of one part, in order (evaluation only)."""
         return self._part(split).truth(split)
-
-
-def _sha256(parts: Sequence[str]) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()

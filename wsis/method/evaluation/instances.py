@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsis.errors import InputError
-
-Size = tuple[int, int]
+from wsis.method.masks.rle import Size
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from wsis.method.masks.paste import paste_to_rle
 from wsis.method.masks.proposal_set import Regions
 from wsis.method.masks.superpixels import iou_with_masks
 
-Size = tuple[int, int]
 _CHUNK = 32  # dense masks held at once
 
 

@@ -10,9 +10,9 @@ import pycocotools.mask as coco_mask
 from numpy.typing import NDArray
 
 from wsis.errors import InputError
+from wsis.method.masks.rle import Size
 from wsis.method.masks.superpixels import nearest_indices
 
-Size = tuple[int, int]
 Flips = NDArray[np.int64]
 
 

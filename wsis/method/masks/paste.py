@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from wsis.errors import InputError
 from wsis.method.masks import rle
-
-Size = tuple[int, int]
+from wsis.method.masks.rle import Size
 
 
 def paste_masks(

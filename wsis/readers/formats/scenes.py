@@ -3,7 +3,6 @@
 Suffix: N instances.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from wsis.method.masks import rle
 from wsis.method.scenes.scenes import SCENES_VERSION, Scene, SceneConfig, generate_scene
+from wsis.readers.files.folder_files import sha256
 from wsis.readers.shared.annotations import role_limit
 from wsis.readers.shared.records import (
     ROLES,
@@ -62,7 +62,7 @@ class SceneSource:
     def digest(self) -> str:
         """sha256 of settings, version and number of images; the pictures follow from them."""
         content = {"scenes": self._scenes.model_dump(), "version": SCENES_VERSION, "ids": self._ids}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(content, sort_keys=True).encode())
 
     def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
         """The same as `digest`: masks follow from the settings too."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
+from wsis.engine.per_image import Record
 from wsis.errors import WsisError
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.dissimilarity.network_inputs import (
@@ -43,8 +44,6 @@ from wsis.views.run import Run
 SURE = 0.3
 """Least score of the detections that a user would be shown."""
 _EVERY = 1_000_000_000  # no limit of proposals
-
-Record = Mapping[str, NDArray[Any]]
 
 
 class SeedRule(NamedTuple):

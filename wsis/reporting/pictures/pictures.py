@@ -1,7 +1,7 @@
 """Overlays of a run: image, seeds, pseudo-label samples and prediction side by side, as PNG files."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import SCHEMAS
+from wsis.engine.per_image import Record
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import Regions
@@ -37,8 +38,6 @@ MIN_SCORE = 0.3
 _DRAWABLE = tuple(
     name for name in SCHEMAS if name != "ground_truth"
 )  # records of images, but for their truth
-
-Record = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
