@@ -83,3 +83,8 @@ def test_the_baseline_takes_its_peaks_as_the_seeds_do():
         ConfigError, match=r"prm_baseline\.image_size=320 beside prm_seeds\.image_size=448, which"
     ):
         current_config(stored, "run r")
+
+
+def test_precision_had_other_names_in_the_prediction_network():
+    stored = {"prediction": {"precision": "bf16"}, "conditional": {"precision": "bfloat16"}}
+    assert current_config(stored, "run r")["prediction"] == {"precision": "bfloat16"}
