@@ -1,7 +1,6 @@
 """Whether image-level labels can teach every class: a classifier needs images that lack it."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 from data_contracts.errors import DataError
 from wsis.readers.shared.records import DatasetSource
@@ -9,7 +8,7 @@ from wsis.readers.shared.records import DatasetSource
 _FEW_LACK = 0.05  # share of the train images; below, a class is nearly always there
 
 
-def check_learnable(source: DatasetSource, supervision: Literal["image", "box"]) -> None:
+def check_learnable(source: DatasetSource, supervision: str) -> None:
     """Refuse what a classifier cannot learn from image-level labels, before anything is computed.
 
     Reads labels until each class was found missing in a train image: no image is decoded.
