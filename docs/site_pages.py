@@ -32,6 +32,6 @@ def on_files(files: Files, *, config: Any) -> Files:
     """Adds the pages, with links as they are from docs/."""
     files.append(File.generated(config, "all-settings.md", content="\n".join(settings_lines())))
     for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
-        text = (ROOT / name).read_text().replace("](docs/", "](")
+        text = (ROOT / name).read_text().replace("](docs/", "](").replace("](ARCHITECTURE", "](architecture")
         files.append(File.generated(config, name.lower(), content=text))
     return files
