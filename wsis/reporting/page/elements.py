@@ -2,24 +2,16 @@
 
 import base64
 import hashlib
-import html
 import json
 from collections.abc import Callable
 from typing import Any
+
+from markupsafe import Markup
 
 from data_contracts.errors import ContractError, CorruptArtefactError
 from data_contracts.store import Artefact
 
 ABSENT = "–"
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;background:#fff;max-width:1180px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
-h3{font-size:1rem;margin:1.2rem 0 .3rem}p.note{color:#666}img{max-width:100%;display:block;margin:.5rem 0}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.88rem}th,td{padding:.25rem .7rem;text-align:left;
-border-bottom:1px solid #e4e4e4;vertical-align:top}th{background:#f5f5f5}.number{text-align:right;
-font-variant-numeric:tabular-nums}code,pre{font:.82rem ui-monospace,monospace}pre{background:#f7f7f7;padding:.7rem;
-overflow:auto;max-height:32rem}summary{cursor:pointer}
-"""
 
 
 def guarded(make: Callable[[], str]) -> str:
@@ -51,7 +43,7 @@ def number(value: float | None) -> str:
 def picture(data: bytes, kind: str, description: str) -> str:
     """An image file of a media type, `image/png`, within the page."""
     encoded = base64.b64encode(data).decode()
-    return f'<img alt="{html.escape(description, quote=True)}" src="data:{kind};base64,{encoded}">'
+    return str(Markup('<img alt="{}" src="data:{};base64,{}">').format(description, kind, encoded))
 
 
 def wide(table: str) -> str:
@@ -61,4 +53,4 @@ def wide(table: str) -> str:
 
 def note(text: str) -> str:
     """A grey line."""
-    return f'<p class="note">{html.escape(text)}</p>'
+    return str(Markup('<p class="note">{}</p>').format(text))

@@ -1,6 +1,5 @@
 """One self-contained HTML page a run: results, curves, pictures, where the time went, lineage."""
 
-import html
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ContractError
@@ -18,8 +18,9 @@ from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Artefact
 from wsis.reporting.diagnosis.text import diagnosis_html
 from wsis.reporting.page.cost import lineage, times
-from wsis.reporting.page.elements import ABSENT, STYLE, guarded, json_of, note, number, picture, wide
+from wsis.reporting.page.elements import ABSENT, guarded, json_of, note, number, picture, wide
 from wsis.reporting.page.plots import loss_plot, map_plot, waterfall_plot
+from wsis.reporting.page.rendering import render
 from wsis.reporting.pictures.figures import figures_of_run, write_figure
 from wsis.reporting.pictures.pictures import encode, overlays
 from wsis.reporting.tables.results import measured_of, results_of
@@ -69,17 +70,16 @@ def report_html(
         sections.insert(0, ("Notes", lambda: "".join(note(f"{one.written}: {one.text}") for one in notes)))
     if diagnosis is not None:
         sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
-    body = "\n".join(f"<section><h2>{title}</h2>\n{guarded(make)}</section>" for title, make in sections)
-    status = record.status + (f": {record.error}" if record.error else "")
-    stale = run.stale_line()
     return printable(
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(record.name)}</title><style>{STYLE}</style></head><body>\n"
-        f"<h1>Run {html.escape(record.name)}</h1>\n"
-        f"<p>{html.escape(status)} · configuration {html.escape(record.config_name)} · created "
-        f"{html.escape(record.created)} · store <code>{html.escape(run.store.location)}</code></p>\n"
-        f"{note(stale) if stale else ''}{body}\n</body></html>\n"
+        render(
+            "report.html",
+            title=record.name,
+            style="report.css",
+            record=record,
+            location=run.store.location,
+            stale=run.stale_line(),
+            sections=[(title, Markup(guarded(make))) for title, make in sections],
+        )
     )
 
 
@@ -184,7 +184,7 @@ def _figures(run: Run, images: int, folder: Path | None) -> str:
         if folder is not None:
             write_figure(figure, folder / "figures")
         data = encode(figure.picture, "JPEG", quality=88)
-        parts += [f"<h3>{html.escape(figure.caption)}</h3>", picture(data, "image/jpeg", figure.caption)]
+        parts += [f"<h3>{escape(figure.caption)}</h3>", picture(data, "image/jpeg", figure.caption)]
     return "\n".join(parts) or note("Nothing to draw yet.")
 
 
@@ -193,7 +193,7 @@ def _pictures(run: Run, images: int, folder: Path | None) -> str:
         return note("None asked for.")
     parts = []
     for key in _pictured(run.record):
-        parts.append(f"<h3>{html.escape(key)}</h3>")
+        parts.append(f"<h3>{escape(key)}</h3>")
         for name, file_name, drawn in overlays(run, key, images):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -226,5 +226,5 @@ def _curve(key: str, artefact: Artefact) -> str:
 
 
 def _config(record: RunRecord) -> str:
-    text = html.escape(json.dumps(record.config, indent=1, sort_keys=True))
+    text = escape(json.dumps(record.config, indent=1, sort_keys=True))
     return f"<details><summary>as validated</summary><pre>{text}</pre></details>"
