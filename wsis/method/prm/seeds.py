@@ -35,7 +35,9 @@ class SeedConfig(Settings):
     (a trial).
     """
 
-    image_size: int = Field(320, ge=32, le=2048, description="longer side of the classifier's input")
+    image_size: int = Field(
+        320, ge=32, le=2048, description="longer side of the classifier's input, for seeds and baseline"
+    )
     position: Literal["response", "cell"] = Field(
         "response", description="a seed lies at its response map's maximum, or at its peak's cell"
     )
