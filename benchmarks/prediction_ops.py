@@ -5,7 +5,7 @@ Sizes are those of Mask R-CNN R-50-FPN at 320 px, batch 2: 1,024 regions over fo
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from tests.method.prediction.ops_references import roi_align_reference
 
 STRIDES = (4, 8, 16, 32)
 _TOLERANCE = 1e-4
-Kernel = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from data_contracts.records import RecordWriter
 from data_contracts.schemas import Field, Schema
 from data_contracts.store import Store
 from tests.data_contracts.contract_cases import assert_same_record, manifest_of
+from tests.small_disks import small_disk
 
 BLOB = Schema("blob", 1, {"data": Field("uint8", ("N",), "bytes that do not compress")})
 FINGERPRINT = "0123456789ab"
@@ -20,14 +21,8 @@ FINGERPRINT = "0123456789ab"
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A real file system of one megabyte; needs root."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "tiny", "1m") as folder:
+        yield folder
 
 
 def blob(kilobytes, seed=0):

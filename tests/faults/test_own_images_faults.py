@@ -1,7 +1,6 @@
 """`wsis proposals` and `wsis contours` that are killed, run out of disk, or run twice at once."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from PIL import Image
 
 from tests.runs.own_photographs import SMALL, good_folder
 from tests.runs.tiny_run import Process, done, wsis
+from tests.small_disks import small_disk
 from wsis.apps.contour_maps import MARK
 
 pytestmark = pytest.mark.timeout(400)
@@ -38,14 +38,8 @@ def whole(images: Path) -> Path:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 400 kB; needs root."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "tiny", "400k") as folder:
+        yield folder
 
 
 def make_room(disk: Path) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.runs.other_data import VOC_FOLDERS
+
 
 def encode(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
     """An image file's bytes."""
@@ -45,13 +47,7 @@ class Devkit:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for folder in (
-            "ImageSets/Segmentation",
-            "JPEGImages",
-            "Annotations",
-            "SegmentationObject",
-            "SegmentationClass",
-        ):
+        for folder in VOC_FOLDERS:
             (root / folder).mkdir(parents=True)
         self.split("train", "a\nb\nc\n")
         self.split("val", "d\ne\n")

@@ -12,6 +12,14 @@ from PIL import Image
 
 from wsis.method.scenes.scenes import Scene, SceneConfig, generate_scene
 
+VOC_FOLDERS = (
+    "ImageSets/Segmentation",
+    "JPEGImages",
+    "Annotations",
+    "SegmentationObject",
+    "SegmentationClass",
+)
+
 
 def _scenes(classes: Sequence[str], count: int) -> Iterator[Scene]:
     look = SceneConfig(height=64, width=80, classes=tuple(classes))
@@ -61,13 +69,7 @@ def write_coco(root: Path, split: str, classes: Sequence[str], count: int) -> Co
 
 def write_voc(root: Path, split: str, classes: Sequence[str], count: int) -> Counter[str]:
     """The folders of VOCdevkit/VOC2012; gives the number of instances of each class."""
-    for folder in (
-        "ImageSets/Segmentation",
-        "JPEGImages",
-        "Annotations",
-        "SegmentationObject",
-        "SegmentationClass",
-    ):
+    for folder in VOC_FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
     numbers: Counter[str] = Counter()
     ids = [f"{split}_{i}" for i in range(count)]
