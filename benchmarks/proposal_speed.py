@@ -31,7 +31,7 @@ STEPS = {
     "region trees": ("build_region_tree", "border_lengths", "leaf_hashes", "superpixel_areas"),
     "tuples": ("group",),
     "membership and holes": ("distinct_sets",),
-    "ranking": ("unlearned_order", "learned_order"),
+    "ranking": ("unlearned_order",),
     "selection": ("select_loosening",),
 }
 _STEP_OF = {name: step for step, names in STEPS.items() for name in names}

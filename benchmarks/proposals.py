@@ -51,7 +51,7 @@ def _options() -> argparse.Namespace:
         metavar="DIR",
         help="photographs to time at 500x375; default: the split's, enlarged",
     )
-    parser.add_argument("--contour", choices=("learned", "lab_gradient", "structured_forests"))
+    parser.add_argument("--contour", choices=("learned", "lab_gradient"))
     parser.add_argument("--contour-model", type=Path, help="weights, where not those that ship with wsis")
     parser.add_argument("--max-side", type=int, default=default.max_side)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth as a PNG")

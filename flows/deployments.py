@@ -39,11 +39,7 @@ deployments:
   - name: train-contours
     description: Train the contour network of the proposals on boundaries that people drew (BSDS500).
     <<: *model
-    parameters: { model: contours, data: bsds500 }
-  - name: train-ranker
-    description: Train the optional ranker of the proposals on regions that people drew (BSDS500).
-    <<: *model
-    parameters: { model: ranker, data: bsds500 }
+    parameters: { data: bsds500 }
 """
 
 

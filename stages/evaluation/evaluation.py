@@ -1,7 +1,6 @@
 """Stage `evaluation`: one thing of a run, scored by VOC mAP^r and COCO AP.
 
-In a run it alone reads the pixel labels of `ground_truth`, with `ceiling` where the run asks for one. Outside a run
-`train_ranker` reads masks that the user names for it (`source: voc_masks`); then its lineage says so.
+In a run it alone reads the pixel labels of `ground_truth`, with `ceiling` where the run asks for one.
 
 What is scored is decided by the inputs beside `ground_truth`:
 

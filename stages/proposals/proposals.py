@@ -18,14 +18,14 @@ from pydantic import Field, model_validator
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
-from stages.proposals.generator_settings import contour_content, contour_lineage
 from stages.proposals.sources import SOURCES, ProposalSource
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.errors import InputError
 from wsis.method.proposals import ImportSettings, MCGConfig, ProposalSet, generate
-from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
-from wsis.method.proposals.generator.ranker import Ranker, build_ranker, load_ranker
+from wsis.method.proposals.contours.detectors import ContourDetector, build_detector, contour_supervision
+from wsis.method.proposals.contours.weights import SHIPPED_SHA256
+from wsis.method.proposals.imports.complete import Ranking
 from wsis.readers.files.digests import named_content
 from wsis.readers.files.images import decode_image
 from wsis.readers.proposal_files import ImportedProposals
@@ -52,10 +52,10 @@ class ProposalSettings(MCGConfig):
     file: Path | None = execution_only(
         None, description="COCO results JSON with the masks of all images, for coco_results"
     )
-    ranking: Literal["unlearned", "file", "learned"] = Field(
+    ranking: Ranking = Field(
         "unlearned",
         description="file: keep the scores of imported proposals (published MCG and COB have learned theirs from "
-        "pixel labels of VOC); learned: by ranker_model, for generated ones",
+        "pixel labels of VOC)",
     )
 
     @model_validator(mode="after")
@@ -68,22 +68,7 @@ class ProposalSettings(MCGConfig):
                 )
             if place is not None and not wanted:
                 raise ValueError(f"{name}: expected None for source {self.source}, got {place}")
-        self._check_ranking()
         return self
-
-    def _check_ranking(self) -> None:
-        learned = self.ranking == "learned"
-        if learned and self.source != "generate":
-            raise ValueError(
-                f"ranking: expected unlearned or file for source {self.source}, whose proposals have no "
-                "hierarchies to measure, got learned"
-            )
-        if learned and self.ranker_model is None:
-            raise ValueError("ranker_model: expected a file of train_ranker for ranking learned, got None")
-        if self.ranker_model is not None and not learned:
-            raise ValueError(
-                f"ranker_model: expected None for ranking {self.ranking}, got {self.ranker_model}"
-            )
 
     def imported(self) -> tuple[ProposalSource, Path] | None:
         """Where proposals are imported from; None where they are generated."""
@@ -92,9 +77,8 @@ class ProposalSettings(MCGConfig):
 
     def imports(self, detector: ContourDetector) -> ImportSettings:
         """The importers' settings."""
-        ranking: Literal["unlearned", "file"] = "file" if self.ranking == "file" else "unlearned"
         return ImportSettings(
-            ranking=ranking, num_proposals=self.num_proposals, detector=detector, max_side=self.max_side
+            ranking=self.ranking, num_proposals=self.num_proposals, detector=detector, max_side=self.max_side
         )
 
 
@@ -109,7 +93,7 @@ class Config(ProposalSettings, StageConfig):
 
 @dataclass(frozen=True)
 class _Compute:
-    """Image ids -> records of the contract. Detector and ranker are built once in each process."""
+    """Image ids -> records of the contract. The detector is built once in each process."""
 
     dataset: RecordReader
     config: Config
@@ -119,10 +103,6 @@ class _Compute:
     @cached_property
     def detector(self) -> ContourDetector:
         return build_detector(self.config)
-
-    @cached_property
-    def ranker(self) -> Ranker | None:
-        return build_ranker(self.config)
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
@@ -140,7 +120,7 @@ class _Compute:
         """
         config = self.config
         if self.imported is None:
-            return generate(image, config, self.detector, self.ranker)
+            return generate(image, config, self.detector)
         try:
             return self.imported.proposals(image_id, image, config.imports(self.detector))
         except InputError as error:
@@ -148,25 +128,33 @@ class _Compute:
 
 
 def check(config: Config) -> None:
-    """Fail early where the contour detector, the ranker, the folder or the file is not there.
+    """Fail early where the contour detector, the folder or the file is not there.
 
     Raises:
         DataError: the folder or file of imported proposals is missing.
-        UnsupportedOpError, MissingWeightsError: see `contours.detectors` and `generator.ranker.build_ranker`.
+        MissingWeightsError: see `contours.detectors`.
     """
     build_detector(config)
-    build_ranker(config)
     if (imported := config.imported()) is not None:
         source, place = imported
         source.place.check(place)
 
 
+def _contour_content(config: MCGConfig) -> bytes:
+    """What stands for the contour detector's weights in a digest; empty where it has none.
+
+    Raises:
+        DataError: the model file is missing, unreadable or empty.
+    """
+    if config.contour_model is not None:
+        return named_content(config.contour_model.name, config.contour_model, "contour_model")
+    return SHIPPED_SHA256.encode() if config.contour == "learned" else b""
+
+
 def content_digest(config: Config) -> str:
-    """Digest of the imported files, the detector's and the ranker's model: new content, new artefact."""
+    """Digest of the imported files and the detector's model: new content, new artefact."""
     check(config)
-    digest = hashlib.sha256(contour_content(config))
-    if config.ranker_model is not None:
-        digest.update(named_content(config.ranker_model.name, config.ranker_model, "proposals"))
+    digest = hashlib.sha256(_contour_content(config))
     if (imported := config.imported()) is not None:
         source, place = imported
         for part in source.place.content(place):
@@ -175,19 +163,15 @@ def content_digest(config: Config) -> str:
 
 
 def supervision(config: Config) -> tuple[str, ...]:
-    """What had labels behind the contours, a learned ranking and, for imported proposals, the sets and their order.
-
-    Raises:
-        MissingWeightsError: the ranker's file, which says what it learned from, is absent or damaged.
-    """
-    lineage = list(contour_lineage(config))
+    """What had labels behind the contours, the encoder of their network included, and behind imported proposals."""
+    lineage = [f"contours: {contour_supervision(config)}"]
+    if config.contour == "learned":
+        lineage.append("ImageNet labels")
     if (imported := config.imported()) is not None:
         source, _ = imported
         lineage.append(f"proposals: imported {config.source} ({source.supervision})")
         if config.ranking == "file":
             lineage.append(f"proposal ranking: of the imported files ({source.ranking})")
-    if config.ranker_model is not None:
-        lineage.append(load_ranker(config.ranker_model).weights.supervision)
     return tuple(lineage)
 
 

@@ -50,7 +50,7 @@ def test_version_names_the_parts_that_decide() -> None:
         assert name in line
 
 
-@pytest.mark.parametrize("command", ["", "run", "predict", "runs", "verify", "diagnose", "train-ranker"])
+@pytest.mark.parametrize("command", ["", "run", "predict", "runs", "verify", "diagnose", "train-contours"])
 def test_help_has_a_short_name(command: str) -> None:
     arguments = [command] if command else []
     text = done(wsis(*arguments, "-h")).out

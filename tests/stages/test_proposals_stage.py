@@ -15,7 +15,7 @@ from stages.proposals.sources import SOURCES, ProposalSource
 from tests.records import image_record
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
-from wsis.errors import UnsupportedOpError
+from wsis.errors import MissingWeightsError
 from wsis.method.masks.proposal_set import Regions
 from wsis.method.proposals.imports.complete import complete
 from wsis.readers.proposal_files import FileAnImage
@@ -184,7 +184,7 @@ def test_lineage_says_what_supervised_it(tmp_path):
     [
         ({"source": "mcg_mat"}, "folder: expected the folder"),
         ({"folder": "somewhere"}, "folder: expected None for source generate"),
-        ({"contour": "structured_forests"}, "contour_model: expected a model file"),
+        ({"contour": "forests"}, "lab_gradient"),
         ({"max_side": 8}, "greater than or equal to 16"),
         ({"source": "sam"}, "mcg_mat"),
         ({"sides": 8}, "Extra inputs"),
@@ -195,10 +195,6 @@ def test_bad_settings_are_named(settings, match):
         proposals.Config(**settings)
 
 
-def test_absent_detector_is_found_before_the_run(tmp_path, monkeypatch):
-    import cv2
-
-    monkeypatch.delattr(cv2, "ximgproc", raising=False)
-    config = proposals.Config(contour="structured_forests", contour_model=tmp_path / "m")
-    with pytest.raises(UnsupportedOpError, match="ximgproc"):
-        proposals.STAGE.check(config, Execution())
+def test_an_absent_model_is_found_before_the_run(tmp_path):
+    with pytest.raises(MissingWeightsError, match=r"none\.pt"):
+        proposals.STAGE.check(proposals.Config(contour_model=tmp_path / "none.pt"), Execution())

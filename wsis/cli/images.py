@@ -3,16 +3,13 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from data_contracts.errors import ConfigError
 from data_contracts.printable import printable
 from wsis.cli.options import IdsOption, SetOption, StoreOption
-
-if TYPE_CHECKING:  # imports torch: a command imports what it needs
-    from wsis.apps.model_training import Model
 
 ImagesArgument = Annotated[
     Path, typer.Argument(help="folder of photographs, sub-folders included, or one file")
@@ -121,35 +118,11 @@ def train_contours(
 
     Example: wsis train-contours BSDS500 --out contours.pt
     """
-    _train("contours", data, out, overrides, store)
-
-
-def train_ranker(
-    data: Annotated[Path, typer.Argument(help="such a folder as of train-contours, or a VOC devkit")],
-    out: ModelOption = None,
-    overrides: SetOption = None,
-    store: StoreOption = None,
-) -> None:
-    """Train a ranker of proposals on the regions that people's boundaries enclose; none ships.
-
-    With --set train_ranker.source=voc_masks it learns from the instance masks of a VOC devkit:
-    proposals ranked by it are then supervised by pixel labels, and their lineage says so.
-    held_out.json beside the model says what it gains. Settings: train_ranker.*, execution.*, seed.
-
-    Example: wsis train-ranker BSDS500 --out ranker.npz
-    """
-    _train("ranker", data, out, overrides, store)
-
-
-def _train(
-    model: "Model", data: Path, out: Path | None, overrides: list[str] | None, store: str | None
-) -> None:
-    """Train, then say where the model is, what supervised it and how to use it."""
     from data_contracts.store import Store
     from wsis.apps.model_training import train
     from wsis.engine.progress import Progress
 
-    trained = train(model, data, Store(store), overrides or (), out, Progress())
+    trained = train(data, Store(store), overrides or (), out, Progress())
     print(trained.artefact.path)
     print(f"supervised by: {'; '.join(trained.artefact.manifest.supervision)}")
     print("use it: " + " ".join(f"--set {shlex.quote(item)}" for item in trained.use))

@@ -60,7 +60,7 @@ _register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report)
 _register("Your images", check.check)
 _register("Your images", trained.predict, trained.evaluate, trained.export)
 _register("Your images", images.proposals, images.contours)
-_register("Your images", images.train_contours, images.train_ranker)
+_register("Your images", images.train_contours)
 _register("Store", store.verify, store.note, store.rm, store.gc)
 
 

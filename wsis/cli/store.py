@@ -96,7 +96,7 @@ def gc(
     """Remove artefacts that no run uses, and work folders that killed processes left.
 
     Says how much first, and asks. Artefacts of `wsis predict` and `wsis proposals` belong to no run: they go, and the
-    same command makes them again. Models of train-contours and train-ranker stay. While a process is at work in the
+    same command makes them again. Models of train-contours stay. While a process is at work in the
     store artefacts stay; while a run is unfinished work folders stay, since it goes on from them.
 
     Example: wsis gc --dry-run

@@ -70,6 +70,7 @@ REMOVED: Mapping[str, Collection[Any] | None] = {
     "prm_seeds.map_stride": (4,),
     "prm_seeds.threshold": (0.0,),
     "proposals.max_cells": (4096,),
+    "proposals.ranker_model": (None,),
     "proposals.region_contrast": (0.5,),
     "proposals.selection": ("loosening",),
     "proposals.tolerate_failures": (False,),
@@ -81,6 +82,8 @@ GONE: Mapping[str, Collection[Any]] = {
     "conditional.direction": ("central",),
     "conditional.pairwise": ("propagate", "contrast"),
     "conditional.pooling": ("area",),
+    "proposals.contour": ("structured_forests",),
+    "proposals.ranking": ("learned",),
 }
 """Dotted key that there still is -> its removed values."""
 

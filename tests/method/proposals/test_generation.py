@@ -10,11 +10,11 @@ import pytest
 from scipy import ndimage
 
 from tests.method.proposals.mcg_cases import scene
-from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
+from wsis.errors import InputError
 from wsis.method.masks.boxes import box_of_mask
 from wsis.method.masks.superpixels import adjacency, iou_with_masks, proposal_masks
 from wsis.method.proposals import MCGConfig, ProposalSet, generate
-from wsis.method.proposals.contours.detectors import LabGradient, StructuredForests, build_detector
+from wsis.method.proposals.contours.detectors import LabGradient
 from wsis.method.proposals.generator.generation import working_image
 
 SMALL = MCGConfig(contour="lab_gradient", max_side=96, max_regions=120, num_proposals=150)
@@ -179,31 +179,6 @@ def test_lab_gradient_finds_the_step_and_nothing_else():
     widths = [(LabGradient()(image, scale)[0] > 0.05).sum() for scale in (2.0, 1.0, 0.5)]
     assert widths[0] < widths[1] < widths[2]
     assert LabGradient()(np.full((5, 5, 3), 7, np.uint8), 1.0).max() == 0
-
-
-def test_structured_forests_needs_its_module_and_its_file(tmp_path, monkeypatch):
-    import cv2
-
-    config = MCGConfig(contour="structured_forests", contour_model=tmp_path / "none.yml.gz")
-    monkeypatch.delattr(cv2, "ximgproc", raising=False)
-    with pytest.raises(UnsupportedOpError, match=r"expected cv2\.ximgproc"):
-        build_detector(config)
-
-    class Module:
-        @staticmethod
-        def createStructuredEdgeDetection(path):
-            class Detector:
-                def detectEdges(self, pixels):
-                    return pixels[..., 0] * 2
-
-            return Detector()
-
-    monkeypatch.setattr(cv2, "ximgproc", Module, raising=False)
-    with pytest.raises(MissingWeightsError, match=r"none\.yml\.gz"):
-        build_detector(config)
-    (tmp_path / "model").write_bytes(b"x")
-    contour = StructuredForests(tmp_path / "model")(scene()[0], 0.5)
-    assert contour.shape == (60, 90) and contour.max() <= 1
 
 
 @pytest.mark.parametrize(

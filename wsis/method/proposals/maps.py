@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsis.method.masks.proposal_set import ProposalSet
-from wsis.method.proposals.config import GeneratorConfig
+from wsis.method.proposals.config import MCGConfig
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector, contour_scales
 from wsis.method.proposals.generator.generation import working_image
 from wsis.method.proposals.generator.hierarchies import average_linkage
 
 
 def contour_map(
-    image: NDArray[np.uint8], config: GeneratorConfig | None = None, detector: ContourDetector | None = None
+    image: NDArray[np.uint8], config: MCGConfig | None = None, detector: ContourDetector | None = None
 ) -> NDArray[np.float32]:
     """Contour strength of a photograph, float32 [H, W] in [0, 1]: the mean over the scales, as the watershed of
     the generator sees it, computed at the working size and enlarged bilinearly.
@@ -26,7 +26,7 @@ def contour_map(
     Raises:
         InputError: the image is of another type or shape.
     """
-    config = config or GeneratorConfig()
+    config = config or MCGConfig()
     detector = detector or build_detector(config)
     small = working_image(image, config.max_side)
     mean = contour_scales(small, detector).mean(axis=0)

@@ -5,16 +5,16 @@ Suffix legend: h w working size. A detector is anything that satisfies :class:`C
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsis.errors import InputError, MissingWeightsError, UnsupportedOpError
+from wsis.errors import InputError
 from wsis.method.backbones.efficientnet_lite import fold_batch_norms
-from wsis.method.proposals.config import GeneratorConfig
+from wsis.method.proposals.config import MCGConfig
 from wsis.method.proposals.contours.weights import load_network
 
 _ROUNDING = 1e-3  # Lab units: float32 leaves 2e-4 of a single colour; 8-bit colours differ by 0.016
@@ -94,34 +94,6 @@ class LabGradient:
         return (1 - np.exp(-gradient / self.softness)).astype(np.float32)
 
 
-class StructuredForests:
-    """Dollár and Zitnick's structured edge forests by OpenCV's ximgproc, from a model file the user names.
-
-    Raises:
-        UnsupportedOpError: OpenCV was built without ximgproc (plain opencv-python is).
-        MissingWeightsError: the model file is not there.
-    """
-
-    learned = True
-    scales: tuple[float, ...] = (2.0, 1.0, 0.5)
-    smoothing = 0.8
-
-    def __init__(self, model_path: Path) -> None:
-        factory = getattr(getattr(cv2, "ximgproc", None), "createStructuredEdgeDetection", None)
-        if factory is None:
-            raise UnsupportedOpError(
-                "contour structured_forests: expected cv2.ximgproc (package opencv-contrib-python), "
-                f"got OpenCV {cv2.__version__} without it; use lab_gradient or install that package"
-            )
-        if not Path(model_path).is_file():
-            raise MissingWeightsError(f"contour_model: expected a structured-forest file, got {model_path}")
-        self._detector: Any = factory(str(model_path))
-
-    def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
-        """See :class:`ContourDetector`."""
-        return _at_scale(image, scale, lambda it: self._detector.detectEdges(it.astype(np.float32) / 255))
-
-
 class LearnedContours:
     """The contour network (see :mod:`wsis.method.proposals.contours.network`), on one image at a time.
 
@@ -152,12 +124,10 @@ class LearnedContours:
             return self._network(batch)[0].sigmoid().numpy()
 
 
-def contour_supervision(config: GeneratorConfig) -> str:
+def contour_supervision(config: MCGConfig) -> str:
     """What annotation is behind the detector that ``config`` names, for the lineage of all that is built on it."""
     if config.contour == "lab_gradient":
         return "none: Lab gradient"
-    if config.contour == "structured_forests":
-        return "human boundaries (those behind the structured forests)"
     model = config.contour_model
     return f"human boundaries ({'BSDS500 train+val' if model is None else f'those behind {model.name}'})"
 
@@ -167,10 +137,8 @@ def contour_scales(image: NDArray[np.uint8], detector: ContourDetector) -> NDArr
     return np.stack([detector(image, scale) for scale in detector.scales])
 
 
-def build_detector(config: GeneratorConfig) -> ContourDetector:
+def build_detector(config: MCGConfig) -> ContourDetector:
     """The detector that ``config`` names. Raises what the detector's constructor raises."""
-    if config.contour == "structured_forests" and config.contour_model is not None:
-        return StructuredForests(config.contour_model)
     if config.contour == "learned":
         return LearnedContours(config.contour_model)
     return LabGradient()

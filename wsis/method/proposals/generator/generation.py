@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
 from wsis.method.masks.superpixels import superpixel_areas
-from wsis.method.proposals.config import GeneratorConfig, MCGConfig
+from wsis.method.proposals.config import MCGConfig
 from wsis.method.proposals.contours.detectors import (
     ContourDetector,
     build_detector,
@@ -26,7 +26,6 @@ from wsis.method.proposals.generator.hierarchies import (
     build_region_graph,
 )
 from wsis.method.proposals.generator.pool import Pool, distinct_sets
-from wsis.method.proposals.generator.ranker import Ranker, build_ranker, learned_order
 from wsis.method.proposals.generator.ranking import select_loosening, unlearned_order
 from wsis.method.proposals.generator.region_contrast import (
     appearance_hierarchies,
@@ -67,7 +66,6 @@ def generate(
     image: NDArray[np.uint8],
     config: MCGConfig | None = None,
     detector: ContourDetector | None = None,
-    ranker: Ranker | None = None,
 ) -> ProposalSet:
     """Proposals of a photograph, best first; the same image and settings give the same bytes.
 
@@ -76,15 +74,13 @@ def generate(
     Args:
         image: uint8 RGB [H, W, 3], any size from 1x1.
         detector: contour detector; by default the one the config names.
-        ranker: learned ranking; by default the one the config names, if it does.
     Raises:
         InputError: the image is of another type or shape.
         MissingWeightsError: a model that the config names is absent, damaged or foreign.
     """
     config = config or MCGConfig()
-    ranker = ranker or build_ranker(config)
     pool = candidate_pool(image, config, detector or build_detector(config))
-    membership = select(pool, config.num_proposals, ranker)
+    membership = select(pool, config.num_proposals)
     graph = pool.graph
     return make_proposal_set(
         graph.superpixels,
@@ -95,7 +91,7 @@ def generate(
     )
 
 
-def candidate_pool(image: NDArray[np.uint8], config: GeneratorConfig, detector: ContourDetector) -> Pool:
+def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector) -> Pool:
     """All candidates of a photograph uint8 RGB [H, W, 3], from every hierarchy, neither ranked nor selected."""
     small = working_image(image, config.max_side)
     contours = contour_scales(small, detector)
@@ -142,11 +138,10 @@ def _grow(
     return Pool(image, graph, leaves.areas, strengths, leaves.strengths, pool, delays)
 
 
-def select(pool: Pool, num_proposals: int, ranker: Ranker | None = None) -> NDArray[np.bool_]:
+def select(pool: Pool, num_proposals: int) -> NDArray[np.bool_]:
     """Membership [P, S] of the selected proposals in order; the last row is the whole image if none was."""
     sets = distinct_sets(pool)
-    order = unlearned_order(pool, sets) if ranker is None else learned_order(pool, sets, ranker)
-    membership = sets.membership[order]
+    membership = sets.membership[unlearned_order(pool, sets)]
     selected = membership[select_loosening(membership, pool.areas, _OVERLAP_LIMITS, num_proposals)]
     if not selected.all(axis=1).any():
         selected = np.concatenate([selected[: num_proposals - 1], np.ones_like(selected[:1])])
