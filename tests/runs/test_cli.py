@@ -40,7 +40,7 @@ def test_show_one_artefact(tiny_store: Path) -> None:
     assert "outer iteration 2" in text
     assert re.search(r"^supervision: .*image labels", text, re.MULTILINE)
     assert re.search(rf"^  conditional +{fingerprints(tiny_store)['conditional@2']}$", text, re.MULTILINE)
-    assert re.search(r"^  k +2$", text, re.MULTILINE)
+    assert re.search(r"^  score_noise +0\.02$", text, re.MULTILINE)
     assert "records: 12 images" in text
     assert re.search(r"^  multiplicities +int32 +\[U\] = \[[12](–2)?\]", text, re.MULTILINE)
 
