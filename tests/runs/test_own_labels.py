@@ -83,7 +83,7 @@ def test_folders_with_negatives_and_masks_on_val(root: Path, tmp_path: Path) -> 
     of_val = {"nothing", *(f"{i:06d}" for i in range(1, 5))}
     assert set(_ids(artefacts["proposals"].records(PROPOSALS))) == shown | of_val
     assert artefacts["predictions.train@1"].manifest.counts["images"] == len(shown)
-    assert artefacts["prm_classifier"].manifest.counts["training_images"] == 8  # and 2 held back
+    assert artefacts["prm_classifier"].manifest.counts["training_images"] == 10  # 5 % held back is none
     assert artefacts["evaluation.prediction@2"].manifest.counts["images"] == 5
     _everything_can_be_looked_at(store, tmp_path)
 
