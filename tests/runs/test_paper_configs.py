@@ -39,6 +39,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_smoke_pass(voc_root: Path, tmp_path: Path) -> None:
     """Of the letter, and so of what it is based on too."""
