@@ -14,7 +14,18 @@ from PIL import Image
 from data_contracts.schemas import SEEDS
 from data_contracts.store import Store
 from tests.runs.other_data import write_voc
-from tests.runs.tiny_run import RUN, TINY, Process, computed, done, fingerprints, manifest_of, record_of, wsis
+from tests.runs.tiny_run import (
+    RUN,
+    SHORT,
+    TINY,
+    Process,
+    computed,
+    done,
+    fingerprints,
+    manifest_of,
+    record_of,
+    wsis,
+)
 from wsis.reporting.tables.tables import percent
 
 pytestmark = pytest.mark.timeout(400)
@@ -221,7 +232,7 @@ def test_a_missing_input_names_the_command(own_store: Path) -> None:
 def test_boxes_and_no_evaluation(tmp_path: Path) -> None:
     """Data without masks: the same training, nothing measured; boxes are in the lineage of all that used them."""
     store = tmp_path / "store"
-    changes = ["outer_iterations=1", "evaluate=false", "data.supervision=box"]
+    changes = ["outer_iterations=1", "evaluate=false", "data.supervision=box", *SHORT]
     out = done(
         wsis("run", TINY, "--name", "box", "--store", store, *[x for c in changes for x in ("--set", c)])
     ).out

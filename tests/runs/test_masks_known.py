@@ -10,7 +10,7 @@ from data_contracts.errors import ConfigError, DataError
 from data_contracts.runs import DataFacts
 from data_contracts.store import Store
 from tests.runs.other_data import write_coco, write_voc
-from tests.runs.tiny_run import TINY, done, manifest_of, record_of, wsis
+from tests.runs.tiny_run import SHORT, TINY, done, manifest_of, record_of, wsis
 from wsis.engine.progress import Progress
 from wsis.readers.config import DataConfig
 from wsis.readers.survey import survey
@@ -125,7 +125,7 @@ def test_masks_of_some_images_of_a_devkit_are_counted(tmp_path: Path) -> None:
 def test_a_run_with_masks_on_val_alone(tmp_path: Path) -> None:
     """Through to the end, then alone and without the data at hand: what was known at the start stays known."""
     root, store = labelled_coco(tmp_path / "coco", ("train",)), tmp_path / "store"
-    changes = ["data.format=coco", f"data.root={root}", "outer_iterations=1"]
+    changes = ["data.format=coco", f"data.root={root}", "outer_iterations=1", *SHORT]
     options = [x for change in changes for x in ("--set", change)]
     result = done(wsis("run", TINY, "--name", "mine", *options, "--store", store))
     line = "masks: train 0 of 6, val 4 of 4; pseudo labels are not scored, val predictions are scored"

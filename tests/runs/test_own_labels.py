@@ -12,7 +12,7 @@ from data_contracts.records import RecordReader
 from data_contracts.schemas import PROPOSALS, PSEUDO_LABELS, SEEDS
 from data_contracts.store import Store
 from tests.runs.other_data import write_coco
-from tests.runs.tiny_run import TINY, done, record_of, wsis
+from tests.runs.tiny_run import SHORT, TINY, done, record_of, wsis
 
 pytestmark = pytest.mark.timeout(400)
 CLASSES = ["cup", "fish", "kite"]
@@ -52,13 +52,7 @@ def test_folders_with_negatives_and_masks_on_val(root: Path, tmp_path: Path) -> 
         "data.val_images=masked",
         "data.format=auto",
     ]
-    short = [
-        "conditional.pretrain_epochs=1",
-        "conditional.epochs=1",
-        "prm_classifier.epochs=2",
-        "prediction.steps=2",
-    ]
-    changes = [x for one in [*settings, *short, "prediction.later_steps=1"] for x in ("--set", one)]
+    changes = [x for one in [*settings, *SHORT] for x in ("--set", one)]
     result = done(wsis("run", TINY, "--name", "own", "--store", store, *changes))
     assert f"data: folders in {root}: _negative, cup, fish, kite (data.format=folders)" in result.err
     assert (
@@ -130,8 +124,7 @@ def test_boxes_of_one_class_go_on(root: Path, tmp_path: Path) -> None:
         (made / f"labels/train/{path.stem}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (made / "data.yaml").write_text("names: [cup]\n")
     settings = [f"data.root={made}", "data.format=auto", "data.supervision=box", "outer_iterations=1"]
-    short = ["conditional.pretrain_epochs=1", "prm_classifier.epochs=1", "prediction.steps=1"]
-    changes = [x for one in [*settings, *short] for x in ("--set", one)]
+    changes = [x for one in [*settings, *SHORT] for x in ("--set", one)]
     result = done(wsis("run", TINY, "--name", "boxes", "--store", tmp_path / "store", *changes))
     assert "warning: nearly all of the 4 train images show 'cup'" in result.err
     assert "no val part: all of 4 images train" in result.err

@@ -24,6 +24,11 @@ from wsis.cli.main import main
 
 TINY = Path(__file__).with_name("tiny.yaml")
 RUN = "tiny"
+# Settings of a run of which it matters that it ends, and not what it learned.
+SHORT = (
+    *(f"conditional.{name}=1" for name in ("pretrain_epochs", "epochs")),
+    *("prm_classifier.epochs=2", "prediction.steps=2", "prediction.later_steps=1"),
+)
 COMMAND = [sys.executable, "-m", "wsis.cli.main"]
 
 

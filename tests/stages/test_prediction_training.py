@@ -14,9 +14,9 @@ from torch import nn
 
 from stages.prediction.mmdet_training import parameter_groups
 from stages.prediction.training import DETECTOR_NAME, PredictionConfig, model_spec, train_network
-from tests.method.prediction.conftest import SyntheticSource
 from tests.method.prediction.conftest import tiny_config as tiny_config
 from tests.method.prediction.stored_labels import context
+from tests.method.prediction.synthetic_source import SyntheticSource
 from wsis.engine.optimisation import chained_rates
 from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME, seed_everything
 from wsis.errors import NonFiniteError
