@@ -105,13 +105,37 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
             "prm_baseline.contour_width=7",
             r"^--set prm_baseline\.contour_width: removed in 0\.2: it is always 5$",
         ),
-        ("prm_baseline.image_size=320", r"removed in 0\.2: use prm_seeds\.image_size$"),
-        ("prm_seeds.chunk_size=8", r"^--set prm_seeds\.chunk_size: removed in 0\.2$"),
+        ("prm_baseline.image_size=64", r"removed in 0\.2: use prm_seeds\.image_size$"),
+        ("pseudo_labels.k=3", r"removed in 0\.2: use conditional\.k$"),
     ],
 )
 def test_a_wrong_override_is_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config("demo", [override])
+
+
+def test_settings_of_an_earlier_version_that_mean_the_same_are_taken_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "prm_seeds: { image_size: 96 }\nprm_baseline: { image_size: 96 }\nconditional: { k: 2, match_iou: 0.5 }\n"
+        "pseudo_labels: { k: 2 }\nprediction: { pointwise: true, precision: fp32 }\n"
+    )
+    config = load_config(str(path), ["prm_seeds.chunk_size=8", "prediction.batch_size=2"])
+    assert (config.conditional.k, config.prm_seeds.image_size) == (2, 96)
+    assert (config.prediction.self_diversity, config.prediction.precision) == (0, "float32")
+    (line,) = caplog.messages
+    assert line.startswith(f"{path}: settings of an earlier version are taken: ")
+    for said in (
+        "prm_baseline.image_size (removed in 0.2: use prm_seeds.image_size)",
+        "conditional.match_iou (removed in 0.2: it is always 0.5)",
+        "pseudo_labels.k (removed in 0.2: use conditional.k)",
+        "prediction.pointwise (removed in 0.2: use prediction.self_diversity=0)",
+        "prm_seeds.chunk_size (removed in 0.2)",
+    ):
+        assert said in line
+    assert line.count("removed in") == 5
 
 
 def test_errors_name_the_file_and_every_problem(tmp_path: Path) -> None:

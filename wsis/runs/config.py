@@ -1,5 +1,6 @@
 """One YAML a run: loaded, overridden by dotted keys, validated; errors name file, key, expected and got."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,9 +23,10 @@ from wsis.engine.stage import Execution
 from wsis.method.prediction.settings import PredictSettings
 from wsis.runs.config_problems import config_error
 from wsis.runs.shipped import find_yaml, shipped_configs
-from wsis.views.stored_configs import current_config
+from wsis.views.stored_configs import current_config, from_earlier
 
 Settings = TypeVar("Settings", bound=BaseModel)
+_LOGGER = logging.getLogger("wsis.runs.config")
 
 
 class RunConfig(BaseModel):
@@ -145,12 +147,17 @@ def validated(
 ) -> Settings:
     """A tree of plain values with overrides (see :func:`apply_override`) as `settings`.
 
+    Keys of an earlier version that mean the same now are taken, with a warning that says what to write.
+
     Raises:
         ConfigError: naming `where` or the override, dotted key, expected and got for everything that is wrong.
     """
     changed, changes = _copy(tree), list(overrides)
     for override in changes:
         apply_override(changed, override)
+    changed, earlier = from_earlier(changed)
+    if earlier:
+        _LOGGER.warning("%s: settings of an earlier version are taken: %s", where, "; ".join(earlier))
     try:
         return settings.model_validate(changed)
     except ValidationError as error:

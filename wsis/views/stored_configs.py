@@ -1,11 +1,12 @@
-"""Configurations that earlier versions stored, in the keys of this one: the one place that knows removed keys.
+"""Configurations of earlier versions, stored or in a user's file, in the keys of this one: the one place that knows
+removed keys.
 
 A run's record and an artefact's manifest keep the configuration as it was. Where a removed key had the value that is
 the only one now, it is dropped; where it had another, this version cannot do what the run did, and says so.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from data_contracts.errors import ConfigError
@@ -113,12 +114,12 @@ def _one_k(tree: Tree) -> str | None:
 
 def _one_gamma(tree: Tree) -> str | None:
     """The weight of the prediction network's own diversity was three keys."""
-    section, gamma = tree.get("prediction") or {}, (tree.get("conditional") or {}).get("gamma")
-    if "self_diversity_scale" in section:
-        own, scale = section.pop("gamma"), section.pop("self_diversity_scale")
+    section, gamma = tree.get("prediction") or {}, (tree.get("conditional") or {}).get("gamma", 0.25)
+    if section.keys() & {"gamma", "self_diversity_scale", "pointwise"}:
+        own, scale = section.pop("gamma", 0.5), section.pop("self_diversity_scale", 0.2)
         letter = scale == 1 and own == gamma
         weight = None if letter else (1 - own) * scale
-        section["self_diversity"] = 0.0 if section.pop("pointwise") else weight
+        section["self_diversity"] = 0.0 if section.pop("pointwise", False) else weight
     return None
 
 
@@ -135,10 +136,10 @@ def _peaks_as_of_the_seeds(tree: Tree) -> str | None:
     """The baseline had its own keys for how the classifier is shown an image."""
     baseline, seeds = tree.get("prm_baseline") or {}, tree.get("prm_seeds") or {}
     other = None
-    for name in ("image_size", "stop_stride"):
-        value = baseline.pop(name, None)
-        if value is not None and name in seeds and value != seeds[name]:
-            other = f"prm_baseline.{name}={value} beside prm_seeds.{name}={seeds[name]}"
+    for name, default in (("image_size", 320), ("stop_stride", 4)):
+        value, of_seeds = baseline.pop(name, None), seeds.get(name, default)
+        if value is not None and value != of_seeds:
+            other = f"prm_baseline.{name}={value} beside prm_seeds.{name}={of_seeds}"
     return other
 
 
@@ -194,6 +195,36 @@ def current_config(stored: Mapping[str, Any], where: str) -> Tree:
             f"use wsis {LAST_VERSION} for it"
         )
     return tree
+
+
+def from_earlier(tree: Mapping[str, Any]) -> tuple[Tree, list[str]]:
+    """A user's settings, of which those of an earlier version that mean the same now are put in today's keys.
+
+    Returns:
+        The settings, and what was put otherwise, each as `old key (what to write now)`. A removed key with a value that
+        this version does not have stays, for the check of the settings to refuse.
+    """
+    current = _copy(tree)
+    for change in CHANGED:
+        tried = _copy(current)
+        if change(tried) is None:
+            current = tried
+    for key, same in REMOVED.items():
+        *above, name = key.split(".")
+        section = _section(current, above)
+        if section is not None and name in section and (same is None or section[name] in same):
+            del section[name]
+    left = set(_keys(current))
+    gone = [key for key in _keys(tree) if key not in left and became(key)]
+    return current, [f"{key} ({became(key)})" for key in gone]
+
+
+def _keys(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
 
 
 def current_section(name: str, stored: Mapping[str, Any], where: str) -> Tree:
