@@ -27,7 +27,8 @@ from prediction_memory import measure
 from prediction_works import Network
 from proposal_cases import Figure, print_figures
 
-from stages.prediction.training import DATA_WAIT, PredictionConfig, train_network
+from stages.prediction.settings import DATA_WAIT, PredictionConfig
+from stages.prediction.training import train_network
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.method.prediction.data.dataset import SampleKey

@@ -18,13 +18,8 @@ from pydantic import Field
 
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, GROUND_TRUTH
-from stages.prediction.training import (
-    PredictionConfig,
-    check_starts,
-    content_digest,
-    label_sources,
-    train_network,
-)
+from stages.prediction.settings import PredictionConfig
+from stages.prediction.training import check_starts, content_digest, label_sources, train_network
 from wsis.engine.stage import Artefact, Stage, StageContext
 from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks import rle

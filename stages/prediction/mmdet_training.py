@@ -20,7 +20,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from data_contracts.atomic import write_atomic
-from stages.prediction.training import DATA_WAIT, DETECTOR_NAME, PredictionConfig, model_spec
+from stages.prediction.settings import DATA_WAIT, DETECTOR_NAME, PredictionConfig, model_spec
 from wsis.engine.batches import Batches
 from wsis.engine.optimisation import chained_rates, descend
 from wsis.engine.stage import StageContext

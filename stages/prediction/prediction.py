@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
-from stages.prediction.training import (
-    DETECTOR_NAME,
-    PredictionConfig,
-    check_starts,
-    content_digest,
-    label_sources,
-    train_network,
-)
+from stages.prediction.settings import DETECTOR_NAME, PredictionConfig
+from stages.prediction.training import check_starts, content_digest, label_sources, train_network
 from wsis.engine.stage import Artefact, Stage, StageContext
 from wsis.errors import InputError
 from wsis.method.conditional.label_sets import SampleSet

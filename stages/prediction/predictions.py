@@ -12,7 +12,8 @@ from pydantic import Field
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS
-from stages.prediction.training import DETECTOR_NAME, MODEL_JSON_NAME
+from stages.prediction.settings import DETECTOR_NAME
+from stages.prediction.training import MODEL_JSON_NAME
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import WsisError

@@ -1,4 +1,4 @@
-"""What the stages that train the prediction network share: its configuration and one training from a source.
+"""What the stages that train the prediction network share: one training from a source of images, and its checks.
 
 A trained network is weights.pth and model.py, a plain MMDetection config and checkpoint (`mmdet.apis.init_detector`
 loads them), model.json (the config again, read without running Python) and curve.json (losses).
@@ -6,108 +6,26 @@ loads them), model.json (the config again, read without running Python) and curv
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
+from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, model_spec
 from wsis.engine.shared_work import run_shared
-from wsis.engine.stage import Execution, StageConfig, StageContext, execution_only
+from wsis.engine.stage import Execution, StageContext
 from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME
 from wsis.errors import InputError
 from wsis.method.backbones import weights_digest
 from wsis.method.prediction.data.training_images import PseudoLabelSource
-from wsis.method.settings import Precision
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmdet"
-MODEL_NAME, MODEL_JSON_NAME, DETECTOR_NAME = "model.py", "model.json", "weights.pth"
-# A count of the manifest that says what training cost: over the steps of the call that finished, the first left out
-# (it waits for the workers to start). Of several processes the first's. Absent where that call took one step at most.
-DATA_WAIT = "data_wait_share"
-
-
-class PredictionConfig(StageConfig):
-    """Which model, and how it is trained. The defaults suit photographs on two CPU cores."""
-
-    model: str = Field(
-        "mask_rcnn_lite0_fpn",
-        description="a file of configs/mmdet by name, or a path to an MMDetection config",
-    )
-    pretrained: str | None = Field(
-        "imagenet", description="backbone: imagenet, PATH or URL with #sha256=; null only by choice"
-    )
-    image_size: int = Field(288, ge=32, le=4096, description="longer side of the network input at most")
-    shorter_size: int | None = Field(
-        None, ge=32, le=4096, description="shorter side at most; null: as image_size"
-    )
-    # At 0.5, the letter, the entropy's reward keeps every score low: no class probability above about 0.6 (20 classes)
-    # to 0.75 (5) is worth its loss. 300 steps on voc-animals with true masks, AP50 / AP75 / median best score /
-    # detections an image: 0.5: .585 / .207 / .43 / 40; 0.1: .606 / .256 / .64 / 10; 0: .638 / .253 / .72 / 9.
-    self_diversity: float | None = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="weight of DIV(p,p) in eq. 21; null: 1 - conditional.gamma, the letter; 0: pointwise PW_p",
-    )
-    steps: int = Field(1200, ge=1, description="of outer iteration 1")
-    later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")
-    max_epochs: float = Field(12.0, gt=0, description="fewer steps where the data set is small")
-    batch_size: int = Field(4, ge=1, le=256, description="images a step, of all processes together")
-    processes: int = Field(
-        1, ge=1, le=64, description="that share every batch: on CUDA one a GPU, on the CPU of the cores"
-    )
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has momentum 0.9, Mask R-CNN's own")
-    learning_rate: float = Field(5e-4, gt=0, description="after the warm-up")
-    backbone_factor: float = Field(0.3, ge=0, le=1, description="factor on the backbone's learning rate")
-    weight_decay: float = Field(0.05, ge=0, description="of the optimizer")
-    warmup_steps: int = Field(60, ge=0, description="steps in which the learning rates rise")
-    schedule: Literal["cosine", "step"] = Field(
-        "cosine", description="cosine to zero; step: x 0.1 at 2/3 and 8/9 of the steps"
-    )
-    clip_gradient: float | None = Field(10.0, gt=0, description="largest norm of the gradient; null: any")
-    ema_momentum: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="weight of the newest weights in a moving average that is the result; null: off",
-    )
-    precision: Precision = Field("float32", description="bfloat16 and float16 need CUDA")
-    data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
-
-    @model_validator(mode="after")
-    def _batch_is_shared(self) -> Self:
-        if self.batch_size % self.processes:
-            raise ValueError(
-                f"batch_size: expected a multiple of processes ({self.processes}), got {self.batch_size}"
-            )
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        """As of every stage. Several processes draw other regions and normalise losses by their own images, so their
-        number counts; one is left out, so that artefacts made before there was a choice are found."""
-        found = super().identity()
-        if found["processes"] == 1:
-            del found["processes"]
-        return found
-
-    def model_path(self) -> Path:
-        """The MMDetection config file."""
-        named = CONFIGS / f"{self.model}.py"
-        return named if named.is_file() else Path(self.model)
-
-    def total_steps(self, images: int, outer_iteration: int | None) -> int:
-        """Steps of this outer iteration."""
-        wanted = self.steps if (outer_iteration or 1) == 1 else self.later_steps
-        return max(1, min(wanted, math.ceil(self.max_epochs * images / self.batch_size)))
+MODEL_NAME, MODEL_JSON_NAME = "model.py", "model.json"
 
 
 def train_network(
@@ -155,19 +73,6 @@ def _discard_of_mmengine(context: StageContext) -> None:
         context.log(f"{checkpoint} is of an earlier version; this stage starts afresh")
         checkpoint.unlink()
     shutil.rmtree(context.workdir / "mmengine", ignore_errors=True)
-
-
-def model_spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
-    """The run's part of the MMDetection config, a `PredictionSpec`."""
-    from wsis.method.prediction.config import PredictionSpec
-
-    if config.self_diversity is None:
-        raise ConfigError("prediction.self_diversity: expected a number outside of a run's plan, got null")
-    return PredictionSpec(
-        classes=classes,
-        image_scale=(config.image_size, config.shorter_size or config.image_size),
-        self_diversity=config.self_diversity,
-    )
 
 
 def content_digest(config: PredictionConfig) -> str:

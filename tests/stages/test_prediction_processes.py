@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from data_contracts.atomic import remove_temporaries
 from stages.prediction import prediction
 from stages.prediction.mmdet_training import DetectorSteps
-from stages.prediction.training import DETECTOR_NAME
+from stages.prediction.settings import DETECTOR_NAME
 from tests.engine.stage_processes import kill, wait_for, workers_of
 from tests.method.prediction.conftest import tiny_config as tiny_config
 from tests.method.prediction.stored_labels import context, make_inputs

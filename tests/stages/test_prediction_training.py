@@ -13,7 +13,8 @@ from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR, build_optim
 from torch import nn
 
 from stages.prediction.mmdet_training import parameter_groups
-from stages.prediction.training import DETECTOR_NAME, PredictionConfig, model_spec, train_network
+from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, model_spec
+from stages.prediction.training import train_network
 from tests.method.prediction.conftest import tiny_config as tiny_config
 from tests.method.prediction.stored_labels import context
 from tests.method.prediction.synthetic_source import SyntheticSource

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, sha256
@@ -24,10 +23,8 @@ from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import Role
+from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, find_split, known_splits
-
-if TYPE_CHECKING:
-    from wsis.readers.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -189,7 +186,7 @@ def _look(root: Path, given: Given) -> str | None:
     return ", ".join(_class_folders(root, given.names)[:5]) or None
 
 
-def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> ClassFolders:
+def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> ClassFolders:
     return ClassFolders(root, options, choice, config.negatives)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,10 +24,8 @@ from wsis.readers.shared.format import Format
 from wsis.readers.shared.layout import annotation_file, common_file, image_folder
 from wsis.readers.shared.names import NameIndex
 from wsis.readers.shared.records import ROLES, Role, TruthRecord
+from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import Placed, SplitChoice, divide, known_splits, split_folder
-
-if TYPE_CHECKING:
-    from wsis.readers.config import DataConfig
 
 _SHOWN = 3
 
@@ -269,7 +266,7 @@ def _names(path: str, base: str) -> list[str]:
     return [str(name) for end in ends for name in (end.with_suffix(""), end)]
 
 
-def paths_of(config: "DataConfig") -> CocoPaths:
+def paths_of(config: DataSettings) -> CocoPaths:
     """The places that the user names."""
     files: dict[Role, str | None] = {"train": config.train_annotations, "val": config.val_annotations}
     images: dict[Role, str | None] = {"train": config.train_images, "val": config.val_images}
@@ -279,7 +276,7 @@ def paths_of(config: "DataConfig") -> CocoPaths:
     )
 
 
-def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> CocoSource:
+def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> CocoSource:
     return CocoSource(root, options, paths_of(config), choice)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside
@@ -24,10 +23,8 @@ from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import Role
+from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, known_splits
-
-if TYPE_CHECKING:
-    from wsis.readers.config import DataConfig
 
 _OF_A_SPLIT = (
     "{}.csv",
@@ -195,7 +192,7 @@ def _look(root: Path, given: Given) -> str | None:
     return ", ".join(found.values()) or None
 
 
-def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> CsvLabels:
+def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> CsvLabels:
     tables = tables_of(root, options.splits, config.labels_file and config.labels_file.expanduser())
     return CsvLabels(root, options, choice, tables, config.train_images, config.negatives)
 

@@ -19,7 +19,6 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,10 +53,8 @@ from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.format import Format
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.records import Role, TruthRecord
+from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import HoldOut, SplitChoice, held_out
-
-if TYPE_CHECKING:
-    from wsis.readers.config import DataConfig
 
 TRAINAUG = "trainaug"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
@@ -289,7 +286,7 @@ class VocSource(FolderSource):
         return dict(enumerate(names, start=1))
 
 
-def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> VocSource:
+def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> VocSource:
     hold_out = None if choice.share is None else HoldOut(choice.share, choice.seed)
     return VocSource(root, options, config.sbd_root and config.sbd_root.expanduser(), hold_out, choice.lists)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +37,8 @@ from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import Labelled, LabelledSource
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import TruthRecord
+from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
-
-if TYPE_CHECKING:
-    from wsis.readers.config import DataConfig
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NEAR = 1.0  # how far outside of 0..1 a coordinate may be; further, it is no share of a side but pixels
@@ -259,7 +257,7 @@ def _look(root: Path, given: Given) -> str | None:
     return None if found is None else found.name
 
 
-def _open(config: "DataConfig", root: Path, options: FolderOptions, choice: SplitChoice) -> YoloLabels:
+def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> YoloLabels:
     return YoloLabels(root, options, choice)
 
 

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wsis.readers.shared.folder import FolderOptions, FolderSource
 from wsis.readers.shared.records import Role
+from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice
-
-if TYPE_CHECKING:  # it lists the formats
-    from wsis.readers.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,6 @@ class Format:
 
     layout: str
     look: Callable[[Path, Given], str | None]
-    open: Callable[["DataConfig", Path, FolderOptions, SplitChoice], FolderSource]
+    open: Callable[[DataSettings, Path, FolderOptions, SplitChoice], FolderSource]
     boxes: bool = True
     home: Callable[[Path], Path] = Path

@@ -1,0 +1,88 @@
+"""The fields of the `data` section of a run's configuration, as the formats read them."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from wsis.engine.settings import StageConfig, execution_only
+from wsis.readers.formats.scenes import SceneSettings
+from wsis.readers.shared.folder import OnEmpty
+from wsis.readers.shared.labelled import NEGATIVES
+from wsis.readers.shared.records import Role
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class DataSettings(StageConfig):
+    """What data a run learns from; :class:`wsis.readers.config.DataConfig` knows which formats there are.
+
+    Attributes:
+        format: name of a format.
+        root: folder of the data. Not part of any fingerprint; the content of the files is.
+        train_split, val_split: names of the splits; null leaves the part out. VOC's `trainaug` merges SBD in; `val` is
+            also found as `valid` or `validation`.
+        train_list, val_list: text files of the images of a part, one name a line, below the root or anywhere, or the
+            name of a list that ships (voc_animals_train); the rest is the other part, of voc what the devkit's own
+            list says. (folders, csv, yolo, voc; coco where one file holds all images)
+        val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists; voc without
+            lists of splits)
+        classes: class names in order; null takes those that are annotated.
+        limit: train images to use, spread evenly over the split, every class kept; of val a quarter, at least 8.
+        supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level
+            labels are the same artefact under both.
+        sbd_root: SBD's folder `dataset`, for `trainaug`.
+        labels_file: csv: the table, where it is not the only one in `root`.
+        negatives: folders, csv: names of folders or labels that mean "none of the classes", with or without "_" before.
+        on_empty: a train image without annotated class is a negative (it shows none of the classes, which teaches the
+            classifier and nothing else), is left out, or is an error.
+        on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
+        strict: a box that reaches outside of its image or has no area is an error; else it is clipped or dropped.
+        train_annotations, val_annotations, train_images, val_images: COCO: paths below the root where they are not
+            annotations/instances_<split>.json and <split>/, images/<split>/ or images/. Beside train labels of another
+            format, val_annotations (below the root or anywhere) gives val and its masks. csv: train_images is the
+            folder of the images.
+        scenes: the look of generated scenes.
+    """
+
+    format: str = "auto"
+    root: Path | None = execution_only(None)
+    train_split: Name | None = "train"
+    val_split: Name | None = "val"
+    train_list: Path | None = execution_only(None)
+    val_list: Path | None = execution_only(None)
+    val_share: float | None = Field(default=None, gt=0, lt=1)
+    val_seed: int = Field(default=0, ge=0, lt=2**31)
+    classes: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    limit: int | None = Field(default=None, ge=1)
+    supervision: Literal["image", "box"] = execution_only("image")  # whether there is a stage `boxes`
+    sbd_root: Path | None = execution_only(None)
+    labels_file: Path | None = execution_only(None)
+    negatives: tuple[Name, ...] = NEGATIVES
+    on_empty: OnEmpty = "negative"
+    on_unknown_class: Literal["error", "ignore"] = "error"
+    strict: bool = execution_only(False)  # whether it fails, not what comes out
+    train_annotations: Name | None = None
+    val_annotations: Name | None = None
+    train_images: Name | None = None
+    val_images: Name | None = None
+    scenes: SceneSettings = SceneSettings()
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        if self.train_split is None and self.val_split is None:
+            raise ValueError("train_split, val_split: expected at least one split, got two nulls")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes: expected each class once, got {list(self.classes)}")
+        if self.format == "scenes" and self.classes is not None:
+            raise ValueError("classes: generated scenes take theirs from data.scenes.classes")
+        if self.val_share is not None and (self.val_split is None or self.train_split is None):
+            raise ValueError("val_share: expected both splits, of which it makes one, got a null")
+        if self.val_share is not None and (self.val_list or self.train_list):
+            raise ValueError("val_share: expected a share or lists, got both")
+        return self
+
+    def splits(self) -> dict[Role, str]:
+        """Part -> name of its split, for the parts that are read."""
+        named: dict[Role, str | None] = {"train": self.train_split, "val": self.val_split}
+        return {role: name for role, name in named.items() if name is not None}
