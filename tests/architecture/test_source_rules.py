@@ -242,6 +242,39 @@ def test_stages_never_import_one_another():
     assert not crossing
 
 
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """Modules that import one another in a ring, the first found; empty where there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return way[way.index(name) :]
+        if name in done:
+            return []
+        for other in sorted(imports[name] & imports.keys()):
+            if found := visit(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(imports) if (found := visit(name, []))), [])
+
+
+def test_no_modules_import_one_another_in_a_ring():
+    imports = {}
+    names = {".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in FILES}
+    for path in FILES:
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found = imported_modules(ast.parse(path.read_text())) - {name}
+        # `from package import module` names the package too, which need not be asked for more
+        imports[name] = {
+            one for one in found if not any(other.startswith(f"{one}.") for other in found & names)
+        }
+    assert circle(imports) == []
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"a"}}) == ["a", "b", "d"]
+
+
 def test_imports_are_seen():
     tree = ast.parse(
         "from stages.prm import prm_seeds\nimport stages.data.boxes as b\nfrom stages.a.b import C"
