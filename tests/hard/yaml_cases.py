@@ -89,7 +89,7 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...] | Facts]] = {
     "null as key": (DEMO + "\n~: 2\n", ("None",)),
     "merge of text": ("<<: 1\n", ("expected a mapping",)),
     "unknown key": (DEMO + "\nprediktion: {}\n", ("prediktion: unknown key",)),
-    "section is text": (DEMO.replace("predictions:", "predictions: no #"), ("predictions", "'no'")),
+    "section is text": (DEMO + "\npredictions: 'no'\n", ("predictions", "'no'")),
     "long value": (DEMO + "\nceiling: " + "x" * 100_000 + "\n", ("ceiling",)),
     "zip": (b"PK\x03\x04" + bytes(range(256)), ("expected UTF-8 text",)),
 }

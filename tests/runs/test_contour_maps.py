@@ -139,8 +139,8 @@ def test_refusals(tmp_path: Path) -> None:
     assert absent.code == 1 and re.search(
         r"error: contour_model: the file .*none\.yml is missing", absent.err
     )
-    modelless = run(images, tmp_path / "maps", "--set", "proposals.contour=structured_forests")
-    assert modelless.code == 2 and "contour_model: expected a model file" in modelless.err
+    unknown = run(images, tmp_path / "maps", "--set", "proposals.contour=structured_forests")
+    assert unknown.code == 2 and "contour: expected one of learned, lab_gradient, got" in unknown.err
     occupied = tmp_path / "file"
     occupied.write_text("x")
     refused = run(images, occupied)

@@ -21,6 +21,7 @@ def raised(error: BaseException, cause: BaseException) -> BaseException:
         (MemoryError(), "execution.workers=1"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "execution.workers=1"),
         (raised(ValueError("x"), MemoryError()), "execution.workers=1"),
+        (ImportError("lib.so: failed to map segment from shared object"), "execution.workers=1"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
     ],

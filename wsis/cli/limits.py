@@ -2,7 +2,13 @@
 
 import errno
 
-_ALLOCATION = ("can't allocate memory", "out of memory", "cannot allocate memory", "unable to allocate")
+_ALLOCATION = (
+    "can't allocate memory",
+    "out of memory",
+    "cannot allocate memory",
+    "unable to allocate",
+    "failed to map segment",  # a library that is imported
+)
 _OPEN_FILES = (
     "the limit of open files is reached; raise it (`ulimit -n 4096`) and give the same command again"
 )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import array_to_text
-from wsis.engine.stage import Artefact
+from data_contracts.store import Artefact
 from wsis.readers.files.images import decode_again, decode_image
 
 SOURCE_IDS = "source_ids.json"  # files of a dataset artefact

@@ -187,7 +187,7 @@ def test_lab_gradient_finds_the_step_and_nothing_else():
         ({"max_side": 8}, "max_side"),
         ({"num_proposals": 0}, "num_proposals"),
         ({"max_regions": 70000}, "max_regions"),
-        ({"contour": "structured_forests"}, "contour_model: expected a model file"),
+        ({"contour": "structured_forests"}, "learned"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, match):
