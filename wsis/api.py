@@ -68,7 +68,12 @@ class ImagesOf(Generic[T]):
 
     def __getitem__(self, image: str) -> T:
         """ConfigError: a text that means no image, or several. KeyError: the artefact leaves the image out."""
-        return self._make(self._names.chosen([image], "image")[0])
+        image_id = self._names.chosen([image], "image")[0]
+        if image_id not in self._records.ids:
+            raise KeyError(
+                f"{image}: not among these {len(self)} images; negatives have no masks, and a split its own"
+            )
+        return self._make(image_id)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._records.ids)

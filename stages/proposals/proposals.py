@@ -40,17 +40,19 @@ else:
     SourceName = Literal["generate", *SOURCES]
 
 
+def _lying_in(key: str) -> str:
+    return ", ".join(name for name, source in SOURCES.items() if source.place.key == key)
+
+
 class ProposalSettings(MCGConfig):
     """Section `proposals` of a run: where proposals come from, and how many."""
 
-    source: SourceName = Field(
-        "generate", description="generate, or files of published MCG or COB, or COCO results"
-    )
+    source: SourceName = Field("generate", description="generate, or the program whose files are imported")
     folder: Path | None = execution_only(
-        None, description="folder of <image id>.mat, for mcg_mat and cob_mat"
+        None, description=f"folder of a file an image, named by its id, for {_lying_in('folder')}"
     )
     file: Path | None = execution_only(
-        None, description="COCO results JSON with the masks of all images, for coco_results"
+        None, description=f"file with the proposals of all images, for {_lying_in('file')}"
     )
     ranking: Ranking = Field(
         "unlearned",

@@ -160,6 +160,8 @@ def test_no_masks_at_all_is_said_before_the_first_stage(tmp_path: Path) -> None:
         Runner(Store(tmp_path / "store"), "mine", config, progress=progress).run(stop)
     line = "masks: none (train 0 of 6, val 0 of 4); nothing is scored, training is the same"
     assert order.index(line) < order.index("dataset")
+    shown = done(wsis("results", "mine", "--store", tmp_path / "store")).out
+    assert shown == "nothing is scored: the data has no masks to compare with\n"
 
 
 def test_a_stage_of_masks_where_there_are_none_is_refused(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def results(
     import json
 
     from data_contracts.store import Store
-    from wsis.reporting.tables.results import measured_of, results_of
+    from wsis.reporting.tables.results import measured_of, nothing_scored, results_of
     from wsis.reporting.tables.tables import THRESHOLDS, measured_tables, results_table
     from wsis.views.run import Run
 
@@ -89,10 +89,10 @@ def results(
     if as_json:
         print(json.dumps([*rows, *others], indent=1))
     else:
-        print(results_table(rows))
+        print(results_table(rows) if rows else nothing_scored(run.record))
         if others:
             print("\n" + measured_tables(others))
-        for measure in (*THRESHOLDS, "AP") if per_class else ():
+        for measure in (*THRESHOLDS, "AP") if per_class and rows else ():
             print("\n" + results_table(rows, per_class=measure))
         if line := run.stale_line():
             print("\n" + line)

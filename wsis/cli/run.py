@@ -40,7 +40,7 @@ def run(
     """
     from data_contracts.runs import load_run
     from data_contracts.store import Store
-    from wsis.reporting.tables.results import results_of
+    from wsis.reporting.tables.results import nothing_scored, results_of
     from wsis.reporting.tables.tables import results_table
     from wsis.runs.config import load_config, stored_config
     from wsis.runs.runner import Runner
@@ -62,7 +62,8 @@ def run(
         print(dry_run_text(runner))
         return
     runner.run()
-    print(results_table(results_of(runner)))
+    rows = results_of(runner)
+    print(results_table(rows) if rows else nothing_scored(runner.record))
     print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")
 
 

@@ -23,7 +23,7 @@ from wsis.reporting.page.plots import loss_plot, map_plot, waterfall_plot
 from wsis.reporting.page.rendering import render
 from wsis.reporting.pictures.figures import figures_of_run, write_figure
 from wsis.reporting.pictures.pictures import encode, overlays
-from wsis.reporting.tables.results import measured_of, results_of
+from wsis.reporting.tables.results import measured_of, nothing_scored, results_of
 from wsis.reporting.tables.tables import format_table, measured_tables, results_table
 from wsis.views.run import Run
 
@@ -95,7 +95,7 @@ def _results(run: Run) -> str:
     rows = results_of(run)
     measured = wide(measured_tables(measured_of(run), "html")) if run.record.measured else ""
     if not rows:
-        return measured or note("Nothing evaluated yet.")
+        return measured or note(nothing_scored(run.record).capitalize() + ".")
     parts = [wide(results_table(rows, "html")), picture(map_plot(rows), "image/png", "mAP by iteration")]
     for measure, title in (("0.50", "VOC AP at IoU 0.50"), ("0.75", "VOC AP at IoU 0.75"), ("AP", "COCO AP")):
         parts += [f"<h3>{title} by class</h3>", wide(results_table(rows, "html", measure))]

@@ -4,9 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from data_contracts.runs import Measured
+from data_contracts.runs import Measured, RunRecord
 from data_contracts.store import Store
 from wsis.views.run import Run
+
+
+def nothing_scored(record: RunRecord) -> str:
+    """Why a run has no results, in one line."""
+    if not record.config.get("evaluate", True):
+        return "nothing is scored: evaluate=false"
+    if record.data is not None and not any(record.data.masks.values()):
+        return "nothing is scored: the data has no masks to compare with"
+    return "nothing is scored yet"
 
 
 def results_of(run: Run) -> list[dict[str, Any]]:
