@@ -138,6 +138,15 @@ def test_settings_of_an_earlier_version_that_mean_the_same_are_taken_and_said(
     assert line.count("removed in") == 5
 
 
+def test_what_overrides_alone_did_is_not_the_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--set: 2 problems\n  --set conditional\.k: .*\n  --set seed: "):
+        load_config("demo", ["conditional.k=0", "seed=-1"])
+    path = tmp_path / "mine.yaml"
+    path.write_text("conditional: { k: 2 }\npseudo_labels: { k: 2 }\n")
+    with pytest.raises(ConfigError, match=r"^--set pseudo_labels\.k: removed in 0\.2: use conditional\.k$"):
+        load_config(str(path), ["pseudo_labels.k=3"])
+
+
 def test_errors_name_the_file_and_every_problem(tmp_path: Path) -> None:
     tree = yaml.safe_load(shipped_configs()["demo"].read_text())
     tree["conditional"]["k"] = -1

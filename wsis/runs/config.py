@@ -161,7 +161,7 @@ def validated(
     try:
         return settings.model_validate(changed)
     except ValidationError as error:
-        raise config_error(error, settings, where, tree, changes) from error
+        raise config_error(error, settings, where, from_earlier(tree)[0], changes) from error
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:

@@ -34,13 +34,14 @@ def config_error(
         tree: the values before the overrides, `dotted.key=value`.
     """
     before = _problems_of(tree, settings) if overrides else []
-    lines = []
+    lines, heading = [], "--set"
     for problem in problems(error, settings):
         blamed = [] if problem in before else _blamed(problem.key, overrides)
+        heading = heading if blamed else where
         lines.append(_line(problem, blamed, where if error.error_count() == 1 else ""))
     if len(lines) == 1:
         return ConfigError(lines[0])
-    return ConfigError(f"{where}: {len(lines)} problems" + "".join(f"\n  {line}" for line in lines))
+    return ConfigError(f"{heading}: {len(lines)} problems" + "".join(f"\n  {line}" for line in lines))
 
 
 def _line(problem: Problem, blamed: Sequence[str], where: str) -> str:
