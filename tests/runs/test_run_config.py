@@ -9,6 +9,7 @@ import yaml
 
 from data_contracts.errors import ConfigError
 from data_contracts.runs import RunRecord
+from wsis.apps.photograph_proposals import build_settings
 from wsis.runs.config import RunConfig, apply_override, load_config, stored_config
 from wsis.runs.identity import setting_differences
 from wsis.runs.settings_text import settings_of
@@ -136,6 +137,23 @@ def test_settings_of_an_earlier_version_that_mean_the_same_are_taken_and_said(
     ):
         assert said in line
     assert line.count("removed in") == 5
+
+
+def test_a_setting_of_an_earlier_version_is_said_with_the_value_to_write(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    earlier = load_config("demo", ["prediction.gamma=0.3"])
+    (line,) = caplog.messages
+    assert line.startswith("--set: settings of an earlier version are taken: prediction.gamma (")
+    written = line.rpartition("use ")[2].rstrip(")")
+    assert written.startswith("prediction.self_diversity=") and load_config("demo", [written]) == earlier
+
+
+def test_commands_without_a_run_have_settings_that_a_run_has_no_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = build_settings(["proposals.tolerate_failures=false"])
+    assert not settings.proposals.tolerate_failures and not caplog.messages
 
 
 def test_what_overrides_alone_did_is_not_the_files(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """One YAML a run: loaded, overridden by dotted keys, validated; errors name file, key, expected and got."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -128,8 +128,17 @@ def _mapping(tree: Any, where: str) -> dict[str, Any]:
 
 
 def build_config(tree: Any, where: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """The configuration of a run in a tree of plain values, as :func:`validated`."""
-    return validated(RunConfig, _mapping(tree, where), where, overrides)
+    """The configuration of a run in a tree of plain values, as :func:`validated`.
+
+    Keys of an earlier version that mean the same now are taken, with a warning that says what to write.
+    """
+    changes = list(overrides)
+    before, of_file = from_earlier(_mapping(tree, where))
+    changed, earlier = from_earlier(_overridden(tree, changes))
+    if earlier:
+        said = where if of_file else "--set"
+        _LOGGER.warning("%s: settings of an earlier version are taken: %s", said, "; ".join(earlier))
+    return _checked(RunConfig, changed, before, where, changes)
 
 
 def stored_config(record: RunRecord, overrides: Iterable[str] = ()) -> RunConfig:
@@ -147,21 +156,32 @@ def validated(
 ) -> Settings:
     """A tree of plain values with overrides (see :func:`apply_override`) as `settings`.
 
-    Keys of an earlier version that mean the same now are taken, with a warning that says what to write.
-
     Raises:
         ConfigError: naming `where` or the override, dotted key, expected and got for everything that is wrong.
     """
-    changed, changes = _copy(tree), list(overrides)
-    for override in changes:
-        apply_override(changed, override)
-    changed, earlier = from_earlier(changed)
-    if earlier:
-        _LOGGER.warning("%s: settings of an earlier version are taken: %s", where, "; ".join(earlier))
+    changes = list(overrides)
+    return _checked(settings, _overridden(tree, changes), tree, where, changes)
+
+
+def _checked(
+    settings: type[Settings],
+    changed: Mapping[str, Any],
+    before: Mapping[str, Any],
+    where: str,
+    changes: Sequence[str],
+) -> Settings:
+    """`changed` as `settings`; an error tells what `before`, the tree without the overrides, has wrong already."""
     try:
         return settings.model_validate(changed)
     except ValidationError as error:
-        raise config_error(error, settings, where, from_earlier(tree)[0], changes) from error
+        raise config_error(error, settings, where, before, changes) from error
+
+
+def _overridden(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    changed = _copy(tree)
+    for override in overrides:
+        apply_override(changed, override)
+    return changed
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:

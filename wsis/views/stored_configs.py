@@ -175,20 +175,10 @@ def current_config(stored: Mapping[str, Any], where: str) -> Tree:
     Raises:
         ConfigError: an option was used that this version does not have; names the option and the version that has it.
     """
-    tree = _copy(stored)
-    refused = [found for change in CHANGED if (found := change(tree))]
-    for key, same in REMOVED.items():
-        *above, name = key.split(".")
-        section = _section(tree, above)
-        if section is not None and name in section:
-            value = section.pop(name)
-            if same is not None and value not in same:
-                refused.append(f"{key}={value!r:.100}")
+    tree, refused = _in_todays_keys(stored)
     for key, values in GONE.items():
-        *above, name = key.split(".")
-        value = (_section(tree, above) or {}).get(name)
-        if value in values:
-            refused.append(f"{key}={value!r:.100}")
+        if (found := _find(tree, key)) is not None and found[0][found[1]] in values:
+            refused.append(f"{key}={found[0][found[1]]!r:.100}")
     if refused:
         raise ConfigError(
             f"{where}: made by an earlier version with {', '.join(refused)}, which this one has no more; "
@@ -198,25 +188,45 @@ def current_config(stored: Mapping[str, Any], where: str) -> Tree:
 
 
 def from_earlier(tree: Mapping[str, Any]) -> tuple[Tree, list[str]]:
-    """A user's settings, of which those of an earlier version that mean the same now are put in today's keys.
+    """A user's settings of a run, of which those of an earlier version that mean the same now are put in today's keys.
 
     Returns:
         The settings, and what was put otherwise, each as `old key (what to write now)`. A removed key with a value that
         this version does not have stays, for the check of the settings to refuse.
     """
-    current = _copy(tree)
+    current, _ = _in_todays_keys(tree)
+    left = set(_keys(current))
+    return current, [
+        _put_otherwise(key, tree, current) for key in _keys(tree) if key not in left and became(key)
+    ]
+
+
+def _in_todays_keys(tree: Mapping[str, Any]) -> tuple[Tree, list[str]]:
+    """The settings in today's keys, and what cannot be put in them, as `key=value`: that is left as it is."""
+    current, refused = _copy(tree), []
     for change in CHANGED:
         tried = _copy(current)
-        if change(tried) is None:
+        if other := change(tried):
+            refused.append(other)
+        else:
             current = tried
     for key, same in REMOVED.items():
-        *above, name = key.split(".")
-        section = _section(current, above)
-        if section is not None and name in section and (same is None or section[name] in same):
+        if (found := _find(current, key)) is None:
+            continue
+        section, name = found
+        if same is None or section[name] in same:
             del section[name]
-    left = set(_keys(current))
-    gone = [key for key in _keys(tree) if key not in left and became(key)]
-    return current, [f"{key} ({became(key)})" for key in gone]
+        else:
+            refused.append(f"{key}={section[name]!r:.100}")
+    return current, refused
+
+
+def _put_otherwise(key: str, tree: Mapping[str, Any], current: Tree) -> str:
+    """`old key (what to write now)`, with the value where that is another too."""
+    said, old, new = became(key), _find(tree, key), _find(current, MOVED.get(key, ""))
+    if old is not None and new is not None and old[0][old[1]] != new[0][new[1]]:
+        said = f"{said}={json.dumps(new[0][new[1]])}"
+    return f"{key} ({said})"
 
 
 def _keys(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -233,14 +243,13 @@ def current_section(name: str, stored: Mapping[str, Any], where: str) -> Tree:
     return section
 
 
-def _section(tree: Tree, above: list[str]) -> Tree | None:
+def _find(tree: Mapping[str, Any], key: str) -> tuple[Tree, str] | None:
+    """The section that holds a dotted key, and the key's name in it; None where it is not there."""
     node: Any = tree
+    *above, name = key.split(".")
     for part in above:
-        node = node.get(part)
-        if not isinstance(node, dict):
-            return None
-    section: Tree = node
-    return section
+        node = node.get(part) if isinstance(node, dict) else None
+    return (node, name) if isinstance(node, dict) and name in node else None
 
 
 def _copy(tree: Mapping[str, Any]) -> Tree:
