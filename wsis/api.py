@@ -69,7 +69,7 @@ class ImagesOf(Generic[T]):
     def __getitem__(self, image: str) -> T:
         """ConfigError: a text that means no image, or several. KeyError: the artefact leaves the image out."""
         image_id = self._names.chosen([image], "image")[0]
-        if image_id not in self._records.ids:
+        if image_id not in self._records:
             raise KeyError(
                 f"{image}: not among these {len(self)} images; negatives have no masks, and a split its own"
             )

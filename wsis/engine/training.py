@@ -109,16 +109,19 @@ def _finite_values(
 ) -> dict[str, float]:
     """The values of step i, means over the processes of a group."""
     seed_everything(context.seed, context.outer_iteration or 0, i)
-    where = f"at step {i}" + (f", images {', '.join(images(i))}" if images is not None else "")
+
+    def where() -> str:
+        return f"at step {i}" + (f", images {', '.join(images(i))}" if images is not None else "")
+
     try:
         values = dict(step(i))
     except NonFiniteError as error:
         if images is None:  # the step names itself
             raise
-        raise NonFiniteError(f"{context.title}: {error}, {where}") from error
+        raise NonFiniteError(f"{context.title}: {error}, {where()}") from error
     for name, value in values.items():
         if not math.isfinite(value):
-            raise NonFiniteError(f"{context.title}: '{name}' became {value} {where}")
+            raise NonFiniteError(f"{context.title}: '{name}' became {value} {where()}")
     if not distributed.is_initialized():
         return values
     total = torch.tensor(list(values.values()), dtype=torch.float64, device=context.device)
