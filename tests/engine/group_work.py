@@ -1,5 +1,6 @@
 """Work for groups of processes: top-level functions, because they are sent to other processes."""
 
+import atexit
 import os
 import signal
 import time
@@ -46,6 +47,18 @@ def break_down(send: Send) -> None:
     if distributed.get_rank() == 1:
         raise KeyError("nothing of that name")
     wait_for_nobody(send)
+
+
+def break_down_and_abort(send: Send) -> None:
+    """Rank 1 fails by mistake, and would end by a signal on its way out, as gloo's threads now and then do."""
+    atexit.register(os.abort)
+    break_down(send)
+
+
+def end_and_abort(send: Send) -> None:
+    """Work that is done; the way out would end by a signal."""
+    atexit.register(os.abort)
+    total(send)
 
 
 def leave(send: Send) -> None:

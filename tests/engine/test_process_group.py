@@ -22,10 +22,11 @@ def children() -> list[psutil.Process]:
     return [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
 
 
-def test_rank_0_is_heard_and_all_tell_their_memory() -> None:
+@pytest.mark.parametrize("work", [group_work.total, group_work.end_and_abort])
+def test_rank_0_is_heard_and_all_tell_their_memory(work: Callable[..., None]) -> None:
     heard: list[Any] = []
     memory: dict[int, int] = {}
-    run_in_processes(group_work.total, GROUP, heard.append, memory)
+    run_in_processes(work, GROUP, heard.append, memory)
     assert heard == [(0, 3.0, 1)]
     assert len(memory) == 2 and all(peak > 50e6 for peak in memory.values())
     assert not children()
@@ -37,6 +38,11 @@ def test_rank_0_is_heard_and_all_tell_their_memory() -> None:
         (group_work.diverge, NonFiniteError, r"^'loss' became nan at step 3, images b, c$"),
         (
             group_work.break_down,
+            RuntimeError,
+            r"prediction@1: a training process failed:\nrank 1: .*nothing of",
+        ),
+        (
+            group_work.break_down_and_abort,
             RuntimeError,
             r"prediction@1: a training process failed:\nrank 1: .*nothing of",
         ),

@@ -4,6 +4,7 @@ Each is a rank of a torch.distributed group: gloo on the CPU, nccl on CUDA, wher
 """
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -123,6 +124,7 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
     """What all processes say until the last has ended. Errors come before those that follow from them, whatever order
     they are heard in: when one process fails the others lose their connection to it."""
     left, until = dict(ranks), float("inf")
+    last_words: set[Connection] = set()
     unnamed: dict[Connection, tuple[float, str]] = {}  # when and why, of what is no error on purpose
     while left:
         ready = wait(list(left), min(_SILENCE_SECONDS, max(0.0, until - time.monotonic())))
@@ -139,15 +141,19 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
             except EOFError:
                 process = left.pop(receiver)
                 process.join(_PATIENCE_SECONDS)
+                if receiver in last_words:  # how it ended after them says nothing
+                    continue
                 if process.exitcode and process.exitcode < 0:
                     raise WorkerDiedError(
                         f"{title}: a training process was ended by signal {-process.exitcode}, most often because "
                         f"memory ran out; the last checkpoint is kept. Give the command again with fewer: {_FEWER}"
                     ) from None
-                if process.exitcode and receiver not in unnamed:  # whoever loses a connection says so
+                if process.exitcode:  # whoever loses a connection says so
                     unnamed[receiver] = (0.0, f"it ended with exit code {process.exitcode}; see above")
                     until = min(until, time.monotonic() + _PATIENCE_SECONDS)
                 continue
+            if not isinstance(message, _Said):
+                last_words.add(receiver)
             if not isinstance(message, _Failed):
                 yield message
             elif message.kind is not None:
@@ -160,7 +166,8 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
 
 
 def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection) -> None:
-    """The life of one process."""
+    """The life of one process. It leaves at once after its last words: on the interpreter's way out threads of gloo
+    that wait for a rank that is gone may end it by a signal."""
     follow_parent()
     try:
         if group.device == "cuda":
@@ -179,9 +186,16 @@ def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection
         distributed.barrier()  # nobody leaves before rank 0 has written
         distributed.destroy_process_group()
         connection.send(_Ended(os.getpid(), peak_memory()))
+        _leave(0)
     except Exception as error:
         when = time.monotonic()
         on_purpose = isinstance(error, ContractError | WsisError)
         text = str(error) if on_purpose else f"rank {rank}: {traceback.format_exc()}"
         connection.send(_Failed(type(error) if on_purpose else None, text, when))
-        raise SystemExit(1) from error
+        _leave(1)
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
