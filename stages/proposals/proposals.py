@@ -129,7 +129,7 @@ class _Compute:
             raise DataError(f"proposals of image {image_id}: {error}") from error
 
 
-def check(config: Config) -> None:
+def check(config: ProposalSettings) -> None:
     """Fail early where the contour detector, the folder or the file is not there.
 
     Raises:

@@ -181,6 +181,27 @@ def test_a_class_that_no_image_lacks_is_a_problem(coco: Coco) -> None:
     assert "'cat'" in refused.out and "data.supervision=box" in refused.out
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, "expected a COCO results JSON"),
+        ('{"a": 1}', "expected one JSON list"),
+        ("[]", "expected entries, got none"),
+    ],
+)
+def test_proposals_that_a_run_would_refuse_are_a_problem(
+    coco: Coco, tmp_path: Path, text: str | None, found: str
+) -> None:
+    file = tmp_path / "proposals.json"
+    if text is not None:
+        file.write_text(text)
+    given = ("--set", "proposals.source=coco_results", "--set", f"proposals.file={file}")
+    result = check(coco, *given)
+    assert result.code == 1
+    problem = " ".join(result.out.split("problems (1):")[1].split("hints")[0].split())
+    assert "cannot train: 1 problem" in result.out and found in problem
+
+
 def test_every_problem_is_counted_and_the_first_are_shown(coco: Coco) -> None:
     for i in range(12):
         (coco.root / "train" / f"cat_{i:02d}.jpg").write_bytes(b"no image")

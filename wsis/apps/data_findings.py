@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.errors import DataError
+from data_contracts.errors import ContractError, DataError
+from stages.proposals.proposals import check as check_source
+from wsis.errors import WsisError
 from wsis.readers.inventory import Inventory, InventoryImage, alike, same_bytes
 from wsis.readers.learnability import check_learnable, rarely_lacking
 from wsis.readers.shared.records import ROLES, DatasetSource, Role
 from wsis.runs.config import RunConfig
 from wsis.runs.costs import FACTOR, DataSize, run_cost, unmeasured
+from wsis.runs.plan_checks import check_proposals
 from wsis.views.image_names import ImageNames
 
 FEW_IMAGES = 10  # of a class: below, hardly anything is learned of it
@@ -41,6 +44,7 @@ def findings(
     problems = [*found.problems, *_unlearnable(source, config)]
     if not found.of("train") and not problems:
         problems.append("data: expected train images, got none")
+    problems = problems or _unfit_proposals(source, config)
     values: dict[str, Any] = {
         "ready": not problems,
         "data": {
@@ -69,6 +73,17 @@ def _unlearnable(source: DatasetSource, config: RunConfig) -> list[str]:
         check_learnable(source, config.data.supervision)
     except DataError as error:
         return [str(error)]
+    return []
+
+
+def _unfit_proposals(source: DatasetSource, config: RunConfig) -> list[str]:
+    """What is wrong with the proposals that a run would import."""
+    try:
+        check_source(config.proposals)
+        check_proposals(config, source)
+    except (ContractError, WsisError) as error:
+        first, *images = str(error).split("\n  - ")
+        return ["; ".join([first, *images[:_NAMED], *(["..."] if len(images) > _NAMED else [])])]
     return []
 
 

@@ -79,7 +79,7 @@ def check_plan(
             _check_trained_on(config, source)
     if source is not None and not problems.found:
         with problems.collect():
-            _check_proposals(config, source)
+            check_proposals(config, source)
     with problems.collect():
         _check_memory(warn)
     problems.raise_if_any()
@@ -98,7 +98,12 @@ def _check_trained_on(config: RunConfig, source: DatasetSource) -> None:
         )
 
 
-def _check_proposals(config: RunConfig, source: DatasetSource) -> None:
+def check_proposals(config: RunConfig, source: DatasetSource) -> None:
+    """Fit the files of imported proposals to the images that need some; nothing where proposals are generated.
+
+    Raises:
+        DataError: a file is missing, malformed or of other images.
+    """
     imported = config.proposals.imported()
     if imported is None:
         return
