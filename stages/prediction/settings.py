@@ -64,7 +64,10 @@ class PredictionConfig(StageConfig):
     )
     precision: Precision = Field("float32", description="bfloat16 and float16 need CUDA")
     copy_paste: float = Field(
-        0.0, ge=0, le=1, description="share of the training images that get instances of others pasted; 0: none"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the training images that get instances of others pasted; 0: none",
     )
     data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
 

@@ -13,7 +13,14 @@ from wsis.method.masks.boxes import box_of_mask
 from wsis.method.masks.superpixels import proposal_masks
 from wsis.method.prediction.config import train_pipeline
 from wsis.method.prediction.data import copy_paste
-from wsis.method.prediction.data.confident import AGREED, Donor, agreed_rows, agreement, donors_of, mask_overlaps
+from wsis.method.prediction.data.confident import (
+    AGREED,
+    Donor,
+    agreed_rows,
+    agreement,
+    donors_of,
+    mask_overlaps,
+)
 from wsis.method.prediction.data.copy_paste import Pasted, PasteInstances, Scene
 from wsis.method.prediction.data.dataset import PseudoLabelDataset, SampleKey
 from wsis.method.prediction.data.training_images import ImageInstances, SuperpixelMasks
@@ -59,7 +66,7 @@ def _plain(before: dict[str, Any], layers: list[tuple[Pasted, int, int]]) -> lis
 
 @pytest.mark.parametrize("empty", [0.0, 0.25])
 def test_occlusion_boxes_and_sets_equal_a_plain_reference(empty: float) -> None:
-    """Random shapes over each other and over the instances, one of which vanishes; samples without instances get them too."""
+    """Random shapes over instances, of which one vanishes, and over each other; empty samples get them too."""
     rng = np.random.default_rng(3)
     before = _results()
     before["gt_set_weights"] = before["gt_set_weights"] * np.float32(1 - empty)
@@ -125,7 +132,9 @@ def test_no_image_is_touched_without_a_share() -> None:
     for seed in range(4):
         a, b = bare[SampleKey(0, seed)], without[SampleKey(0, seed)]
         assert torch.equal(a["inputs"], b["inputs"])
-        assert torch.equal(a["data_samples"].gt_instances.set_weights, b["data_samples"].gt_instances.set_weights)
+        assert torch.equal(
+            a["data_samples"].gt_instances.set_weights, b["data_samples"].gt_instances.set_weights
+        )
 
 
 def test_nothing_below_loses_more_than_half(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +152,9 @@ def test_nothing_below_loses_more_than_half(monkeypatch: pytest.MonkeyPatch) -> 
 def _uncertain(index: int) -> ImageInstances:
     """K = 4: one object on which three samples agree in part and all in class, one that a single sample sees."""
     masks = np.zeros((4, 64, 96), bool)
-    masks[0, 10:30, 10:30], masks[1, 10:30, 10:28], masks[2, 10:30, 10:30], masks[3, 40:60, 40:60] = (True,) * 4
+    masks[0, 10:30, 10:30], masks[1, 10:30, 10:28], masks[2, 10:30, 10:30], masks[3, 40:60, 40:60] = (
+        True,
+    ) * 4
     weights = np.array([[0.5, 0, 0], [0, 0.25, 0], [0, 0, 0.25], [0, 0.25, 0]], np.float32)
     return ImageInstances(masks, np.array([1, 1, 2, 2]), weights)
 
@@ -157,7 +168,9 @@ def test_agreement_is_the_expected_overlap_with_a_sample() -> None:
 def test_each_object_is_taken_once_and_only_where_samples_agree() -> None:
     given = _uncertain(0)
     assert agreed_rows(given) == []
-    sure = ImageInstances(given.masks[[0, 1, 3]], given.labels[[0, 1, 3]], np.array([[0.9, 0], [0, 0.1], [0.9, 0.1]]))
+    sure = ImageInstances(
+        given.masks[[0, 1, 3]], given.labels[[0, 1, 3]], np.array([[0.9, 0], [0, 0.1], [0.9, 0.1]])
+    )
     worth = agreement(mask_overlaps(sure.masks), sure)
     assert worth[0] > worth[1] >= AGREED  # the second is the first again
     assert agreed_rows(sure) == [2, 0]
