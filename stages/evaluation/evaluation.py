@@ -50,7 +50,7 @@ from wsis.method.masks.proposal_set import Regions
 from wsis.views.dataset import class_names, splits
 
 NAME = "evaluation"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 
 
 class Config(StageConfig):

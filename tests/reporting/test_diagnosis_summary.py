@@ -11,6 +11,7 @@ def table(**columns: list) -> dict[str, np.ndarray]:
     return {
         **places,
         "alone": np.array([False, False, True, True]),
+        "touching": np.array([True, False, False, False]),
         **{k: np.array(v) for k, v in columns.items()},
     }
 
@@ -21,11 +22,15 @@ def test_groups_of_instances() -> None:
     named = {row["group"]: (row["instances"], row["iou"]["proposal"]) for row in rows}
     assert named == {
         "all": (4, pytest.approx(0.45)),
-        "under 5 % of the image": (1, 0.1),
+        "alone": (2, pytest.approx(0.7)),
+        "among several": (2, pytest.approx(0.2)),
+        "touching": (1, 0.1),
+        "under 0.25 %": (0, None),
+        "0.25–1 %": (0, None),
+        "1–5 %": (1, 0.1),
         "5–15 %": (1, 0.3),
         "over 15 %": (2, pytest.approx(0.7)),
-        "alone of its class": (2, pytest.approx(0.7)),
-        "among several of its class": (2, pytest.approx(0.2)),
+        "under 5 %": (1, 0.1),
         "cat": (2, pytest.approx(0.2)),
         "cow": (2, pytest.approx(0.7)),
         "dog": (0, None),
@@ -36,8 +41,9 @@ def test_groups_of_instances() -> None:
 def test_recall_counts_the_threshold_itself() -> None:
     rows = recall_rows(table(x=[0.5, 0.49, 0.7, 0.75]), "x")
     assert rows[0]["recall"] == {"0.50": 0.75, "0.70": 0.5, "0.75": 0.25}
-    assert [row["instances"] for row in rows] == [4, 1, 1, 2]
-    assert rows[3]["recall"] == {"0.50": 1.0, "0.70": 1.0, "0.75": 0.5}
+    named = {row["group"]: row for row in rows}
+    assert [named[n]["instances"] for n in ("all", "1–5 %", "5–15 %", "over 15 %")] == [4, 1, 1, 2]
+    assert named["over 15 %"]["recall"] == {"0.50": 1.0, "0.70": 1.0, "0.75": 0.5}
 
 
 def test_tables_of_images_are_joined() -> None:
@@ -46,7 +52,9 @@ def test_tables_of_images_are_joined() -> None:
 
 
 TRAIN = {
+    "superpixels": [0.95] * 4,
     "proposal": [0.9] * 4,
+    "filtered": [0.9] * 4,
     "limited": [0.8] * 4,
     "seed_target": [0.5] * 4,
     "best@1": [0.7] * 4,
@@ -62,8 +70,10 @@ def test_waterfall_adds_up() -> None:
     chain = waterfall(table(**TRAIN), val, 1)
     assert [(s["step"], round(s["iou"], 6)) for s in chain] == [
         ("perfect", 1.0),
+        ("best of superpixels", 0.95),
         ("best proposal", 0.9),
-        ("best filtered proposal", 0.8),
+        ("best filtered proposal", 0.9),
+        ("best within max_proposals", 0.8),
         ("target from a seed", 0.5),
         ("best of K", 0.7),
         ("mean over K", 0.5),
@@ -73,7 +83,9 @@ def test_waterfall_adds_up() -> None:
     ]
     assert [s["step"] for s in chain if s["aside"]] == ["target from a seed", "ceiling on val"]
     losses = [s["loss"] for s in chain if s["loss"] is not None]
-    assert losses == pytest.approx([0.1, 0.1, 0.1, 0.2, -0.1, 0.1]) and sum(losses) == pytest.approx(1 - 0.5)
+    assert losses == pytest.approx([0.05, 0.05, 0, 0.1, 0.1, 0.2, -0.1, 0.1]) and sum(
+        losses
+    ) == pytest.approx(1 - 0.5)
     assert conclusion(chain, 1) == (
         "Outer iteration 1: most is lost from best of K (70.0) to mean over K (50.0), 20.0 of the 50.0 points of IoU "
         "between perfect masks and prediction on val."

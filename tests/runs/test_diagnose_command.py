@@ -76,6 +76,9 @@ def test_best_proposals_as_the_ceiling_of_proposals(whole: dict, tiny_store: Pat
     assert groups["all"]["recall"]["0.50"] == pytest.approx(sum(b >= 0.5 for b in best) / len(best))
     assert groups["all"]["best_iou"] >= groups["filtered"]["best_iou"] >= groups["limited"]["best_iou"] > 0
     assert whole["proposals"]["limited"]["per_image"] <= 20  # conditional.max_proposals
+    first = [whole["proposals"][f"first_{n}"]["groups"][0]["best_iou"] for n in (100, 300, 1000)]
+    assert first == [pytest.approx(groups["all"]["best_iou"])] * 3  # there are 40 at most
+    assert "pool" not in whole["proposals"] and whole["boxes"] is None
 
 
 def test_every_stage_is_measured(whole: dict) -> None:
@@ -108,10 +111,29 @@ def test_text_and_file(tiny_store: Path, tmp_path: Path, whole: dict) -> None:
         "\nmushroom ",
         "predictions.train@1",
         "VOC mAP",
-        whole["conclusion"],
     ):
         assert text in result.out
+    assert whole["conclusion"] in " ".join(result.out.split())
+    assert max(map(len, result.out.splitlines())) <= 80
     assert "\nmushroom " not in done(wsis("diagnose", RUN, "--store", tiny_store)).out
+
+
+def test_candidates_before_selection(tiny_store: Path) -> None:
+    """Of the images asked for alone, from the photographs: they hold every proposal, so none is better."""
+    found = diagnosis(tiny_store, "--pool", "--images", 3, "--split", "train")
+    sets = found["proposals"]
+    assert sets["pool"]["per_image"] > sets["all"]["per_image"]
+    assert sets["pool"]["groups"][0]["best_iou"] >= sets["all"]["groups"][0]["best_iou"]
+    steps = [step["step"] for step in found["waterfalls"][0]["steps"]]
+    assert steps[1:4] == ["best of superpixels", "best in the pool", "best proposal"]
+    everyone = found["groups"]["train"][0]["iou"]
+    assert everyone["superpixels"] >= everyone["pool"] >= everyone["proposal"] > 0
+
+
+def test_imported_proposals_have_no_pool(own_store: Path, tmp_path: Path) -> None:
+    without(own_store, "nothing", proposals={"source": "coco_results", "file": str(tmp_path / "p.json")})
+    refused = wsis("diagnose", RUN, "--store", own_store, "--pool")
+    assert refused.code == 2 and "got proposals.source=coco_results" in refused.err
 
 
 def test_a_part_of_the_images(tiny_store: Path) -> None:

@@ -21,6 +21,14 @@ def diagnose(
         typer.Option("--images", help="at most so many of each split, evenly spread (default: all)", min=1),
     ] = None,
     image: ImageOption = None,
+    pool: Annotated[
+        bool,
+        typer.Option(
+            "--pool",
+            help="also make the candidates anew of which the proposals were selected (some seconds an image; 40 of "
+            "each split unless --images says)",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="a row for every class as well")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="also write the JSON to this file")] = None,
@@ -40,7 +48,7 @@ def diagnose(
     _refuse_both(image, images)
     run = Run.load(Store(store), run_name)
     warn_of_stale(run)
-    found = diagnose_run(run, split, images, image or ())
+    found = diagnose_run(run, split, images, image or (), pool=pool)
     if out is not None:
         write_atomic(out, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1) if as_json else diagnosis_text(found, per_class))

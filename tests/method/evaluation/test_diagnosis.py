@@ -10,17 +10,18 @@ from wsis.method.evaluation.diagnosis import (
     OTHER_CLASS,
     VOID,
     RegionOverlaps,
-    TrueMasks,
     best_iou,
+    best_unions,
     detection_measures,
     network_measures,
     response_iou,
     sample_measures,
     seed_places,
 )
-from wsis.method.evaluation.instance_quality import InstanceQuality, instance_quality
+from wsis.method.evaluation.instance_quality import STATES, InstanceQuality, instance_quality
 from wsis.method.evaluation.instances import Detections, GroundTruth
 from wsis.method.evaluation.sources import network_detections
+from wsis.method.evaluation.true_masks import TrueMasks
 from wsis.method.masks import rle
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.superpixels import proposal_masks, resize_nearest
@@ -97,6 +98,19 @@ def test_overlaps_of_soft_masks(regions) -> None:
             assert found[d, g] == pytest.approx(dense_iou(dense, true, VOID_MASK))
 
 
+def test_the_best_union_of_superpixels_against_all_unions() -> None:
+    """Twelve superpixels: all 4,096 unions. Areas and shares at random, some superpixels all void."""
+    rng = np.random.default_rng(4)
+    unions = (np.arange(4096)[:, None] >> np.arange(12)) & 1
+    for _ in range(20):
+        areas = rng.integers(0, 20, 12)
+        inside = np.stack([rng.integers(0, areas + 1), np.zeros(12, int)])
+        inside[1, 3] = areas[3]
+        common, own = unions @ inside.T, unions @ areas
+        every = common / np.maximum(own[:, None] + inside.sum(axis=1) - common, 1)
+        np.testing.assert_allclose(best_unions(areas, inside), every.max(axis=0))
+
+
 def test_places_of_seeds() -> None:
     """In instance 0; in 2 but called class 1; on ground; on void; in the border of 1; class 2 in 2, twice."""
     peaks = np.array([[1, 5, 5], [1, 12, 30], [2, 0, 0], [1, 5, 13], [1, 4, 16], [2, 9, 27], [2, 23, 35]])
@@ -148,6 +162,8 @@ def test_samples_weigh_by_multiplicity_and_agree_with_the_evaluation(regions) ->
         )  # fmt: skip
         sample = Detections(SIZE, rle.encode_many(masks[ids[part]]), classes[part], np.ones(len(ids[part])))
         quality = quality + instance_quality(sample, truth.truth).weighted(weight)
+    for column, state in zip(found.states.T, STATES, strict=True):
+        assert column.sum() == pytest.approx(getattr(quality, state))
     np.testing.assert_allclose(found.mean, np.array([0.7, 0.1, 0.2]) @ expected)
     np.testing.assert_allclose(found.best, np.max(expected, axis=0))
     for name, value in vars(quality).items():
@@ -184,6 +200,8 @@ def test_detections_of_the_network(network) -> None:
     expected = instance_quality(network_detections(network.take(scores >= np.float32(0.3))), truth.truth)
     assert vars(found.quality) == pytest.approx(vars(expected))
     assert found.quality.predicted == 3 and found.quality.spurious >= 1
+    for column, state in zip(found.states.T, STATES, strict=True):
+        assert column.sum() == getattr(expected, state)
 
 
 def test_an_image_without_detections_or_without_instances(network) -> None:

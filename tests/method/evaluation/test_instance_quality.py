@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from wsis.method.evaluation.instance_quality import InstanceQuality, instance_quality
+from wsis.method.evaluation.instance_quality import (
+    STATES,
+    InstanceQuality,
+    instance_quality,
+    instance_states,
+    shares_of_masks,
+)
 from wsis.method.evaluation.instances import Detections, GroundTruth
 from wsis.method.masks import rle
 
@@ -74,3 +80,23 @@ def test_sums_and_weights():
     total = one.weighted(0.25) + two.weighted(0.75)
     assert total.mean_best_iou == pytest.approx(0.2) and total.images == 1 and total.missed == 0.75
     assert math.isnan(quality([], []).mean_best_iou)
+
+
+def test_duplicates():
+    """Three find [0,10), so two are duplicates; [40,44) finds nothing and is spurious, not double."""
+    result = quality([(0, 10), (0, 8), (2, 10), (20, 30), (40, 44)], [(0, 10), (20, 30), (40, 60)])
+    assert (result.found, result.duplicates, result.spurious) == (2, 2, 1)
+
+
+def test_states_of_each_instance():
+    """Found with a duplicate; merged with its neighbour, twice; missed."""
+    predicted, true = [(0, 10), (1, 10), (20, 50)], [(0, 10), (20, 30), (40, 50), (80, 90)]
+    shares = shares_of_masks(
+        Detections(SIZE, [span(*p) for p in predicted], np.ones(3, int), np.zeros(3)),
+        GroundTruth(SIZE, [span(*t) for t in true], np.ones(4, int)),
+    )
+    states = instance_states(shares)
+    assert [STATES[i] for i in states[:, :4].argmax(axis=1)] == ["found", "merged", "merged", "missed"]
+    assert states[:, :4].sum(axis=1).tolist() == [1] * 4 and states[:, 4].tolist() == [1, 0, 0, 0]
+    none = instance_states(shares.take(np.zeros(0, int), np.arange(4)))
+    assert none[:, 3].tolist() == [1] * 4 and none.sum() == 4

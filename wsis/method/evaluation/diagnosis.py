@@ -9,7 +9,6 @@ all samples, H W image, h w working size.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,56 +17,20 @@ from numpy.typing import NDArray
 
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.instance_quality import (
+    STATES,
     InstanceQuality,
     Shares,
+    instance_states,
     quality_of_shares,
     shares_of_masks,
 )
 from wsis.method.evaluation.instances import Detections, GroundTruth
 from wsis.method.evaluation.sources import network_detections
-from wsis.method.masks import rle
+from wsis.method.evaluation.true_masks import TrueMasks
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.superpixels import iou_with_masks, mask_integrals
 
 INSIDE, OTHER_CLASS, BACKGROUND, VOID = range(4)
-
-
-@dataclass(frozen=True)
-class TrueMasks:
-    """The true instances of one image, decoded once.
-
-    Attributes:
-        truth: as stored.
-    """
-
-    truth: GroundTruth
-
-    @cached_property
-    def masks(self) -> NDArray[np.bool_]:
-        """bool [G, H, W], without void."""
-        masks = rle.decode_many(list(self.truth.counts), self.truth.size)
-        return masks if self.void is None else masks & ~self.void
-
-    @cached_property
-    def void(self) -> NDArray[np.bool_] | None:
-        """bool [H, W], or None."""
-        return None if self.truth.void is None else rle.decode(self.truth.void, self.truth.size)
-
-    @property
-    def labels(self) -> NDArray[np.integer]:
-        """int [G], classes 1..C."""
-        return self.truth.labels
-
-    @cached_property
-    def areas(self) -> NDArray[np.float64]:
-        """Share of the image, float64 [G] in [0, 1]."""
-        height, width = self.truth.size
-        return self.masks.sum(axis=(1, 2)) / (height * width)
-
-    @cached_property
-    def alone(self) -> NDArray[np.bool_]:
-        """Whether an instance is the only one of its class in the image, bool [G]."""
-        return (self.labels[:, None] == self.labels[None, :]).sum(axis=1) == 1
 
 
 class RegionOverlaps:
@@ -78,14 +41,20 @@ class RegionOverlaps:
 
     def __init__(self, superpixels: NDArray[np.integer], num_superpixels: int, truth: TrueMasks) -> None:
         self.areas, inside = mask_integrals(superpixels, truth.masks, truth.void, num_superpixels)
-        self._inside = inside.astype(np.float64)
+        self.inside = inside
+        self._weights = inside.astype(np.float64)
+
+    @cached_property
+    def best_unions(self) -> NDArray[np.float64]:
+        """See `best_unions`, float64 [G]."""
+        return best_unions(self.areas, self.inside)
 
     def __call__(self, regions: NDArray[np.generic]) -> Shares:
         """Regions [D, S]: bool, or float in [0, 1] for soft masks, where the common area of m and a mask is the sum
         of m inside it and that of m the sum of m."""
         weights = regions.astype(np.float64)
-        common, own = weights @ self._inside.T, weights @ self.areas.astype(np.float64)
-        true = self._inside.sum(axis=1)
+        common, own = weights @ self._weights.T, weights @ self.areas.astype(np.float64)
+        true = self._weights.sum(axis=1)
         union = own[:, None] + true[None, :] - common
         return Shares(_share(common, union), _share(common, own[:, None]), _share(common, true[None, :]))
 
@@ -93,6 +62,23 @@ class RegionOverlaps:
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     whole = np.broadcast_to(whole, part.shape)
     return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
+
+
+def best_unions(areas: NDArray[np.integer], inside: NDArray[np.integer]) -> NDArray[np.float64]:
+    """IoU of each true instance with the best of all unions of superpixels, float64 [G]: no proposal can do better.
+
+    A union grows best by superpixels in the order of their share inside the instance.
+
+    Args: areas int [S], pixels of each superpixel; inside int [G, S], those in each instance.
+    """
+    best = np.zeros(len(inside))
+    for g, own in enumerate(inside):
+        there = np.flatnonzero(own)
+        order = there[np.argsort(-own[there] / areas[there], kind="stable")]
+        common = np.cumsum(own[order])
+        union = own.sum() + np.cumsum(areas[order]) - common
+        best[g] = (common / union).max(initial=0.0)
+    return best
 
 
 # ------------------------------------------------------------------------------------------ seeds
@@ -155,11 +141,13 @@ class SampleMeasures(NamedTuple):
         mean: float64 [G], mean over the K samples of the best IoU with an instance of the class in the sample.
         best: float64 [G], the largest of them.
         quality: mean over the K samples of `instance_quality`.
+        states: float64 [G, 5], mean over the K samples of `instance_states`.
     """
 
     mean: NDArray[np.float64]
     best: NDArray[np.float64]
     quality: InstanceQuality
+    states: NDArray[np.float64]
 
 
 def sample_measures(proposals: Shares, samples: SampleSet, truth: TrueMasks) -> SampleMeasures:
@@ -170,15 +158,18 @@ def sample_measures(proposals: Shares, samples: SampleSet, truth: TrueMasks) -> 
     """
     weights = samples.shares
     ious, quality = np.zeros((len(weights), len(truth.labels))), InstanceQuality()
+    states = np.zeros((len(truth.labels), len(STATES)))
     for sample in range(len(weights)):
         ids, labels, _ = samples.unique(sample)
         ious[sample] = best_iou(proposals.iou[ids], labels, truth)
         own = InstanceQuality(images=1.0)
         for label in np.union1d(labels, truth.labels).tolist():
             columns = np.flatnonzero(truth.labels == label)
-            own = own + quality_of_shares(proposals.take(ids[labels == label], columns))
+            shares = proposals.take(ids[labels == label], columns)
+            own = own + quality_of_shares(shares)
+            states[columns] += weights[sample] * instance_states(shares)
         quality = quality + own.weighted(float(weights[sample]))
-    return SampleMeasures(weights @ ious, ious.max(axis=0, initial=0.0), quality)
+    return SampleMeasures(weights @ ious, ious.max(axis=0, initial=0.0), quality, states)
 
 
 class DetectionMeasures(NamedTuple):
@@ -188,24 +179,28 @@ class DetectionMeasures(NamedTuple):
         best: float64 [G], best IoU with any detection of the class.
         best_sure: float64 [G], the same among the detections of score `sure` and more.
         quality: `instance_quality` of the latter.
+        states: float64 [G, 5], `instance_states` of the latter.
     """
 
     best: NDArray[np.float64]
     best_sure: NDArray[np.float64]
     quality: InstanceQuality
+    states: NDArray[np.float64]
 
 
 def detection_measures(found: Detections, truth: GroundTruth, sure: float) -> DetectionMeasures:
     """Measure detections of one image. sure: least score of what `best_sure` and `quality` see."""
     best, best_sure = np.zeros(len(truth.labels)), np.zeros(len(truth.labels))
     quality = InstanceQuality(images=1.0)
+    states = np.zeros((len(truth.labels), len(STATES)))
     for columns, of_class, shares in _by_class(found, truth):
         every = np.arange(len(columns))
         kept = shares.take(np.flatnonzero(of_class.scores >= np.float32(sure)), every)
         best[columns] = shares.iou.max(axis=0, initial=0.0)
         best_sure[columns] = kept.iou.max(axis=0, initial=0.0)
         quality = quality + quality_of_shares(kept)
-    return DetectionMeasures(best, best_sure, quality)
+        states[columns] = instance_states(kept)
+    return DetectionMeasures(best, best_sure, quality, states)
 
 
 def network_measures(found: NetworkDetections, truth: GroundTruth, sure: float) -> DetectionMeasures:

@@ -5,7 +5,8 @@ Every regular ground-truth instance is one of (classes must agree, first that ap
 - merged: some instance covers at least half of it and of another true instance of the class;
 - split: at least two instances lie mainly (half of their area) in it and together cover half of it;
 - missed: none of these.
-An instance is spurious when its IoU with every true instance of its class is below 0.5.
+An instance is spurious when its IoU with every true instance of its class is below 0.5. Of several instances that have
+IoU >= 0.5 with the same true one, all but one are duplicates.
 
 Suffixes: D instances, G ground-truth instances.
 """
@@ -21,6 +22,8 @@ from wsis.method.masks import rle
 
 FOUND_IOU = 0.5
 COVERED = 0.5
+STATES = ("found", "merged", "split", "missed", "duplicates")
+"""What may be said of a true instance: one of the first four, and how many duplicates it has."""
 
 
 class Shares(NamedTuple):
@@ -54,6 +57,7 @@ class InstanceQuality:
     missed: float = 0.0
     predicted: float = 0.0
     spurious: float = 0.0
+    duplicates: float = 0.0
 
     @property
     def mean_best_iou(self) -> float:
@@ -96,27 +100,31 @@ def shares_of_masks(predicted: Detections, truth: GroundTruth) -> Shares:
 def quality_of_shares(shares: Shares) -> InstanceQuality:
     """Quality of instances of one class, from their overlaps with the true ones; counts no image."""
     iou = shares.iou
-    best = iou.max(axis=0, initial=0.0)
-    state = _states(best, shares.inside, shares.covers)
+    states = dict(zip(STATES, instance_states(shares).sum(axis=0).tolist(), strict=True))
     return InstanceQuality(
         instances=float(iou.shape[1]),
-        best_iou_sum=float(best.sum()),
-        found=float((state == 0).sum()),
-        merged=float((state == 1).sum()),
-        split=float((state == 2).sum()),
-        missed=float((state == 3).sum()),
+        best_iou_sum=float(iou.max(axis=0, initial=0.0).sum()),
         predicted=float(len(iou)),
         spurious=float((iou.max(axis=1, initial=0.0) < FOUND_IOU).sum()),
+        **states,
     )
 
 
-def _states(
-    best: NDArray[np.float64], inside: NDArray[np.float64], covers: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """0 found, 1 merged, 2 split, 3 missed for each ground-truth instance, int64 [G]."""
-    covered = covers >= COVERED
+def instance_states(shares: Shares) -> NDArray[np.float64]:
+    """How each true instance of a class ends, float64 [G, 5] in the order of STATES: 1 in one of the first four
+    columns, then how many duplicates it has."""
+    count = shares.iou.shape[1]
+    covered = shares.covers >= COVERED
     merged = (covered & (covered.sum(axis=1, keepdims=True) >= 2)).any(axis=0)
-    parts = inside >= COVERED
+    parts = shares.inside >= COVERED
     # Parts may overlap, so their sum bounds the union from above; disjoint pseudo labels meet it.
-    split = (parts.sum(axis=0) >= 2) & ((covers * parts).sum(axis=0) >= COVERED)
-    return np.select([best >= FOUND_IOU, merged, split], [0, 1, 2], default=3)
+    split = (parts.sum(axis=0) >= 2) & ((shares.covers * parts).sum(axis=0) >= COVERED)
+    found = shares.iou.max(axis=0, initial=0.0) >= FOUND_IOU
+    state = np.select([found, merged, split], [0, 1, 2], default=3)
+    states = np.zeros((count, len(STATES)))
+    states[np.arange(count), state] = 1
+    finders = np.flatnonzero(shares.iou.max(axis=1, initial=0.0) >= FOUND_IOU)
+    if len(finders):
+        claims = np.bincount(shares.iou[finders].argmax(axis=1), minlength=count)
+        states[:, 4] = np.maximum(claims - 1, 0)
+    return states

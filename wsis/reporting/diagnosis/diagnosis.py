@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from data_contracts.errors import ConfigError
 from data_contracts.schemas import GROUND_TRUTH
-from wsis.reporting.diagnosis.images import DetectionMeasures, SeedRule, TrainMeasures
+from wsis.reporting.diagnosis.images import DetectionMeasures, Pool, SeedRule, TrainMeasures
 from wsis.reporting.diagnosis.summary import Columns, conclusion, group_rows, join, waterfall
 from wsis.reporting.tables.results import results_of
 from wsis.views.dataset import class_names, image_ids
@@ -31,6 +31,7 @@ def diagnose(
     images: int | None = None,
     chosen: Sequence[str] = (),
     track: Track = no_track,
+    pool: Pool | None = None,
 ) -> dict[str, Any]:
     """Measure every stage of a run that is there against the masks of its images; plain values, as JSON.
 
@@ -39,6 +40,7 @@ def diagnose(
         images: at most so many of each split, evenly spread; None: all that have masks.
         chosen: these images alone, see `ImageNames.chosen`; empty: as `images` says.
         track: wraps the image ids of each split, for a progress bar.
+        pool: makes the candidates of an image anew; None: they are not measured.
 
     Raises:
         ConfigError, ArtefactMissingError: the run has no ground truth; or no image of the split has masks;
@@ -54,7 +56,7 @@ def diagnose(
     wanted = {one: spread(ids, images) for one, ids in of_split.items()}
     if chosen:
         wanted = _named(run, chosen, of_split)
-    train = TrainMeasures(run, truths, rule) if wanted["train"] else None
+    train = TrainMeasures(run, truths, rule, pool) if wanted["train"] else None
     val = DetectionMeasures(run, truths, _val_keys(run)) if wanted["val"] else None
     measured: dict[str, Any] = {"train": {}, "val": {}}
     if train is not None:
@@ -70,6 +72,7 @@ def diagnose(
         "data": {one: _counts(wanted[one], of_split[one], measured[one]) for one in SPLITS},
         "seeds": train.seeds() if train else None,
         "proposals": train.proposals(measured["train"]) if train else None,
+        "boxes": train.boxes.result() if train else None,
         "pseudo_labels": train.samples(measured["train"]) if train else [],
         "detections": [
             *(train.detected.rows(measured["train"]) if train else []),

@@ -1,7 +1,7 @@
 """Measures of a run image by image, with their sums: the artefacts' side of `wsis.method.evaluation.diagnosis`."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -26,7 +26,6 @@ from wsis.method.evaluation.diagnosis import (
     OTHER_CLASS,
     VOID,
     RegionOverlaps,
-    TrueMasks,
     best_iou,
     network_measures,
     response_iou,
@@ -35,10 +34,12 @@ from wsis.method.evaluation.diagnosis import (
 )
 from wsis.method.evaluation.instance_quality import InstanceQuality
 from wsis.method.evaluation.instances import GroundTruth
+from wsis.method.evaluation.true_masks import TrueMasks
 from wsis.method.masks.network_detections import NetworkDetections
-from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.masks.proposal_set import ProposalSet, Regions
 from wsis.method.prm.seeds import Seeds
-from wsis.reporting.diagnosis.summary import mean, recall_rows
+from wsis.reporting.diagnosis.boxes import BoxMeasures
+from wsis.reporting.diagnosis.summary import FIRST, HITS, mean, recall_rows, state_columns
 from wsis.views.run import Run
 
 SURE = 0.3
@@ -55,7 +56,16 @@ class SeedRule(NamedTuple):
 
 
 def _places(truth: TrueMasks) -> dict[str, NDArray[Any]]:
-    return {"label": truth.labels, "area": truth.areas, "alone": truth.alone}
+    return {
+        "label": truth.labels,
+        "area": truth.areas,
+        "alone": truth.alone,
+        "touching": truth.touching,
+    }
+
+
+Pool = Callable[[str], Regions]
+"""Image id -> all candidates for proposals, before any is selected."""
 
 
 class DetectionMeasures:
@@ -83,6 +93,7 @@ class DetectionMeasures:
             except WsisError as error:
                 raise type(error)(f"{key} of image {image_id}: {error}") from error
             columns[column], columns[f"{column}/any"] = found.best_sure, found.best
+            columns |= state_columns(column, found.states)
             self.quality[column] = self.quality[column] + found.quality
         return columns
 
@@ -103,14 +114,15 @@ class DetectionMeasures:
 class TrainMeasures:
     """Everything that is measured on training images; sums over the images that were measured."""
 
-    def __init__(self, run: Run, truths: RecordReader, rule: SeedRule) -> None:
-        self.truths, self.rule = truths, rule
+    def __init__(self, run: Run, truths: RecordReader, rule: SeedRule, pool: Pool | None = None) -> None:
+        self.truths, self.rule, self.pool = truths, rule, pool
         self.dataset, self.proposal_records = run.records("dataset"), run.records("proposals")
         self.seed_records, self.labels = run.records("prm_seeds"), run.by_iteration("pseudo_labels")
         # a run never predicts the training images with its last network
         self.detected = DetectionMeasures(
             run, truths, {f"train@{t}": f"predictions.train@{t}" for t in run.iterations()[:-1]}
         )
+        self.boxes = BoxMeasures()
         self.images = 0
         self.places = np.zeros(4, np.int64)
         self.hits: list[NDArray[np.int64]] = []
@@ -142,14 +154,18 @@ class TrainMeasures:
             self.counts["fewer" if difference < 0 else "more" if difference else "equal"] += 1
         iou = response_iou(seeds.peak_response_maps, self.rule.sampling.seed_threshold, truth)
         self.hits.append(found.hits)
-        return {"response": best_iou(iou, peaks[:, 0], truth)}
+        return {HITS: found.hits, "response": best_iou(iou, peaks[:, 0], truth)}
 
     def _proposals(self, image_id: str, proposals: Record, truth: TrueMasks) -> dict[str, NDArray[Any]]:
         found = ProposalSet.from_record(proposals)
         overlaps = RegionOverlaps(found.superpixels, found.membership.shape[1], truth)
         every = overlaps(found.membership)
         self.sizes["all"] += len(every.iou)
-        columns = {"proposal": every.iou.max(axis=0, initial=0.0)}
+        columns = {"superpixels": overlaps.best_unions, "proposal": every.iou.max(axis=0, initial=0.0)}
+        columns |= {f"proposal/{n}": every.iou[:n].max(axis=0, initial=0.0) for n in FIRST}
+        if self.pool is not None:
+            columns["pool"] = self._pool(self.pool(image_id), truth)
+        samples = {t: SampleSet.from_record(_record(one, image_id)) for t, one in self.labels.items()}
         if self.dataset is not None and self.seed_records is not None:
             dataset = self.dataset.read(image_id, ("labels", "size"))
             seeds = Seeds.from_record(self.seed_records[image_id])
@@ -161,13 +177,19 @@ class TrainMeasures:
                 columns[name] = every.iou[rows].max(axis=0, initial=0.0)
                 self.sizes[name] += len(rows)
             columns["seed_target"] = self._seed_target(dataset, found, seeds, kept, overlaps, truth)
-        for t, records in self.labels.items():
-            samples = SampleSet.from_record(_record(records, image_id))
-            measured = sample_measures(every, samples, truth)
+            self.boxes.measure(found, kept, seeds, samples)
+        for t, one in samples.items():
+            measured = sample_measures(every, one, truth)
             columns[f"best@{t}"], columns[f"mean@{t}"] = measured.best, measured.mean
+            columns |= state_columns(f"labels@{t}", measured.states)
             self.quality[t] = self.quality[t] + measured.quality
-            self.distinct[t].append(len(samples.multiplicities))
+            self.distinct[t].append(len(one.multiplicities))
         return columns
+
+    def _pool(self, pool: Regions, truth: TrueMasks) -> NDArray[np.float64]:
+        self.sizes["pool"] += len(pool)
+        overlaps = RegionOverlaps(pool.superpixels, pool.membership.shape[1], truth)
+        return overlaps(pool.membership).iou.max(axis=0, initial=0.0)
 
     def _seed_target(
         self,
@@ -210,12 +232,17 @@ class TrainMeasures:
         }
 
     def proposals(self, table: Mapping[str, NDArray[Any]]) -> dict[str, Any] | None:
-        """Recall of all proposals, of the filtered ones, and of those within the limit."""
+        """Recall of the candidates before selection, of the best-ranked and of all proposals, of the filtered ones,
+        and of those within the limit."""
         if self.proposal_records is None:
             return None
-        column = {"all": "proposal", "filtered": "filtered", "limited": "limited"}
+        column = {"pool": "pool", **{f"first_{n}": f"proposal/{n}" for n in FIRST}, "all": "proposal"}
+        column |= {"filtered": "filtered", "limited": "limited"}
         return {
-            name: {"per_image": self.sizes[name] / self.images, "groups": recall_rows(table, column[name])}
+            name: {
+                "per_image": self.sizes[name] / self.images if name in self.sizes else None,
+                "groups": recall_rows(table, column[name]),
+            }
             for name in column
             if column[name] in table
         }

@@ -29,7 +29,7 @@ from wsis.views.run import Run
 
 CURVE_NAME = "curve.json"
 QUALITY_NAME = "instance_quality.json"
-_QUALITY = ("mean_best_iou", "found", "merged", "split", "missed", "predicted", "spurious")
+_QUALITY = ("mean_best_iou", "found", "merged", "split", "missed", "predicted", "spurious", "duplicates")
 
 
 def write_report(run: Run, out: Path, images: int = 6, diagnosis: Mapping[str, Any] | None = None) -> Path:
@@ -115,13 +115,14 @@ def _quality(artefacts: dict[str, Artefact]) -> str:
     for key, artefact in artefacts.items():
         if QUALITY_NAME in artefact.manifest.files:
             value = json_of(artefact, QUALITY_NAME)
-            rows.append([key, f"{value['instances']:.0f}", *(number(value[name]) for name in _QUALITY)])
+            rows.append([key, f"{value['instances']:.0f}", *(number(value.get(name)) for name in _QUALITY)])
     if not rows:
         return note("None evaluated yet.")
     header = ["evaluation", "true instances", *(name.replace("_", " ") for name in _QUALITY)]
     explained = (
         "Means over the K samples. found: IoU ≥ 0.5; merged: covered together with a neighbour of the class; "
-        "split: covered by several; spurious: labelled, but nowhere near an instance of the class."
+        "split: covered by several; spurious: labelled, but nowhere near an instance of the class; duplicates: "
+        "labelled beside another that finds the same one (–: not counted then)."
     )
     return wide(format_table(header, rows, "html")) + note(explained)
 
