@@ -20,7 +20,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from data_contracts.atomic import write_atomic
-from stages.prediction.settings import DATA_WAIT, DETECTOR_NAME, PredictionConfig, model_spec
+from stages.prediction.fit import Fit
+from stages.prediction.settings import DATA_WAIT, DETECTOR_NAME, PredictionConfig, config_file
 from wsis.engine.batches import Batches
 from wsis.engine.optimisation import chained_rates, descend
 from wsis.engine.stage import StageContext
@@ -43,6 +44,7 @@ _PATIENCE = Patience("training data", 300.0, "--set prediction.data_workers=0")
 
 def train(
     config: PredictionConfig,
+    fit: Fit,
     source: PseudoLabelSource,
     total_steps: int,
     init_weights: Path | None,
@@ -53,8 +55,8 @@ def train(
     Raises:
         As :func:`stages.prediction.training.train_network`.
     """
-    spec = model_spec(config, source.classes)
-    model_config = training_config(plain_config(config.model_path(), spec), spec)
+    spec = fit.spec(config, source.classes)
+    model_config = training_config(plain_config(config_file(fit.model), spec), spec)
     seed = derived_seed(context.seed, context.outer_iteration or 0) % 2**31
     model: Any = starting_model(
         model_config, source.classes, config.pretrained, seed, init_weights=init_weights

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
+from stages.prediction.fit import fit_before
 from stages.prediction.settings import DETECTOR_NAME, PredictionConfig
 from stages.prediction.training import check_starts, content_digest, label_sources, train_network
 from wsis.engine.stage import Artefact, Stage, StageContext
@@ -27,7 +28,7 @@ from wsis.method.prediction.data.training_images import (
 from wsis.views.dataset import class_names, read_image_again
 
 NAME = "prediction"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 Config = PredictionConfig
 _CACHED_RECORDS = 1024  # images whose labelled proposals are kept in memory, some 0.2 MB each
 
@@ -107,6 +108,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         config.total_steps(len(source), context.outer_iteration),
         context,
         init_weights=None if previous is None else previous.file(DETECTOR_NAME),
+        fit=None if previous is None else fit_before(previous.manifest.counts, config),
     )
 
 

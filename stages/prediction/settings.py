@@ -22,7 +22,8 @@ class PredictionConfig(StageConfig):
 
     model: str = Field(
         "mask_rcnn_lite0_fpn",
-        description="a file of configs/mmdet by name, or a path to an MMDetection config",
+        description="a file of configs/mmdet by name, or a path to an MMDetection config; mask_rcnn_lite0_fpn gets "
+        "finer anchors where the training objects are small",
     )
     pretrained: str | None = Field(
         "imagenet", description="backbone: imagenet, PATH or URL with #sha256=; null only by choice"
@@ -88,18 +89,19 @@ class PredictionConfig(StageConfig):
                 del found[name]
         return found
 
-    def model_path(self) -> Path:
-        """The MMDetection config file."""
-        named = CONFIGS / f"{self.model}.py"
-        return named if named.is_file() else Path(self.model)
-
     def total_steps(self, images: int, outer_iteration: int | None) -> int:
         """Steps of this outer iteration."""
         wanted = self.steps if (outer_iteration or 1) == 1 else self.later_steps
         return max(1, min(wanted, math.ceil(self.max_epochs * images / self.batch_size)))
 
 
-def model_spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
+def config_file(model: str) -> Path:
+    """The MMDetection config file of a model: one of configs/mmdet by name, or a path."""
+    named = CONFIGS / f"{model}.py"
+    return named if named.is_file() else Path(model)
+
+
+def model_spec(config: PredictionConfig, classes: tuple[str, ...], detections: int | None = None) -> Any:
     """The run's part of the MMDetection config, a `PredictionSpec`."""
     from wsis.method.prediction.config import PredictionSpec
 
@@ -109,4 +111,5 @@ def model_spec(config: PredictionConfig, classes: tuple[str, ...]) -> Any:
         classes=classes,
         image_scale=(config.image_size, config.shorter_size or config.image_size),
         self_diversity=config.self_diversity,
+        detections=detections,
     )

@@ -17,7 +17,8 @@ import torch
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
-from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, model_spec
+from stages.prediction.fit import FITTED, Fit, fitted
+from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, config_file, model_spec
 from wsis.engine.shared_work import run_shared
 from wsis.engine.stage import Execution, StageContext
 from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME
@@ -34,6 +35,7 @@ def train_network(
     total_steps: int,
     context: StageContext,
     init_weights: Path | None = None,
+    fit: Fit | None = None,
 ) -> None:
     """Train on a source of images and write the network and its counts.
 
@@ -41,6 +43,7 @@ def train_network(
 
     Args:
         init_weights: weights of the same network to fine-tune.
+        fit: the network of these weights; None: chosen by the source's objects.
 
     Raises:
         ConfigError: fewer GPUs than processes.
@@ -54,14 +57,23 @@ def train_network(
     from wsis.method.prediction.config import plain_config, to_json
 
     _discard_of_mmengine(context)
+    if fit is None:
+        fit = fitted(config, source)
+        if fit.grounds:
+            context.log(fit.said())
     if not (context.workdir / DETECTOR_NAME).exists():  # else it was killed after its last file
-        run_shared(partial(train, config, source, total_steps, init_weights), context, config.processes)
-    plain = plain_config(config.model_path(), model_spec(config, source.classes))
+        run_shared(partial(train, config, fit, source, total_steps, init_weights), context, config.processes)
+    plain = plain_config(config_file(fit.model), fit.spec(config, source.classes))
     plain.dump(str(context.workdir / MODEL_NAME))
     write_atomic(context.workdir / MODEL_JSON_NAME, to_json(plain).encode())
     curve = json.loads((context.workdir / CURVE_NAME).read_text())
     context.counts.update(
-        images=len(source), steps=total_steps, classes=list(source.classes), first=curve[0], last=curve[-1]
+        fit.counts(),
+        images=len(source),
+        steps=total_steps,
+        classes=list(source.classes),
+        first=curve[0],
+        last=curve[-1],
     )
     (context.workdir / CHECKPOINT_NAME).unlink(missing_ok=True)
 
@@ -76,11 +88,12 @@ def _discard_of_mmengine(context: StageContext) -> None:
 
 
 def content_digest(config: PredictionConfig) -> str:
-    """Identity of the model's config with its bases, and of the backbone weights."""
+    """Identity of the configs that the model may have, with their bases, and of the backbone weights."""
     from wsis.method.prediction.config import config_digest
 
-    weights = weights_digest(config.pretrained)
-    return hashlib.sha256(f"{config_digest(config.model_path())} {weights}".encode()).hexdigest()
+    models = FITTED if config.model == FITTED[0] else (config.model,)
+    parts = [*(config_digest(config_file(model)) for model in models), weights_digest(config.pretrained)]
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 def check_starts(config: PredictionConfig, execution: Execution) -> None:
@@ -112,7 +125,7 @@ def check_starts(config: PredictionConfig, execution: Execution) -> None:
             f"prediction.precision: expected float32 without a CUDA device, got {config.precision}"
         )
     spec = replace(model_spec(config, ("any",)), image_scale=(64, 64), train_scales=())
-    model_config = training_config(plain_config(config.model_path(), spec), spec)
+    model_config = training_config(plain_config(config_file(config.model), spec), spec)
     model = starting_model(model_config, spec.classes, config.pretrained)
     check_predicts(model, model_config, spec.classes)
 

@@ -13,7 +13,7 @@ from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR, build_optim
 from torch import nn
 
 from stages.prediction.mmdet_training import parameter_groups
-from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, model_spec
+from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, config_file, model_spec
 from stages.prediction.training import train_network
 from tests.method.prediction.conftest import tiny_config as tiny_config
 from tests.method.prediction.stored_labels import context
@@ -168,7 +168,7 @@ def test_rates_are_mmengines_bit_by_bit(total: int, warmup: int, cosine: bool) -
 
 def test_rates_and_decay_of_every_parameter_are_mmengines(config: PredictionConfig) -> None:
     spec = model_spec(config, ("a", "b"))
-    mmdet: Config = training_config(plain_config(config.model_path(), spec), spec)
+    mmdet: Config = training_config(plain_config(config_file(config.model), spec), spec)
     mmdet.model.neck.norm_cfg = {"type": "BN"}  # a norm outside the backbone
     model = build_model(mmdet)
     wrapper = build_optim_wrapper(

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from wsis.errors import InputError
+from wsis.method.prediction.object_sizes import Anchors
 
 Scale = tuple[int, int]
 _TUPLE = "__tuple__"
@@ -25,12 +27,14 @@ class PredictionSpec:
         image_scale: (longest, shortest) side that images are resized to fit, keeping the aspect.
         train_scales: several such pairs to draw from while training; empty: `image_scale`.
         self_diversity: weight of DIV(p,p), 1 - gamma in eq. 21; 0 is PW_p of Table 3.
+        detections: the most detections of an image, where the config's own limit is lower; None: the config's.
     """
 
     classes: tuple[str, ...]
     image_scale: Scale
     self_diversity: float
     train_scales: tuple[Scale, ...] = ()
+    detections: int | None = None
 
 
 def plain_config(path: Path, spec: PredictionSpec) -> Config:
@@ -54,6 +58,8 @@ def plain_config(path: Path, spec: PredictionSpec) -> Config:
     _require_two_stage(model, path)
     for head in _heads(model):
         head.num_classes = len(spec.classes)
+    if spec.detections is not None:
+        _raise_limits(model, spec.detections)
     if "init_cfg" in model.backbone:
         model.backbone.init_cfg = None  # weights are loaded and checked by wsis, never fetched on the way
     result: dict[str, Any] = {
@@ -94,6 +100,18 @@ def training_config(plain: Config, spec: PredictionSpec) -> Config:
         )
     config.train_pipeline = train_pipeline(spec.train_scales or (spec.image_scale,))
     return config
+
+
+def anchors_of(plain: Config) -> Anchors:
+    """The anchors of a config whose RPN has MMDetection's AnchorGenerator.
+
+    Raises:
+        InputError: it has another generator.
+    """
+    generator = plain.model.rpn_head.get("anchor_generator", {})
+    if generator.get("type") != "AnchorGenerator" or "scales" not in generator:
+        raise InputError(f"anchor_generator: expected an AnchorGenerator with scales, got {dict(generator)}")
+    return Anchors(tuple(generator.strides), tuple(generator.scales), tuple(generator.ratios))
 
 
 def config_digest(path: Path) -> str:
@@ -166,6 +184,15 @@ def _require_two_stage(model: Any, path: Path) -> None:
         raise InputError(f"MMDetection config {path}: expected a two-stage detector, got {got}")
     if "bbox_head" not in model.roi_head or "mask_head" not in model.roi_head:
         raise InputError(f"MMDetection config {path}: expected a RoI head with bbox_head and mask_head")
+
+
+def _raise_limits(model: ConfigDict, detections: int) -> None:
+    """So many detections of an image, from as many more regions."""
+    factor = math.ceil(detections / model.test_cfg.rcnn.max_per_img)
+    model.test_cfg.rcnn.max_per_img = max(model.test_cfg.rcnn.max_per_img, detections)
+    for part in (model.test_cfg.rpn, model.train_cfg.rpn_proposal):
+        part.nms_pre *= factor
+        part.max_per_img *= factor
 
 
 def _heads(model: ConfigDict) -> Iterator[ConfigDict]:

@@ -174,7 +174,7 @@ def _detect_boxes(
             image.scores,
             settings.score_threshold,
             nms,
-            settings.max_detections,
+            head.test_cfg.max_per_img if settings.max_detections is None else settings.max_detections,
             return_inds=True,
         )
         region = kept // (image.scores.shape[1] - 1)

@@ -12,4 +12,6 @@ class PredictSettings(Settings):
     nms_iou: float = Field(
         0.5, ge=0, le=1, description="IoU from which the weaker of two boxes of a class goes"
     )
-    max_detections: int = Field(100, ge=1, le=1000, description="of one image")
+    max_detections: int | None = Field(
+        None, ge=1, le=1000, description="of one image; null: the limit that the model has from its training"
+    )
