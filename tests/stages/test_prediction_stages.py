@@ -89,7 +89,7 @@ def test_a_proposal_between_the_pixels_of_a_smaller_image_is_left_out(
 
 
 def test_responses_that_no_label_explains_come_from_the_seeds(inputs: dict[str, Any], tmp_path: Path) -> None:
-    """Class 1 answers over the whole image; the labels of class 1 cover its left half at most. Boxes leave nothing out."""
+    """Class 1 answers everywhere; its labels cover two thirds of the upper half. Boxes leave nothing out."""
     record = {
         "peaks": np.zeros((1, 3), np.int32),
         "scores": np.ones(1, np.float32),
