@@ -105,7 +105,8 @@ def test_thresholds_and_limits_are_the_settings(detector: Detector, synthetic_so
     )[0]
     assert len(few.scores) == 5 and np.array_equal(few.scores, everything.scores[:5])
     own = detector.model.roi_head.test_cfg  # type: ignore[union-attr]
-    for limit in (own.max_per_img, 7):  # null: what the model has from its training
+    assert own.max_per_img == 100 and len(everything.scores) > 130  # type: ignore[union-attr]
+    for limit in (130, 100):  # where nothing is said, what the model has from its training
         own.max_per_img = limit  # type: ignore[union-attr]
         free = detector.predict([image], PredictSettings(score_threshold=0.0, nms_iou=0.99))[0]
         assert np.array_equal(free.scores, everything.scores[:limit])

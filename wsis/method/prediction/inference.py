@@ -174,7 +174,7 @@ def _detect_boxes(
             image.scores,
             settings.score_threshold,
             nms,
-            head.test_cfg.max_per_img if settings.max_detections is None else settings.max_detections,
+            settings.limit(head.test_cfg.max_per_img),
             return_inds=True,
         )
         region = kept // (image.scores.shape[1] - 1)
