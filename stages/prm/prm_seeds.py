@@ -20,7 +20,7 @@ from wsis.method.prm.seeds import THRESHOLD, SeedConfig, generate_seeds
 from wsis.views.dataset import segmented_ids
 
 NAME = "prm_seeds"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 
 
 class Config(SeedConfig, StageConfig):

@@ -183,6 +183,26 @@ def test_batched_equals_the_loop_for_any_chunk(stop_stride):
         torch.testing.assert_close(single, row, rtol=1e-5, atol=1e-5 * float(row.max()))
 
 
+@pytest.mark.parametrize("chunk_size", [1, 2])
+def test_peaks_that_share_a_pass_give_the_sum_of_their_flows(chunk_size):
+    network, photos = PeakBackpropagation(make("lite0"), 4, chunk_size), images(2)
+    passed, shared = network.forward(photos), torch.tensor([2, 0, 1, 2, 0])
+    together = network.backward(passed, PEAKS, shared)
+    assert together.shape == (3, 16, 24)
+    for number in range(3):
+        flows = torch.zeros(16, 24)
+        for image, cls, row, column in PEAKS[shared == number].tolist():
+            start = torch.zeros(1, *passed.class_response_maps.shape[1:])
+            start[0, cls - 1, row, column] = 1
+            of_image = ImageOfPeak.of_peaks(torch.tensor([image]), 2)
+            flows += backward(network._above, start, passed.tape, of_image)[0].sum(0)
+        torch.testing.assert_close(
+            together[number], flows / flows.sum(), rtol=1e-4, atol=1e-5 * float(together[number].max())
+        )
+    with pytest.raises(InputError, match="share a map in one image"):
+        network.backward(passed, PEAKS, torch.tensor([0, 0, 1, 1, 1]))
+
+
 @pytest.mark.parametrize("kind", ["tiny", "lite0", "resnet18"])
 def test_forward_is_the_models(kind):
     model, photos = make(kind), images(2)

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.backbones import EfficientNetLite0
+from wsis.method.prm.boxes import boxes_apart, cell_centres, cells_inside
 from wsis.method.prm.classifier import PeakResponseClassifier
 from wsis.method.prm.peak_backprop import ForwardPass, PeakBackpropagation
-from wsis.method.prm.seeds import SeedConfig, _pool, cell_centres, generate_seeds, quantise
+from wsis.method.prm.seeds import SeedConfig, _pool, generate_seeds, quantise
 
 
 class GivenMaps:
@@ -23,10 +24,10 @@ class GivenMaps:
     def forward(self, images: Tensor) -> ForwardPass:
         return ForwardPass(self.maps, None, (images.shape[2], images.shape[3]))
 
-    def backward(self, passed: ForwardPass, peaks: Tensor) -> Tensor:
+    def backward(self, passed: ForwardPass, peaks: Tensor, shared: Tensor) -> Tensor:
         self.calls += 1
-        out = torch.zeros(len(peaks), *passed.grid)
-        for n, (_, _, row, column) in enumerate(peaks.tolist()):
+        out = torch.zeros(int(shared.max()) + 1 if len(peaks) else 0, *passed.grid)
+        for n, (_, _, row, column) in zip(shared.tolist(), peaks.tolist(), strict=True):
             if not self.sourceless:
                 out[n, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] = 1
                 out[n, row * 8 + self.brightest[0] * 4, column * 8 + self.brightest[1] * 4] = 20
@@ -139,10 +140,52 @@ def test_sourceless_peak_becomes_a_dot_at_its_cell():
     np.testing.assert_array_equal(first.peaks[:, 1:] // 16, [[3, 4], [0, 0]])
 
 
-def test_batch_equals_single_images_on_a_real_network():
+def real_network() -> PeakBackpropagation:
     model = PeakResponseClassifier(EfficientNetLite0((4,), with_head=True), 3).eval()
     nn.init.normal_(model.classifier.weight)
-    network = PeakBackpropagation(model, stop_stride=4)
+    return PeakBackpropagation(model, stop_stride=4)
+
+
+BOXES = np.array([[2, 2, 30, 40], [40, 2, 62, 30], [64, 30, 96, 64], [20, 20, 62, 60]], np.float32)
+
+
+def test_boxes_that_are_apart_share_a_pass():
+    # the last meets the first two and is alone with the third
+    np.testing.assert_array_equal(boxes_apart(BOXES), [0, 0, 0, 1])
+    np.testing.assert_array_equal(boxes_apart(BOXES[::-1]), [0, 0, 1, 1])
+    side_by_side = np.array([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [7, 7, 9, 9]], np.float32)
+    np.testing.assert_array_equal(boxes_apart(side_by_side), [0, 0, 0, 1])  # a common edge is no common pixel
+    assert boxes_apart(np.zeros((0, 4), np.float32)).shape == (0,)
+
+
+def test_maps_of_boxes_are_cut_from_the_map_of_their_pass():
+    """Over two images whose passes have numbers of their own; the reference sends the peaks down box by box."""
+    network = real_network()
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    boxes = [(BOXES[:0], np.zeros(0, np.int64)), (BOXES, np.array([1, 2, 1, 3]))]
+    labels, sizes = [np.array([1]), np.array([1, 2, 3])], [(64, 96), (64, 96)]
+    nothing, seeds = generate_seeds(network, images, labels, sizes, SeedConfig(), boxes)
+    assert len(nothing.peaks) == 0
+    passed = network.forward(images)
+    inside = cells_inside(BOXES, (64, 96), passed.grid)
+    cells = [highest_cell(passed, box, label) for box, label in zip(BOXES, [1, 2, 1, 3], strict=True)]
+    for box, members in enumerate(([0, 1, 2], [0, 1, 2], [0, 1, 2], [3])):
+        together = torch.tensor([cells[member] for member in members])
+        expected = network.backward(passed, together, torch.zeros(len(members), dtype=torch.int64))[0].numpy()
+        difference = quantise(expected * inside[box]).astype(int) - seeds.peak_response_maps[box]
+        assert np.abs(difference).max() <= 1
+
+
+def highest_cell(passed: ForwardPass, box: np.ndarray, label: int) -> list[int]:
+    """(image, class, row, column) of the highest cell in a box of the second image."""
+    maps = passed.class_response_maps[1, label - 1].numpy()
+    inside = cells_inside(box[None], (64, 96), maps.shape)[0]
+    row, column = np.unravel_index(np.where(inside, maps, -np.inf).argmax(), maps.shape)
+    return [1, label, int(row), int(column)]
+
+
+def test_batch_equals_single_images_on_a_real_network():
+    network = real_network()
     images = torch.randint(0, 256, (3, 3, 64, 96), dtype=torch.uint8)
     labels = [np.array([1, 3]), np.array([2]), np.array([1, 2, 3])]
     sizes = [(60, 91), (200, 300), (33, 50)]

@@ -5,7 +5,8 @@ Suffix legend: C classes, A annotated classes, N seeds, H W original pixels, h w
 Image-level labels: every local maximum of an annotated class's response map above the threshold is a seed; a
 class without one gives the highest cell of its map. Box labels: every box gives one seed, the highest peak of
 its class inside it (a peak inside several boxes belongs to the smallest), or, where there is none, the highest
-cell inside it; peaks outside every box are dropped and maps are cut to their box (paper 6.2).
+cell inside it; peaks outside every box are dropped and maps are cut to their box (paper 6.2). Since they are cut, boxes
+that are apart share a backward pass: the maps of 36 nuclei cost as much as those of two (`wsis.method.prm.boxes`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from wsis.errors import InputError, NonFiniteError
+from wsis.method.prm.boxes import NO_BOX, boxes_apart, cell_centres, cells_inside, choose_in_boxes
 from wsis.method.prm.peak_backprop import ForwardPass, PeakBackpropagation
 from wsis.method.prm.peak_stimulation import local_maxima
 from wsis.method.settings import Settings
 
-NO_BOX = -1
 THRESHOLD = 0.0  # class response (logit) that a peak must exceed
 _MAP_STRIDE = 4  # network-input pixels to a pixel of the stored maps
 
@@ -102,7 +103,7 @@ def generate_seeds(
     boxes: Sequence[tuple[NDArray[np.floating], NDArray[np.integer]]] | None = None,
     passed: ForwardPass | None = None,
 ) -> list[Seeds]:
-    """Seeds of a batch of images of one input size; all peaks go down in one batched backward.
+    """Seeds of a batch of images of one input size.
 
     Args:
         images: RGB [B, 3, H, W] in 0..255, the whole images resized; on the network's device.
@@ -130,9 +131,10 @@ def generate_seeds(
     ]
     rows = [(i, *cell[:3]) for i, c in enumerate(chosen) for cell in c.cells]
     peaks = torch.tensor(rows, dtype=torch.int64, device=maps.device).reshape(-1, 4)
-    responses = network.backward(passed, peaks)
+    shared = torch.arange(len(peaks)) if boxes is None else _shared([of_image for of_image, _ in boxes])
+    responses = network.backward(passed, peaks, shared.to(maps.device))
     responses = _pool(responses, (images.shape[2], images.shape[3])).cpu()
-    per_image = torch.split(responses, [len(c.cells) for c in chosen])
+    per_image = torch.split(responses[shared], [len(c.cells) for c in chosen])
     return [
         _finish(
             chosen[i],
@@ -147,9 +149,13 @@ def generate_seeds(
     ]
 
 
-def cell_centres(length: int, cells: int) -> NDArray[np.floating]:
-    """Position of each cell's centre in original pixels along one axis (continuous, pixel i is [i, i + 1))."""
-    return (np.arange(cells) + 0.5) * (length / cells)
+def _shared(boxes: Sequence[NDArray[np.floating]]) -> torch.Tensor:
+    """Number of the pass of each box [N] of a batch, for `PeakBackpropagation.backward`."""
+    passes, first = [np.zeros(0, np.int64)], 0
+    for of_image in boxes:
+        passes.append(boxes_apart(of_image) + first)
+        first = int(passes[-1].max(initial=first - 1)) + 1
+    return torch.from_numpy(np.concatenate(passes))
 
 
 def quantise(maps: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -181,7 +187,7 @@ def _choose(
 ) -> _Chosen:
     """Cells of one image from its maps [C, h, w] and maxima bool [C, h, w]."""
     if boxes is not None:
-        return _choose_in_boxes(values, maxima, size, *boxes)
+        return _Chosen(*choose_in_boxes(values, maxima, size, *boxes))
     chosen = _Chosen()
     for label in np.unique(labels).tolist():
         found = np.argwhere(maxima[label - 1])
@@ -192,44 +198,6 @@ def _choose(
         order = np.argsort(-values[label - 1][found[:, 0], found[:, 1]], kind="stable")
         chosen.cells += [(label, row, column, NO_BOX) for row, column in found[order].tolist()]
     return chosen
-
-
-def _choose_in_boxes(
-    values: NDArray[np.floating],
-    maxima: NDArray[np.bool_],
-    size: tuple[int, int],
-    boxes: NDArray[np.floating],
-    box_labels: NDArray[np.integer],
-) -> _Chosen:
-    chosen = _Chosen()
-    inside = _cells_inside(boxes, size, (values.shape[1], values.shape[2]))
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    for index, (cells, label) in enumerate(zip(inside, box_labels.tolist(), strict=True)):
-        smaller = (box_labels == label) & (
-            (areas < areas[index]) | ((areas == areas[index]) & (np.arange(len(areas)) < index))
-        )
-        own = cells & maxima[label - 1] & ~inside[smaller].any(axis=0)
-        if not own.any():
-            chosen.fallbacks += 1
-            own = cells
-        response = np.where(own, values[label - 1], -np.inf)
-        row, column = np.unravel_index(int(response.argmax()), response.shape)
-        chosen.cells.append((label, int(row), int(column), index))
-    return chosen
-
-
-def _cells_inside(
-    boxes: NDArray[np.floating], size: tuple[int, int], cells: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Cells whose centre lies in each box, bool [G, h, w]; a box between the centres gets its own nearest cell."""
-    rows, columns = cell_centres(size[0], cells[0]), cell_centres(size[1], cells[1])
-    inside = []
-    for centres, low, high in ((rows, boxes[:, 1], boxes[:, 3]), (columns, boxes[:, 0], boxes[:, 2])):
-        within = (centres >= low[:, None]) & (centres < high[:, None])
-        nearest = np.abs(centres - ((low + high) / 2)[:, None]).argmin(axis=1)
-        within[np.arange(len(boxes)), nearest] |= ~within.any(axis=1)
-        inside.append(within)
-    return inside[0][:, :, None] & inside[1][:, None, :]
 
 
 def _pool(responses: torch.Tensor, size: tuple[int, int], map_stride: int = _MAP_STRIDE) -> torch.Tensor:
@@ -261,7 +229,7 @@ def _finish(
         )
         response = responses[index]
         if limits is not None:
-            response *= _cells_inside(limits[None], size, response.shape)[0]
+            response *= cells_inside(limits[None], size, response.shape)[0]
         if response.max() <= 0:  # all weights below the peak are negative, or all of it lies outside the box
             sourceless += 1
             response[centre[0] * response.shape[0] // size[0], centre[1] * response.shape[1] // size[1]] = 1
