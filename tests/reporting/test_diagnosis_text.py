@@ -125,8 +125,8 @@ def test_the_page_has_the_same_tables(diagnosis: dict) -> None:
     page = diagnosis_html(diagnosis)
     for text in (
         "by kind of instance (train)",
-        "proposals, best of cells",
-        "no proposal fits kept",
+        '<th class="group" colspan="5">proposals, best of</th>',
+        '<th class="group" colspan="2">no proposal fits</th>',
         "twice",
     ):
         assert text in page

@@ -124,6 +124,15 @@ def test_html_is_escaped():
     assert '<td class="number">1</td>' in table
 
 
+def test_html_names_groups_above_their_columns():
+    table = format_table(["a", Column("b", "some"), Column("c", "some")], [["1", "2", "3"]], "html")
+    assert (
+        '<th class="group" colspan="1"></th><th class="group" colspan="2">some</th></tr><tr><th>a</th>'
+        in table
+    )
+    assert "group" not in format_table(["a"], [["1"]], "html")
+
+
 def test_empty_table_is_a_header():
     assert results_table([]).splitlines()[1].startswith("result  iter  split  .25 .50 .70 .75  AP AP50")
 

@@ -49,7 +49,7 @@ def format_table(
         if len(row) != len(columns) and not heading:
             raise ValueError(f"table: expected {len(columns)} cells a row, got {len(row)}: {list(row)}")
     if style == "html":
-        return _html([str(one) for one in columns], rows, left_columns)
+        return _html(columns, rows, left_columns)
     if style == "markdown":
         return _markdown([str(one) for one in columns], rows, left_columns)
     if style == "text":
@@ -275,7 +275,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _html(header: Sequence[str], rows: Sequence[Sequence[str]], left_columns: int) -> str:
+def _html(columns: Sequence[Column], rows: Sequence[Sequence[str]], left_columns: int) -> str:
     number = ' class="number"'
 
     def line(tag: str, cells: Sequence[str]) -> str:
@@ -286,4 +286,9 @@ def _html(header: Sequence[str], rows: Sequence[Sequence[str]], left_columns: in
         return f"<tr>{''.join(marked)}</tr>"
 
     body = "\n".join(line("td", row) for row in rows)
-    return f"<table>\n<thead>{line('th', header)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    head = line("th", [one.title for one in columns])
+    if any(one.group for one in columns):  # the names of the groups above their columns
+        spans = _groups(columns, range(len(columns)))
+        cells = (f'<th class="group" colspan="{len(some)}">{html.escape(name)}</th>' for name, some in spans)
+        head = f"<tr>{''.join(cells)}</tr>{head}"
+    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
