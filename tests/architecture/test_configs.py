@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "configs"
-SUITES = FOLDER / "ablations"  # of runs: tests/runs/test_ablations.py
+SUITES = (FOLDER / "ablations", FOLDER / "bench")  # tests/runs/test_ablations.py, tests/runs/test_bench.py
 CONFIGS = sorted(
-    str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.parent != SUITES
+    str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.parent not in SUITES
 )
 PROMISED = {"demo", "voc_lite", "voc2012_image", "voc2012_box", "literal_image", "literal_box"}
 

@@ -10,7 +10,7 @@ from wsis.method.masks.proposal_set import Regions
 from wsis.method.proposals.contours.detectors import build_detector
 from wsis.method.proposals.generator.generation import candidate_pool
 from wsis.method.proposals.generator.pool import distinct_sets
-from wsis.reporting.diagnosis.diagnosis import Split, diagnose
+from wsis.reporting.diagnosis.diagnosis import ALL, Fold, Split, diagnose
 from wsis.reporting.diagnosis.images import Pool, SeedRule
 from wsis.runs.config import stored_config
 from wsis.views.dataset import read_image
@@ -27,12 +27,14 @@ def diagnose_run(
     chosen: Sequence[str] = (),
     progress: Progress | None = None,
     pool: bool = False,
+    fold: Fold = ALL,
 ) -> dict[str, Any]:
     """Diagnosis of a run, finished or not, as `wsis.reporting.diagnosis.diagnosis.diagnose` gives it. Writes nothing.
 
     Args:
         pool: also make the candidates of each training image anew, before any is selected; then at most POOL_IMAGES
             of each split are measured unless `images` or `chosen` say which.
+        fold: (k, n): of each split images k, k + n, k + 2 n, ... alone.
 
     Raises:
         ConfigError: the run has no data set yet, no ground truth, or no masks in the split; or `pool` for proposals
@@ -51,6 +53,7 @@ def diagnose_run(
         chosen,
         lambda ids, what: bar.track(ids, len(ids), f"diagnose {what}", "img"),
         _pool(run) if pool else None,
+        fold,
     )
 
 

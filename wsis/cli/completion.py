@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from wsis.runs.shipped import shipped_configs, shipped_suites
+from wsis.runs.shipped import shipped_benches, shipped_configs, shipped_suites
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -43,6 +43,11 @@ def complete_config(incomplete: str) -> list[str]:
 def complete_suite(incomplete: str) -> list[str]:
     """Suites that ship."""
     return _beginning(incomplete, shipped_suites())
+
+
+def complete_bench(incomplete: str) -> list[str]:
+    """Suites of data sets that ship."""
+    return _beginning(incomplete, shipped_benches())
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -59,9 +59,13 @@ def configs(
 
 
 def _list_shipped() -> None:
-    from wsis.runs.shipped import shipped_configs, shipped_suites
+    from wsis.runs.shipped import shipped_benches, shipped_configs, shipped_suites
 
-    for heading, shipped in (("", shipped_configs()), ("\nsuites, for `wsis ablations`:", shipped_suites())):
+    for heading, shipped in (
+        ("", shipped_configs()),
+        ("\nsuites, for `wsis ablations`:", shipped_suites()),
+        ("\ndata sets, for `wsis bench`:", shipped_benches()),
+    ):
         if heading:
             print(heading)
         for name, path in shipped.items():

@@ -53,7 +53,7 @@ def _register(panel: str, *commands: Callable[..., None]) -> None:
         app.command(rich_help_panel=panel)(framed(command))
 
 
-_register("Run", run.run, run.stage, suites.ablations, configs.configs)
+_register("Run", run.run, run.stage, suites.ablations, suites.bench, configs.configs)
 _register("Inspect", inspect.runs, inspect.show, inspect.results)
 _register("Inspect", diff.diff)
 _register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report)

@@ -240,6 +240,27 @@ def select(nodes: list[Node], name: str, iteration: int | None) -> list[Node]:
     return found
 
 
+def needed_for(nodes: list[Node], key: str) -> list[Node]:
+    """The nodes that one of them is made from, with itself, and evaluations that need nothing more, in order.
+
+    Raises:
+        ConfigError: no such key in the plan; names the nearest.
+    """
+    made = {node.key: node for node in nodes}
+    if key not in made:
+        raise ConfigError(
+            f"until: expected a stage of the plan as prm_seeds or pseudo_labels@1, got {key!r}{did_you_mean(key, made)}"
+        )
+    wanted, open_keys = {"ground_truth"} & made.keys(), [key]
+    while open_keys:
+        one = open_keys.pop()
+        if one not in wanted:
+            wanted.add(one)
+            open_keys += made[one].inputs.values()
+    scored = {n.key for n in nodes if n.stage is evaluation.STAGE and wanted.issuperset(n.inputs.values())}
+    return [node for node in nodes if node.key in wanted | scored]
+
+
 def missing_inputs(node: Node, has: Callable[[str], bool]) -> None:
     """Check that every input of a node is there.
 

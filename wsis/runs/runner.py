@@ -29,7 +29,7 @@ from wsis.runs.config import RunConfig, stored_config
 from wsis.runs.durations import Durations, roughly
 from wsis.runs.forecast import content_of_data, forecast
 from wsis.runs.identity import Difference, refuse_differences, setting_differences
-from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, plan, select
+from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, needed_for, plan, select
 from wsis.runs.plan_checks import check_plan
 from wsis.views.run import Run
 
@@ -96,13 +96,17 @@ class Runner(Run):
         return record
 
     def run(
-        self, wrap: Execute = _plainly, after: Callable[[Node, Outcome], None] | None = None
+        self,
+        wrap: Execute = _plainly,
+        after: Callable[[Node, Outcome], None] | None = None,
+        until: str | None = None,
     ) -> RunRecord:
-        """Execute the whole plan.
+        """Execute the whole plan, or the part of it that one node needs.
 
         Args:
             wrap: called as wrap(node, execute) for each node.
             after: called with each node and its outcome.
+            until: key of a node, `pseudo_labels@1`; the run is then "interrupted", and goes on when it is run.
 
         Raises:
             ConfigError: it cannot run as configured; or the run was made from other data, with what differs.
@@ -110,6 +114,7 @@ class Runner(Run):
         """
         try:
             nodes, data = self.prepare()
+            chosen = nodes if until is None else needed_for(nodes, until)
             fingerprints = forecast(nodes, self.config, data)
         except DataError as error:
             if not self.record.entries:  # a new run's record says why it has none
@@ -120,8 +125,8 @@ class Runner(Run):
         self._status("running")
         durations = Durations.of_run(self.store, self.config, data, nodes)
         try:
-            for index, node in enumerate(nodes):
-                self.progress.place = partial(self._place, nodes, index, fingerprints, durations)
+            for index, node in enumerate(chosen):
+                self.progress.place = partial(self._place, chosen, index, fingerprints, durations)
                 outcome = self._execute(node, wrap, content=content_of_data(node, data))
                 if not outcome.reused:
                     durations.learn(node, outcome.artefact.manifest.wall_seconds)
@@ -134,7 +139,7 @@ class Runner(Run):
                 raise
             self._status("interrupted")
             raise signal from None
-        self._status("completed")
+        self._status("completed" if len(chosen) == len(nodes) else "interrupted")
         return self.record
 
     def prepare(self) -> tuple[list[Node], DataFacts]:

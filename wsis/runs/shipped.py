@@ -17,16 +17,26 @@ def suites_folder() -> Path:
     return configs_folder() / "ablations"
 
 
+def benches_folder() -> Path:
+    """Folder of the suites of data sets that ship with wsis (:mod:`wsis.apps.bench`)."""
+    return configs_folder() / "bench"
+
+
 def shipped_configs() -> dict[str, Path]:
     """Name -> file of the shipped configurations."""
-    folder, suites = configs_folder(), suites_folder()
-    files = (p for p in sorted(folder.rglob("*.yaml")) if not p.is_relative_to(suites))
+    folder, others = configs_folder(), (suites_folder(), benches_folder())
+    files = (p for p in sorted(folder.rglob("*.yaml")) if p.parent not in others)
     return {str(p.relative_to(folder).with_suffix("")): p for p in files}
 
 
 def shipped_suites() -> dict[str, Path]:
     """Name -> file of the suites that ship with wsis."""
     return {p.stem: p for p in sorted(suites_folder().glob("*.yaml"))}
+
+
+def shipped_benches() -> dict[str, Path]:
+    """Name -> file of the suites of data sets that ship with wsis."""
+    return {p.stem: p for p in sorted(benches_folder().glob("*.yaml"))}
 
 
 def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:

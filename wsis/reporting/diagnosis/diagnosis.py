@@ -16,6 +16,8 @@ from wsis.views.run import Run, spread
 
 Split = Literal["both", "train", "val"]
 SPLITS = ("train", "val")
+Fold = tuple[int, int]
+ALL: Fold = (0, 1)
 Track = Callable[[Sequence[str], str], Iterable[str]]
 
 
@@ -32,6 +34,7 @@ def diagnose(
     chosen: Sequence[str] = (),
     track: Track = no_track,
     pool: Pool | None = None,
+    fold: Fold = ALL,
 ) -> dict[str, Any]:
     """Measure every stage of a run that is there against the masks of its images; plain values, as JSON.
 
@@ -40,6 +43,7 @@ def diagnose(
         images: at most so many of each split, evenly spread; None: all that have masks.
         chosen: these images alone, see `ImageNames.chosen`; empty: as `images` says.
         track: wraps the image ids of each split, for a progress bar.
+        fold: number and count: of the images that have masks only every count-th, from that number on.
         pool: makes the candidates of an image anew; None: they are not measured.
 
     Raises:
@@ -50,7 +54,9 @@ def diagnose(
     """
     asked, masks = len(run.absent), run.truth()
     classes, truths = class_names(masks), masks.records(GROUND_TRUTH)
-    of_split = {one: image_ids(truths, one) if split in ("both", one) else [] for one in SPLITS}
+    of_split = {
+        one: image_ids(truths, one)[fold[0] :: fold[1]] if split in ("both", one) else [] for one in SPLITS
+    }
     if not any(of_split.values()):
         raise ConfigError(f"run {run.name}: no image of split {split!r} has masks to compare with")
     wanted = {one: spread(ids, images) for one, ids in of_split.items()}
