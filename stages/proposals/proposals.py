@@ -33,7 +33,7 @@ from wsis.readers.proposal_results import Target
 from wsis.views.dataset import segmented_ids, source_ids
 
 NAME = "proposals"
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 if TYPE_CHECKING:
     SourceName = str
 else:

@@ -5,9 +5,20 @@ import pytest
 from scipy import ndimage
 
 from tests.method.proposals.mcg_cases import voronoi
-from wsis.method.masks.superpixels import iou_matrix, superpixel_areas
+from wsis.method.masks.superpixels import areas_of, iou_matrix, superpixel_areas
+from wsis.method.proposals import MCGConfig
+from wsis.method.proposals.contours.detectors import LabGradient
+from wsis.method.proposals.generator.generation import candidate_pool, select
 from wsis.method.proposals.generator.holes import fill_holes, on_border, touching_pairs
-from wsis.method.proposals.generator.ranking import interleave, objectness, select_loosening
+from wsis.method.proposals.generator.pool import distinct_sets
+from wsis.method.proposals.generator.ranking import (
+    interleave,
+    objectness,
+    overlap_limits,
+    select_loosening,
+    take_turns,
+    unlearned_order,
+)
 
 
 def test_objectness_by_hand():
@@ -28,13 +39,46 @@ def test_interleave_takes_the_best_of_each_list_first():
     ]
 
 
-def plain_selection(iou, limits, count):
+def test_rankings_take_turns_and_a_thing_comes_once():
+    one, other, third = np.array([3, 1, 4, 5, 9]), np.array([1, 2]), np.array([9])
+    assert take_turns([one, other, third], [2, 1, 1]).tolist() == [3, 1, 9, 4, 5, 2]
+
+
+def test_limits_rise_with_the_size_of_a_thing():
+    found = overlap_limits(np.array([0.001, 0.02, np.sqrt(0.02 * 0.2), 0.2, 1.0]), 0.5, 0.8)
+    np.testing.assert_allclose(found, [0.5, 0.5, 0.65, 0.8, 0.8], rtol=1e-6)
+
+
+def cells(count=144):
+    """A dark ground with a grid of small bright squares, uint8 RGB: what ``objectness`` puts last."""
+    image = np.full((96, 96, 3), 40, np.uint8)
+    side = int(count**0.5)
+    for number in range(count):
+        y, x = 8 * (number // side) + 2, 8 * (number % side) + 2
+        image[y : y + 4, x : x + 4] = (200, 180, 60 + number % 90)
+    return image
+
+
+def test_small_things_of_strong_contour_come_before_tuples_of_them():
+    image = cells()
+    pool = candidate_pool(image, MCGConfig(contour="lab_gradient"), LabGradient())
+    sets = distinct_sets(pool)
+    order = unlearned_order(pool, sets)
+    assert sorted(order.tolist()) == list(range(len(sets.membership)))  # every set, once
+    share = areas_of(select(pool, 200), pool.areas) / image[..., 0].size
+    # 144 squares of 16 pixels: most places are theirs, and the ground keeps one
+    assert (share < 0.01).mean() > 0.6
+    assert share.max() > 0.5
+
+
+def plain_selection(iou, limits, count, share):
     chosen, waiting = [], list(range(len(iou)))
-    for rank, limit in limits:
+    for rank, small, large in limits:
+        limit = overlap_limits(share, small, large)
         left = []
         for candidate in waiting:
             room = len(chosen) < min(rank, count)
-            if room and all(iou[candidate, other] <= limit for other in chosen):
+            if room and all(iou[candidate, other] <= limit[candidate] for other in chosen):
                 chosen.append(candidate)
             else:
                 left.append(candidate)
@@ -49,10 +93,11 @@ def test_loosening_selection_equals_brute_force(seed, count):
     areas = rng.integers(1, 50, 12)
     membership = rng.random((400, 12)) < rng.random((400, 1))
     membership[~membership.any(axis=1), 0] = True
-    limits = ((5, 0.3), (20, 0.5), (50, 0.8), (10**9, 0.95))
+    limits = ((5, 0.3, 0.5), (20, 0.5, 0.7), (50, 0.8, 0.9), (10**9, 0.95, 0.95))
     found = select_loosening(membership, areas, limits, count)
     # the same float32 IoU, so that ties with a limit fall alike
-    assert found.tolist() == plain_selection(iou_matrix(membership, membership, areas), limits, count)
+    share = areas_of(membership, areas) / areas.sum()
+    assert found.tolist() == plain_selection(iou_matrix(membership, membership, areas), limits, count, share)
     if count == 1000:  # duplicates above the last limit are gone, everything else is there
         iou = iou_matrix(membership[found], membership[found], areas) - np.eye(len(found))
         assert iou.max() <= 0.95

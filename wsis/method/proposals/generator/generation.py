@@ -45,9 +45,9 @@ _REGION_CONTRAST = 0.5
 _MAX_TUPLE = 4  # regions in a tuple at most
 _TUPLES_PER_LIST = 300  # regions, pairs, triplets or 4-tuples that one hierarchy contributes at most
 _NEAR_DUPLICATE = 0.02  # a change of area below this share makes no new candidate
-# (rank, IoU): below that rank no two proposals overlap more
-_OVERLAP_LIMITS = ((60, 0.65), (250, 0.8), (700, 0.87), (10**9, 0.95))
-# Ranks by which lists of appearance come later: worse than the contour's best, they add to the rest.
+# (rank, IoU of small things, of large ones): below that rank no two proposals overlap more
+_OVERLAP_LIMITS = ((80, 0.5, 0.8), (250, 0.65, 0.88), (700, 0.8, 0.92), (10**9, 0.95, 0.97))
+# Ranks by which tuples of appearance come later: worse than the contour's best, they add to the rest.
 _LATE_RANK = 80
 
 

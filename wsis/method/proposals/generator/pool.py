@@ -41,17 +41,11 @@ class Pool:
 class DistinctSets:
     """Every set of superpixels of a pool once, holes filled.
 
-    membership bool [n, S]; index int64 [N], the set of each row of the lists, one list after the other;
-    contour_lists, appearance_lists int64 [n], lists that hold the set; regions int64 [n], size of its smallest
-    tuple; strength float64 [n], the greatest strength it has in a list of contours (0 where it is in none).
+    membership bool [n, S]; index int64 [N], the set of each row of the lists, one list after the other.
     """
 
     membership: NDArray[np.bool_]
     index: NDArray[np.int64]
-    contour_lists: NDArray[np.int64]
-    appearance_lists: NDArray[np.int64]
-    regions: NDArray[np.int64]
-    strength: NDArray[np.float64]
 
 
 def _unique_rows(membership: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -77,19 +71,4 @@ def distinct_sets(pool: Pool) -> DistinctSets:
     superpixels = pool.graph.superpixels
     membership = fill_holes(membership, touching_pairs(superpixels), on_border(superpixels))
     kept, filled = _unique_rows(membership)  # sets that differed by a hole are equal now
-    index, count = filled[same], len(kept)
-
-    late = np.repeat(np.array(pool.delays) > 0, lengths)
-    tuple_size = np.repeat([candidates.nodes.shape[1] for candidates in found], lengths)
-    regions = np.full(count, tuple_size.max())
-    np.minimum.at(regions, index, tuple_size)
-    strength = np.zeros(count)
-    np.maximum.at(strength, index, np.where(late, 0, np.concatenate([c.strength for c in found])))
-    return DistinctSets(
-        membership=membership[kept],
-        index=index,
-        contour_lists=np.bincount(index[~late], minlength=count),
-        appearance_lists=np.bincount(index[late], minlength=count),
-        regions=regions,
-        strength=strength,
-    )
+    return DistinctSets(membership[kept], filled[same])

@@ -13,6 +13,8 @@ from wsis.method.proposals.generator.grouping import Candidates
 from wsis.method.proposals.generator.pool import DistinctSets, Pool
 
 _BLOCK = 128
+_AREA_EXPONENT = 0.1
+_SMALL, _LARGE = 0.02, 0.2  # shares of the image between which the limits of overlap rise
 
 
 def objectness(
@@ -78,26 +80,78 @@ def interleave(
     return which[order], row[order]
 
 
+def take_turns(rankings: Sequence[NDArray[np.int64]], shares: Sequence[int]) -> NDArray[np.int64]:
+    """Merge rankings of the same things, ``shares[i]`` of ranking i in each round; each thing once, where it
+    first comes.
+
+    >>> take_turns([np.array([5, 6, 7]), np.array([6, 8])], shares=[2, 1])
+    array([5, 6, 7, 8])
+    """
+    rounds = [np.arange(len(one)) // share for one, share in zip(rankings, shares, strict=True)]
+    return _once(np.concatenate(rankings)[np.argsort(np.concatenate(rounds), kind="stable")])
+
+
+def _once(things: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each thing where it first comes."""
+    return things[np.sort(np.unique(things, return_index=True)[1])]
+
+
+def region_score(candidates: Candidates, image_area: int) -> NDArray[np.float64]:
+    """Contour strength at which each candidate dissolves, times a^0.1 for its share a of the image.
+
+    It hardly asks for size, where :func:`objectness` puts ground before small things.
+    """
+    return candidates.strength * (candidates.area / image_area) ** _AREA_EXPONENT
+
+
 def unlearned_order(pool: Pool, sets: DistinctSets) -> NDArray[np.int64]:
-    """The distinct sets of a pool, int64 [n], best first: ranked inside each list, the lists interleaved."""
+    """The distinct sets of a pool, int64 [n], best first.
+
+    First the single regions of all hierarchies by :func:`region_score`: those of the contour (whose strengths
+    compare) as one ranking, each hierarchy of appearance as one of its own, in turns. Then tuples, ranked by
+    :func:`objectness` inside each list, the lists interleaved.
+    """
     pixels = pool.graph.superpixels.size
+    first = np.cumsum([0, *(len(found) for _, found in pool.lists)])
+    contours: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+    appearance: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+    for start, delay, (_, found) in zip(first[:-1], pool.delays, pool.lists, strict=True):
+        if found.nodes.shape[1] == 1:
+            kind = appearance if delay else contours
+            kind.append((sets.index[start : start + len(found)], region_score(found, pixels)))
+    together = (np.concatenate([i for i, _ in contours]), np.concatenate([score for _, score in contours]))
+    singles = [_once(ids[np.argsort(-score, kind="stable")]) for ids, score in (together, *appearance)]
     which, row = interleave([unlearned_score(found, pixels) for _, found in pool.lists], pool.delays)
-    first_row = np.cumsum([0, *(len(candidates) for _, candidates in pool.lists)])
-    come = sets.index[first_row[which] + row]
-    return come[np.sort(np.unique(come, return_index=True)[1])]
+    tuples = sets.index[first[which] + row]
+    return _once(np.concatenate([take_turns(singles, [2] + [1] * len(appearance)), tuples]))
+
+
+def overlap_limits(share: NDArray[np.floating], small: float, large: float) -> NDArray[np.float32]:
+    """Most IoU [n] of candidates with those before: ``small`` up to 2 % of the image, ``large`` from 20 %, on a
+    logarithmic scale between.
+
+    A large thing has few rivals and wants its outline exactly; small things are many and each wants a place.
+    Args: share [n] in (0, 1].
+    """
+    place = np.clip(np.log(share / _SMALL) / np.log(_LARGE / _SMALL), 0, 1)
+    return (small + (large - small) * place).astype(np.float32)
 
 
 def select_loosening(
-    membership: NDArray[np.bool_], areas: NDArray[np.int64], limits: Sequence[tuple[int, float]], count: int
+    membership: NDArray[np.bool_],
+    areas: NDArray[np.int64],
+    limits: Sequence[tuple[int, float, float]],
+    count: int,
 ) -> NDArray[np.int64]:
     """Greedy selection in the given order; two proposals may overlap more the later the second comes.
 
-    The r-th accepted proposal has IoU at most the limit of r with each one before it. What a limit turns away
-    is looked at again under the next: the list is passed once a limit.
+    The r-th accepted proposal has IoU at most the limit of r, and of its own size, with each one before it. What
+    a limit turns away is looked at again under the next: the list is passed once a limit.
 
     Args:
         membership: bool [n, S], best first; areas: int64 [S].
-        limits: (rank, IoU), ranks rising; the limit holds for accepted ranks below its own.
+        limits: (rank, IoU of small things, of large ones), ranks rising, see :func:`overlap_limits`; the limit
+            holds for accepted ranks below its own.
         count: stop at this many.
     Returns: accepted candidates int64 [P] in order of acceptance.
     """
@@ -105,19 +159,20 @@ def select_loosening(
     closest = np.zeros(len(membership), np.float32)  # largest IoU with the chosen ones compared so far
     compared = np.zeros(len(membership), np.int64)  # how many of the chosen those are
     waiting = np.arange(len(membership))
-    for rank, limit in limits:
-        end = min(rank, count)
+    share = areas_of(membership, areas) / areas.sum()
+    for rank, small, large in limits:
+        end, limit = min(rank, count), overlap_limits(share, small, large)
         refused: list[NDArray[np.int64]] = []
         while len(waiting) and len(chosen) < end:
             block, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
-            rows = block[closest[block] <= limit]
+            rows = block[closest[block] <= limit[block]]
             if len(rows):
                 recent = chosen[compared[rows].min() :]
                 overlap = iou_matrix(membership[rows], membership[recent], areas)
                 closest[rows] = np.maximum(closest[rows], overlap.max(axis=1, initial=0))
                 compared[rows] = len(chosen)
-                rows = rows[closest[rows] <= limit]
-            accepted = _accept(membership[rows], areas, limit, end - len(chosen))
+                rows = rows[closest[rows] <= limit[rows]]
+            accepted = _accept(membership[rows], areas, limit[rows], end - len(chosen))
             chosen = np.concatenate([chosen, rows[accepted]])
             refused.append(np.setdiff1d(block, rows[accepted], assume_unique=True))
         waiting = np.concatenate([*refused, waiting])
@@ -127,16 +182,16 @@ def select_loosening(
 
 
 def _accept(
-    membership: NDArray[np.bool_], areas: NDArray[np.int64], limit: float, room: int
+    membership: NDArray[np.bool_], areas: NDArray[np.int64], limit: NDArray[np.float32], room: int
 ) -> NDArray[np.int64]:
-    """Rows, in order, whose IoU with the accepted ones before is at most ``limit``; at most ``room``."""
-    overlap = iou_matrix(membership, membership, areas) > limit
+    """Rows, in order, whose IoU with the accepted ones before is at most their ``limit`` [n]; at most ``room``."""
+    too_close = iou_matrix(membership, membership, areas) > limit[None, :]  # [before, after]
     accepted: list[int] = []
     blocked = np.zeros(len(membership), np.bool_)
     for index in range(len(membership)):
         if not blocked[index]:
             accepted.append(index)
-            blocked |= overlap[index]
+            blocked |= too_close[index]
             if len(accepted) == room:
                 break
     return np.array(accepted, np.int64)
