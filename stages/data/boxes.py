@@ -1,7 +1,7 @@
 """Stage `boxes`: the boxes of the training images, in a run with `data.supervision: box` alone.
 
 They lie beside the artefact of `dataset`, not in it, so that runs on image-level labels and on boxes share what needs
-no box: classifier and proposals.
+no box: the classifier.
 """
 
 from collections.abc import Mapping

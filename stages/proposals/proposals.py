@@ -1,5 +1,7 @@
 """Stage `proposals`: the proposals of train (its negatives left out) and val, generated or imported.
 
+Under box supervision (there is an artefact of `boxes`) every box of a training image gets candidates of its own, made
+of these and of cuts, and they are what is stored.
 Imported `.mat` files lie in one folder and are named by image id; COCO results are one file for all images.
 Nothing here reads pixel labels; what has supervised the contours, and the ranking of imported files, is in the
 artefact's lineage.
@@ -17,12 +19,13 @@ from pydantic import Field, model_validator
 
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
+from data_contracts.schemas import BOXES, DATASET, PROPOSALS, array_to_text
 from stages.proposals.sources import SOURCES, ProposalSource
 from wsis.engine.per_image import Record, read_failures, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.errors import InputError
 from wsis.method.proposals import ImportSettings, MCGConfig, ProposalSet, generate
+from wsis.method.proposals.boxes.candidates import box_proposals
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector, contour_supervision
 from wsis.method.proposals.contours.weights import SHIPPED_SHA256
 from wsis.method.proposals.imports.complete import Ranking
@@ -101,10 +104,15 @@ class _Compute:
     config: Config
     failed: Mapping[str, str]  # already in the data set, and why
     imported: ImportedProposals | None = None
+    boxes: RecordReader | None = None
 
     @cached_property
     def detector(self) -> ContourDetector:
         return build_detector(self.config)
+
+    @cached_property
+    def boxed(self) -> frozenset[str]:
+        return frozenset(() if self.boxes is None else self.boxes.ids)
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
@@ -112,7 +120,16 @@ class _Compute:
                 raise DataError(self.failed[image_id])
             one = self.dataset.read(image_id, ("encoded", "file_name"))
             image = decode_image(one["encoded"].tobytes(), array_to_text(one["file_name"]))
-            yield self.proposals_of(image_id, image).to_record()
+            found = self.proposals_of(image_id, image)
+            if self.boxes is not None and image_id in self.boxed:
+                found = self.cut_to_boxes(self.boxes[image_id], image, found)
+            yield found.to_record()
+
+    def cut_to_boxes(self, annotated: Record, image: np.ndarray, found: ProposalSet) -> ProposalSet:
+        """The candidates of an image's boxes; the proposals as they are where it has none."""
+        if not len(annotated["boxes"]):
+            return found
+        return box_proposals(image, annotated["boxes"], annotated["box_labels"], found, self.detector)
 
     def proposals_of(self, image_id: str, image: np.ndarray) -> ProposalSet:
         """Generate or import the proposals of one image uint8 [H, W, 3].
@@ -194,7 +211,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     failed = read_failures(dataset.root)
     ids = segmented_ids(dataset)
     imported = _open(inputs["dataset"], [i for i in ids if i not in failed], config, context)
-    compute = _Compute(dataset, config, failed, imported)
+    boxes = inputs["boxes"].records(BOXES) if "boxes" in inputs else None
+    compute = _Compute(dataset, config, failed, imported, boxes)
     write_records(
         context,
         PROPOSALS,
@@ -255,6 +273,7 @@ STAGE = Stage(
     config=Config,
     run=run,
     inputs=("dataset",),
+    optional=("boxes",),
     contract=PROPOSALS.name,
     supervision=supervision,
     content_digest=content_digest,

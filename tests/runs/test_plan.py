@@ -29,13 +29,13 @@ def test_no_stage_but_evaluation_reads_pixel_labels() -> None:
                 assert not {stage_of[k] for k in node.inputs.values()} & EVALUATION_ONLY, node.key
 
 
-def test_boxes_reach_the_seeds_alone_and_what_comes_before_is_shared() -> None:
+def test_boxes_reach_proposals_and_seeds_and_what_comes_before_is_shared() -> None:
     labels, boxed = (
         {n.key: n for n in plan(load_config("demo", [f"data.supervision={s}"]))} for s in ("image", "box")
     )
     assert set(boxed) - set(labels) == {"boxes"}
-    assert [n.key for n in boxed.values() if "boxes" in n.inputs.values()] == ["prm_seeds"]
-    for key in ("dataset", "ground_truth", "prm_classifier", "proposals", "prm_baseline"):
+    assert [n.key for n in boxed.values() if "boxes" in n.inputs.values()] == ["proposals", "prm_seeds"]
+    for key in ("dataset", "ground_truth", "prm_classifier", "prm_baseline"):
         one, other = labels[key], boxed[key]
         # all that a fingerprint is made of, beside the seed and the files
         assert (one.stage, one.inputs) == (other.stage, other.inputs)

@@ -9,7 +9,7 @@ import scipy.io
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader, RecordWriter
-from data_contracts.schemas import DATASET, PROPOSALS
+from data_contracts.schemas import BOXES, DATASET, PROPOSALS
 from stages.proposals import proposals
 from stages.proposals.sources import SOURCES, ProposalSource
 from tests.records import image_record
@@ -198,3 +198,28 @@ def test_bad_settings_are_named(settings, match):
 def test_an_absent_model_is_found_before_the_run(tmp_path):
     with pytest.raises(MissingWeightsError, match=r"none\.pt"):
         proposals.STAGE.check(proposals.Config(contour_model=tmp_path / "none.pt"), Execution())
+
+
+def test_boxes_of_a_training_image_get_candidates_of_their_own(dataset, tmp_path):
+    """Images without a box, and val, have the proposals that they have without any artefact of boxes."""
+    root = tmp_path / "boxes"
+    root.mkdir()
+    boxes = {"a": [[15, 10, 31, 21], [0, 0, 5, 5]], "c": [[12, 16, 25, 33]], "b": [], "d": [[0, 0, 200, 8]]}
+    records = [
+        {"boxes": np.array(one, np.float32).reshape(-1, 4), "box_labels": np.ones(len(one), np.int32)}
+        for one in boxes.values()
+    ]
+    RecordWriter(root, BOXES, list(boxes)).write(0, records)
+    plain, _ = run(dataset, tmp_path / "plain", **SMALL)
+    workdir = tmp_path / "boxed"
+    workdir.mkdir()
+    config = proposals.Config(**SMALL)
+    context = StageContext(workdir, 0, None, Execution(workers=2), Progress(quiet=True), "proposals")
+    proposals.run({"dataset": dataset, "boxes": Dataset(root)}, config, context)
+    found = RecordReader(workdir, PROPOSALS)
+    for name in SIZES:
+        same = all(np.array_equal(found[name][field], plain[name][field]) for field in plain[name])
+        assert same == (not boxes.get(name)), name
+        for x1, y1, x2, y2 in boxes.get(name, []):
+            inside = (found[name]["boxes"] >= [x1, y1, 0, 0]) & (found[name]["boxes"] <= [1e3, 1e3, x2, y2])
+            assert inside.all(1).any(), name

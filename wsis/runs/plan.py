@@ -114,9 +114,9 @@ def _before_the_loop(config: RunConfig) -> Iterator[Node]:
         yield Node(form.name, form, config.data)
     yield Node("ground_truth", ground_truth.STAGE, config.data, masks_of=("train", "val"))
     yield Node("prm_classifier", prm_classifier.STAGE, config.prm_classifier, data)
-    yield Node("proposals", proposals.STAGE, proposals.Config(**dict(config.proposals)), data)
-    trained = {**data, "prm_classifier": "prm_classifier"}
     labels = {} if form is None else {form.name: form.name}
+    yield Node("proposals", proposals.STAGE, proposals.Config(**dict(config.proposals)), {**data, **labels})
+    trained = {**data, "prm_classifier": "prm_classifier"}
     yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **labels})
     proposed = {"proposals": "proposals"}
     yield Node(

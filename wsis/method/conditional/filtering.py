@@ -64,7 +64,7 @@ def overlapping_rows(membership: np.ndarray, hit: np.ndarray, limit: int) -> np.
 
 
 def boxed_rows(proposal_boxes: np.ndarray, boxes: np.ndarray, threshold: float, limit: int) -> np.ndarray:
-    """Proposals whose box has IoU >= threshold with an annotated box; every box keeps its best proposal.
+    """Proposals whose box has IoU >= threshold with an annotated box; every box keeps a best proposal of its own.
 
     Over the limit, every box keeps its best-ranked candidates in turn.
 
@@ -72,7 +72,7 @@ def boxed_rows(proposal_boxes: np.ndarray, boxes: np.ndarray, threshold: float, 
         proposal_boxes: float [P, 4] xyxy, best proposal first.
         boxes: float [A, 4] xyxy.
         threshold: least box IoU.
-        limit: most proposals to keep (at least one a box is kept).
+        limit: most proposals to keep (at least one a box is kept, if there are so many).
 
     Returns:
         int64 [n], ascending; empty where there is no proposal.
@@ -86,7 +86,7 @@ def boxed_rows(proposal_boxes: np.ndarray, boxes: np.ndarray, threshold: float, 
         return np.zeros(0, dtype=np.int64)
     overlap = box_iou(proposal_boxes, boxes)
     fits = overlap >= threshold
-    best = overlap.argmax(0)
+    best = _a_best_one_each(overlap)
     fits[best, np.arange(len(boxes))] = True
     rank = np.where(
         fits, np.cumsum(fits, axis=0) - 1, len(proposal_boxes)
@@ -96,3 +96,14 @@ def boxed_rows(proposal_boxes: np.ndarray, boxes: np.ndarray, threshold: float, 
     order = np.argsort(first, kind="stable")
     limit = max(limit, len(np.unique(best)))
     return np.sort(order[: min(limit, int(fits.any(1).sum()))])
+
+
+def _a_best_one_each(overlap: np.ndarray) -> np.ndarray:
+    """The best proposal of each box that no box before it has, int64 [A]; where none is left, its best."""
+    found: list[int] = []
+    for column in overlap.T:
+        left = column.copy()
+        if len(found) < len(left):
+            left[found] = -1.0
+        found.append(int(left.argmax()))
+    return np.array(found, np.int64)

@@ -24,6 +24,7 @@ from wsis.method.dissimilarity.targets import Targets
 from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.prm.seeds import Seeds
+from wsis.method.proposals.boxes.candidates import CANDIDATES
 from wsis.method.random_words import random_word
 
 Record = Mapping[str, np.ndarray]
@@ -41,7 +42,10 @@ class SamplingConfig(ProblemConfig, NetworkConfig):
         0.1, ge=0, description="scale of Gumbel noise on the scores in training; paper: 0; see pseudo_labels"
     )
     max_proposals: int = Field(
-        300, ge=1, le=20_000, description="proposals kept after the filter, by objectness"
+        300,
+        ge=1,
+        le=20_000,
+        description="proposals kept after the filter, by objectness; with boxes 16 a box at least",
     )
     seed_threshold: float = Field(
         0.3, ge=0, le=1, description="share of a seed map's maximum that counts as seed"
@@ -54,8 +58,8 @@ def filtered_rows(proposals: ProposalSet, seeds: Seeds, config: SamplingConfig) 
     Under box supervision (every seed has its box) those that fit a box, else those that overlap a seed.
     """
     if len(seeds.boxes):
-        threshold = config.box_threshold
-        return boxed_rows(proposals.boxes, seeds.boxes, threshold, config.max_proposals)
+        limit = max(config.max_proposals, CANDIDATES * len(seeds.boxes))
+        return boxed_rows(proposals.boxes, seeds.boxes, config.box_threshold, limit)
     hit = seed_superpixels(
         proposals.superpixels,
         seeds.peaks,

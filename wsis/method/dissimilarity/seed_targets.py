@@ -14,7 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from wsis.errors import InputError
+from wsis.method.conditional.box_choice import box_candidates, choose_jointly
 from wsis.method.conditional.graph import ProposalGraph
+from wsis.method.conditional.inference import BOX_THRESHOLD
 from wsis.method.dissimilarity.targets import (
     Targets,
     maps_to_superpixels,
@@ -26,7 +28,7 @@ from wsis.method.masks.superpixels import segment_sums
 from wsis.method.settings import Settings
 
 CONTOUR_POWER = 3.0  # how much a contour along its perimeter counts for a seed's proposal
-_BOX_POWER = 4.0  # under boxes: how much the overlap with the box counts
+_BOX_CONTOUR = 0.1  # under boxes: contour strength along a perimeter that halves what a contour counts
 _MERGE_IOU = 0.5  # seeds of a class whose targets overlap this much share one, that of the strongest
 _BESIDE = 0.3  # largest share of the smaller of two proposals in the other for which they are two objects
 
@@ -74,7 +76,7 @@ def seed_targets(
         num_classes: C.
         config: kind of target.
         boxes_iou: None for image-level labels; under box supervision, where seed n belongs to box n, float [P, N], the
-            IoU of each proposal's box with each box: `crm_proposal` then weighs the fit by it and merges nothing.
+            IoU of each proposal's box with each box: `crm_proposal` then chooses one proposal a box (`box_fit`).
 
     Raises:
         InputError: a peak's class has no class response map, or there is not one seed a box.
@@ -84,6 +86,13 @@ def seed_targets(
         return one_hot_targets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, len(areas)), num_classes)
     if config.seed_target == "prm":
         return targets_from_seeds(peaks[:, 0], peak_response_maps, superpixels, areas, num_classes)
+    if boxes_iou is not None:
+        if boxes_iou.shape[1] != len(peaks):
+            raise InputError(
+                f"boxes_iou: expected one seed a box, got {len(peaks)} for {boxes_iou.shape[1]} boxes"
+            )
+        classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
+        return one_hot_targets(classes, _masks_of_boxes(graph, boxes_iou), num_classes)
     positions = {int(c): i for i, c in enumerate(response_classes)}
     if missing := {int(c) for c in peaks[:, 0]} - set(positions):
         raise InputError(
@@ -94,8 +103,6 @@ def seed_targets(
     at_peak = _superpixel_at(superpixels, peaks, image_size)
     columns = torch.tensor([positions[int(c)] for c in peaks[:, 0]], dtype=torch.int64)
     classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
-    if boxes_iou is not None:
-        return one_hot_targets(classes, _masks_of_boxes(graph, fit[:, columns], boxes_iou), num_classes)
     strongest_first = torch.from_numpy(np.asarray(scores, np.float32)).argsort(descending=True, stable=True)
     chosen = _best_proposals(graph, fit[:, columns], at_peak)
     masks = graph.membership[chosen].float()
@@ -119,14 +126,27 @@ def response_fit(graph: ProposalGraph, responses: Tensor) -> Tensor:
     return instance_iou(graph, responses) * graph.perimeter_strengths[:, None] ** CONTOUR_POWER
 
 
-def _masks_of_boxes(graph: ProposalGraph, fit: Tensor, boxes_iou: Tensor) -> Tensor:
-    """Mask of the best proposal for each seed's fit [P, N] and IoU with its box, float [N, S]."""
-    if boxes_iou.shape[1] != fit.shape[1]:
-        raise InputError(
-            f"boxes_iou: expected one seed a box, got {fit.shape[1]} for {boxes_iou.shape[1]} boxes"
-        )
-    ranked = (fit + 1e-6) * boxes_iou**_BOX_POWER
-    return graph.membership[torch.topk(ranked, 1, dim=0).indices[0]].float()
+def box_fit(graph: ProposalGraph, boxes_iou: Tensor, threshold: float = BOX_THRESHOLD) -> Tensor:
+    """How well proposals stand for boxes without anything learned, float [P, N].
+
+    The mean IoU with all proposals that fit the box (those made in different ways agree where they are right), times
+    the IoU of the boxes, times the contour strength along the perimeter.
+    """
+    fits = (boxes_iou >= threshold).float()
+    agreement = (graph.iou() @ fits) / fits.sum(0).clamp(min=1)
+    agreement[:, fits.sum(0) == 0] = 1.0
+    return agreement * boxes_iou * (_BOX_CONTOUR + graph.perimeter_strengths[:, None])
+
+
+def _masks_of_boxes(graph: ProposalGraph, boxes_iou: Tensor) -> Tensor:
+    """Mask of each box's proposal by `box_fit`, all boxes together, float [N, S]."""
+    fit = box_fit(graph, boxes_iou)
+    candidates = box_candidates(graph, boxes_iou, BOX_THRESHOLD)
+    own = fit.T.gather(1, candidates.ids).masked_fill(~candidates.listed, -1.0)
+    start = candidates.ids.gather(1, own.argmax(1, keepdim=True))[:, 0]
+    highest = own.amax(1).clamp(min=1e-6)
+    chosen = choose_jointly((fit.T / highest[:, None])[None], start[None], candidates)
+    return graph.membership[chosen[0]].float()
 
 
 def _superpixel_at(superpixels: np.ndarray, peaks: np.ndarray, image_size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,134 @@
+"""Candidates of annotated boxes: they lie in their box, reach its sides and hold the object; hard boxes too."""
+
+import numpy as np
+import pytest
+
+from tests.records import proposals_of
+from wsis.errors import InputError
+from wsis.method.masks.boxes import box_iou
+from wsis.method.masks.superpixels import adjacency
+from wsis.method.proposals.boxes.candidates import CANDIDATES, box_proposals, working_size
+from wsis.method.proposals.boxes.crop import inscribed
+from wsis.method.proposals.contours.detectors import LabGradient
+
+HEIGHT, WIDTH = 60, 80
+DETECTOR = LabGradient()
+
+
+def a_scene():
+    """Two touching discs of different colours and a triangle on a noisy ground; their masks and boxes."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(90, 110, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    masks = [
+        (rows - 20) ** 2 + (columns - 20) ** 2 < 12**2,
+        (rows - 20) ** 2 + (columns - 43) ** 2 < 12**2,
+        (rows > 36) & (rows < 58) & (abs(columns - 60) * 2 < rows - 36),
+    ]
+    for mask, colour in zip(masks, ((200, 60, 60), (220, 200, 60), (40, 60, 190)), strict=True):
+        image[mask] = colour
+    boxes = [[m.any(0).argmax(), m.any(1).argmax()] for m in masks]
+    ends = [[WIDTH - m[:, ::-1].any(0).argmax(), HEIGHT - m[::-1].any(1).argmax()] for m in masks]
+    return image, np.array(masks), np.concatenate([boxes, ends], axis=1).astype(np.float32)
+
+
+def grid_proposals(size=(HEIGHT, WIDTH), full=None):
+    """Superpixels of 10 x 10 pixels, each a proposal, and the whole image."""
+    rows, columns = np.indices(size) // 10
+    superpixels = (rows * (columns.max() + 1) + columns).astype(np.int32)
+    count = int(superpixels.max()) + 1
+    membership = np.concatenate([np.ones((1, count), bool), np.eye(count, dtype=bool)])
+    graph = adjacency(superpixels, np.zeros(size, np.float32))
+    return proposals_of(superpixels, membership, full or size, graph)
+
+
+def made(boxes, image=None, labels=None):
+    image = a_scene()[0] if image is None else image
+    labels = np.ones(len(boxes), np.int32) if labels is None else labels
+    boxes = np.asarray(boxes, np.float32)
+    return box_proposals(image, boxes, labels, grid_proposals(image.shape[:2]), DETECTOR)
+
+
+def test_each_box_has_a_candidate_that_is_its_object():
+    image, masks, boxes = a_scene()
+    found = made(boxes, image)
+    dense = found.masks()
+    assert dense.shape[1:] == (HEIGHT, WIDTH)
+    common = (dense[:, None] & masks).sum((2, 3))
+    iou = common / (dense[:, None] | masks).sum((2, 3))
+    assert iou.max(0).min() > 0.9, iou.max(0)
+
+
+def test_candidates_lie_in_a_box_and_fill_its_extent():
+    _, _, boxes = a_scene()
+    found = made(boxes)
+    overlap = box_iou(found.boxes, boxes)
+    assert (overlap.max(1) >= 0.75).all()
+    assert len(found) <= CANDIDATES * len(boxes) and (np.diff(found.scores) < 0).all()
+    outside = np.ones((HEIGHT, WIDTH), bool)
+    for x1, y1, x2, y2 in boxes.astype(int):
+        outside[y1:y2, x1:x2] = False
+    assert not found.masks()[:, outside].any()
+
+
+def test_the_same_input_gives_the_same_bytes():
+    _, _, boxes = a_scene()
+    one, other = (made(boxes).to_record() for _ in range(2))
+    assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[10, 10, 11, 11]],  # a pixel
+        [[10.2, 10.3, 10.6, 10.7]],  # less than one
+        [[0, 0, WIDTH, HEIGHT]],  # the image
+        [
+            [0, 0, 1, 1],
+            [WIDTH - 1, HEIGHT - 1, WIDTH, HEIGHT],
+            [0, HEIGHT - 2, WIDTH, HEIGHT],
+        ],  # at the border
+        [[8, 8, 32, 32]] * 5,  # the same
+        [[5, 5, 60, 50], [10, 10, 30, 30], [15, 15, 20, 20]],  # one in the other
+        [[3, 3, 40, 4], [3, 3, 4, 40]],  # lines
+    ],
+)
+def test_hard_boxes_have_candidates_of_their_own(boxes):
+    boxes = np.asarray(boxes, np.float32)
+    found = made(boxes)
+    whole = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1)
+    overlap = box_iou(found.boxes, whole)
+    assert (overlap.max(0) >= 0.8).all(), overlap.max(0)
+    assert len(found) >= len(boxes)
+
+
+def test_two_hundred_boxes():
+    rng = np.random.default_rng(1)
+    corners = rng.integers(0, 50, (200, 2))
+    boxes = np.concatenate([corners, corners + rng.integers(1, 10, (200, 2))], axis=1).astype(np.float32)
+    found = made(boxes)
+    assert (box_iou(found.boxes, boxes).max(0) >= 0.8).all()
+    assert 200 <= len(found) <= 1000
+
+
+def test_an_image_of_one_colour_gets_masks_in_the_boxes():
+    image = np.full((40, 50, 3), 128, np.uint8)
+    found = made([[5, 5, 35, 25]], image)
+    ellipse = np.zeros((40, 50), bool)
+    ellipse[5:25, 5:35] = inscribed(20, 30)
+    masks = found.masks()
+    assert max((m & ellipse).sum() / (m | ellipse).sum() for m in masks) == 1.0
+
+
+def test_small_boxes_get_a_finer_map_while_the_image_has_pixels():
+    small = np.array([[0, 0, 20, 20]], np.float32)
+    assert working_size(small, (1000, 2000), (192, 384)) == (512, 1024)
+    assert working_size(20 * small, (1000, 2000), (192, 384)) == (192, 384)
+    assert working_size(small, (300, 200), (300, 200)) == (300, 200)
+
+
+def test_no_box_and_a_class_too_few_are_named():
+    with pytest.raises(InputError, match="one class for each"):
+        made(np.zeros((0, 4)))
+    with pytest.raises(InputError, match="got 1 for 2"):
+        made([[0, 0, 5, 5], [5, 5, 9, 9]], labels=np.array([1]))

@@ -1,0 +1,152 @@
+"""One proposal for each annotated box of an image, chosen jointly: a pixel belongs to one box.
+
+The score of a choice is the sum of the boxes' gains minus, for every two boxes, the share of the smaller of their
+proposals that lies in the other one. It is raised from a start by steps that move one box or two boxes at once, until
+none helps.
+Suffix legend: R problems, P proposals, A boxes, M candidates of a box.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsis.method.conditional.graph import ProposalGraph
+
+SHARED_PIXELS = 1.0  # cost of lying in another box's proposal, in ranges of a box's gains
+_MOST_CANDIDATES = 16  # of a box, best box IoU first
+_ROUNDS = 10
+_IMPOSSIBLE = float("-inf")
+
+
+@dataclass(frozen=True)
+class BoxCandidates:
+    """What the boxes of an image choose from.
+
+    Attributes:
+        ids: int64 [A, M], proposals; rows are filled up with their first.
+        listed: bool [A, M], False where filled up.
+        overlap: float32 [P, P], common pixels of two proposals over the smaller one's; 2 for a proposal with itself.
+    """
+
+    ids: Tensor
+    listed: Tensor
+    overlap: Tensor
+
+    def to(self, device: torch.device | str) -> "BoxCandidates":
+        """Copy to a device."""
+        return BoxCandidates(self.ids.to(device), self.listed.to(device), self.overlap.to(device))
+
+
+def box_candidates(graph: ProposalGraph, box_iou: Tensor, threshold: float) -> BoxCandidates:
+    """The proposals that fit each box, those of the largest IoU (float [P, A]) where they are many; a box that none
+    fits has its best one."""
+    ranked = torch.where(box_iou >= threshold, box_iou, _IMPOSSIBLE).T
+    best = box_iou.argmax(0)
+    ranked[torch.arange(len(best)), best] = (
+        box_iou.amax(0) + 1
+    )  # the first, so that filled-up places repeat it
+    width = min(_MOST_CANDIDATES, int((ranked > _IMPOSSIBLE).sum(1).max()))
+    order = ranked.sort(dim=1, descending=True, stable=True)
+    ids, listed = order.indices[:, :width], order.values[:, :width] > _IMPOSSIBLE
+    ids = torch.where(listed, ids, ids[:, :1])
+    common = graph.iou()
+    sizes = graph.areas[:, None] + graph.areas
+    common = common * sizes / (1 + common)  # from IoU to pixels
+    overlap = common / torch.minimum(graph.areas[:, None], graph.areas)
+    overlap.fill_diagonal_(2.0)
+    return BoxCandidates(ids, listed, overlap)
+
+
+def choose_jointly(
+    gains: Tensor, start: Tensor, candidates: BoxCandidates, weight: float = SHARED_PIXELS
+) -> Tensor:
+    """Proposal of each box, int64 [R, A].
+
+    Exact for two boxes; for more, no change of one box or of two that overlap makes it better. Ties keep what is.
+
+    Args:
+        gains: float [R, A, P].
+        start: int64 [R, A], a proposal for every box; it may be none of its candidates.
+        candidates: of the image.
+        weight: of shared pixels, in mean ranges of a box's gains over its candidates.
+    """
+    rows, boxes, _ = gains.shape
+    if rows == 0 or boxes == 0:
+        return start
+    own = gains.gather(2, candidates.ids.expand(rows, -1, -1)).double()
+    high = own.masked_fill(~candidates.listed, _IMPOSSIBLE).amax(2)
+    low = own.masked_fill(~candidates.listed, -_IMPOSSIBLE).amin(2)
+    cost = weight * (high - low).mean(1).clamp(min=1e-6)
+    state = _Choice(gains.double(), start.clone(), candidates, cost)
+    pairs = _overlapping_pairs(candidates)
+    for _ in range(_ROUNDS):
+        changed = False
+        for box in range(boxes):
+            changed |= state.improve(box)
+        for one, other in pairs:
+            changed |= state.improve_two(one, other)
+        if not changed:
+            break
+    return state.picks
+
+
+class _Choice:
+    """The picks [R, A] of all problems, and what each proposal would share with them."""
+
+    def __init__(self, gains: Tensor, picks: Tensor, candidates: BoxCandidates, cost: Tensor) -> None:
+        self.gains, self.picks, self.candidates, self.cost = gains, picks, candidates, cost
+        self.overlap = candidates.overlap.double()
+        self.shared = self.overlap[picks].sum(1)  # [R, P]
+        self.rows = torch.arange(len(picks), device=picks.device)
+
+    def _value(self, box: int, ids: Tensor, without: tuple[int, ...]) -> Tensor:
+        """Gain of proposals int64 [R, n] for a box, less what they share with the picks of all boxes but some."""
+        shared = self.shared.gather(1, ids)
+        for one in without:
+            shared = shared - self.overlap[self.picks[:, one, None], ids]
+        return self.gains[:, box].gather(1, ids) - self.cost[:, None] * shared
+
+    def _options(self, box: int) -> tuple[Tensor, Tensor]:
+        """What a box can take, the present pick first: ids int64 [R, 1 + M] and whether each is one."""
+        ids, listed = self.candidates.ids[box], self.candidates.listed[box]
+        count = len(self.picks)
+        options = torch.cat([self.picks[:, box, None], ids.expand(count, -1)], 1)
+        return options, torch.cat([listed.new_ones(1), listed]).expand(count, -1)
+
+    def _move(self, box: int, ids: Tensor) -> None:
+        self.shared += self.overlap[ids] - self.overlap[self.picks[:, box]]
+        self.picks[:, box] = ids
+
+    def improve(self, box: int) -> bool:
+        """Move one box in every row in which that helps; whether any moved."""
+        options, possible = self._options(box)
+        values = self._value(box, options, (box,)).masked_fill(~possible, _IMPOSSIBLE)
+        values[:, 0] += 1e-9
+        best = values.argmax(1)
+        self._move(box, options[self.rows, best])
+        return bool((best > 0).any())
+
+    def improve_two(self, one: int, other: int) -> bool:
+        """Move two boxes at once, likewise."""
+        (a, may_a), (b, may_b) = self._options(one), self._options(other)
+        value_a = self._value(one, a, (one, other)).masked_fill(~may_a, _IMPOSSIBLE)
+        value_b = self._value(other, b, (one, other)).masked_fill(~may_b, _IMPOSSIBLE)
+        between = self.overlap[a[:, :, None], b[:, None, :]]
+        values = (value_a[:, :, None] + value_b[:, None, :] - self.cost[:, None, None] * between).flatten(1)
+        values[:, 0] += 1e-9
+        best = values.argmax(1)
+        self._move(one, a[self.rows, best // b.shape[1]])
+        self._move(other, b[self.rows, best % b.shape[1]])
+        return bool((best > 0).any())
+
+
+def _overlapping_pairs(candidates: BoxCandidates) -> list[tuple[int, int]]:
+    """Boxes of which some candidates share pixels, but not the same share for all: there the choice matters."""
+    ids, found = candidates.ids, []
+    for one in range(len(ids)):
+        for other in range(one + 1, len(ids)):
+            between = candidates.overlap[ids[one][:, None], ids[other]]
+            if float(between.max()) > float(between.min()):
+                found.append((one, other))
+    return found
