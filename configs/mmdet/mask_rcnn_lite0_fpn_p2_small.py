@@ -1,5 +1,5 @@
-"""mask_rcnn_lite0_fpn_p2 with anchors from 8 pixels: cells, things far away."""
+"""mask_rcnn_lite0_fpn_p2 with anchors from 8 pixels, as many as there: cells, things far away."""
 
 _base_ = ["./mask_rcnn_lite0_fpn_p2.py"]
 
-model = dict(rpn_head=dict(anchor_generator=dict(scales=[2, 2.8, 4, 5.6])))
+model = dict(rpn_head=dict(anchor_generator=dict(scales=[2, 4])))

@@ -8,7 +8,7 @@ from typing import Any
 from stages.prediction.settings import PredictionConfig, config_file, model_spec
 from wsis.method.prediction.data.training_images import PseudoLabelSource
 
-# By growing cost: +23 % time a step with P2, little more with more anchors. Other models are left alone.
+# By growing cost: +23 % time a step with P2. Other models are left alone.
 FITTED = ("mask_rcnn_lite0_fpn", "mask_rcnn_lite0_fpn_p2", "mask_rcnn_lite0_fpn_p2_small")
 COUNT = "fit"  # of the manifest; later outer iterations take it from the artefact before, whose weights they go on with
 _ENOUGH = 0.9  # share of the objects that anchors must reach

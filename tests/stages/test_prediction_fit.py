@@ -56,7 +56,7 @@ def test_a_users_model_is_left_alone(tiny_config: Path) -> None:
 
 
 def test_limits_rise_with_the_detections_and_never_fall() -> None:
-    for detections, limits in ((100, (100, 100, 300, 150)), (300, (300, 300, 900, 450))):
+    for detections, limits in ((50, (100, 100, 300, 150)), (300, (300, 300, 900, 150))):
         model = plain_config(config_file(FITTED[0]), Fit(FITTED[0], detections).spec(CONFIG, ("a",))).model
         regions = model.test_cfg.rpn, model.train_cfg.rpn_proposal
         found = model.test_cfg.rcnn.max_per_img, *(part.max_per_img for part in regions)

@@ -174,6 +174,9 @@ def test_each_object_is_taken_once_and_only_where_samples_agree() -> None:
     worth = agreement(mask_overlaps(sure.masks), sure)
     assert worth[0] > worth[1] >= AGREED  # the second is the first again
     assert agreed_rows(sure) == [2, 0]
+    corner = sure.masks.copy()
+    corner[0, :31, :31] = True  # reaches two borders
+    assert agreed_rows(ImageInstances(corner, sure.labels, sure.set_weights)) == [2]
     source = SyntheticSource(lambda index: sure if index % 3 else _uncertain(index), count=4)
     assert donors_of(source) == [Donor(1, 2, 2), Donor(1, 0, 1), Donor(2, 2, 2), Donor(2, 0, 1)]
 

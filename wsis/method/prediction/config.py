@@ -187,12 +187,12 @@ def _require_two_stage(model: Any, path: Path) -> None:
 
 
 def _raise_limits(model: ConfigDict, detections: int) -> None:
-    """So many detections of an image, from as many more regions."""
-    factor = math.ceil(detections / model.test_cfg.rcnn.max_per_img)
-    model.test_cfg.rcnn.max_per_img = max(model.test_cfg.rcnn.max_per_img, detections)
-    for part in (model.test_cfg.rpn, model.train_cfg.rpn_proposal):
-        part.nms_pre *= factor
-        part.max_per_img *= factor
+    """So many detections of an image, from as many more regions; training samples few regions from those it has."""
+    regions, found = model.test_cfg.rpn, model.test_cfg.rcnn
+    factor = max(1, math.ceil(detections / found.max_per_img))
+    found.max_per_img = max(found.max_per_img, detections)
+    regions.nms_pre *= factor
+    regions.max_per_img *= factor
 
 
 def _heads(model: ConfigDict) -> Iterator[ConfigDict]:

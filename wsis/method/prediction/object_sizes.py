@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsis.errors import InputError
-from wsis.method.masks.boxes import box_of_mask
-from wsis.method.prediction.data.training_images import ImageInstances, PseudoLabelSource, SuperpixelMasks
+from wsis.method.prediction.data.training_images import PseudoLabelSource, boxes_of
 
 REACHED = 0.3  # IoU with an anchor from which Mask R-CNN's RPN learns an object (its `min_pos_iou`)
 
@@ -60,7 +59,7 @@ def object_sizes(source: PseudoLabelSource, scale: tuple[int, int]) -> ObjectSiz
     sizes, weights, most = [np.zeros((0, 2))], [np.zeros(0)], 0.0
     for index in range(len(source)):
         instances = source.instances(index)
-        boxes = _boxes(instances).astype(np.float64)
+        boxes = boxes_of(instances.masks).astype(np.float64)
         sides = source.image_size(index)
         factor = min(max(scale) / max(sides), min(scale) / min(sides))
         sizes.append((boxes[:, 2:] - boxes[:, :2]) * factor)
@@ -93,9 +92,3 @@ def _shifted_iou(objects: ObjectSizes, anchor: tuple[float, float], shift: float
     for own, side in ((objects.width, anchor[0]), (objects.height, anchor[1])):
         common *= np.clip(np.minimum(np.minimum(own, side), (own + side) / 2 - shift), 0, None)
     return common / (objects.width * objects.height + anchor[0] * anchor[1] - common)
-
-
-def _boxes(instances: ImageInstances) -> NDArray[np.float32]:
-    if isinstance(instances.masks, SuperpixelMasks):
-        return instances.masks.boxes
-    return np.array([box_of_mask(mask) for mask in instances.masks], np.float32).reshape(-1, 4)

@@ -1,4 +1,7 @@
-"""Which pseudo labels the K samples agree on.
+"""Which pseudo labels may stand for a whole object: those that the K samples agree on and that lie inside the image.
+
+Agreement alone says little where labels join things: they agree on these as well. Labels that reach two borders of the
+image are mostly such, or ground, or objects of which a part is seen.
 
 Suffix legend: N distinct instances of all samples, U unique samples, S superpixels.
 """
@@ -8,7 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wsis.method.prediction.data.training_images import ImageInstances, PseudoLabelSource, SuperpixelMasks
+from wsis.method.prediction.data.training_images import (
+    ImageInstances,
+    PseudoLabelSource,
+    SuperpixelMasks,
+    boxes_of,
+)
 
 AGREED = 0.75  # least agreement of an instance that may be pasted elsewhere
 _SAME = 0.3  # IoU from which two instances of an image are one object
@@ -32,9 +40,9 @@ def donors_of(source: PseudoLabelSource) -> list[Donor]:
 
 
 def agreed_rows(instances: ImageInstances) -> list[int]:
-    """Rows whose agreement is `AGREED` at least, the best first, none of them over another."""
+    """Rows with an agreement of `AGREED` that reach one border at most, the best first, none of them over another."""
     overlaps = mask_overlaps(instances.masks)
-    worth = agreement(overlaps, instances)
+    worth = np.where(_borders(instances) <= 1, agreement(overlaps, instances), 0.0)
     rows: list[int] = []
     for row in np.argsort(-worth, kind="stable").tolist():
         if worth[row] >= AGREED and not (overlaps[row, rows] >= _SAME).any():
@@ -55,6 +63,14 @@ def agreement(overlaps: NDArray[np.float64], instances: ImageInstances) -> NDArr
         if (members := column > 0).any():
             expected += column.max() * alike[:, members].max(axis=1)
     return expected
+
+
+def _borders(instances: ImageInstances) -> NDArray[np.int64]:
+    """How many of the image's four borders each instance reaches, [N]."""
+    _, height, width = instances.masks.shape
+    boxes = boxes_of(instances.masks)
+    reached = np.concatenate([boxes[:, :2] < 1, boxes[:, 2:] > np.array([width, height]) - 1], axis=1)
+    return np.asarray(reached.sum(axis=1))
 
 
 def mask_overlaps(masks: NDArray[np.bool_] | SuperpixelMasks) -> NDArray[np.float64]:

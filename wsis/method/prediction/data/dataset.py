@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from wsis.errors import InputError
-from wsis.method.masks.boxes import box_of_mask
 from wsis.method.prediction.data.superpixel_bitmaps import SuperpixelBitmaps
-from wsis.method.prediction.data.training_images import ImageInstances, PseudoLabelSource, SuperpixelMasks
+from wsis.method.prediction.data.training_images import (
+    ImageInstances,
+    PseudoLabelSource,
+    SuperpixelMasks,
+    boxes_of,
+)
 
 
 class SampleKey(NamedTuple):
@@ -110,9 +114,9 @@ def boxes_and_masks(
     masks: NDArray[np.bool_] | SuperpixelMasks, size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], BitmapMasks]:
     """Tight boxes float32 [N, 4] of checked masks, and the masks as transforms take them."""
+    boxes = boxes_of(masks)
     if isinstance(masks, SuperpixelMasks):
-        return masks.boxes.copy(), SuperpixelBitmaps.of(masks)
-    boxes = np.array([box_of_mask(mask) for mask in masks], np.float32).reshape(-1, 4)
+        return boxes.copy(), SuperpixelBitmaps.of(masks)
     return boxes, BitmapMasks(masks.astype(np.uint8), *size)
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.method.masks.boxes import box_of_mask
 from wsis.method.masks.superpixels import proposal_masks
 
 
@@ -37,6 +38,13 @@ class SuperpixelMasks:
     def dense(self) -> NDArray[np.bool_]:
         """Masks bool [N, H, W]."""
         return proposal_masks(self.superpixels, self.membership, self.size)
+
+
+def boxes_of(masks: NDArray[np.bool_] | SuperpixelMasks) -> NDArray[np.float32]:
+    """Tight boxes xyxy float32 [N, 4] of masks without an empty one."""
+    if isinstance(masks, SuperpixelMasks):
+        return masks.boxes
+    return np.array([box_of_mask(mask) for mask in masks], np.float32).reshape(-1, 4)
 
 
 @dataclass(frozen=True, eq=False)
