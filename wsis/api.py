@@ -7,7 +7,7 @@ text, as the commands print it.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from data_contracts.records import RecordReader
 from data_contracts.schemas import SCHEMAS
 from data_contracts.store import Artefact, Store
-from wsis.apps import photograph_proposals
+from wsis.apps import photograph_predictions, photograph_proposals
+from wsis.apps.training_objects import training_objects
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.coco_ap import CocoEvaluator
 from wsis.method.evaluation.instances import Detections, GroundTruth
@@ -23,6 +24,7 @@ from wsis.method.evaluation.voc_map import VocMapEvaluator
 from wsis.method.masks import rle
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet, Regions
+from wsis.method.prediction.settings import PredictSettings
 from wsis.method.prm.seeds import Seeds
 from wsis.method.proposals import generate
 from wsis.readers.files.folder_files import read_bytes
@@ -142,20 +144,31 @@ class OpenedRun(Run):
         return results_of(self)
 
     def predict(
-        self, image: Image, iteration: int | None = None, score: float | None = None
+        self,
+        image: Image,
+        iteration: int | None = None,
+        score: float | None = None,
+        tiles: Literal["auto", "whole"] | int | None = None,
+        size: int | None = None,
     ) -> NetworkDetections:
         """Detections in one image by the network of an outer iteration (None: the last); best first.
 
         Args:
             score: least score of what is kept; None: as the run is configured (`predictions.score_threshold`).
+            tiles: "auto": a large or long image in overlapping tiles where its objects would shrink too far; "whole":
+                never; a number: tiles of so many pixels a side. None: as the run is configured, else "auto".
+            size: look at the image as if its longer side had so many pixels.
 
         Raises:
-            ConfigError: the run has no such network yet. DataError: the file is no image.
-            InputError: the array is no image.
+            ConfigError: the run has no such network yet, or a value is out of its range. DataError: the file is no
+                image. InputError: the array is no image.
         """
-        config = stored_config(self.record).predictions
+        config = photograph_predictions.chosen_tiles(stored_config(self.record).predictions)
         least = config.score_threshold if score is None else score
-        settings = config.model_copy(update={"score_threshold": min(least, config.score_threshold)})
+        given = {"tiles": tiles, "size": size}
+        changes = {name: value for name, value in given.items() if value is not None}
+        tree = {**config.model_dump(), **changes, "score_threshold": min(least, config.score_threshold)}
+        settings = validated(PredictSettings, tree, "predict")
         found: NetworkDetections = self._detector(iteration).predict([_pixels(image)], settings)[0]
         return found.sure(least)
 
@@ -168,7 +181,8 @@ class OpenedRun(Run):
         if trained.fingerprint not in self._detectors:
             device = str(stored_config(self.record).execution.torch_device())
             model, weights = from_json(trained.file("model.json").read_text()), trained.file("weights.pth")
-            self._detectors[trained.fingerprint] = load_detector(model, weights, device)
+            objects = training_objects(self, trained)
+            self._detectors[trained.fingerprint] = load_detector(model, weights, device, objects=objects)
         return self._detectors[trained.fingerprint]
 
 

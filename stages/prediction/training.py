@@ -18,13 +18,14 @@ import torch
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
 from stages.prediction.fit import FITTED, Fit, fitted
-from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, config_file, model_spec
+from stages.prediction.settings import DETECTOR_NAME, OBJECTS, PredictionConfig, config_file, model_spec
 from wsis.engine.shared_work import run_shared
 from wsis.engine.stage import Execution, StageContext
 from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME
 from wsis.errors import InputError
 from wsis.method.backbones import weights_digest
 from wsis.method.prediction.data.training_images import PseudoLabelSource
+from wsis.method.prediction.training_objects import TrainingObjects
 
 MODEL_NAME, MODEL_JSON_NAME = "model.py", "model.json"
 
@@ -39,7 +40,8 @@ def train_network(
 ) -> None:
     """Train on a source of images and write the network and its counts.
 
-    The count `data_wait_share` is the share of their wall time that steps waited for data (`DATA_WAIT`).
+    The count `data_wait_share` is the share of their wall time that steps waited for data (`DATA_WAIT`), `objects` the
+    sizes of what it learned from (`OBJECTS`).
 
     Args:
         init_weights: weights of the same network to fine-tune.
@@ -63,7 +65,8 @@ def train_network(
             context.log(fit.said())
     if not (context.workdir / DETECTOR_NAME).exists():  # else it was killed after its last file
         run_shared(partial(train, config, fit, source, total_steps, init_weights), context, config.processes)
-    plain = plain_config(config_file(fit.model), fit.spec(config, source.classes))
+    spec = fit.spec(config, source.classes)
+    plain = plain_config(config_file(fit.model), spec)
     plain.dump(str(context.workdir / MODEL_NAME))
     write_atomic(context.workdir / MODEL_JSON_NAME, to_json(plain).encode())
     curve = json.loads((context.workdir / CURVE_NAME).read_text())
@@ -75,6 +78,8 @@ def train_network(
         first=curve[0],
         last=curve[-1],
     )
+    if (objects := TrainingObjects.of(source, spec.image_scale)) is not None:
+        context.counts[OBJECTS] = objects.model_dump()
     (context.workdir / CHECKPOINT_NAME).unlink(missing_ok=True)
 
 

@@ -78,7 +78,7 @@ def test_diff_is_what_has_to_be_set_to_get_the_same_configuration() -> None:
 
 def test_a_prefix_chooses_keys() -> None:
     assert set(listed("demo", "predictions")) == {
-        f"predictions.{x}" for x in ("score_threshold", "nms_iou", "max_detections")
+        f"predictions.{x}" for x in ("score_threshold", "nms_iou", "max_detections", "tiles", "size")
     }
     assert set(listed("demo", "conditional.seed_th")) == {"conditional.seed_threshold"}
     assert set(listed("demo", "seed")) == {"seed"}

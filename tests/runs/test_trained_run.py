@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
+from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -16,13 +17,16 @@ from data_contracts.records import RecordReader
 from data_contracts.runs import save_run
 from data_contracts.schemas import DETECTIONS, PROPOSALS, PSEUDO_LABELS, Schema
 from data_contracts.store import Artefact, Store
+from stages.prediction import predictions
 from tests.runs.own_photographs import TURNED, encoded, good_folder, odd_folder, scene
 from tests.runs.tiny_run import RUN, copy_of, done, record_of, wsis
+from wsis import api as wsis_api
 from wsis.engine.per_image import read_failures
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks.paste import paste_masks
 from wsis.method.masks.proposal_set import Regions
 from wsis.method.prediction.inference import Detector
+from wsis.method.prediction.training_objects import TrainingObjects
 from wsis.readers.files.images import decode_image
 
 pytestmark = pytest.mark.timeout(300)
@@ -205,6 +209,33 @@ def test_an_earlier_iteration_and_settings(own_store: Path, tmp_path: Path) -> N
     assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 3
 
 
+def test_a_long_photograph_is_looked_at_in_tiles_and_that_is_said(own_store: Path, tmp_path: Path) -> None:
+    images = good_folder(tmp_path / "photos", 1)
+    (images / "long.png").write_bytes(encoded(scene(64, 900)))
+    command = ("predict", RUN, images, "--store", own_store, "--score", SCORE, "--out")
+    said = re.compile(r"900 x 64: (\d+) tiles of \d+ x 64 and the whole, because shrunk to ")
+    first = done(wsis(*command, tmp_path / "auto"))
+    assert int(said.search(first.err).group(1)) > 8 and first.err.count(" tiles of ") == 1
+    assert said.search(done(wsis(*command, tmp_path / "again")).err)  # though nothing is computed
+    assert " tiles of " not in done(wsis(*command, tmp_path / "whole", "--tiles", "whole")).err
+    asked = done(wsis(*command, tmp_path / "size", "--size", 300)).err
+    assert "900 x 64: " in asked and "as if 300 pixels long, as asked for" in asked
+    found = {
+        out: json.loads((tmp_path / out / "results.json").read_text()) for out in ("auto", "again", "whole")
+    }
+    assert found["auto"] == found["again"]
+    long, short = (
+        {out: [r for r in results if (r["file_name"] == "long.png") == one] for out, results in found.items()}
+        for one in (True, False)
+    )
+    assert short["auto"] == short["whole"] and len(long["auto"]) > len(long["whole"])
+    run = wsis_api.open_run(RUN, store=own_store)
+    again = run.predict(images / "long.png", score=SCORE)
+    assert [r["score"] for r in long["auto"]] == pytest.approx(again.scores.tolist())
+    whole = run.predict(images / "long.png", score=SCORE, tiles="whole")
+    assert len(whole) == len(long["whole"])
+
+
 def test_all_photographs_fail(own_store: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "x.jpg").write_bytes(encoded(scene(40, 60), "JPEG", TURNED)[:-200])
@@ -240,6 +271,9 @@ def test_mmdetection_loads_the_exported_model_with_equal_results(
     model, weights = result.out.split()
     assert "model of outer iteration 2, the last; --iteration takes another" in result.err
     assert [Path(model).name, Path(weights).name] == ["model.py", "weights.pth"]
+    carried = Config.fromfile(model).training_objects
+    made = Store(tiny_store).open("prediction", record_of(tiny_store).entries["prediction@2"].fingerprint)
+    assert TrainingObjects(**carried) == predictions.objects_of(made)
     network = init_detector(model, weights, device="cpu")
     assert tuple(network.dataset_meta["classes"]) == CLASSES
     image = decode_image((root / "photos" / "turned.jpg").read_bytes(), "turned")
@@ -318,6 +352,12 @@ def test_pseudo_labels_keep_the_ids_of_the_users_annotations(
         (["predict", RUN, "photos", "--iteration", 7], 2, r"holds no 'prediction@7'; it holds dataset, "),
         (["predict", RUN, "photos", "--score", 2], 2, "Invalid value for '--score'"),
         (["predict", RUN, "photos", "--set", "predictions.nms=1"], 2, r"predictions\.nms: unknown key"),
+        (["predict", RUN, "photos", "--tiles", "some"], 2, r"predictions\.tiles: expected .*, got 'some'"),
+        (
+            ["predict", RUN, "photos", "--tiles", 500, "--size", 700],
+            2,
+            r"size: expected null beside a number",
+        ),
         (["export", "tony"], 1, r"no run 'tony' in .*; runs there: tiny"),
         (["export", RUN, "--sets", "all"], 2, "--sets: expected --pseudo-labels beside it"),
         (["export", RUN, "--pseudo-labels", "--iteration", 9], 2, r"holds no 'pseudo_labels@9'; it holds "),

@@ -32,11 +32,12 @@ from tests.method.prediction.stored_labels import (
     make_inputs,
     proposals_record,
 )
-from tests.records import proposals_of, truth_record
+from tests.records import image_record, proposals_of, truth_record
 from wsis.engine.stage import Execution
 from wsis.errors import InputError, MissingWeightsError
 from wsis.method.masks.boxes import box_of_mask
 from wsis.method.prediction.data.training_images import SuperpixelMasks
+from wsis.method.prediction.training_objects import TrainingObjects
 
 
 @pytest.fixture
@@ -144,10 +145,50 @@ def test_two_outer_iterations_and_their_predictions(
         assert given.counts["images"] == len(records.ids)
         found[split] = {i: records[i] for i in records.ids}
     assert list(found["train"]) == ["a", "b", "c"] and list(found["val"]) == ["d"]
+    objects = TrainingObjects(**first.counts["objects"])
+    assert objects.shorter_side == 64 and objects.median == 32  # the labelled quarters of 64 x 96
     record = found["val"]["d"]
     assert 0 < len(record["scores"]) <= 7 and record["size"].tolist() == list(SIZE)
     assert record["class_probabilities"].shape[1] == 3
     assert set(record["labels"].tolist()) <= {1, 2}
+
+
+def test_long_images_are_looked_at_in_tiles_where_that_is_asked_for(
+    inputs: dict[str, Any], config: prediction.Config, tmp_path: Path
+) -> None:
+    training = context(tmp_path / "prediction", 1)
+    prediction.run(inputs, config, training)
+    trained = FakeArtefact(training.workdir)
+    pixels = np.random.default_rng(0).integers(0, 200, (96, 800, 3), dtype=np.uint8)
+    long = image_record(pixels, "long.png", "val", (1, 2))
+    data = FakeArtefact.of(tmp_path / "long", DATASET, {"a": dataset_record(3), "b": long})
+    known = TrainingObjects(**training.counts["objects"])
+    found = {}
+    for name, settings in (("whole", {}), ("auto", {"tiles": "auto", "objects": known})):
+        given = context(tmp_path / name, 1, "predictions")
+        chosen = predictions.Config(split="val", score_threshold=0.1, **settings)
+        predictions.run({"dataset": data, "prediction": trained}, chosen, given)
+        records = RecordReader(given.workdir, DETECTIONS)
+        found[name] = {i: records[i] for i in records.ids}
+        lines = given.counts.get("tilings", [])
+        assert len(lines) == (name == "auto")
+    assert (
+        lines[0].startswith("800 x 96: ")
+        and "tiles of 144 x 96 and the whole, because shrunk to 96 x 12" in lines[0]
+    )
+    assert all((found["auto"]["a"][k] == found["whole"]["a"][k]).all() for k in found["auto"]["a"])
+    assert len(found["auto"]["b"]["scores"]) != len(found["whole"]["b"]["scores"])
+
+
+def test_what_looks_at_images_whole_has_the_identity_that_it_had() -> None:
+    assert predictions.Config().identity() == {
+        "max_detections": 100,
+        "nms_iou": 0.5,
+        "score_threshold": 0.05,
+        "split": "val",
+    }
+    assert predictions.Config(tiles="auto").identity()["tiles"] == "auto"
+    assert predictions.Config(size=500).identity()["size"] == 500
 
 
 def test_steps_follow_the_data_and_the_iteration() -> None:

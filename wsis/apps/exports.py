@@ -10,6 +10,7 @@ from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, array_to_text
 from data_contracts.store import Artefact
 from wsis.apps.output_paths import check_folder
+from wsis.apps.training_objects import training_objects
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks import rle
 from wsis.method.masks.proposal_set import Regions
@@ -24,6 +25,9 @@ Sets = Literal["frequent", "all"]
 def export_model(runner: Runner, out: Path, iteration: int | None = None) -> list[Path]:
     """Copy the network of an outer iteration (default: the last): `init_detector(model.py, weights.pth)` loads it.
 
+    model.py says how large training objects were, so that `wsis.method.prediction.inference.load_detector` of it can
+    choose tiles.
+
     Raises:
         ConfigError: the run has no such network. CorruptArtefactError: a file of it is damaged; named.
         StoreError: `out` cannot be written.
@@ -31,8 +35,12 @@ def export_model(runner: Runner, out: Path, iteration: int | None = None) -> lis
     trained = runner.latest("prediction", iteration)
     check_folder(out)
     runner.progress.log(f"model of {runner.choice(trained, iteration)}")
-    for name in MODEL_FILES:
-        write_atomic(out / name, trained.file(name).read_bytes())
+    from wsis.method.prediction.config import TRAINING_OBJECTS
+
+    objects = training_objects(runner, trained)
+    said = "" if objects is None else f"{TRAINING_OBJECTS} = {objects.model_dump()!r}\n"
+    for name, more in zip(MODEL_FILES, (said, ""), strict=True):
+        write_atomic(out / name, trained.file(name).read_bytes() + more.encode())
     return [out / name for name in MODEL_FILES]
 
 

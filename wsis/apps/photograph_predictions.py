@@ -20,6 +20,7 @@ from stages.prediction import predictions
 from wsis.apps.coco_identities import Identities, identities, images_of, write_images
 from wsis.apps.output_paths import check_folder, output_names, write_file, write_names
 from wsis.apps.photograph_proposals import json_lines, write_results
+from wsis.apps.training_objects import training_objects
 from wsis.engine.per_image import read_failures
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, execute
@@ -45,17 +46,26 @@ class Settings(BaseModel):
 
 
 def build_settings(runner: Runner, overrides: Iterable[str], score: float) -> Settings:
-    """Validated settings, with every detection of at least `score` kept.
+    """Validated settings, with every detection of at least `score` kept; how large photographs are looked at is chosen
+    for each (`tiles: auto`) unless the run or `overrides` say it.
 
     Raises:
         ConfigError: naming key, expected and got for everything that is wrong.
     """
     run = runner.config
-    tree = {"predictions": run.predictions.model_dump(), "execution": run.execution.model_dump()}
+    chosen = chosen_tiles(run.predictions).model_dump()
+    tree = {"predictions": chosen, "execution": run.execution.model_dump()}
     settings = validated(Settings, tree, "settings", overrides)
     lowest = min(score, settings.predictions.score_threshold)
     found = settings.predictions.model_copy(update={"score_threshold": lowest})
     return settings.model_copy(update={"predictions": found})
+
+
+def chosen_tiles(settings: PredictSettings) -> PredictSettings:
+    """A run's settings for photographs of any size: those of its own images are as it was trained on, and looked at
+    whole unless it says otherwise."""
+    said = settings.tiles != "whole" or settings.size is not None
+    return settings if said else settings.model_copy(update={"tiles": "auto"})
 
 
 @dataclass(frozen=True)
@@ -93,15 +103,19 @@ def predict(
     options: dict[str, Any] = {"execution": settings.execution, "progress": runner.progress}
     data = execute(photographs.STAGE, photographs.Config(root=images), {}, runner.store, **options).artefact
     names = identities(ids_file, runner.artefact("dataset"), data, classes)
+    objects = training_objects(runner, trained) if settings.predictions.tiles != "whole" else None
     outcome = execute(
         predictions.STAGE,
-        predictions.Config(**dict(settings.predictions)),
+        predictions.Config(**dict(settings.predictions), objects=objects),
         {"dataset": data, "prediction": trained},
         runner.store,
         seed=runner.config.seed,
         outer_iteration=trained.manifest.outer_iteration,
         **options,
     )
+    if outcome.reused:
+        for line in predictions.said_of(outcome.artefact):
+            runner.progress.log(line)
     failed = read_failures(outcome.artefact.path)
     choice = runner.choice(trained, iteration)
     return Predicted(data, outcome.artefact, classes, choice, names, outcome.reused, failed)

@@ -21,6 +21,20 @@ def predict(
     score: Annotated[
         float, typer.Option("--score", help="least score of what is written", min=0, max=1)
     ] = 0.3,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            "--tiles",
+            help="auto (default): large and long photographs in overlapping tiles where their objects would shrink "
+            "too far; whole: never; PIXELS: tiles of so many of the photograph's pixels a side",
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", help="look at each photograph as if its longer side had so many pixels, in tiles"
+        ),
+    ] = None,
     iteration: IterationOption = None,
     ids: IdsOption = None,
     overrides: SetOption = None,
@@ -33,6 +47,7 @@ def predict(
     in results.json.
     A photograph that fails is listed in the manifest and at the end, the others survive; the exit code is then 1.
     The same command again computes what is missing. Settings: predictions.*, execution.*.
+    How photographs are looked at that are not of the training images' size and shape is said in a line.
 
     Example: wsis predict demo photos --out found --score 0.5
     """
@@ -46,7 +61,9 @@ def predict(
     opened = Store(store)
     runner = Runner(opened, run_name)
     warn_of_stale(runner)
-    settings = photograph_predictions.build_settings(runner, overrides or (), score)
+    asked = {"tiles": tiles, "size": size}
+    flags = [f"predictions.{name}={value}" for name, value in asked.items() if value is not None]
+    settings = photograph_predictions.build_settings(runner, [*(overrides or ()), *flags], score)
     check_outside(out, images, "--out")
     check_outside(opened.root, images, "--store")
     found = find_photographs(images, runner.progress)

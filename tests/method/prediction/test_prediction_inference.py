@@ -1,5 +1,6 @@
 """NetworkDetections, and the exported model in MMDetection's own hands."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from PIL import Image
 
 from wsis.errors import InputError, MissingWeightsError, NonFiniteError
 from wsis.method.masks.network_detections import NetworkDetections
@@ -16,8 +18,10 @@ from wsis.method.masks.paste import paste_masks
 from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
 from wsis.method.prediction.inference import Detector, load_detector
+from wsis.method.prediction.merging import merge_tiles
 from wsis.method.prediction.models import quiet_mmengine
 from wsis.method.prediction.settings import PredictSettings
+from wsis.method.prediction.training_objects import TrainingObjects
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "mmdet").glob("*.py"))
 LOW = PredictSettings(score_threshold=0.2)
@@ -111,6 +115,61 @@ def test_thresholds_and_limits_are_the_settings(detector: Detector, synthetic_so
         free = detector.predict([image], PredictSettings(score_threshold=0.0, nms_iou=0.99))[0]
         assert np.array_equal(free.scores, everything.scores[:limit])
     assert 0 < len(strict.scores) < (everything.scores > 0.3).sum()
+
+
+def test_an_image_that_fits_gives_the_same_bytes_with_tiles_as_without(
+    detector: Detector, synthetic_source: Any
+) -> None:
+    objects = TrainingObjects.of(synthetic_source, detector.fits)
+    chooses = replace(detector, objects=objects)
+    images = [synthetic_source.image(i) for i in range(3)]
+    plain = detector.predict(images, LOW)
+    for settings in ({"tiles": "auto"}, {"tiles": 500}):
+        again = chooses.predict(images, LOW.model_copy(update=settings))
+        assert all(_same(a, b) for a, b in zip(plain, again, strict=True))
+
+
+def test_a_long_image_is_looked_at_in_tiles(detector: Detector, synthetic_source: Any) -> None:
+    image = np.concatenate([synthetic_source.image(i) for i in (1, 2, 4, 5) * 2], axis=1)  # 64 x 768
+    chooses = replace(detector, objects=TrainingObjects.of(synthetic_source, detector.fits))
+    auto = LOW.model_copy(update={"tiles": "auto"})
+    tiling = chooses.tiling((64, 768), auto)
+    assert (
+        len(tiling.windows) > 8 and "because shrunk to 96 x 8 its objects would be about 4" in tiling.said()
+    )
+    found, whole = chooses.predict([image], auto)[0], chooses.predict([image], LOW)[0]
+    assert found.size == (64, 768) and len(found) > 2 * len(whole)
+    assert (np.diff(found.scores) <= 0).all() and (found.boxes <= [768, 64, 768, 64]).all()
+    assert _same(found, chooses.predict([synthetic_source.image(0), image], auto)[1])
+    windows = [*tiling.windows, (0, 0, 64, 768)]
+    parts = [detector.predict([image[t:b, x:r]], LOW)[0] for t, x, b, r in windows]
+    longer = (parts[-1].boxes[:, 2:] - parts[-1].boxes[:, :2]).max(axis=1, initial=0) > tiling.overlap
+    assert _same(found, merge_tiles([*parts[:-1], parts[-1].take(longer)], windows, tiling, 0.5))
+
+
+def test_an_image_is_looked_at_at_another_size(detector: Detector, synthetic_source: Any) -> None:
+    image = synthetic_source.image(1)  # 64 x 96, at 96
+    at = LOW.model_copy(update={"size": 192})
+    larger = detector.predict([image], at)[0]
+    assert not _same(larger, detector.predict([image], LOW)[0])
+    doubled = np.asarray(Image.fromarray(image).resize((192, 128), Image.Resampling.BILINEAR))
+    twice = replace(detector, pipeline=detector._sized(at).pipeline).predict([doubled], LOW)[0]
+    assert abs(len(larger) - len(twice)) <= 2 and larger.size == (
+        64,
+        96,
+    )  # OpenCV and Pillow differ in a grey or two
+    assert _same(
+        detector.predict([image], LOW.model_copy(update={"size": 96}))[0], detector.predict([image], LOW)[0]
+    )
+
+
+def test_a_config_carries_the_sizes_of_training_objects(tiny_plain: Config, weights: Path) -> None:
+    objects = TrainingObjects(
+        smallest=8, median=20, longest=40, shorter_side=64, pixel_scale=1, keeps_pixels=False
+    )
+    exported = Config({**tiny_plain.to_dict(), "training_objects": objects.model_dump()})
+    assert load_detector(exported, weights).objects == objects
+    assert load_detector(tiny_plain, weights).objects is None
 
 
 def test_an_image_without_detections(detector: Detector) -> None:

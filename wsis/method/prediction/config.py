@@ -13,9 +13,11 @@ from mmengine.config import Config, ConfigDict
 
 from wsis.errors import InputError
 from wsis.method.prediction.object_sizes import Anchors
+from wsis.method.prediction.training_objects import Scale
 
-Scale = tuple[int, int]
 _TUPLE = "__tuple__"
+TRAINING_OBJECTS = "training_objects"
+"""Key of an exported config: how large training objects were, the fields of `training_objects.TrainingObjects`."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,15 @@ def test_pipeline(scale: Scale) -> list[dict[str, Any]]:
             "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
         },
     ]
+
+
+def image_scale(plain: Config) -> Scale:
+    """(longest, shortest) side that images are resized to fit; InputError if the config does not say it."""
+    for transform in plain.test_pipeline:
+        if transform["type"] == "Resize" and "scale" in transform:
+            longest, shortest = transform["scale"]
+            return longest, shortest
+    raise InputError("test_pipeline: expected a Resize with a scale, got none")
 
 
 def _require_two_stage(model: Any, path: Path) -> None:

@@ -4,13 +4,14 @@ Suffix legend: N detections, C classes, R regions, M mask cells a side, H W imag
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmcv.transforms import Compose
+from mmdet.datasets.transforms import Resize
 from mmdet.models.layers import multiclass_nms
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import bbox2roi
@@ -22,24 +23,35 @@ from torch import Tensor, nn
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.prediction.checkpoints import classes_of, load_detector_weights, read_checkpoint
+from wsis.method.prediction.config import TRAINING_OBJECTS, image_scale
 from wsis.method.prediction.data.dataset import too_thin_named
 from wsis.method.prediction.heads.region_outputs import region_outputs, require_known_head, soft_masks
+from wsis.method.prediction.merging import merge_tiles
 from wsis.method.prediction.models import build_model, checked_device
 from wsis.method.prediction.settings import PredictSettings
+from wsis.method.prediction.tiles import Tiling, Window, choose_tiling
+from wsis.method.prediction.training_objects import Scale, TrainingObjects
 
 MASK_SIZE = 28
 
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A model ready to predict; made by :func:`load_detector`."""
+    """A model ready to predict; made by :func:`load_detector`.
+
+    Attributes:
+        pipeline: from an image to the network's input.
+        fits: (longest, shortest) side that images are resized to fit.
+        objects: how large training objects were; None: not known.
+    """
 
     model: nn.Module
     pipeline: Compose
     classes: tuple[str, ...]
     device: torch.device
+    fits: Scale
+    objects: TrainingObjects | None = None
 
-    @torch.inference_mode()
     def predict(
         self,
         images: Sequence[NDArray[np.uint8]],
@@ -49,6 +61,7 @@ class Detector:
         """Detections of RGB images uint8 [H, W, 3], in their order.
 
         Args:
+            settings: with `tiles`, large images are looked at in overlapping tiles, of which instances are merged.
             batch_size: images in one forward pass; only images of equal padded size share one, so that no
                 image's result depends on its neighbours'.
 
@@ -57,6 +70,49 @@ class Detector:
             NonFiniteError: the network gives NaN for an image.
         """
         settings = settings or PredictSettings()
+        for index, image in enumerate(images):
+            _check_image(index, image)
+        tilings = [self.tiling(image.shape[:2], settings) for image in images]
+        whole = [i for i, tiling in enumerate(tilings) if not tiling.windows]
+        network = self._sized(settings)
+        found = dict(
+            zip(whole, network._whole([images[i] for i in whole], settings, batch_size), strict=True)
+        )
+        for i, tiling in enumerate(tilings):
+            if tiling.windows:
+                found[i] = self._tiled(images[i], tiling, settings, batch_size)
+        return [found[i] for i in range(len(images))]
+
+    def tiling(self, size: tuple[int, int], settings: PredictSettings) -> Tiling:
+        """How an image (H, W) is looked at."""
+        return choose_tiling(size, self.fits, settings, self.objects)
+
+    def _sized(self, settings: PredictSettings) -> "Detector":
+        """This one, or one that looks at whole images at the settings' size."""
+        if settings.tiles != "whole" or settings.size is None:
+            return self
+        size = (settings.size, settings.size)
+        steps = [
+            Resize(size, keep_ratio=True) if isinstance(t, Resize) else t for t in self.pipeline.transforms
+        ]
+        return replace(self, pipeline=Compose(steps), fits=size)
+
+    def _tiled(
+        self, image: NDArray[np.uint8], tiling: Tiling, settings: PredictSettings, batch_size: int
+    ) -> NetworkDetections:
+        """Detections in tiles, and of the whole image what is longer than tiles overlap and thus whole in none."""
+        windows: list[Window] = [*tiling.windows, (0, 0, *tiling.size)]
+        tiles = [image[top:bottom, left:right] for top, left, bottom, right in windows]
+        found = self._whole(tiles, settings, batch_size)
+        boxes = found[-1].boxes
+        found[-1] = found[-1].take((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > tiling.overlap)
+        return merge_tiles(found, windows, tiling, settings.nms_iou)
+
+    @torch.inference_mode()
+    def _whole(
+        self, images: Sequence[NDArray[np.uint8]], settings: PredictSettings, batch_size: int
+    ) -> list[NetworkDetections]:
+        """Each image as one input of the network."""
         packed = [self._packed(i, image) for i, image in enumerate(images)]
         results: dict[int, NetworkDetections] = {}
         for group in _same_size_batches(packed, batch_size):
@@ -67,8 +123,6 @@ class Detector:
         return [results[i] for i in range(len(images))]
 
     def _packed(self, index: int, image: NDArray[np.uint8]) -> dict[str, Any]:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(f"image {index}: expected RGB uint8 [H, W, 3], got {image.dtype} {image.shape}")
         size = image.shape[:2]
         # The pipeline after loading; MMDetection's loaders give BGR.
         loaded = {
@@ -94,8 +148,22 @@ class Detector:
             yield _detections(boxes, scores, labels, probabilities, soft, sample.metainfo)
 
 
-def load_detector(config: Config, weights: Path, device: str = "cpu", channels_last: bool = True) -> Detector:
+def _check_image(index: int, image: NDArray[np.uint8]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f"image {index}: expected RGB uint8 [H, W, 3], got {image.dtype} {image.shape}")
+
+
+def load_detector(
+    config: Config,
+    weights: Path,
+    device: str = "cpu",
+    channels_last: bool = True,
+    objects: TrainingObjects | None = None,
+) -> Detector:
     """The model of an exported config (:func:`wsis.method.prediction.config.plain_config`) with its weights.
+
+    Args:
+        objects: how large training objects were; None: as the config says, if it does.
 
     Raises:
         InputError: no such device; the weights are of other classes than `config.metainfo`; a RoI head that
@@ -110,7 +178,9 @@ def load_detector(config: Config, weights: Path, device: str = "cpu", channels_l
         raise InputError(f"{weights}: neither config nor checkpoint tells the classes")
     model = build_model(config, channels_last)
     load_detector_weights(model, weights, classes)
-    return detector_of(model, config, classes, place)
+    detector = detector_of(model, config, classes, place)
+    said = config.get(TRAINING_OBJECTS)
+    return replace(detector, objects=objects or (TrainingObjects(**said) if said else None))
 
 
 def detector_of(model: nn.Module, config: Config, classes: tuple[str, ...], device: torch.device) -> Detector:
@@ -118,7 +188,7 @@ def detector_of(model: nn.Module, config: Config, classes: tuple[str, ...], devi
     require_known_head(model.roi_head)  # type: ignore[arg-type]
     after_loading = [t for t in config.test_pipeline if not t["type"].startswith("Load")]
     pipeline = Compose([TRANSFORMS.build(t) for t in after_loading])
-    return Detector(model.to(device).eval(), pipeline, classes, device)
+    return Detector(model.to(device).eval(), pipeline, classes, device, image_scale(config))
 
 
 def check_predicts(model: nn.Module, config: Config, classes: tuple[str, ...]) -> None:
