@@ -20,7 +20,6 @@ from data_contracts.store import Artefact, Store
 from stages.prediction import predictions
 from tests.runs.own_photographs import TURNED, encoded, good_folder, odd_folder, scene
 from tests.runs.tiny_run import RUN, copy_of, done, record_of, wsis
-from wsis import api as wsis_api
 from wsis.engine.per_image import read_failures
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks.paste import paste_masks
@@ -207,33 +206,6 @@ def test_an_earlier_iteration_and_settings(own_store: Path, tmp_path: Path) -> N
     assert "predictions@1: " in result.err
     assert "3 instances of score 0 or more, by outer iteration 1, as asked for: " in result.out
     assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 3
-
-
-def test_a_long_photograph_is_looked_at_in_tiles_and_that_is_said(own_store: Path, tmp_path: Path) -> None:
-    images = good_folder(tmp_path / "photos", 1)
-    (images / "long.png").write_bytes(encoded(scene(64, 900)))
-    command = ("predict", RUN, images, "--store", own_store, "--score", SCORE, "--out")
-    said = re.compile(r"900 x 64: (\d+) tiles of \d+ x 64 and the whole, because shrunk to ")
-    first = done(wsis(*command, tmp_path / "auto"))
-    assert int(said.search(first.err).group(1)) > 8 and first.err.count(" tiles of ") == 1
-    assert said.search(done(wsis(*command, tmp_path / "again")).err)  # though nothing is computed
-    assert " tiles of " not in done(wsis(*command, tmp_path / "whole", "--tiles", "whole")).err
-    asked = done(wsis(*command, tmp_path / "size", "--size", 300)).err
-    assert "900 x 64: " in asked and "as if 300 pixels long, as asked for" in asked
-    found = {
-        out: json.loads((tmp_path / out / "results.json").read_text()) for out in ("auto", "again", "whole")
-    }
-    assert found["auto"] == found["again"]
-    long, short = (
-        {out: [r for r in results if (r["file_name"] == "long.png") == one] for out, results in found.items()}
-        for one in (True, False)
-    )
-    assert short["auto"] == short["whole"] and len(long["auto"]) > len(long["whole"])
-    run = wsis_api.open_run(RUN, store=own_store)
-    again = run.predict(images / "long.png", score=SCORE)
-    assert [r["score"] for r in long["auto"]] == pytest.approx(again.scores.tolist())
-    whole = run.predict(images / "long.png", score=SCORE, tiles="whole")
-    assert len(whole) == len(long["whole"])
 
 
 def test_all_photographs_fail(own_store: Path, tmp_path: Path) -> None:
