@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, SEEDS
@@ -32,6 +34,7 @@ from wsis.method.dissimilarity.network_inputs import (
     resized,
 )
 from wsis.method.dissimilarity.objective import sample_labels
+from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.prm.seeds import Seeds
 from wsis.readers.files.images import decode_image
@@ -40,6 +43,7 @@ from wsis.views.dataset import class_names
 NAME = "pseudo_labels"
 ALGORITHM_VERSION = 3
 _NOISE_STREAM = 4
+_LABEL_OF_BOX = 0.5
 _MUCH_MISSING = 0.25  # of what the samples should name: said aloud
 
 
@@ -127,6 +131,11 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     workers = context.execution.workers if context.device.type == "cpu" else 1
     write_records(context, PSEUDO_LABELS, list(seeds.ids), compute, workers)
     context.counts.update(_statistics(RecordReader(context.workdir, PSEUDO_LABELS), compute))
+    if without := context.counts["boxes_without_label"]:
+        context.log(
+            f"warning: {len(without)} of {context.counts['boxes']} boxes have no label that fits them in every sample "
+            f"(the manifest names them): {', '.join(without[:3])}{', ...' if len(without) > 3 else ''}"
+        )
     missing = context.counts["missing_class_share"]
     if missing >= _MUCH_MISSING:
         context.log(
@@ -139,7 +148,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
     """Means over what was written, so that a resumed stage counts the same."""
     distances, distinct, instances, empty = [], [], [], 0
-    lost = wanted = 0
+    lost = wanted = boxes = 0
+    unlabelled: list[str] = []
     for image_id, record in records:
         samples = SampleSet.from_record(record)
         distances.append(float(record["diversity"][0]))
@@ -151,6 +161,10 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         empty += any(absent)
         lost += int(np.dot(absent, samples.multiplicities))
         wanted += len(annotated) * samples.num_samples
+        seeds = compute.seeds.read(image_id, ("boxes", "peaks"))
+        boxes += len(seeds["boxes"])
+        missing = _boxes_without_label(samples, seeds, compute.proposals.read(image_id, ("boxes",))["boxes"])
+        unlabelled += [f"{image_id}: box {box + 1}" for box in missing]
     return {
         "images": len(distances),
         "samples_per_image": compute.sampling.k,
@@ -160,7 +174,26 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         "mean_instances": float(np.mean(instances)) if instances else 0.0,
         "images_with_an_unlabelled_class": int(empty),
         "missing_class_share": lost / wanted if wanted else 0.0,
+        "boxes": boxes,
+        "boxes_without_label": unlabelled,
     }
+
+
+def _boxes_without_label(samples: SampleSet, seeds: Record, proposal_boxes: np.ndarray) -> list[int]:
+    """The annotated boxes of an image, from 0, that some sample has no label of their class for.
+
+    A label is a box's where the IoU of the boxes is at least `_LABEL_OF_BOX`; no label is that of two boxes.
+    """
+    missing: set[int] = set()
+    if not len(seeds["boxes"]):
+        return []
+    for unique in range(len(samples.multiplicities)):
+        ids, classes, _ = samples.unique(unique)
+        fits = box_iou(seeds["boxes"], proposal_boxes[ids]) >= _LABEL_OF_BOX
+        fits &= seeds["peaks"][:, :1] == classes[None]
+        given = maximum_bipartite_matching(csr_array(fits), perm_type="column")
+        missing |= set(np.flatnonzero(given < 0).tolist())
+    return sorted(missing)
 
 
 STAGE = Stage(

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from data_contracts.schemas import PSEUDO_LABELS
-from stages.conditional import examples
+from stages.conditional import examples, pseudo_labels
 from stages.conditional.examples import Examples
 from tests.stages.conditional_scenes import CONFIG, make_inputs, sample, share_of_truth, train
 from wsis.engine.training import WEIGHTS_NAME, load_weights
 from wsis.errors import InputError
+from wsis.method.conditional.label_sets import SampleSet
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,27 @@ def test_box_supervision_gives_every_box_one_instance(tmp_path):
     for _, record in labels.records(PSEUDO_LABELS):
         assert (np.diff(record["offsets"]) == 1).all()
     assert share_of_truth(labels) > 0.5
+    counts = labels.manifest.counts
+    assert counts["boxes"] == counts["images"] and counts["boxes_without_label"] == []
+
+
+def test_a_box_without_a_label_of_its_own_is_named():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]], np.float32)
+    record = {"boxes": boxes, "peaks": np.array([[1, 5, 5], [1, 5, 5], [2, 25, 25]], np.int32)}
+    proposals = np.array([[0, 0, 10, 10], [0, 0, 11, 10], [20, 20, 29, 30]], np.float32)
+
+    def missing(*samples):
+        ids = np.concatenate([np.array(ids, np.int32) for ids, _ in samples])
+        classes = np.concatenate([np.array(classes, np.int32) for _, classes in samples])
+        ends = np.cumsum([0, *(len(ids) for ids, _ in samples)]).astype(np.int32)
+        ones = np.ones(len(samples), np.int32)
+        found = SampleSet(ones, ends, ids, classes, np.zeros(len(ids), np.float32))
+        return pseudo_labels._boxes_without_label(found, record, proposals)
+
+    assert missing(([0, 1, 2], [1, 1, 2])) == []
+    assert missing(([0, 2], [1, 2])) == [1]  # one label is not that of two boxes
+    assert missing(([0, 1, 2], [1, 1, 1])) == [2]  # another class
+    assert missing(([0, 1, 2], [1, 1, 2]), ([0, 1], [1, 1])) == [2]  # in one sample of two
 
 
 def test_a_box_without_a_detection_keeps_its_seed(tmp_path, monkeypatch):

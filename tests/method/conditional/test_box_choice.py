@@ -1,14 +1,22 @@
 """The joint choice of one proposal a box against every choice there is."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from tests.method.conditional.conditional_cases import random_case
-from wsis.method.conditional.box_choice import BoxCandidates, box_candidates, choose_jointly
+from wsis.method.conditional.box_choice import (
+    SAME,
+    BoxCandidates,
+    box_candidates,
+    choose_jointly,
+    pairs_that_share,
+)
 from wsis.method.conditional.graph import build_graph
+from wsis.method.conditional.inference import Slots, infer
 
 
 def a_case(seed, boxes, width=4, proposals=12):
@@ -18,11 +26,11 @@ def a_case(seed, boxes, width=4, proposals=12):
     masks[:, 0] |= ~masks.any(1)
     sizes = masks.sum(1)
     overlap = (masks.astype(float) @ masks.T) / np.minimum(sizes[:, None], sizes)
-    np.fill_diagonal(overlap, 2.0)
+    np.fill_diagonal(overlap, SAME)
     ids = np.stack([rng.choice(proposals, width, replace=False) for _ in range(boxes)])
-    candidates = BoxCandidates(
-        torch.from_numpy(ids), torch.ones(boxes, width, dtype=torch.bool), torch.from_numpy(overlap).float()
-    )
+    ids, overlap = torch.from_numpy(ids), torch.from_numpy(overlap).float()
+    listed = torch.ones(boxes, width, dtype=torch.bool)
+    candidates = BoxCandidates(ids, listed, overlap, pairs_that_share(ids, overlap))
     return torch.from_numpy(rng.random((1, boxes, proposals))), candidates
 
 
@@ -82,7 +90,7 @@ def test_candidates_are_what_fits_and_else_the_best(graph):
     expected = common / torch.minimum(graph.areas[:, None], graph.areas)
     off = ~torch.eye(graph.num_proposals, dtype=torch.bool)
     torch.testing.assert_close(found.overlap[off], expected[off])
-    assert (found.overlap.diagonal() == 2).all()
+    assert (found.overlap.diagonal() == SAME).all()
 
 
 def test_no_problem_and_no_box(graph):
@@ -90,3 +98,33 @@ def test_no_problem_and_no_box(graph):
     found = box_candidates(graph, fits, 0.5)
     start = torch.zeros(0, 2, dtype=torch.int64)
     assert choose_jointly(torch.zeros(0, 2, graph.num_proposals), start, found).shape == (0, 2)
+
+
+def test_inference_shares_pixels_out_among_boxes():
+    """Two boxes side by side whose best proposals reach into one another: one of them yields."""
+    superpixels = np.repeat(np.arange(4)[None], 6, 0).repeat(3, 1)  # four columns of 3 x 6 pixels
+    membership = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 1, 1]], bool)
+    edges = np.array([[0, 1], [1, 2], [2, 3]])
+    graph = build_graph(superpixels, membership, edges, np.ones(3), np.full(3, 6.0), 0)
+    fits = torch.tensor([[0.9, 0.0], [0.9, 0.0], [0.0, 0.9], [0.0, 0.9]])
+    scores = torch.tensor([[[0.0, 3.0], [0.0, 2.95], [0.0, 3.0], [0.0, 2.0]]])
+    alone = Slots(torch.tensor([1, 1]), torch.eye(4, dtype=torch.bool), fits)
+    together = replace(alone, candidates=box_candidates(graph, fits, 0.8))
+    assert infer([scores], [alone])[0].tolist() == [[1, 0, 1, 0]]
+    assert infer([scores], [together])[0].tolist() == [[0, 1, 1, 0]]
+
+
+def test_boxes_that_have_one_candidate_between_them_keep_two_proposals():
+    superpixels = np.repeat(np.arange(3)[None], 4, 0).repeat(3, 1)
+    graph = build_graph(
+        superpixels, np.eye(3, dtype=bool), np.array([[0, 1], [1, 2]]), np.ones(2), np.full(2, 4.0), 0
+    )
+    fits = torch.tensor([[1.0, 1.0], [0.1, 0.2], [0.0, 0.0]])
+    slots = Slots(
+        torch.tensor([1, 1]),
+        torch.eye(3, dtype=torch.bool),
+        fits,
+        candidates=box_candidates(graph, fits, 0.8),
+    )
+    labels = infer([torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(0))], [slots])[0]
+    assert (labels.sum(1) == 2).all() and (labels[:, 0] == 1).all()

@@ -6,7 +6,7 @@ none helps.
 Suffix legend: R problems, P proposals, A boxes, M candidates of a box.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ SHARED_PIXELS = 1.0  # cost of lying in another box's proposal, in ranges of a b
 _MOST_CANDIDATES = 16  # of a box, best box IoU first
 _ROUNDS = 10
 _IMPOSSIBLE = float("-inf")
+SAME = 1e3  # "share" of a proposal in itself: two boxes have it only where nothing else is left
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,20 @@ class BoxCandidates:
     Attributes:
         ids: int64 [A, M], proposals; rows are filled up with their first.
         listed: bool [A, M], False where filled up.
-        overlap: float32 [P, P], common pixels of two proposals over the smaller one's; 2 for a proposal with itself.
+        overlap: float32 [P, P], common pixels of two proposals over the smaller one's; `SAME` on the diagonal.
+        pairs: boxes of which some candidates share more pixels than others do: there a step of two can help.
     """
 
     ids: Tensor
     listed: Tensor
     overlap: Tensor
+    pairs: tuple[tuple[int, int], ...] = ()
 
     def to(self, device: torch.device | str) -> "BoxCandidates":
         """Copy to a device."""
-        return BoxCandidates(self.ids.to(device), self.listed.to(device), self.overlap.to(device))
+        return replace(
+            self, ids=self.ids.to(device), listed=self.listed.to(device), overlap=self.overlap.to(device)
+        )
 
 
 def box_candidates(graph: ProposalGraph, box_iou: Tensor, threshold: float) -> BoxCandidates:
@@ -54,12 +59,16 @@ def box_candidates(graph: ProposalGraph, box_iou: Tensor, threshold: float) -> B
     sizes = graph.areas[:, None] + graph.areas
     common = common * sizes / (1 + common)  # from IoU to pixels
     overlap = common / torch.minimum(graph.areas[:, None], graph.areas)
-    overlap.fill_diagonal_(2.0)
-    return BoxCandidates(ids, listed, overlap)
+    overlap.fill_diagonal_(SAME)
+    return BoxCandidates(ids, listed, overlap, pairs_that_share(ids, overlap))
 
 
 def choose_jointly(
-    gains: Tensor, start: Tensor, candidates: BoxCandidates, weight: float = SHARED_PIXELS
+    gains: Tensor,
+    start: Tensor,
+    candidates: BoxCandidates,
+    weight: float = SHARED_PIXELS,
+    most_pairs: int | None = None,
 ) -> Tensor:
     """Proposal of each box, int64 [R, A].
 
@@ -70,6 +79,7 @@ def choose_jointly(
         start: int64 [R, A], a proposal for every box; it may be none of its candidates.
         candidates: of the image.
         weight: of shared pixels, in mean ranges of a box's gains over its candidates.
+        most_pairs: more pairs of boxes than these move one by one alone: time; None: pairs always move.
     """
     rows, boxes, _ = gains.shape
     if rows == 0 or boxes == 0:
@@ -77,9 +87,10 @@ def choose_jointly(
     own = gains.gather(2, candidates.ids.expand(rows, -1, -1)).double()
     high = own.masked_fill(~candidates.listed, _IMPOSSIBLE).amax(2)
     low = own.masked_fill(~candidates.listed, -_IMPOSSIBLE).amin(2)
-    cost = weight * (high - low).mean(1).clamp(min=1e-6)
+    forbidden = 2 * gains.abs().amax(dim=(1, 2)).double() / SAME  # no gain makes up for a proposal held twice
+    cost = torch.maximum(weight * (high - low).mean(1), forbidden)
     state = _Choice(gains.double(), start.clone(), candidates, cost)
-    pairs = _overlapping_pairs(candidates)
+    pairs = candidates.pairs if most_pairs is None or len(candidates.pairs) <= most_pairs else ()
     for _ in range(_ROUNDS):
         changed = False
         for box in range(boxes):
@@ -141,12 +152,13 @@ class _Choice:
         return bool((best > 0).any())
 
 
-def _overlapping_pairs(candidates: BoxCandidates) -> list[tuple[int, int]]:
-    """Boxes of which some candidates share pixels, but not the same share for all: there the choice matters."""
-    ids, found = candidates.ids, []
-    for one in range(len(ids)):
-        for other in range(one + 1, len(ids)):
-            between = candidates.overlap[ids[one][:, None], ids[other]]
-            if float(between.max()) > float(between.min()):
-                found.append((one, other))
-    return found
+def pairs_that_share(ids: Tensor, overlap: Tensor) -> tuple[tuple[int, int], ...]:
+    """The pairs of `BoxCandidates`, of candidates int64 [A, M] and shares float [P, P]."""
+    found = []
+    for one in range(len(ids) - 1):
+        between = (
+            overlap[ids[one][:, None, None], ids[one + 1 :]].transpose(0, 1).flatten(1)
+        )  # [A - 1 - one, M * M]
+        apart = torch.nonzero(between.amax(1) > between.amin(1))[:, 0]
+        found += [(one, one + 1 + other) for other in apart.tolist()]
+    return tuple(found)

@@ -27,11 +27,13 @@ import torch
 from torch import Tensor
 
 from wsis.errors import InputError, NonFiniteError
+from wsis.method.conditional.box_choice import BoxCandidates, choose_jointly
 
 BOX_THRESHOLD = 0.8  # departure D6
 _IMPOSSIBLE = float("-inf")
 _NOTHING_LEFT = -1e4  # gain of a slot's second best when it has none
 _ENTRY_BUDGET = 1 << 22  # gains looked at together while further proposals are picked
+_MOST_PAIRS = 30  # of boxes that share pixels, up to which they also move two at a time
 _WINDOW = 64  # candidates looked at together while skipping those that earlier picks removed
 
 
@@ -45,18 +47,24 @@ class Slots:
             |r_i ∩ r_l| / |r_l| > t.
         box_iou: None for image-level labels; float [P, A] for boxes, the IoU of each proposal's box with each box.
         box_threshold: a box draws on proposals with at least this IoU.
+        candidates: what the boxes choose from jointly, so that shared pixels cost; None: each for itself.
     """
 
     columns: Tensor
     suppress: Tensor
     box_iou: Tensor | None = None
     box_threshold: float = BOX_THRESHOLD
+    candidates: BoxCandidates | None = None
 
     def to(self, device: torch.device | str) -> "Slots":
         """Copy to a device."""
         overlap = None if self.box_iou is None else self.box_iou.to(device)
         return replace(
-            self, columns=self.columns.to(device), suppress=self.suppress.to(device), box_iou=overlap
+            self,
+            columns=self.columns.to(device),
+            suppress=self.suppress.to(device),
+            box_iou=overlap,
+            candidates=None if self.candidates is None else self.candidates.to(device),
         )
 
     def __post_init__(self) -> None:
@@ -102,7 +110,8 @@ def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: boo
     one class at most, the slot that would lose most by its second best is served first); then, for image-level
     labels, further proposals whose class beats the background, in order of gain. A pick removes, for its own class,
     the proposals it contains (`Slots.suppress`). Boxes get exactly one proposal each. Ties go to the lower index.
-    A slot stays empty only when there are fewer proposals than slots.
+    A slot stays empty only when there are fewer proposals than slots. Boxes with `Slots.candidates` then move on from
+    these picks, jointly (`box_choice`).
 
     Args:
         scores: per image float [Q, P, J]; refined scores G, plus eps * Delta for loss-augmented problems.
@@ -127,10 +136,23 @@ def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: boo
         gains.append(slot_gains(score, slot, last_resort=higher_order))
     picks = _greedy(gains, slots, higher_order)
     results = []
-    for chosen, slot in zip(picks, slots, strict=True):
+    for chosen, gain, slot in zip(picks, gains, slots, strict=True):
+        if slot.candidates is not None and higher_order:
+            _share_out(chosen, gain, slot.candidates)
         table = torch.cat([slot.columns.new_zeros(1), slot.columns])
         results.append(table[chosen])
     return results
+
+
+def _share_out(chosen: Tensor, gains: Tensor, candidates: BoxCandidates) -> None:
+    """Let the boxes of an image move jointly from their greedy picks (int64 [Q, P], 0 or 1 + slot), in place."""
+    slots = torch.arange(1, gains.shape[1] + 1, device=chosen.device)
+    held = chosen[:, None] == slots[:, None]  # [Q, A, P]
+    rows = torch.nonzero(held.any(2).all(1))[:, 0]  # where proposals are fewer than boxes nothing can move
+    picks = choose_jointly(gains[rows], held[rows].byte().argmax(2), candidates, most_pairs=_MOST_PAIRS)
+    moved = torch.zeros_like(chosen[rows])
+    moved.scatter_(1, picks, slots.expand_as(picks))
+    chosen[rows] = moved
 
 
 def _greedy(gains: list[Tensor], slots: Sequence[Slots], higher_order: bool) -> list[Tensor]:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 
 from wsis.errors import InputError
+from wsis.method.conditional.box_choice import box_candidates
 from wsis.method.conditional.energy import EnergyConfig
 from wsis.method.conditional.graph import MAX_NEIGHBOURS, ProposalGraph, build_graph
 from wsis.method.conditional.inference import BOX_THRESHOLD, Slots
@@ -111,7 +112,8 @@ def _slots(arrays: ImageArrays, graph: ProposalGraph, classes: torch.Tensor, con
         raise InputError(f"box_labels: classes {sorted(unknown)} are not among the labels {sorted(position)}")
     overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
     columns = torch.tensor([position[int(c)] for c in arrays.box_labels], dtype=torch.int64)
-    return Slots(columns, suppress, overlap, config.box_threshold)
+    candidates = box_candidates(graph, overlap, config.box_threshold) if graph.num_proposals else None
+    return Slots(columns, suppress, overlap, config.box_threshold, candidates)
 
 
 def network_size(image_size: tuple[int, int], max_side: int, multiple: int = 32) -> tuple[int, int]:
