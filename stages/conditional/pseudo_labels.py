@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, SEEDS
+from stages.conditional.covering import whole_images
 from stages.conditional.training import trained_config
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
@@ -45,6 +46,7 @@ ALGORITHM_VERSION = 3
 _NOISE_STREAM = 4
 _LABEL_OF_BOX = 0.5
 _MUCH_MISSING = 0.25  # of what the samples should name: said aloud
+_MOST = 0.5  # share of a class's images
 
 
 class Config(StageConfig):
@@ -138,10 +140,18 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         )
     missing = context.counts["missing_class_share"]
     if missing >= _MUCH_MISSING:
-        context.log(
-            f"warning: {100 * missing:.0f} % of the annotated classes are missing in the samples; the prediction "
+        context.warn(
+            f"{100 * missing:.0f} % of the annotated classes are missing in the samples; the prediction "
             "network is taught that they are background, and may end with no detections at all. "
             f"conditional.terms is {sampling.terms}; U+P+H gives every annotated class an instance (eq. 4)"
+        )
+    names = class_names(inputs["dataset"])
+    shares = whole_images(RecordReader(context.workdir, PSEUDO_LABELS), compute.proposals, names)
+    context.counts["whole_images"] = shares
+    if whole := [f"{name!r} ({100 * share:.0f} %)" for name, share in shares.items() if share > _MOST]:
+        context.warn(
+            f"the samples cover nearly the whole image in most images of {', '.join(whole)}: the ground is labelled "
+            "with it. More images without it (negatives) in the same places would help, or boxes: data.supervision=box"
         )
 
 

@@ -15,7 +15,7 @@ from wsis.engine.per_image import write_records
 from wsis.engine.stage import Artefact, Execution, Stage, StageContext
 from wsis.readers.config import DataConfig, open_source
 from wsis.readers.files.folder_files import sha256
-from wsis.readers.learnability import check_learnable, rarely_lacking
+from wsis.readers.learnability import check_learnable
 from wsis.readers.shared.records import ROLES, DatasetSource
 from wsis.views.dataset import SOURCE_CATEGORIES, SOURCE_IDS
 
@@ -52,10 +52,7 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
     for note in notes:
         context.log(note)
     if copies := _copies(RecordReader(context.workdir, DATASET)):
-        context.log(copies)
-    warning = rarely_lacking(context.counts["train"], context.counts["train_images_of_class"])
-    if warning is not None:
-        context.log(warning)
+        context.warn(copies)
 
 
 def _counts(source: DatasetSource, total: int) -> dict[str, Any]:
@@ -73,7 +70,7 @@ def _counts(source: DatasetSource, total: int) -> dict[str, Any]:
 
 
 def _copies(records: RecordReader) -> str | None:
-    """A warning that names train images whose bytes val has too; None if there are none."""
+    """Names train images whose bytes val has too; None if there are none."""
     names: dict[str, dict[str, str]] = {role: {} for role in ROLES}
     for image_id in records.ids:
         one = records.read(image_id, ("split", "file_name", "encoded"))
@@ -83,7 +80,7 @@ def _copies(records: RecordReader) -> str | None:
         return None
     shown = ", ".join(pairs[:_COPIES_NAMED]) + (", …" if len(pairs) > _COPIES_NAMED else "")
     times = f"{len(pairs)} time{'s' * (len(pairs) > 1)}"
-    return f"warning: the same file is in train and in val, {times}, and val measures too well: {shown}"
+    return f"the same file is in train and in val, {times}, and val measures too well: {shown}"
 
 
 def check(config: DataConfig, _: Execution) -> None:

@@ -22,6 +22,7 @@ from wsis.engine.training import finish, run_steps
 from wsis.method.backbones import BackboneName, weights_digest
 from wsis.method.prm.augmentation import augment, resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
+from wsis.method.prm.learning import not_above_chance
 from wsis.method.prm.multilabel import average_precisions
 from wsis.method.prm.peak_stimulation import classification_loss
 from wsis.views.dataset import class_names, image_ids, read_image
@@ -153,12 +154,18 @@ def _measure(
         image = resize_for_inference(examples.image(image_id), examples.config.test_size)
         view = torch.from_numpy(image).permute(2, 0, 1)[None].to(context.device)
         scores.append(model.scores(model(view))[0].cpu().numpy())
-    precisions = average_precisions(np.stack(scores), examples.labels(examples.held_back))
+    labels = examples.labels(examples.held_back)
+    precisions = average_precisions(np.stack(scores), labels)
     known = [value for value in precisions.tolist() if not math.isnan(value)]
     mean = float(np.mean(known)) if known else None
     per_class = {n: None if math.isnan(v) else v for n, v in zip(classes, precisions.tolist(), strict=True)}
     context.write_json(HELD_BACK_NAME, {"mAP": mean, "per_class": per_class, "image_ids": examples.held_back})
     context.counts["held_back_mAP"] = mean
+    if unlearned := [repr(classes[index]) for index in not_above_chance(np.stack(scores), labels)]:
+        context.warn(
+            f"on {len(labels)} held-back images the classifier ranks {', '.join(unlearned)} no better than chance: "
+            "seeds will lie anywhere; more images of it would help, or longer training (prm_classifier.epochs)"
+        )
 
 
 def _check(config: Config, _: Execution) -> None:

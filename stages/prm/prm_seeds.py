@@ -16,11 +16,14 @@ from stages.prm.peak_network import PeakNetwork, open_peak_network, workers
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import NonFiniteError
+from wsis.method.prm.learning import spread_responses
 from wsis.method.prm.seeds import THRESHOLD, SeedConfig, generate_seeds
-from wsis.views.dataset import segmented_ids
+from wsis.readers.learnability import rarely_lacking
+from wsis.views.dataset import class_names, segmented_ids
 
 NAME = "prm_seeds"
 ALGORITHM_VERSION = 3
+_MOST = 0.5  # share of a class's images
 
 
 class Config(SeedConfig, StageConfig):
@@ -67,7 +70,26 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     if not ids:
         raise DataError(f"{NAME}: expected training images that show a class, got none")
     write_records(context, SEEDS, ids, _Compute(peaks, boxes, config), workers(context))
-    context.counts.update(_counts(RecordReader(context.workdir, SEEDS)))
+    written = RecordReader(context.workdir, SEEDS)
+    context.counts.update(_counts(written))
+    if boxes is None:
+        _warn(inputs["dataset"], written, context)
+
+
+def _warn(dataset: Artefact, written: RecordReader, context: StageContext) -> None:
+    """Of classes that image-level labels could not teach. Boxes say themselves where instances are."""
+    counts = dataset.manifest.counts
+    if line := rarely_lacking(counts.get("train", 0), counts.get("train_images_of_class", {})):
+        context.warn(line)
+    fields = ("response_classes", "class_response_maps")
+    shares = spread_responses((written.read(i, fields) for i in written.ids), class_names(dataset))
+    context.counts["spread_responses"] = shares
+    if wide := [f"{name!r} ({100 * share:.0f} %)" for name, share in shares.items() if share > _MOST]:
+        context.warn(
+            f"the response spreads over nearly the whole image in most images of {', '.join(wide)}: many seeds will "
+            "lie on the ground; more images without it (negatives) in the same places would help, or boxes: "
+            "data.supervision=box"
+        )
 
 
 def _counts(records: RecordReader) -> dict[str, int]:

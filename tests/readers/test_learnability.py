@@ -12,7 +12,7 @@ from data_contracts.store import Store
 from stages.data import boxes, dataset
 from wsis.engine.stage import Execution, execute
 from wsis.readers.config import DataConfig
-from wsis.readers.learnability import check_learnable, rarely_lacking
+from wsis.readers.learnability import check_learnable, images_of_class, rarely_lacking
 
 
 def labelled(*labels: list[int], classes: tuple[str, ...] = ("cat", "dog")) -> Any:
@@ -46,6 +46,10 @@ def test_a_class_that_no_image_lacks(labels: list[list[int]], always: str | None
     ) as caught:
         check_learnable(source, "image")
     assert "\n" not in str(caught.value)
+
+
+def test_images_of_each_class() -> None:
+    assert images_of_class(labelled([1, 2], [2], [])) == {"cat": 1, "dog": 2}
 
 
 def test_a_class_that_few_images_lack() -> None:

@@ -161,6 +161,17 @@ def test_each_check_is_made_once(root: Path, tmp_path: Path, monkeypatch: pytest
     assert seen["prediction"] == seen["proposals"] == 1
 
 
+def test_a_class_that_nearly_every_image_shows_is_said_but_not_with_boxes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "warning: nearly all of the 6 train images show 'cup'"
+    assert not any(line.startswith(said) for line in started(root, tmp_path)[1])
+    shown = {"cup": 6, "fish": 2, "kite": 3}
+    monkeypatch.setattr(plan_checks, "images_of_class", lambda source: shown)
+    assert any(line.startswith(said) for line in started(root, tmp_path)[1])
+    assert not any(line.startswith(said) for line in started(root, tmp_path, "data.supervision=box")[1])
+
+
 @pytest.mark.parametrize(("free", "said"), [(8e9, False), (1e9, True)])
 def test_little_memory_is_said(free: float, said: bool, root: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(plan_checks, "available_memory", lambda: int(free))

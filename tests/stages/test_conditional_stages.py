@@ -46,6 +46,20 @@ def test_samples_that_leave_annotated_classes_out_are_said(trained, capsys, term
     assert (share >= 0.25) == missing
     warned = f"warning: {100 * share:.0f} % of the annotated classes are missing in the samples"
     assert (warned in capsys.readouterr().err) == missing
+    kept = labels.manifest.counts.get("warnings", [])
+    assert any(line.startswith(warned.removeprefix("warning: ")) for line in kept) == missing
+
+
+def test_samples_that_cover_whole_images_are_said(trained, monkeypatch):
+    store, inputs, weights = trained
+    said = "the samples cover nearly the whole image in most images of"
+    assert not any(
+        said in line for line in sample(store, inputs, weights).manifest.counts.get("warnings", [])
+    )
+    monkeypatch.setattr(pseudo_labels, "whole_images", lambda *of: {"red": 0.75, "blue": 0.5})
+    counts = sample(store, inputs, weights, score_noise=0.05).manifest.counts
+    assert counts["warnings"][0].startswith(f"{said} 'red' (75 %): ")
+    assert counts["whole_images"] == {"red": 0.75, "blue": 0.5}
 
 
 def test_noise_of_the_scores_makes_samples_differ_and_is_that_of_training_at_most(trained):

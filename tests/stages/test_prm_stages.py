@@ -173,6 +173,40 @@ def test_seeds_of_training_images(run):
     assert counts["images"] == 15 and counts["seeds"] >= 15 and counts["images_without_seeds"] == 0
 
 
+def test_what_labels_cannot_teach_is_said_with_the_seeds_and_not_under_boxes(run, tmp_path, monkeypatch):
+    """A data set that counts red in 29 of 30 images, and a planted share of wide responses."""
+    store = Store(tmp_path)
+
+    def lacking(inputs, config, context):
+        _write_dataset(inputs, config, context)
+        context.counts.update(train=30, train_images_of_class={"red": 29, "blue": 15})
+
+    inputs = pick(run, "prm_classifier") | {"dataset": do(store, given("dataset", lacking), GivenConfig())}
+    config = prm_seeds.Config(image_size=64)
+    silent = do(run["store"], prm_seeds.STAGE, config, pick(run, "dataset", "prm_classifier")).manifest.counts
+    assert "warnings" not in silent
+    monkeypatch.setattr(prm_seeds, "spread_responses", lambda records, names: {"red": 0.8, "blue": 0.4})
+    counts = do(store, prm_seeds.STAGE, config, inputs).manifest.counts
+    rare, wide = counts["warnings"]
+    assert rare.startswith("nearly all of the 30 train images show 'red' (all but 1)")
+    assert wide.startswith(
+        "the response spreads over nearly the whole image in most images of 'red' (80 %): "
+    )
+    assert counts["spread_responses"] == {"red": 0.8, "blue": 0.4}
+    boxed = inputs | {"boxes": do(store, given("boxes", _write_boxes), GivenConfig())}
+    assert "warnings" not in do(store, prm_seeds.STAGE, config, boxed).manifest.counts
+
+
+def test_a_classifier_no_better_than_chance_is_said(run, monkeypatch):
+    monkeypatch.setattr(prm_classifier, "not_above_chance", lambda scores, labels: [1])
+    untrained = prm_classifier.Config(**{**SMALL, "epochs": 0.1})
+    counts = do(run["store"], prm_classifier.STAGE, untrained, pick(run, "dataset")).manifest.counts
+    assert counts["warnings"][0].startswith(
+        "on 1 held-back images the classifier ranks 'blue' no better than"
+    )
+    assert "warnings" not in run["prm_classifier"].manifest.counts
+
+
 def test_seeds_from_two_processes_are_the_same(run, tmp_path):
     store = Store(tmp_path)
     inputs = pick(run, "dataset", "prm_classifier")

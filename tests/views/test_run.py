@@ -1,6 +1,7 @@
 """A stored run as one object: what it opens, what it names, what it counts as absent."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from data_contracts.store import Store
 from tests.reporting.conftest import CLASSES, RunBuilder
 from tests.reporting.conftest import built_run as built_run
 from tests.reporting.conftest import demo_run as demo_run
+from wsis.reporting.page.report import report_html
+from wsis.reporting.tables.store_text import run_text
 from wsis.views.run import Run, class_name, spread
 
 
@@ -23,6 +26,17 @@ def test_artefacts_by_key_and_by_iteration(demo_run: RunBuilder) -> None:
         run.choice(run.latest("prediction"), None) == "outer iteration 2, the last; --iteration takes another"
     )
     assert [class_name(run.classes, label) for label in (1, 2, 3)] == ["cat", "cow", "class 3"]
+
+
+def test_warnings_of_the_stages_are_read_once_each(tmp_path: Path) -> None:
+    made = RunBuilder(tmp_path / "store")
+    made.commit("prm_seeds", "prm_seeds", "weights", counts={"warnings": ["seeds lie on the ground"]})
+    for t in (1, 2):
+        made.commit(f"pseudo_labels@{t}", "pseudo_labels", "weights", counts={"warnings": ["whole images"]})
+    said = ["prm_seeds: seeds lie on the ground", "pseudo_labels@2: whole images"]
+    assert made.run.warnings() == said
+    assert [line.removeprefix("warning: ") for line in run_text(made.run).splitlines()[-2:]] == said
+    assert all(line in report_html(made.run, 0) for line in said)
 
 
 def test_what_a_run_lacks_is_named_or_noted(demo_run: RunBuilder) -> None:

@@ -226,7 +226,7 @@ def _class_warnings(found: Inventory, values: Mapping[str, Any], config: RunConf
     if values["ready"] and config.data.supervision == "image":
         warning = rarely_lacking(train["images"], {row["name"]: row["train"] for row in rows})
         if warning is not None:
-            yield warning.removeprefix("warning: ")
+            yield warning
     if values["parts"]["val"]["images"]:
         unmeasured_classes = [row["name"] for row in rows if row["train"] and not row["val"]]
         if unmeasured_classes:

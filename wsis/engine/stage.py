@@ -77,6 +77,11 @@ class StageContext:
     def log(self, message: str) -> None:
         self.progress.log(f"{self.title}: {message}")
 
+    def warn(self, message: str) -> None:
+        """Say what harms the result, and what helps, in one line, and keep it in the manifest: the count `warnings`."""
+        self.log(f"warning: {message}")
+        self.counts.setdefault("warnings", []).append(message)
+
     def track(
         self, items: Iterable[Any], total: int, description: str = "", unit: str = "it"
     ) -> Iterable[Any]:

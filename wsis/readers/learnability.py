@@ -33,8 +33,14 @@ def check_learnable(source: DatasetSource, supervision: str) -> None:
     )
 
 
+def images_of_class(source: DatasetSource) -> dict[str, int]:
+    """How many train images show each class."""
+    labels = [set(source.labels_of(image_id).tolist()) for image_id in source.image_ids("train")]
+    return {name: sum(n in one for one in labels) for n, name in enumerate(source.classes, 1)}
+
+
 def rarely_lacking(images: int, of_class: Mapping[str, int]) -> str | None:
-    """A warning that names the classes which nearly every train image shows; None if there are none.
+    """What to warn of: names the classes which nearly every train image shows; None if there are none.
 
     Args:
         images: number of train images.
@@ -46,6 +52,6 @@ def rarely_lacking(images: int, of_class: Mapping[str, int]) -> str | None:
     if not found:
         return None
     return (
-        f"warning: nearly all of the {images} train images show {', '.join(found)}: the classifier learns little of "
-        "what it looks like; more images without it (negatives) would help"
+        f"nearly all of the {images} train images show {', '.join(found)}: the classifier learns little of "
+        "what it looks like; more images without it (negatives) would help, or boxes: data.supervision=box"
     )

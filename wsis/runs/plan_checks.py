@@ -10,6 +10,7 @@ from data_contracts.runs import DataFacts
 from wsis.engine.machine import available_memory
 from wsis.errors import WsisError
 from wsis.readers.config import open_source
+from wsis.readers.learnability import images_of_class, rarely_lacking
 from wsis.readers.proposal_results import Target
 from wsis.readers.shared.records import DatasetSource
 from wsis.runs.config import RunConfig
@@ -83,6 +84,7 @@ def check_plan(
     with problems.collect():
         _check_memory(warn)
     problems.raise_if_any()
+    _warn_of_labels(config, source, warn)
     _warn_of_disk(store, source, warn)
 
 
@@ -130,6 +132,13 @@ def _check_memory(warn: Callable[[str], None]) -> None:
         f"memory: {free / 1e9:.1f} GB are free and a stage may take {_USUAL_MEMORY / 1e9:.1f}; less is needed with "
         "--set execution.workers=1 and smaller images (image_size, max_side)"
     )
+
+
+def _warn_of_labels(config: RunConfig, source: DatasetSource | None, warn: Callable[[str], None]) -> None:
+    if source is None or config.data.supervision == "box":
+        return
+    if line := rarely_lacking(len(source.image_ids("train")), images_of_class(source)):
+        warn(line)
 
 
 def _warn_of_disk(store: Path, source: DatasetSource | None, warn: Callable[[str], None]) -> None:

@@ -104,6 +104,13 @@ class Run:
         """Key -> manifest, in the record's order; None where the artefact is damaged or gone."""
         return {key: self._manifest(key) for key in self.record.entries}
 
+    def warnings(self) -> list[str]:
+        """What its stages warned of, `STAGE: LINE`, each line once, at the last stage that said it."""
+        last: dict[str, str] = {}
+        for key, manifest in self.manifests().items():
+            last |= dict.fromkeys(() if manifest is None else manifest.counts.get("warnings", ()), key)
+        return [f"{key}: {line}" for line, key in last.items()]
+
     def _manifest(self, key: str) -> Manifest | None:
         try:
             return self.artefact(key, verify=False).manifest

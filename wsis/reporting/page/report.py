@@ -66,6 +66,8 @@ def report_html(
         ("Lineage", lambda: lineage(run, artefacts)),
         ("Configuration", lambda: _config(record)),
     ]
+    if warnings := run.warnings():
+        sections.insert(0, ("Warnings", lambda: "".join(note(line) for line in warnings)))
     if notes := notes_of(run.store, run.name):
         sections.insert(0, ("Notes", lambda: "".join(note(f"{one.written}: {one.text}") for one in notes)))
     if diagnosis is not None:

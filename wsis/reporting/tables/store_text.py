@@ -50,6 +50,7 @@ def run_text(run: Run) -> str:
         lines.append(
             f"waited {record.waited_seconds:.0f} s for other processes that made artefacts of this run"
         )
+    lines += [f"warning: {line}" for line in run.warnings()]
     if line := stale_line(record, stale):
         lines.append(line)
     return "\n".join(lines)
