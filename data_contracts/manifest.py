@@ -10,7 +10,18 @@ from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint, unseal
 MANIFEST_NAME = "manifest.json"
 
 
-Count = int | float | str | list[str] | list[int] | list[float] | dict[str, int] | dict[str, float]
+Named = int | float | str | dict[str, float] | None
+Count = (
+    int
+    | float
+    | str
+    | list[str]
+    | list[int]
+    | list[float]
+    | dict[str, int]
+    | dict[str, float]
+    | dict[str, Named]
+)
 
 
 class FileEntry(BaseModel):

@@ -6,6 +6,7 @@ holds the boxes too: the stages that follow take them from there.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 
 def _warn(dataset: Artefact, written: RecordReader, context: StageContext) -> None:
     """Of classes that image-level labels could not teach. Boxes say themselves where instances are."""
-    counts = dataset.manifest.counts
+    counts: dict[str, Any] = dict(dataset.manifest.counts)
     if line := rarely_lacking(counts.get("train", 0), counts.get("train_images_of_class", {})):
         context.warn(line)
     fields = ("response_classes", "class_response_maps")

@@ -32,15 +32,20 @@ def commit(store, stage="train", fingerprint=FINGERPRINT, content=b"weights", **
 
 def test_commit_and_open(store, tmp_path):
     assert not store.has("train", FINGERPRINT)
-    committed = commit(store, counts={"images": 3, "share": 0.5, "names": ["a"], "per_class": {"cat": 0.25}})
+    counts = {
+        "images": 3,
+        "share": 0.5,
+        "names": ["a"],
+        "per_class": {"cat": 0.25},
+        "choice": {"model": "small", "most": None, "side": 33.9, "reached": {"small": 1.0}},
+    }
+    committed = commit(store, counts=counts)
     assert store.has("train", FINGERPRINT)
     assert committed.path == tmp_path / "store" / "train" / FINGERPRINT
     opened = store.open("train", FINGERPRINT)
     assert opened.manifest == committed.manifest
     assert opened.fingerprint == FINGERPRINT
-    assert opened.manifest.counts == {
-        "images": 3, "share": 0.5, "names": ["a"], "per_class": {"cat": 0.25}
-    }  # fmt: skip
+    assert opened.manifest.counts == counts
     assert {n: f.bytes for n, f in opened.manifest.files.items()} == {"weights.pt": 7, "sub/notes.txt": 6}
     assert opened.file("weights.pt").read_bytes() == b"weights"
     assert store.stages() == ["train"]

@@ -94,8 +94,8 @@ def results(
             print("\n" + measured_tables(others))
         for measure in (*THRESHOLDS, "AP") if per_class and rows else ():
             print("\n" + results_table(rows, per_class=measure))
-        for line in run.warnings():
-            print(f"\nwarning: {line}")
+        for warning in run.warnings():
+            print(f"\nwarning: {warning}")
         if line := run.stale_line():
             print("\n" + line)
 

@@ -108,7 +108,8 @@ class Run:
         """What its stages warned of, `STAGE: LINE`, each line once, at the last stage that said it."""
         last: dict[str, str] = {}
         for key, manifest in self.manifests().items():
-            last |= dict.fromkeys(() if manifest is None else manifest.counts.get("warnings", ()), key)
+            said = [] if manifest is None else manifest.counts.get("warnings", [])
+            last |= dict.fromkeys(map(str, said) if isinstance(said, list) else (), key)
         return [f"{key}: {line}" for line, key in last.items()]
 
     def _manifest(self, key: str) -> Manifest | None:
