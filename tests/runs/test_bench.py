@@ -90,6 +90,27 @@ def test_roots_make_sets_and_what_has_no_data_is_left_out(tmp_path: Path) -> Non
     assert runs[0].config.data.supervision == "box" and not without
 
 
+def test_each_fold_may_be_held_out(own_store: Path, tmp_path: Path) -> None:
+    """A run a fold, measured whole; together the folds' val images are the train images of the set."""
+    suite = write_bench(tmp_path, hold_out=True, until="proposals", sets={"tiny": {}})
+    name, bench = load_bench(str(suite))
+    runs, _ = bench_runs(name, bench)
+    assert [(run.run_name, run.config.data.fold) for run in runs] == [
+        ("some-tiny-f0-s0", 0),
+        ("some-tiny-f1-s0", 1),
+    ]
+    out = done(wsis("bench", suite, "--store", own_store, "--json")).out
+    rows = json.loads(out)["sets"]["tiny"]["measured"]
+    assert [(row["fold"], row["run"]) for row in rows] == [(0, "some-tiny-f0-s0"), (1, "some-tiny-f1-s0")]
+    assert all("minutes" in row["values"] for row in rows)
+    found = [
+        json.loads(done(wsis("diagnose", run.run_name, "--store", own_store, "--json")).out) for run in runs
+    ]
+    assert (
+        [one["data"]["train"]["of"] for one in found] == [6, 6] == [one["data"]["val"]["of"] for one in found]
+    )
+
+
 def test_a_base_beside_the_bench(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(TINY.read_text())
     name, bench = load_bench(

@@ -8,6 +8,7 @@ measured by `wsis diagnose`, in folds, and by its evaluations.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from data_contracts.errors import ConfigError, did_you_mean
 from data_contracts.runs import check_run_name, list_runs
 from data_contracts.store import Store
 from wsis.apps.diagnose import diagnose_run
+from wsis.reporting.diagnosis.diagnosis import ALL
 from wsis.reporting.tables.bench_values import BenchTable, Measured, MeasuredSet, values_of
 from wsis.reporting.tables.results import results_of
 from wsis.runs.config import RunConfig, load_config, read_yaml, validated
@@ -41,6 +43,9 @@ class Bench(BaseModel):
     base: str = Field(description="a shipped configuration, or a YAML file (its path from here)")
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     folds: int = Field(1, ge=1, le=20, description="image i is measured in fold i modulo folds")
+    hold_out: bool = Field(
+        False, description="each fold is a run that learns from the others and predicts this one as its val"
+    )
     until: str | None = Field(None, description="stage to stop at, pseudo_labels@1; null: whole runs")
     images: int | None = Field(None, ge=1, description="measured images of a fold at most; null: all")
     pool: bool = Field(False, description="measure the candidates before selection too (slow)")
@@ -49,10 +54,11 @@ class Bench(BaseModel):
 
 @dataclass(frozen=True)
 class BenchRun:
-    """One run: a data set and a seed."""
+    """One run: a data set, a seed, and the fold that it holds out, if it does."""
 
     data_set: str
     seed: int
+    fold: int | None
     run_name: str
     base: str
     config: RunConfig
@@ -109,15 +115,17 @@ def bench_runs(
         own = [f"{k}={json.dumps(value)}" for k, value in sets[key].settings.items()]
         own += [f"data.root={json.dumps(folders[key])}"] if key in folders else []
         base = sets[key].base or bench.base
-        for seed in fixed:
+        for seed, fold in product(fixed, range(bench.folds) if bench.hold_out else (None,)):
+            held = [] if fold is None else [f"data.folds={bench.folds}", f"data.fold={fold}"]
             try:
-                config = load_config(base, [*own, *changes, f"seed={seed}"])
+                config = load_config(base, [*own, *held, *changes, f"seed={seed}"])
             except ConfigError as error:
                 raise ConfigError(f"bench {name}, data set {key}: {error}") from error
             if config.data.root is None and config.data.format != "scenes":
                 without.append(key)
                 break
-            found.append(BenchRun(key, seed, check_run_name(f"{name}-{key}-s{seed}"), base, config))
+            run_name = f"{name}-{key}" + ("" if fold is None else f"-f{fold}") + f"-s{seed}"
+            found.append(BenchRun(key, seed, fold, check_run_name(run_name), base, config))
     if not found:
         raise ConfigError(f"bench {name}: expected the folder of a data set, got none: --root NAME=DIR")
     return sorted(found, key=lambda run: run.seed), without
@@ -151,17 +159,20 @@ def measure_bench(store: Store, name: str, bench: Bench, runs: Sequence[BenchRun
     for one in runs:
         if one.run_name in there:
             run = Run.load(store, one.run_name)
-            measured[one.data_set] += [_of_fold(run, one, bench, fold) for fold in range(bench.folds)]
+            folds = range(bench.folds) if one.fold is None else (one.fold,)
+            measured[one.data_set] += [_of_fold(run, one, bench, fold) for fold in folds]
     return BenchTable(
         bench=name, sets={one: MeasuredSet(measured=rows) for one, rows in measured.items() if rows}
     )
 
 
 def _of_fold(run: Run, one: BenchRun, bench: Bench, fold: int) -> Measured:
-    """The evaluations, which are of all images, and the time stand with the first fold."""
-    found = diagnose_run(run, images=bench.images, pool=bench.pool, fold=(fold, bench.folds))
-    values = values_of(found, results_of(run) if fold == 0 else ())
-    if fold == 0:
+    """The evaluations, which are of all images, and the time stand with the first fold, or with that held out."""
+    part = (fold, bench.folds) if one.fold is None else ALL
+    found = diagnose_run(run, images=bench.images, pool=bench.pool, fold=part)
+    whole = fold in (0, one.fold)
+    values = values_of(found, results_of(run) if whole else ())
+    if whole:
         own = [key for key in run.record.entries if "ceiling" not in key]
         values["minutes"] = sum(run.artefact(key, verify=False).manifest.cpu_seconds for key in own) / 60
     return Measured(seed=one.seed, fold=fold, run=one.run_name, values=values)

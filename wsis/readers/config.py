@@ -8,6 +8,7 @@ import configs
 from data_contracts.errors import ConfigError, DataError
 from wsis.readers.combined import CombinedSource, check_same_classes
 from wsis.readers.detect import Found, find_format
+from wsis.readers.folds import FoldSource
 from wsis.readers.formats import FORMATS
 from wsis.readers.formats.coco import CocoPaths, CocoSource, paths_of
 from wsis.readers.formats.scenes import SceneSource
@@ -76,6 +77,9 @@ def open_source(config: DataConfig) -> DatasetSource:
         ConfigError: `root` is needed and not given, or a key does not fit the format.
         DataError: `root` is no folder, or its format cannot be found.
     """
+    if config.folds is not None:
+        whole = resolved(config).model_copy(update={"folds": None, "fold": 0, "val_split": None})
+        return FoldSource(open_source(whole), config.fold, config.folds)
     found, splits = resolved(config), config.splits()
     if found.format == "scenes":
         return SceneSource(found.scenes, found.limit, tuple(splits))

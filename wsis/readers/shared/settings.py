@@ -27,6 +27,8 @@ class DataSettings(StageConfig):
             list says. (folders, csv, yolo, voc; coco where one file holds all images)
         val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists; voc without
             lists of splits)
+        folds, fold: cross-validation: images fold, fold + folds, ... of the train part are val, the others train; the
+            data's own val is not read.
         classes: class names in order; null takes those that are annotated.
         limit: train images to use, spread evenly over the split, every class kept; of val a quarter, at least 8.
         supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level
@@ -53,6 +55,8 @@ class DataSettings(StageConfig):
     val_list: Path | None = execution_only(None)
     val_share: float | None = Field(default=None, gt=0, lt=1)
     val_seed: int = Field(default=0, ge=0, lt=2**31)
+    folds: int | None = execution_only(None, ge=2, le=100)  # the content of the parts says it
+    fold: int = execution_only(0, ge=0)
     classes: tuple[Name, ...] | None = Field(default=None, min_length=1)
     limit: int | None = Field(default=None, ge=1)
     supervision: Literal["image", "box"] = execution_only("image")  # whether there is a stage `boxes`
@@ -80,6 +84,10 @@ class DataSettings(StageConfig):
             raise ValueError("val_share: expected both splits, of which it makes one, got a null")
         if self.val_share is not None and (self.val_list or self.train_list):
             raise ValueError("val_share: expected a share or lists, got both")
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"fold: expected one below folds, got {self.fold} of {self.folds}")
+        if self.folds is not None and (self.train_split is None or self.val_split is None or self.val_share):
+            raise ValueError("folds: expected both splits and no val_share, since folds of train are val")
         return self
 
     def splits(self) -> dict[Role, str]:
