@@ -124,7 +124,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 def objects_of(trained: Artefact) -> TrainingObjects | None:
     """How large objects a network was trained on; None: its artefact does not say it."""
     said = trained.manifest.counts.get(OBJECTS)
-    return TrainingObjects.model_validate(said) if isinstance(said, dict) else None
+    known = isinstance(said, dict) and said.keys() == TrainingObjects.model_fields.keys()
+    return TrainingObjects.model_validate(said) if known else None
 
 
 def said_of(found: Artefact) -> list[str]:

@@ -146,7 +146,7 @@ def test_two_outer_iterations_and_their_predictions(
         found[split] = {i: records[i] for i in records.ids}
     assert list(found["train"]) == ["a", "b", "c"] and list(found["val"]) == ["d"]
     objects = TrainingObjects(**first.counts["objects"])
-    assert objects.shorter_side == 64 and objects.median == 32  # the labelled quarters of 64 x 96
+    assert objects.shorter_side == 64 and objects.quarter == 32  # the labelled quarters of 64 x 96
     record = found["val"]["d"]
     assert 0 < len(record["scores"]) <= 7 and record["size"].tolist() == list(SIZE)
     assert record["class_probabilities"].shape[1] == 3

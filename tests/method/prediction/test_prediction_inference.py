@@ -135,7 +135,8 @@ def test_a_long_image_is_looked_at_in_tiles(detector: Detector, synthetic_source
     auto = LOW.model_copy(update={"tiles": "auto"})
     tiling = chooses.tiling((64, 768), auto)
     assert (
-        len(tiling.windows) > 8 and "because shrunk to 96 x 8 its objects would be about 4" in tiling.said()
+        len(tiling.windows) > 8
+        and "because shrunk to 96 x 8 a quarter of its objects would be under" in tiling.said()
     )
     found, whole = chooses.predict([image], auto)[0], chooses.predict([image], LOW)[0]
     assert found.size == (64, 768) and len(found) > 2 * len(whole)
@@ -165,7 +166,7 @@ def test_an_image_is_looked_at_at_another_size(detector: Detector, synthetic_sou
 
 def test_a_config_carries_the_sizes_of_training_objects(tiny_plain: Config, weights: Path) -> None:
     objects = TrainingObjects(
-        smallest=8, median=20, longest=40, shorter_side=64, pixel_scale=1, keeps_pixels=False
+        smallest=8, quarter=12, longest=40, shorter_side=64, pixel_scale=1, keeps_pixels=False
     )
     exported = Config({**tiny_plain.to_dict(), "training_objects": objects.model_dump()})
     assert load_detector(exported, weights).objects == objects

@@ -16,7 +16,7 @@ from wsis.method.prediction.training_objects import TrainingObjects, fit_factor
 FITS = (288, 288)
 AUTO = PredictSettings(tiles="auto")
 OBJECTS = TrainingObjects(
-    smallest=50, median=110, longest=160, shorter_side=216, pixel_scale=0.75, keeps_pixels=False
+    smallest=50, quarter=80, longest=160, shorter_side=216, pixel_scale=0.75, keeps_pixels=False
 )
 
 
@@ -63,8 +63,8 @@ def test_a_panorama_is_cut_to_the_training_frame(size: tuple[int, int]) -> None:
 
 def test_it_is_said_in_one_line() -> None:
     assert chosen(4000, 800).said() == (
-        "4000 x 800: 7 tiles of 1067 x 800 and the whole, because shrunk to 288 x 58 its objects would be about 29 "
-        "pixels large, and nine in ten of training were 50 or more"
+        "4000 x 800: 7 tiles of 1067 x 800 and the whole, because shrunk to 288 x 58 a quarter of its objects would "
+        "be under 21 pixels large, and nine in ten of training were 50 or more"
     )
     assert chosen(4000, 800).said(3).startswith("3 photographs of 4000 x 800: 7 tiles")
     assert chosen(4000, 3000).said() == (
@@ -124,8 +124,10 @@ def test_sizes_are_those_of_the_labels_at_the_network() -> None:
     source = SyntheticSource()
     found = TrainingObjects.of(source, (48, 48))  # images of 96 x 64 shrink by half
     assert found is not None and found.pixel_scale == 0.5 and found.shorter_side == 32
-    assert found.median == pytest.approx(np.sqrt(30 * 28) / 2, abs=0.01)  # three sets of four have it
-    assert found.smallest == pytest.approx(10, abs=0.01)  # the corner of one set of four
+    assert found.smallest == pytest.approx(10, abs=0.01)  # the corner, which one set of four has
+    assert found.quarter == pytest.approx(
+        np.sqrt(30 * 28) / 2, abs=0.01
+    )  # of the objects one in five is smaller
     assert found.longest == 15 and not found.keeps_pixels
     assert TrainingObjects(**found.model_dump()) == found
     assert TrainingObjects.of(SyntheticSource(_nothing), (48, 48)) is None
@@ -152,7 +154,7 @@ def test_superpixels_and_dense_masks_measure_alike() -> None:
 
     one, other = (TrainingObjects.of(SyntheticSource(make), (96, 96)) for make in (dense, superpixels))
     assert one is not None and other is not None
-    assert other.median == pytest.approx(one.median, rel=0.06) and other.longest == one.longest
+    assert other.quarter == pytest.approx(one.quarter, rel=0.06) and other.longest == one.longest
 
 
 @pytest.mark.parametrize("magnification", [True, False])

@@ -53,7 +53,7 @@ def choose_tiling(
 
     A number of `settings.tiles` or `settings.size` decides. Else a photograph is looked at whole unless its objects,
     as large beside its shorter side as in training (or of as many pixels, where `objects.keeps_pixels`), would shrink
-    under the size of nearly all training objects.
+    so far that a quarter of them is smaller than nine in ten of training were.
     """
     whole = fit_factor(size, fits)
     if settings.tiles == "whole":
@@ -69,13 +69,13 @@ def choose_tiling(
     if objects is None:
         return Tiling(size, whole, why=_unknown(size, fits))
     wanted = objects.wanted_scale(size)
-    expected = objects.median * whole / wanted
-    if expected >= objects.smallest or wanted < _WORTH * whole:
+    quarter = objects.quarter * whole / wanted
+    if quarter >= objects.smallest or wanted < _WORTH * whole:
         return Tiling(size, whole, why=_left_whole(whole, objects))
     height, width = size
     why = (
-        f"because shrunk to {round(width * whole)} x {round(height * whole)} its objects would be about {expected:.0f} "
-        f"pixels large, and nine in ten of training were {objects.smallest:.0f} or more"
+        f"because shrunk to {round(width * whole)} x {round(height * whole)} a quarter of its objects would be under "
+        f"{quarter:.0f} pixels large, and nine in ten of training were {objects.smallest:.0f} or more"
     )
     return _tiling(size, wanted, fits, objects, why)
 

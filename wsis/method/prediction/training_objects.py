@@ -26,7 +26,7 @@ class TrainingObjects(Settings):
     """Sizes of training objects. That of one object is the square root of its area."""
 
     smallest: float = Field(gt=0, description="size that one object in ten falls short of")
-    median: float = Field(gt=0, description="size that half of the objects reach")
+    quarter: float = Field(gt=0, description="size that one object in four falls short of")
     longest: float = Field(gt=0, description="longer side of the box that one object in ten exceeds")
     shorter_side: float = Field(gt=0, description="of the images, median")
     pixel_scale: float = Field(gt=0, description="network pixels for a pixel of the image, median")
@@ -60,7 +60,7 @@ class TrainingObjects(Settings):
         every, share = np.concatenate(sizes), np.concatenate(weights)
         return cls(
             smallest=round(float(_quantile(every, share, 0.1)), 2),
-            median=round(float(_quantile(every, share, 0.5)), 2),
+            quarter=round(float(_quantile(every, share, 0.25)), 2),
             longest=round(float(_quantile(np.concatenate(longer), share, 0.9)), 2),
             shorter_side=round(float(np.median(sides)), 2),
             pixel_scale=round(float(np.median(factors)), 5),
