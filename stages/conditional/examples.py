@@ -20,9 +20,11 @@ from wsis.method.dissimilarity.network_inputs import (
     SamplingConfig,
     arrays_of_image,
     filtered_rows,
+    marks_of_image,
     resized,
     targets_of_seeds,
 )
+from wsis.method.dissimilarity.object_marks import ObjectMark
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig
 from wsis.method.dissimilarity.targets import (
@@ -39,7 +41,12 @@ from wsis.method.prm.seeds import Seeds
 from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
-_MIN_DETECTION_SCORE = 0.05  # detections below are no targets
+_MIN_DETECTION_SCORE = 0.05  # detections below are no targets and mark no object
+
+
+def detections_of_image(record: Record) -> NetworkDetections:
+    """The detections of a stored record that count."""
+    return NetworkDetections.from_record(record).sure(_MIN_DETECTION_SCORE)
 
 
 class ExampleSettings(SeedTargetConfig, SamplingConfig):
@@ -91,11 +98,18 @@ class Examples:
         def make_targets(graph: ProposalGraph) -> Targets:
             return self._targets(image_id, graph, arrays, record, seeds)
 
+        def make_marks(graph: ProposalGraph) -> list[ObjectMark]:
+            return marks_of_image(graph, arrays, record, seeds, self._found(image_id))
+
         try:
-            problem = build_problem(arrays, size, self.settings, make_targets)
+            problem = build_problem(arrays, size, self.settings, make_targets, make_marks)
         except WsisError as error:
             raise type(error)(f"image {image_id}: {error}") from error
         return image, replace(problem, image_id=image_id)
+
+    def _found(self, image_id: str) -> NetworkDetections | None:
+        """The prediction network's detections that count; None in outer iteration 1."""
+        return None if self.detections is None else detections_of_image(self.detections[image_id])
 
     def _targets(
         self, image_id: str, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Seeds
@@ -106,9 +120,9 @@ class Examples:
         that fits it.
         """
         from_seeds = targets_of_seeds(graph, arrays, record, seeds, self.num_classes, self.settings)
-        if self.detections is None:
+        found = self._found(image_id)
+        if found is None:
             return from_seeds
-        found = NetworkDetections.from_record(self.detections[image_id]).sure(_MIN_DETECTION_SCORE)
         found = found.take(np.isin(found.labels, record["labels"]))
         if len(arrays.boxes):
             overlap = box_iou(found.boxes, arrays.boxes)

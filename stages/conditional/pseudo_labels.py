@@ -13,8 +13,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, SEEDS
+from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS
 from stages.conditional.covering import whole_images
+from stages.conditional.examples import detections_of_image
 from stages.conditional.training import trained_config
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
@@ -32,6 +33,7 @@ from wsis.method.dissimilarity.network_inputs import (
     image_batch,
     image_key,
     image_noise,
+    marks_of_image,
     resized,
 )
 from wsis.method.dissimilarity.objective import sample_labels
@@ -42,7 +44,7 @@ from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
 NAME = "pseudo_labels"
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 _NOISE_STREAM = 4
 _LABEL_OF_BOX = 0.5
 _MUCH_MISSING = 0.25  # of what the samples should name: said aloud
@@ -66,6 +68,7 @@ class _Compute:
     dataset: RecordReader
     proposals: RecordReader
     seeds: RecordReader
+    detections: RecordReader | None
     sampling: SamplingConfig
     num_classes: int
     weights: Path
@@ -93,7 +96,10 @@ class _Compute:
         stride = self.network.extractor.stride
         size = (image.shape[1] // stride, image.shape[2] // stride)
         arrays = arrays_of_image(record, proposals, seeds, kept)
-        problem = build_problem(arrays, size, self.sampling)
+        found = None if self.detections is None else detections_of_image(self.detections[image_id])
+        problem = build_problem(
+            arrays, size, self.sampling, make_marks=lambda g: marks_of_image(g, arrays, record, seeds, found)
+        )
         # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
         noise = image_noise(problem, self.sampling, (*self.key, image_key(image_id)))
         labels, scores = sample_labels(
@@ -115,7 +121,7 @@ class _Compute:
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Write K samples of every training image."""
-    seeds = inputs["prm_seeds"].records(SEEDS)
+    seeds, detections = inputs["prm_seeds"].records(SEEDS), inputs.get("train_predictions")
     trained = inputs["conditional"]
     sampling = trained_config(trained)
     # scores that were not trained against noise are too close together for any
@@ -124,6 +130,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         inputs["dataset"].records(DATASET),
         inputs["proposals"].records(PROPOSALS),
         seeds,
+        detections.records(DETECTIONS) if detections is not None else None,
         sampling.model_copy(update={"score_noise": noise}),
         len(class_names(inputs["dataset"])),
         trained.file(WEIGHTS_NAME),
@@ -212,5 +219,6 @@ STAGE = Stage(
     config=Config,
     run=run,
     inputs=("dataset", "proposals", "prm_seeds", "conditional"),
+    optional=("train_predictions",),
     contract="pseudo_labels",
 )

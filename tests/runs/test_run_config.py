@@ -40,8 +40,8 @@ def test_the_letter_differs_from_the_papers_configs_where_the_method_page_says_s
     literal, ours = (dict(_values(load_config(f"{kind}_{name}"))) for kind in ("literal", "voc2012"))
     differ = {key for key in literal if literal[key] != ours[key]}
     of_conditional = (
-        "temperature background_bias noise_grid score_noise pairwise seed_threshold seed_target undetected direction "
-        "held_back"
+        "temperature background_bias noise_grid score_noise pairwise slots seed_threshold seed_target undetected "
+        "direction held_back"
     )
     assert differ == {"prm_seeds.position", *(f"conditional.{key}" for key in of_conditional.split())}
 

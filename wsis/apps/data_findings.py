@@ -266,7 +266,7 @@ def _hints(values: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
         yield "objects have boxes: --set data.supervision=box learns from them, with better results"
     several = train["several_of_a_class"]
     if config.data.supervision == "image" and values["ready"] and several and several > _FLOCK * labelled:
-        yield "most images hold several of a class: --set conditional.seed_split=0.85 helps in flocks"
+        yield "most images hold several of a class: boxes tell them apart better (data.supervision=box)"
 
 
 # -- what to expect -----------------------------------------------------------------------------------------

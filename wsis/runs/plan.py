@@ -138,10 +138,7 @@ def _before_the_loop(config: RunConfig) -> Iterator[Node]:
 def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
     data = {"dataset": "dataset", "proposals": "proposals"}
     seeds = {**data, "prm_seeds": "prm_seeds"}
-    learned = {
-        "train_predictions": f"predictions.train@{t - 1}",
-        "previous": f"conditional@{t - 1}",
-    }
+    detected = {"train_predictions": f"predictions.train@{t - 1}"} if t > 1 else {}
     if t > 1:
         yield Node(
             "predictions.train",
@@ -150,14 +147,15 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
             {"dataset": "dataset", "prediction": f"prediction@{t - 1}"},
             t - 1,
         )
+    learned = {"previous": f"conditional@{t - 1}"} if t > 1 else {}
     yield Node(
-        "conditional", conditional.STAGE, config.conditional, {**seeds, **(learned if t > 1 else {})}, t
+        "conditional", conditional.STAGE, config.conditional, {**seeds, **detected, **learned}, t
     )
     yield Node(
         "pseudo_labels",
         pseudo_labels.STAGE,
         config.pseudo_labels,
-        {**seeds, "conditional": f"conditional@{t}"},
+        {**seeds, **detected, "conditional": f"conditional@{t}"},
         t,
     )
     yield Node(

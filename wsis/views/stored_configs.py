@@ -37,6 +37,7 @@ REMOVED: Mapping[str, Collection[Any] | None] = {
     "conditional.seed_box_power": (4.0,),
     "conditional.seed_contour_power": (3.0,),
     "conditional.seed_top": (1,),
+    "conditional.seed_split": ANY,  # the groups of seeds decide
     "conditional.separation": ("sum",),
     "conditional.separation_weight": (1.0,),
     "conditional.validate_every": (0.2,),

@@ -120,7 +120,6 @@ def seeds(image, kind="crm_proposal", boxes_iou=None, count=3):
         problem.graph,
         superpixels,
         peaks,
-        np.ones(count, dtype=np.float32),
         prm,
         maps,
         np.array([2, 4]),

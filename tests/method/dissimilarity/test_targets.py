@@ -5,6 +5,7 @@ import torch
 from tests.method.conditional.conditional_cases import random_case, superpixel_edges
 from wsis.errors import InputError
 from wsis.method.conditional.graph import build_graph
+from wsis.method.dissimilarity.seed_groups import proposals_on_grid
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.method.dissimilarity.targets import (
     detections_of_boxes,
@@ -12,7 +13,6 @@ from wsis.method.dissimilarity.targets import (
     targets_from_detections,
     targets_from_seeds,
 )
-from wsis.method.dissimilarity.task_loss import instance_iou
 
 
 def superpixel_means(dense, superpixels, count):
@@ -74,7 +74,6 @@ def seeds_of(case, peaks, responses):
         graph,
         superpixels,
         peaks,
-        np.linspace(1, 2, len(peaks)),
         prm,
         responses,
         classes,
@@ -83,15 +82,18 @@ def seeds_of(case, peaks, responses):
     )
 
 
-def test_a_seed_points_at_the_best_fitting_proposal_that_contains_it():
+def test_a_seed_alone_gets_the_best_fitting_proposal_that_holds_it():
     case = random_case(5, proposals=15)
     superpixels, membership, _, graph = case
     responses = np.random.default_rng(0).integers(0, 256, (2, 6, 6)).astype(np.uint8)
     targets = seed_targets(*seeds_of(case, [[2, 3, 4]], responses), SeedTargetConfig())
-    maps = maps_to_superpixels(responses / np.float32(255), superpixels, graph.superpixel_areas)
-    fit = (instance_iou(graph, maps) * graph.perimeter_strengths[:, None] ** 3)[:, 1]
-    inside = [u for u in range(15) if membership[u, superpixels[3, 4]]]
-    best = max(inside, key=lambda u: float(fit[u]))
+    response, fit = responses[1].ravel() / 255, {}
+    for u in np.flatnonzero(membership[:, superpixels[3, 4]]):
+        seen = proposals_on_grid(graph, superpixels, (6, 6))[u].numpy()
+        common = np.minimum(seen, response).sum()
+        overlap = common / np.maximum(seen, response).sum()
+        fit[u] = overlap * float(graph.perimeter_strengths[u]) ** 3
+    best = max(fit, key=fit.get)
     torch.testing.assert_close(targets.masks[0], torch.from_numpy(membership[best]).float())
     assert targets.probabilities.tolist() == [[0, 0, 1]]
 
@@ -119,28 +121,26 @@ RESPONSE = np.tile(np.array([0, 0, 255, 255, 255, 255, 0, 0], np.uint8), (1, 3, 
 
 
 @pytest.mark.parametrize(
-    ("between", "split", "parted"),
+    ("between", "parted"),
     [
-        (0.5, 0.85, True),  # the contour between them is like the one around them
-        (0.4, 0.85, True),  # mean along a part's perimeter 0.45, along that of both 0.5
-        (0.4, 0.95, False),
-        (0.1, 0.0, False),  # each seed alone would choose both
-        (0.5, None, False),
+        (0.5, True),  # the contour between them is like the one around them
+        (0.42, True),  # 1.35 times both parts is more than the whole: 1.35 (.46 / .5)^3 > 1
+        (0.38, False),
+        (0.0, False),
     ],
 )
-def test_seeds_that_share_a_proposal_are_parted_where_a_contour_parts_them(between, split, parted):
-    case = two_objects(between)
-    found = seed_targets(*seeds_of(case, BOTH, RESPONSE), SeedTargetConfig(seed_split=split))
+def test_seeds_are_parted_where_a_contour_parts_them(between, parted):
+    found = seed_targets(*seeds_of(two_objects(between), BOTH, RESPONSE), SeedTargetConfig())
     expected = [[0, 1, 0, 0], [0, 0, 1, 0]] if parted else [[0, 1, 1, 0]]
-    assert sorted(found.masks.tolist(), reverse=True) == expected
+    assert found.masks.tolist() == expected
     assert found.probabilities.argmax(1).tolist() == [1] * len(expected)
 
 
 def test_a_seed_alone_and_seeds_of_two_classes_are_not_parted():
     case, responses = two_objects(0.5), np.repeat(RESPONSE, 2, axis=0)
-    one = seed_targets(*seeds_of(case, BOTH[:1], responses), SeedTargetConfig(seed_split=0.85))
+    one = seed_targets(*seeds_of(case, BOTH[:1], responses), SeedTargetConfig())
     assert one.masks.tolist() == [[0, 1, 1, 0]]
-    two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig(seed_split=0.85))
+    two = seed_targets(*seeds_of(case, [BOTH[0], [2, 3, 10]], responses), SeedTargetConfig())
     assert two.masks.tolist() == [[0, 1, 1, 0]] * 2
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.conditional.box_choice import BoxCandidates, choose_jointly
+from wsis.method.conditional.exclusion import SeedSlots, joint_labels
 
 BOX_THRESHOLD = 0.8  # departure D6
 _IMPOSSIBLE = float("-inf")
@@ -48,6 +49,7 @@ class Slots:
         box_iou: None for image-level labels; float [P, A] for boxes, the IoU of each proposal's box with each box.
         box_threshold: a box draws on proposals with at least this IoU.
         candidates: what the boxes choose from jointly, so that shared pixels cost; None: each for itself.
+        seeds: where the slots are seeds, and inference is joint over them.
     """
 
     columns: Tensor
@@ -55,6 +57,7 @@ class Slots:
     box_iou: Tensor | None = None
     box_threshold: float = BOX_THRESHOLD
     candidates: BoxCandidates | None = None
+    seeds: SeedSlots | None = None
 
     def to(self, device: torch.device | str) -> "Slots":
         """Copy to a device."""
@@ -65,6 +68,7 @@ class Slots:
             suppress=self.suppress.to(device),
             box_iou=overlap,
             candidates=None if self.candidates is None else self.candidates.to(device),
+            seeds=None if self.seeds is None else self.seeds.to(device),
         )
 
     def __post_init__(self) -> None:
@@ -134,13 +138,16 @@ def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: boo
         if not torch.isfinite(score).all():
             raise NonFiniteError(f"scores[{index}]: NaN or infinite proposal score")
         gains.append(slot_gains(score, slot, last_resort=higher_order))
-    picks = _greedy(gains, slots, higher_order)
-    results = []
-    for chosen, gain, slot in zip(picks, gains, slots, strict=True):
+    plain = [i for i, slot in enumerate(slots) if slot.seeds is None]
+    greedy = _greedy([gains[i] for i in plain], [slots[i] for i in plain], higher_order) if plain else []
+    picks, results = dict(zip(plain, greedy, strict=True)), []
+    for index, (score, gain, slot) in enumerate(zip(scores, gains, slots, strict=True)):
+        if slot.seeds is not None:
+            results.append(joint_labels(score, gain, slot.columns, slot.seeds, higher_order))
+            continue
         if slot.candidates is not None and higher_order:
-            _share_out(chosen, gain, slot.candidates)
-        table = torch.cat([slot.columns.new_zeros(1), slot.columns])
-        results.append(table[chosen])
+            _share_out(picks[index], gain, slot.candidates)
+        results.append(torch.cat([slot.columns.new_zeros(1), slot.columns])[picks[index]])
     return results
 
 

@@ -5,6 +5,7 @@ Suffix legend: P proposals, S superpixels, E superpixel-graph edges, N boxes, C 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from wsis.method.conditional.energy import EnergyConfig
 from wsis.method.conditional.graph import MAX_NEIGHBOURS, ProposalGraph, build_graph
 from wsis.method.conditional.inference import BOX_THRESHOLD, Slots
 from wsis.method.conditional.pooling import pool_matrix
+from wsis.method.dissimilarity.object_marks import ObjectMark, slots_of_marks
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.targets import Targets
 from wsis.method.dissimilarity.task_loss import loss_table, miss_cost
@@ -25,7 +27,13 @@ _CONTAINMENT = 0.5  # t of Algorithm 1, line 14; the paper gives none
 
 
 class ProblemConfig(EnergyConfig):
-    """Settings of the problem: those of the score, which decide whether neighbours are listed, and those of boxes."""
+    """Settings of the problem: those of the score, which decide whether neighbours are listed, and those of slots."""
+
+    slots: Literal["marks", "classes"] = Field(
+        "marks",
+        description="what gets an instance under image-level labels: each group of seeds that are one object, later "
+        "each detection, jointly and beside one another; or each class (the paper)",
+    )
 
     box_threshold: float = Field(
         BOX_THRESHOLD,
@@ -72,6 +80,7 @@ def build_problem(
     feature_size: tuple[int, int],
     config: ProblemConfig,
     make_targets: Callable[[ProposalGraph], Targets] | None = None,
+    make_marks: Callable[[ProposalGraph], list[ObjectMark]] | None = None,
 ) -> ImageProblem:
     """Build the problem of one image.
 
@@ -80,6 +89,7 @@ def build_problem(
         feature_size: (h, w) of the valid part of the network's feature map.
         config: settings.
         make_targets: called with the graph; None when only sampling.
+        make_marks: called with the graph under image-level labels, for slots "marks"; None: a slot for each class.
 
     Raises:
         InputError: no annotated class, or a box of a class that is not annotated.
@@ -97,15 +107,23 @@ def build_problem(
         matrix=pool_matrix(arrays.superpixels, feature_size, arrays.membership.shape[1]),
         feature_size=feature_size,
         classes=classes,
-        slots=_slots(arrays, graph, classes, config),
+        slots=_slots(arrays, graph, classes, config, make_marks),
         target_table=table,
         miss=miss,
     )
 
 
-def _slots(arrays: ImageArrays, graph: ProposalGraph, classes: torch.Tensor, config: ProblemConfig) -> Slots:
+def _slots(
+    arrays: ImageArrays,
+    graph: ProposalGraph,
+    classes: torch.Tensor,
+    config: ProblemConfig,
+    make_marks: Callable[[ProposalGraph], list[ObjectMark]] | None,
+) -> Slots:
     suppress = graph.contains(_CONTAINMENT)
     if len(arrays.boxes) == 0:
+        if config.slots == "marks" and make_marks is not None and graph.num_proposals:
+            return slots_of_marks(make_marks(graph), graph, classes, suppress)
         return Slots(torch.arange(1, len(classes) + 1), suppress)
     position = {int(c): i + 1 for i, c in enumerate(classes)}
     if unknown := {int(c) for c in arrays.box_labels} - set(position):
