@@ -115,7 +115,7 @@ def infer(scores: Sequence[Tensor], slots: Sequence[Slots], *, higher_order: boo
     labels, further proposals whose class beats the background, in order of gain. A pick removes, for its own class,
     the proposals it contains (`Slots.suppress`). Boxes get exactly one proposal each. Ties go to the lower index.
     A slot stays empty only when there are fewer proposals than slots. Boxes with `Slots.candidates` then move on from
-    these picks, jointly (`box_choice`).
+    these picks, jointly (`box_choice`); marks (`Slots.seeds`) are filled jointly from the start (`exclusion`).
 
     Args:
         scores: per image float [Q, P, J]; refined scores G, plus eps * Delta for loss-augmented problems.
