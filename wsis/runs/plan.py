@@ -148,9 +148,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
             t - 1,
         )
     learned = {"previous": f"conditional@{t - 1}"} if t > 1 else {}
-    yield Node(
-        "conditional", conditional.STAGE, config.conditional, {**seeds, **detected, **learned}, t
-    )
+    yield Node("conditional", conditional.STAGE, config.conditional, {**seeds, **detected, **learned}, t)
     yield Node(
         "pseudo_labels",
         pseudo_labels.STAGE,
