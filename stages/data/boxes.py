@@ -6,11 +6,13 @@ no box: the classifier.
 
 from collections.abc import Mapping
 
+from data_contracts.records import RecordReader
 from data_contracts.schemas import BOXES
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageContext
+from wsis.method.masks.extents import extents, extents_line
 from wsis.readers.config import DataConfig, open_source
-from wsis.readers.shared.records import ImageRecord
+from wsis.readers.shared.records import DatasetSource, ImageRecord
 
 NAME = "boxes"
 ALGORITHM_VERSION = 1
@@ -27,6 +29,14 @@ def content_digest(config: DataConfig) -> str:
     return open_source(config).digest()
 
 
+def _extents(written: RecordReader, source: DatasetSource) -> dict[str, float]:
+    """Numbers and sizes of the boxes, in pixels of the photographs."""
+    sizes = {one.image_id: one.size for one in source.outlines()}
+    boxes = [record["boxes"] for _, record in written]
+    areas = [(one[:, 2] - one[:, 0]) * (one[:, 3] - one[:, 1]) for one in boxes]
+    return extents(areas, [float(sizes[i][0] * sizes[i][1]) for i in written.ids])
+
+
 def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContext) -> None:
     """Store the boxes of every training image.
 
@@ -39,7 +49,9 @@ def run(inputs: Mapping[str, Artefact], config: DataConfig, context: StageContex
     source = open_source(config)
     ids = source.image_ids("train")
     writer = write_records(context, BOXES, ids, lambda some: (encode_record(source.image(i)) for i in some))
-    context.counts.update(images=len(writer.image_ids))
+    found = _extents(RecordReader(context.workdir, BOXES), source)
+    context.counts.update(images=len(writer.image_ids), extents=found)
+    context.log(extents_line(found, "boxes"))
     changes = source.box_changes("train")
     for kind, messages in (("clipped", changes.clipped), ("dropped", changes.dropped)):
         if messages:

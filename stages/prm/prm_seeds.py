@@ -17,6 +17,7 @@ from stages.prm.peak_network import PeakNetwork, open_peak_network, workers
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import NonFiniteError
+from wsis.method.masks.extents import extents, extents_line
 from wsis.method.prm.learning import spread_responses
 from wsis.method.prm.seeds import THRESHOLD, SeedConfig, generate_seeds
 from wsis.readers.learnability import rarely_lacking
@@ -24,6 +25,7 @@ from wsis.views.dataset import class_names, segmented_ids
 
 NAME = "prm_seeds"
 ALGORITHM_VERSION = 3
+_RESPONSE = 0.3  # as `conditional.seed_threshold`
 _MOST = 0.5  # share of a class's images
 
 
@@ -74,7 +76,20 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     written = RecordReader(context.workdir, SEEDS)
     context.counts.update(_counts(written))
     if boxes is None:
+        found = _extents(peaks.dataset, written)
+        context.counts["extents"] = found
+        context.log(extents_line(found, "seeds"))
         _warn(inputs["dataset"], written, context)
+
+
+def _extents(dataset: RecordReader, written: RecordReader) -> dict[str, float]:
+    """Numbers and sizes of the seeds: of their responses from 0.3 of the maximum on, in pixels of the photographs."""
+    areas, images = [], []
+    for image_id in written.ids:
+        images.append(float(np.prod(dataset.read(image_id, ("size",))["size"])))
+        maps = written.read(image_id, ("peak_response_maps",))["peak_response_maps"]
+        areas.append((maps >= _RESPONSE * 255).mean(axis=(1, 2)) * images[-1])
+    return extents(areas, images)
 
 
 def _warn(dataset: Artefact, written: RecordReader, context: StageContext) -> None:

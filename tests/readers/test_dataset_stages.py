@@ -57,6 +57,8 @@ def test_boxes_lie_beside_the_data_set_that_all_supervision_shares(devkit: Any, 
     assert execute(dataset.STAGE, boxed, {}, store).artefact.fingerprint == data.artefact.fingerprint
     artefact = execute(boxes.STAGE, boxed, {}, store).artefact
     assert artefact.manifest.supervision == ["boxes"]
+    found = artefact.manifest.counts["extents"]
+    assert found["an_image"] == 1 and found["at_most"] == 2 and found["median_side"] == 4
     records = artefact.records(BOXES)
     assert records.ids == ["a", "b", "c"]  # the training images
     record = records["c"]

@@ -170,6 +170,8 @@ def test_seeds_of_training_images(run):
         for name in SEEDS.fields:
             np.testing.assert_array_equal(one[name], getattr(expected, name), err_msg=f"{image_id} {name}")
     counts = seeds.manifest.counts
+    assert counts["extents"]["at_most"] == max(len(one["peaks"]) for _, one in records)
+    assert 1 < counts["extents"]["median_side"] < 54 and 0 < counts["extents"]["median_share"] <= 1
     assert counts["images"] == 15 and counts["seeds"] >= 15 and counts["images_without_seeds"] == 0
 
 
