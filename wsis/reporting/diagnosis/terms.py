@@ -9,7 +9,8 @@ alone, among several: of its class in the image. touching: within two pixels of 
 pixels without a label lie between). Sizes are shares of the image.
 
 seeds: of its class, that lie in an instance. cells: best union of superpixels, beyond which no proposal can go. \
-pool: best of all candidates before selection (with --pool). kept: best of all proposals, whatever they are labelled \
+pool: best of all candidates before selection (with --pool), cuts made for boxes not among \
+them. kept: best of all proposals, whatever they are labelled \
 later. filter: best of those that seeds or boxes let pass. max: best of those within max_proposals, which the \
 conditional network sees. target (from a seed): what outer iteration 1 learns from (soft targets by soft IoU). best, \
 mean: best of the K samples of pseudo labels, mean over them. prediction: the network's instances of score 0.3 and \
