@@ -10,7 +10,8 @@ from wsis.method.prediction.data.training_images import PseudoLabelSource
 
 # By growing cost: +23 % time a step with P2. Other models are left alone.
 FITTED = ("mask_rcnn_lite0_fpn", "mask_rcnn_lite0_fpn_p2", "mask_rcnn_lite0_fpn_p2_small")
-COUNT = "fit"  # of the manifest; later outer iterations take it from the artefact before, whose weights they go on with
+# Begins names of counts of the manifest, from which later outer iterations take the choice with the weights.
+COUNT = "fit"
 _ENOUGH = 0.9  # share of the objects that anchors must reach
 _ROOM = 1.5  # detections for each object of the fullest training image
 _DETECTIONS, _STEP, _MOST = 100, 100, 500
@@ -38,7 +39,8 @@ class Fit:
         """For the manifest: empty, or the choice and its grounds."""
         if not self.grounds:
             return {}
-        return {COUNT: {"model": self.model, "detections": self.detections, **self.grounds}}
+        said = {"model": self.model, "detections": self.detections, **self.grounds}
+        return {f"{COUNT}_{name}": value for name, value in said.items()}
 
     def said(self) -> str:
         """The choice in one line."""
@@ -52,7 +54,7 @@ class Fit:
 
 def fit_before(counts: Mapping[str, Any], config: PredictionConfig) -> Fit:
     """What the outer iteration before chose; of artefacts made when there was no choice, the configured model."""
-    found = dict(counts.get(COUNT, {}))
+    found = {k.removeprefix(f"{COUNT}_"): v for k, v in counts.items() if k.startswith(f"{COUNT}_")}
     if config.model != FITTED[0] or not found:
         return Fit(config.model)
     return Fit(found.pop("model"), found.pop("detections"), found)

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from data_contracts.manifest import Manifest
 from stages.prediction import prediction
 from stages.prediction.fit import COUNT, FITTED, Fit, fit_before, fitted
 from stages.prediction.settings import PredictionConfig, config_file
@@ -52,7 +54,7 @@ def test_a_users_model_is_left_alone(tiny_config: Path) -> None:
     for model in (str(tiny_config), FITTED[1]):
         own = CONFIG.model_copy(update={"model": model})
         assert fitted(own, squares(7, 900)) == Fit(model) and not Fit(model).counts()
-        assert fit_before({COUNT: {"model": FITTED[2], "detections": 300}}, own) == Fit(model)
+        assert fit_before({f"{COUNT}_model": FITTED[2], f"{COUNT}_detections": 300}, own) == Fit(model)
 
 
 def test_limits_rise_with_the_detections_and_never_fall() -> None:
@@ -79,7 +81,8 @@ def test_the_choice_is_stored_and_exported(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("stages.prediction.training.run_shared", shared)
     given = context(tmp_path / "run", 1)
     train_network(squares(7, 90), CONFIG, 1, given)
-    assert given.counts[COUNT]["model"] == FITTED[2] and given.counts[COUNT]["detections"] == 200
+    assert given.counts[f"{COUNT}_model"] == FITTED[2] and given.counts[f"{COUNT}_detections"] == 200
+    TypeAdapter(Manifest.model_fields["counts"].annotation).validate_python(given.counts)
     model = from_json((given.workdir / MODEL_JSON_NAME).read_text()).model
     assert model.rpn_head.anchor_generator.strides == [4, 8, 16, 32, 64]
     assert model.test_cfg.rcnn.max_per_img == 200
