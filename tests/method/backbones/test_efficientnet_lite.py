@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 against the package its weights come from, and its options."""
+"""EfficientNet-Lite0, -Lite1 and -Lite2 against the package their weights come from, and Lite0's options."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from PIL import Image
 
 from wsis.errors import InputError
 from wsis.method.backbones import EfficientNetLite0, build_backbone
-from wsis.method.backbones.efficientnet_lite import FEATURE_RMS, fold_batch_norms
+from wsis.method.backbones.efficientnet_lite import fold_batch_norms
 from wsis.method.backbones.lite_unet import NormBlock
-from wsis.method.backbones.weights import lite0_file, read_state
+from wsis.method.backbones.weights import lite_file, read_state
 
 
 @pytest.fixture(scope="module")
@@ -20,27 +20,34 @@ def lite0() -> EfficientNetLite0:
     ).eval()
 
 
-@pytest.fixture(scope="module")
-def reference() -> EfficientNet:
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(lite0_file())).eval()
-
-
 @torch.no_grad()
-def test_equals_package_in_every_feature_and_in_logits(lite0, reference):
-    images = torch.randn(2, 3, 224, 224)
+@pytest.mark.parametrize(
+    ("number", "size", "blocks", "channels"),
+    [
+        (0, 224, (0, 2, 4, 10, 15), [16, 24, 40, 112, 320]),
+        (1, 240, (0, 3, 6, 14, 20), [16, 24, 40, 112, 320]),
+        (2, 260, (0, 3, 6, 14, 20), [16, 24, 48, 120, 352]),
+    ],
+)
+def test_equals_package_in_every_feature_and_in_logits(number, size, blocks, channels):
+    name = f"efficientnet_lite{number}"
+    ours = build_backbone(name, "imagenet", out_indices=(0, 1, 2, 3, 4), with_head=True).eval()
+    path = str(lite_file(number))
+    reference = EfficientNet.from_pretrained(name.replace("_", "-"), weights_path=path).eval()
+    images = torch.randn(2, 3, size, size)  # the package pads for this size alone
     expected, x = [], torch.nn.functional.relu6(reference._bn0(reference._conv_stem(images)))
     for index, block in enumerate(reference._blocks):
         x = block(x)
-        if index in (0, 2, 4, 10, 15):
+        if index in blocks:
             expected.append(x)
-    features = lite0(images)
-    assert [f.shape[1] for f in features] == [16, 24, 40, 112, 320] == list(lite0.out_channels)
-    assert [224 // f.shape[2] for f in features] == [2, 4, 8, 16, 32]
-    for ours, theirs in zip(features, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    state, _ = read_state(str(lite0_file()))
-    pooled = lite0.head(images).mean((2, 3))
-    logits = pooled @ state["_fc.weight"].T + state["_fc.bias"]
+    assert index == blocks[-1] == len(ours.blocks) - 1
+    features = ours(images)
+    assert [f.shape[1] for f in features] == channels == list(ours.out_channels)
+    assert [f.shape[2] for f in features] == [-(-size // stride) for stride in (2, 4, 8, 16, 32)]
+    for mine, theirs in zip(features, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    state, _ = read_state(path)
+    logits = ours.head(images).mean((2, 3)) @ state["_fc.weight"].T + state["_fc.bias"]
     torch.testing.assert_close(logits, reference(images), rtol=1e-4, atol=1e-4)
 
 
@@ -66,23 +73,28 @@ def test_channels_last_and_partial_outputs_agree(lite0):
 
 
 @torch.no_grad()
-def test_output_stride_16_contains_the_strided_result(lite0):
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2"])
+def test_output_stride_16_contains_the_strided_result(name):
     images = torch.randn(1, 3, 96, 64)
-    dense = build_backbone("efficientnet_lite0", "imagenet", out_indices=(4,), output_stride=16).eval()
-    fine, coarse = dense(images)[0], lite0(images)[4]
+    dense = build_backbone(name, "imagenet", out_indices=(4,), output_stride=16).eval()
+    strided = build_backbone(name, "imagenet", out_indices=(4,)).eval()
+    fine, coarse = dense(images)[0], strided(images)[0]
     assert fine.shape[2:] == (6, 4)
     torch.testing.assert_close(fine[:, :, ::2, ::2], coarse, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
-def test_unit_rms_on_photographs(voc_root):
-    net = build_backbone("efficientnet_lite0", "imagenet", out_indices=(0, 1, 2, 3, 4), unit_rms=True).eval()
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_unit_rms_on_photographs(voc_root, number):
+    net = build_backbone(
+        f"efficientnet_lite{number}", "imagenet", out_indices=(0, 1, 2, 3, 4), unit_rms=True
+    ).eval()
     files = sorted((voc_root / "JPEGImages").glob("*.jpg"))[::200][:6]
     photos = np.stack([np.asarray(Image.open(f).convert("RGB").resize((320, 256))) for f in files])
     features = net(net.normalise(torch.from_numpy(photos).permute(0, 3, 1, 2)))
     for feature in features:
         assert 0.75 < float(feature.square().mean().sqrt()) < 1.3
-    assert len(FEATURE_RMS) == 5
+    assert len(features) == len(net.feature_rms) == 5
 
 
 def test_normalise_is_tensorflow_lite():

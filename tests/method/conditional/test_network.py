@@ -109,10 +109,10 @@ def test_features_do_not_depend_on_the_rest_of_the_batch():
     torch.testing.assert_close(network(images)[:1], network(images[:1]), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["unet", "lite_unet", "resnet18"])
+@pytest.mark.parametrize("architecture", ["unet", "lite_unet", "lite2_unet", "resnet18"])
 def test_every_architecture_gives_scores(architecture):
     superpixels, membership, _, graph = random_case(0)
-    stride = {"unet": 1, "lite_unet": 4, "resnet18": 16}[architecture]
+    stride = {"unet": 1, "lite_unet": 4, "lite2_unet": 4, "resnet18": 16}[architecture]
     config = NetworkConfig(
         architecture=architecture, pretrained=None, widths=(8, 8, 16), stride=stride, channels=16
     )

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from wsis.errors import InputError
-from wsis.method.backbones.efficientnet_lite import EfficientNetLite0, rename_lite0
+from wsis.method.backbones.efficientnet_lite import (
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+    rename_lite,
+)
 from wsis.method.backbones.layers import Backbone
 from wsis.method.backbones.resnet import ResNet
 from wsis.method.backbones.weights import (
-    LITE0_SHA256,
+    LITE_SHA256,
     RESNET_URLS,
     PretrainedSpec,
-    lite0_file,
+    lite_file,
     load_strictly,
     read_state,
     weights_digest,
@@ -27,6 +32,8 @@ __all__ = [
     "BackboneName",
     "BackboneRow",
     "EfficientNetLite0",
+    "EfficientNetLite1",
+    "EfficientNetLite2",
     "PretrainedSpec",
     "ResNet",
     "build_backbone",
@@ -64,14 +71,20 @@ def _resnet(depth: int) -> BackboneRow:
     )
 
 
-BACKBONES = {
-    "efficientnet_lite0": BackboneRow(
-        EfficientNetLite0,
-        lambda: f"{lite0_file()}#sha256={LITE0_SHA256}",
-        mmdet={"type": "EfficientNetLite0"},
-        rename=rename_lite0,
+def _lite(number: int, network: type[EfficientNetLite0]) -> BackboneRow:
+    return BackboneRow(
+        network,
+        lambda: f"{lite_file(number)}#sha256={LITE_SHA256[number]}",
+        mmdet={"type": network.__name__},
+        rename=rename_lite,
         unused=("head_conv.",),
-    ),
+    )
+
+
+BACKBONES = {
+    "efficientnet_lite0": _lite(0, EfficientNetLite0),
+    "efficientnet_lite1": _lite(1, EfficientNetLite1),
+    "efficientnet_lite2": _lite(2, EfficientNetLite2),
     "resnet18": _resnet(18),
     "resnet50": _resnet(50),
     "resnet101": _resnet(101),

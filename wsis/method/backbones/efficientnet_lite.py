@@ -1,9 +1,12 @@
-"""EfficientNet-Lite0 (Tan & Le, ICML 2019; the Lite variant of TensorFlow: ReLU6, no squeeze-excitation).
+"""EfficientNet-Lite0, -Lite1 and -Lite2 (Tan & Le, ICML 2019; the Lite variant of TensorFlow: ReLU6, no
+squeeze-excitation).
 
 Suffix legend: B images, C channels, H W pixels.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +24,7 @@ from wsis.method.backbones.layers import (
     Steps,
 )
 
-# repeats, kernel, stride of the first, expansion, channels out
+# repeats, kernel, stride of the first, expansion, channels out, of Lite0
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -31,12 +34,10 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-# Block after which each feature (strides 2, 4, 8, 16, 32) is taken.
-_FEATURE_BLOCKS = (0, 2, 4, 10, 15)
-# Root mean square of those features over 24 VOC photographs with the ImageNet weights; see `unit_rms`.
-FEATURE_RMS = (6.5, 8.1, 6.7, 5.9, 2.6)
+_FEATURE_STAGES = (0, 1, 2, 4, 6)  # after which each feature (strides 2, 4, 8, 16, 32) is taken
+_STAGE_AT_32 = 5  # the first one
 _HEAD_CHANNELS = 1280
-_FIRST_BLOCK_AT_32 = 11
+_CHANNEL_STEP = 8
 
 
 class ConvNorm(nn.Module):
@@ -88,18 +89,24 @@ class InvertedBottleneck(nn.Module):
 
 
 class EfficientNetLite0(Backbone):
-    """EfficientNet-Lite0 without its classifier.
+    """EfficientNet-Lite0 without its classifier; its subclasses are wider or deeper.
+
+    Class attributes: `width` and `depth` scale the channels and the repeats of every stage (not of the stem, the head,
+    nor the repeats of the first and last stage); `feature_rms` is the root mean square of the features over 24 VOC
+    photographs with the ImageNet weights, see `unit_rms`.
 
     Args:
-        out_indices: features to return, 0..4 for strides 2, 4, 8, 16, 32 (channels 16, 24, 40, 112, 320).
+        out_indices: features to return, 0..4 for strides 2, 4, 8, 16, 32 (`channels`).
         batch_norm: "train"; "frozen_statistics" (evaluation mode, affine learns); "frozen" (neither).
-        frozen_blocks: 0 freezes nothing; n >= 1 the stem and the first n of the 16 blocks.
-        unit_rms: divide the features by FEATURE_RMS. They are linear bottlenecks with rms up to ten, which
+        frozen_blocks: 0 freezes nothing; n >= 1 the stem and the first n of the blocks (16 of Lite0).
+        unit_rms: divide the features by `feature_rms`. They are linear bottlenecks with rms up to ten, which
             disturbs layers initialised for unit variance (trial: first detector losses 8.1 -> 3.9).
         with_head: keep the 1280-channel convolution before ImageNet's classifier, for :meth:`head`.
         output_stride: 32, or 16 for a dense last stage (à trous; same weights).
     """
 
+    width, depth = 1.0, 1.0
+    feature_rms: tuple[float, ...] = (6.5, 8.1, 6.7, 5.9, 2.6)
     channels = (16, 24, 40, 112, 320)
     head_channels = _HEAD_CHANNELS
     mean = (127.0, 127.0, 127.0)
@@ -117,8 +124,12 @@ class EfficientNetLite0(Backbone):
         super().__init__(out_indices, batch_norm)
         self.unit_rms = unit_rms
         self.stem = ConvNorm(3, 32, 3, 2)
-        self.blocks = nn.ModuleList(_make_blocks())
-        self.head_conv = ConvNorm(320, _HEAD_CHANNELS, 1) if with_head else None
+        stages = _stages(self.width, self.depth)
+        ends = list(accumulate(repeats for repeats, *_ in stages))
+        self.feature_blocks = tuple(ends[stage] - 1 for stage in _FEATURE_STAGES)
+        self._first_block_at_32 = ends[_STAGE_AT_32 - 1]
+        self.blocks = nn.ModuleList(_make_blocks(stages))
+        self.head_conv = ConvNorm(self.channels[-1], _HEAD_CHANNELS, 1) if with_head else None
         self._set_output_stride(output_stride)
         if not 0 <= frozen_blocks <= len(self.blocks):
             raise InputError(f"frozen_blocks: expected 0..{len(self.blocks)}, got {frozen_blocks}")
@@ -131,7 +142,7 @@ class EfficientNetLite0(Backbone):
         self.output_stride = output_stride
         if output_stride == 32:
             return
-        first, *rest = self._blocks()[_FIRST_BLOCK_AT_32:]
+        first, *rest = self._blocks()[self._first_block_at_32 :]
         first.depthwise.conv.make_dense()
         for block in rest:
             block.depthwise.conv.dilation = (2, 2)
@@ -143,16 +154,17 @@ class EfficientNetLite0(Backbone):
         """Normalised images [B, 3, H, W] -> features at the strides of ``out_indices``, finest first."""
         x = F.relu6(self.stem(images), inplace=True)
         features: list[Tensor] = []
-        for index, block in enumerate(self.blocks[: _FEATURE_BLOCKS[self.out_indices[-1]] + 1]):
+        taken = self.feature_blocks
+        for index, block in enumerate(self.blocks[: taken[self.out_indices[-1]] + 1]):
             x = block(x)
-            if index in _FEATURE_BLOCKS and (level := _FEATURE_BLOCKS.index(index)) in self.out_indices:
-                features.append(x / FEATURE_RMS[level] if self.unit_rms else x)
+            if index in taken and (level := taken.index(index)) in self.out_indices:
+                features.append(x / self.feature_rms[level] if self.unit_rms else x)
         return features
 
     def head(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] -> [B, 1280, H/32, W/32] (ceil; /16 at output_stride 16)."""
         if self.head_conv is None:
-            raise InputError("head: this EfficientNetLite0 was built with with_head=False")
+            raise InputError(f"head: this {type(self).__name__} was built with with_head=False")
         x = F.relu6(self.stem(images), inplace=True)
         for block in self.blocks:
             x = block(x)
@@ -161,9 +173,24 @@ class EfficientNetLite0(Backbone):
     def head_steps(self) -> Steps:
         """The layers of :meth:`head`."""
         if self.head_conv is None:
-            raise InputError("head_steps: this EfficientNetLite0 was built with with_head=False")
+            raise InputError(f"head_steps: this {type(self).__name__} was built with with_head=False")
         inner = [step for block in self._blocks() for step in block.steps()]
         return (self.stem.step(), ReluStep(6.0), *inner, self.head_conv.step(), ReluStep(6.0))
+
+
+class EfficientNetLite1(EfficientNetLite0):
+    """Deeper: 21 blocks."""
+
+    depth = 1.1
+    feature_rms = (6.1, 9.6, 8.1, 6.7, 2.5)
+
+
+class EfficientNetLite2(EfficientNetLite0):
+    """Deeper and wider: 21 blocks."""
+
+    width, depth = 1.1, 1.2
+    feature_rms = (6.1, 9.5, 7.8, 6.7, 2.4)
+    channels = (16, 24, 48, 120, 352)
 
 
 def fold_batch_norms(network: nn.Module) -> None:
@@ -175,9 +202,25 @@ def fold_batch_norms(network: nn.Module) -> None:
     network.requires_grad_(False)
 
 
-def _make_blocks() -> list[InvertedBottleneck]:
+Stages = tuple[tuple[int, int, int, int, int], ...]
+
+
+def _stages(width: float, depth: float) -> Stages:
+    """`_STAGES` with scaled channels (multiples of 8, none a tenth too small) and repeats."""
+    found = []
+    for index, (repeats, *middle, channels) in enumerate(_STAGES):
+        wanted = channels * width
+        out = max(_CHANNEL_STEP, int(wanted + _CHANNEL_STEP / 2) // _CHANNEL_STEP * _CHANNEL_STEP)
+        out += _CHANNEL_STEP if out < 0.9 * wanted else 0
+        fixed = index in (0, len(_STAGES) - 1)
+        kernel, stride, expansion = middle
+        found.append((repeats if fixed else math.ceil(repeats * depth), kernel, stride, expansion, out))
+    return tuple(found)
+
+
+def _make_blocks(stages: Stages) -> list[InvertedBottleneck]:
     blocks, channels = [], 32
-    for repeats, kernel, stride, expansion, out in _STAGES:
+    for repeats, kernel, stride, expansion, out in stages:
         for repeat in range(repeats):
             blocks.append(InvertedBottleneck(channels, out, kernel, stride if repeat == 0 else 1, expansion))
             channels = out
@@ -200,7 +243,7 @@ _OUTER_PARTS = {
 }
 
 
-def rename_lite0(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_lite(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """State dict of the efficientnet-lite-pytorch package (names with underscores) -> our names.
 
     The classifier (``_fc``) is dropped. A state dict in our names is returned as it is.

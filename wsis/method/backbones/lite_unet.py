@@ -1,4 +1,4 @@
-"""U-Net with an EfficientNet-Lite0 encoder, and what every feature extractor of ours offers.
+"""U-Net with an EfficientNet-Lite encoder, and what every feature extractor of ours offers.
 
 Suffix legend: B images, C channels, H W image size.
 """
@@ -60,7 +60,7 @@ class NormBlock(nn.Module):
 
 
 class LiteUNet(FeatureExtractor):
-    """U-Net with an EfficientNet-Lite0 encoder for small machines.
+    """U-Net with an EfficientNet-Lite encoder for small machines.
 
     Args:
         pretrained: see `wsis.method.backbones.build_backbone`.
@@ -69,6 +69,7 @@ class LiteUNet(FeatureExtractor):
         widths: decoder channels at strides 32, 16, 8, 4, 2 (as many as are used).
         frozen_blocks: blocks of the encoder that are not trained.
         batch_norm: BatchNorm mode of the encoder.
+        encoder: efficientnet_lite0, or a larger one.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class LiteUNet(FeatureExtractor):
         widths: Sequence[int] = (96, 64, 48, 40, 32),
         frozen_blocks: int = 3,
         batch_norm: BatchNormMode = "frozen",
+        encoder: str = "efficientnet_lite0",
     ) -> None:
         super().__init__()
         if stride not in (2, 4):
@@ -86,7 +88,7 @@ class LiteUNet(FeatureExtractor):
         levels = (1, 2, 3, 4) if stride == 4 else (0, 1, 2, 3, 4)
         self.channels, self.stride = channels, stride
         self.encoder: Backbone = build_backbone(
-            "efficientnet_lite0",
+            encoder,
             pretrained,
             out_indices=levels,
             batch_norm=batch_norm,

