@@ -324,7 +324,11 @@ def test_pseudo_labels_keep_the_ids_of_the_users_annotations(
         (["predict", RUN, "photos", "--iteration", 7], 2, r"holds no 'prediction@7'; it holds dataset, "),
         (["predict", RUN, "photos", "--score", 2], 2, "Invalid value for '--score'"),
         (["predict", RUN, "photos", "--set", "predictions.nms=1"], 2, r"predictions\.nms: unknown key"),
-        (["predict", RUN, "photos", "--tiles", "some"], 2, r"predictions\.tiles: expected .*, got 'some'"),
+        (
+            ["predict", RUN, "photos", "--tiles", "some"],
+            2,
+            r"predictions\.tiles: expected auto, whole or a whole number .*, got 'some'",
+        ),
         (
             ["predict", RUN, "photos", "--tiles", 500, "--size", 700],
             2,

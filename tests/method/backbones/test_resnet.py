@@ -68,7 +68,7 @@ def test_normalise_is_torchvisions():
 
 
 def test_unknown_names():
-    with pytest.raises(InputError, match="expected one of efficientnet_lite0, .*, resnet18"):
+    with pytest.raises(InputError, match=r"expected one of efficientnet_lite0, .*, resnet18"):
         build_backbone("vgg16", None)
     with pytest.raises(InputError, match="depth"):
         ResNet(34)

@@ -86,6 +86,6 @@ def test_a_missing_backbone_is_an_error(tiny_training: Config, tmp_path: Path) -
     tiny_training.model.backbone = dict(type="MobileNetV2", out_indices=(2, 4, 6))
     with pytest.raises(
         MissingWeightsError,
-        match="expected a backbone out of EfficientNetLite0, .*, ResNet",
+        match=r"expected a backbone out of EfficientNetLite0, .*, ResNet",
     ):
         starting_model(tiny_training, ("a",), "imagenet")

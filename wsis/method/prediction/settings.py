@@ -1,12 +1,13 @@
 """Settings of the prediction network. Imports nothing of MMDetection, which takes seconds."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wsis.method.settings import Settings
 
 _DETECTIONS = 100
+_TILE, _LONGEST = 32, 8192  # pixels
 
 
 class PredictSettings(Settings):
@@ -22,17 +23,28 @@ class PredictSettings(Settings):
         le=1000,
         description=f"of one image or tile; left at {_DETECTIONS}, a model trained on fuller images has its own limit",
     )
-    tiles: Literal["auto", "whole"] | Annotated[int, Field(ge=32, le=8192)] = Field(
+    tiles: Literal["auto", "whole"] | Annotated[int, Field(ge=_TILE, le=_LONGEST)] = Field(
         "whole",
         description="auto: large and long photographs in tiles, by the sizes of training objects (what wsis predict "
         "does); a number: tiles of so many pixels a side",
     )
     size: int | None = Field(
         None,
-        ge=32,
-        le=8192,
+        ge=_TILE,
+        le=_LONGEST,
         description="longer side at which a photograph is looked at, in tiles of the network's own size",
     )
+
+    @field_validator("tiles", mode="before")
+    @classmethod
+    def _word_or_pixels(cls, value: Any) -> Any:
+        """One message, where pydantic has one for each of the two."""
+        pixels = isinstance(value, int) and not isinstance(value, bool) and _TILE <= value <= _LONGEST
+        if value not in ("auto", "whole") and not pixels:
+            raise ValueError(
+                f"expected auto, whole or a whole number from {_TILE} to {_LONGEST}, got {value!r}"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_scale(self) -> Self:
