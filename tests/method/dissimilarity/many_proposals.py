@@ -38,6 +38,7 @@ def arrays_of(proposals):
         superpixels,
         masks.reshape(proposals, -1),
         np.tile(np.float32([[0, 0, 5, 5]]), (proposals, 1)),
+        np.ones(proposals, np.float32),
         *adjacency(superpixels, rng.random(superpixels.shape).astype(np.float32)),
         np.array([1, 2, 3, 4]),
         np.zeros((0, 4), dtype=np.float32),

@@ -35,7 +35,8 @@ def target_of(graph):
 def a_problem(count, supervision="image level", **changes):
     """A problem with `count` proposals left after the filter."""
     every = arrays(**{**BOXES[supervision], **changes})
-    few = replace(every, membership=every.membership[:count], proposal_boxes=every.proposal_boxes[:count])
+    parts = ("membership", "proposal_boxes", "proposal_scores")
+    few = replace(every, **{name: getattr(every, name)[:count] for name in parts})
     return build_problem(few, SIZE, ProblemConfig(), target_of)
 
 
@@ -146,6 +147,7 @@ def test_images_from_one_pixel_to_4000_through_proposals_problem_and_samples(net
         found.superpixels,
         found.membership,
         found.boxes,
+        found.scores,
         found.edges,
         found.edge_contours,
         found.edge_lengths,

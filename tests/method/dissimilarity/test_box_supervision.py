@@ -109,7 +109,7 @@ def test_every_box_gets_one_proposal_of_its_class_that_fits_it(image):
     assert (values[:10].numpy()[reachable] >= best[reachable] - 1e-4).mean() > 0.6
 
 
-def seeds(image, kind="crm_proposal", boxes_iou=None, count=3):
+def seeds(image, kind="crm_proposal", count=3):
     _, _, proposals = image
     problem, superpixels = a_problem(image), proposals.superpixels
     centres = (BOXES[:, 1::2].mean(1), BOXES[:, 0::2].mean(1))
@@ -126,12 +126,12 @@ def seeds(image, kind="crm_proposal", boxes_iou=None, count=3):
         superpixels.shape,
         CLASSES,
         SeedTargetConfig(seed_target=kind),
-        problem.slots.box_iou if boxes_iou is None else boxes_iou,
+        (torch.from_numpy(filtered(image)[1].proposal_scores), problem.slots.box_iou),
     )
     return found, problem, superpixels, maps
 
 
-def test_a_boxs_seed_becomes_a_proposal_that_agrees_with_the_others_of_the_box(image):
+def test_a_boxs_seed_becomes_a_proposal_that_fits_it_and_leaves_others_theirs(image):
     """Against every choice of one proposal a box, each scored as the text of `box_choice` and `box_fit` says."""
     found, problem, _, _ = seeds(image)
     graph, fits = problem.graph, problem.slots.box_iou.numpy()
@@ -139,12 +139,11 @@ def test_a_boxs_seed_becomes_a_proposal_that_agrees_with_the_others_of_the_box(i
     areas = graph.superpixel_areas.numpy()
     common = (masks * areas) @ masks.T
     sizes = np.diag(common)
-    iou = common / (sizes[:, None] + sizes - common)
+    scores = filtered(image)[1].proposal_scores
     options, values = [], []
     for n in range(3):
         rows = [u for u in range(len(masks)) if fits[u, n] >= 0.8] or [int(fits[:, n].argmax())]
-        agreement = [iou[u, rows].mean() if fits[u, n] >= 0.8 else 1.0 for u in rows]
-        value = agreement * fits[rows, n] * (0.1 + graph.perimeter_strengths.numpy()[rows])
+        value = scores[rows] * fits[rows, n]
         options.append(rows)
         values.append(value / value.max())
     cost = np.mean([v.max() - v.min() for v in values])

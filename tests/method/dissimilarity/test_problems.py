@@ -22,6 +22,7 @@ def arrays(labels=(2, 5), boxes=(), box_labels=()):
         superpixels,
         membership,
         proposal_boxes,
+        np.linspace(1, 0.1, len(membership), dtype=np.float32),
         edges,
         contours,
         lengths,

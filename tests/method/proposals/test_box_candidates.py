@@ -1,5 +1,7 @@
 """Candidates of annotated boxes: they lie in their box, reach its sides and hold the object; hard boxes too."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,11 @@ from wsis.errors import InputError
 from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.superpixels import adjacency
 from wsis.method.proposals.boxes.candidates import CANDIDATES, box_proposals, working_size
-from wsis.method.proposals.boxes.crop import inscribed
-from wsis.method.proposals.contours.detectors import LabGradient
+from wsis.method.proposals.boxes.colours import coarse
+from wsis.method.proposals.boxes.crop import Crop, inscribed
+from wsis.method.proposals.boxes.cuts import ColourContext
+from wsis.method.proposals.boxes.fit import fit_of_masks
+from wsis.method.proposals.contours.detectors import LabGradient, rgb_to_lab
 
 HEIGHT, WIDTH = 60, 80
 DETECTOR = LabGradient()
@@ -64,7 +69,7 @@ def test_candidates_lie_in_a_box_and_fill_its_extent():
     found = made(boxes)
     overlap = box_iou(found.boxes, boxes)
     assert (overlap.max(1) >= 0.75).all()
-    assert len(found) <= CANDIDATES * len(boxes) and (np.diff(found.scores) < 0).all()
+    assert len(found) <= CANDIDATES * len(boxes) and (np.diff(found.scores) <= 0).all()
     outside = np.ones((HEIGHT, WIDTH), bool)
     for x1, y1, x2, y2 in boxes.astype(int):
         outside[y1:y2, x1:x2] = False
@@ -132,3 +137,42 @@ def test_no_box_and_a_class_too_few_are_named():
         made(np.zeros((0, 4)))
     with pytest.raises(InputError, match="got 1 for 2"):
         made([[0, 0, 5, 5], [5, 5, 9, 9]], labels=np.array([1]))
+
+
+def test_the_score_of_each_boxs_best_is_one_and_it_is_the_object():
+    image, masks, boxes = a_scene()
+    found = made(boxes, image)
+    best = np.flatnonzero(found.scores == 1)
+    assert len(best) == len(boxes)
+    overlap, dense = box_iou(found.boxes[best], boxes), found.masks(best)
+    for row, mask in zip(overlap.argmax(0), masks, strict=True):
+        assert (dense[row] & mask).sum() / (dense[row] | mask).sum() > 0.85
+
+
+def test_fit_against_plain_loops():
+    rng = np.random.default_rng(0)
+    lab, contour = rgb_to_lab(a_scene()[0]), rng.random((HEIGHT, WIDTH)).astype(np.float32)
+    box = (0, 5, 12, 15)  # at the border of the image
+    crop = Crop.around(box, (HEIGHT, WIDTH))
+    masks = [rng.random((10, 12)) < share for share in (0.3, 0.6, 0.9)]
+    found = fit_of_masks(masks, crop, ColourContext(lab, contour, np.zeros((HEIGHT, WIDTH), int), {}))
+    bins, count = coarse(lab)
+    expected = []
+    for mask in masks:
+        agreement = np.mean([(mask & other).sum() / (mask | other).sum() for other in masks])
+        rows, columns = np.nonzero(mask)
+        share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / mask.size
+        whole = np.zeros((HEIGHT, WIDTH), bool)
+        whole[5:15, 0:12] = mask
+        along = []
+        for y, x in itertools.product(range(HEIGHT), range(WIDTH)):
+            for v, u in ((y + 1, x), (y, x + 1)):
+                if v < HEIGHT and u < WIDTH and whole[y, x] != whole[v, u]:
+                    along.append((contour[y, x] + contour[v, u]) / 2)
+        left, top, right, bottom = crop.window
+        seen = np.zeros((HEIGHT, WIDTH), bool)
+        seen[top:bottom, left:right] = True
+        one, other = (np.bincount(bins[part], minlength=count) for part in (whole, seen & ~whole))
+        contrast = 1 - np.sqrt(one / one.sum() * other / other.sum()).sum()
+        expected.append(agreement * share * (0.1 + np.mean(along)) ** 2 * (0.1 + contrast) ** 0.5)
+    np.testing.assert_allclose(found, np.array(expected) / max(expected), rtol=1e-5)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from wsis.errors import InputError
 from wsis.method.conditional.graph import ProposalGraph
 
 SHARED_PIXELS = 1.0  # cost of lying in another box's proposal, in ranges of a box's gains
@@ -61,6 +62,31 @@ def box_candidates(graph: ProposalGraph, box_iou: Tensor, threshold: float) -> B
     overlap = common / torch.minimum(graph.areas[:, None], graph.areas)
     overlap.fill_diagonal_(SAME)
     return BoxCandidates(ids, listed, overlap, pairs_that_share(ids, overlap))
+
+
+def box_fit(scores: Tensor, box_iou: Tensor, threshold: float) -> Tensor:
+    """How well proposals stand for boxes without anything learned, float [P, A]; 1 for a box's best one that fits it.
+
+    Args:
+        scores: float [P] in (0, 1], the proposals' fit to the box that each was made for.
+        box_iou: float [P, A].
+        threshold: a proposal fits a box from this IoU on.
+
+    Raises:
+        InputError: not one score a proposal.
+    """
+    if scores.shape != box_iou.shape[:1]:
+        raise InputError(f"scores: expected [{len(box_iou)}], got {tuple(scores.shape)}")
+    fits = box_iou >= threshold
+    fit = scores[:, None] * box_iou
+    best = torch.where(fits | ~fits.any(0), fit, 0.0).amax(0)
+    return fit / best.clamp(min=1e-6)
+
+
+def best_candidates(gains: Tensor, candidates: BoxCandidates) -> Tensor:
+    """The candidate of the largest gain of each box, int64 [A]; gains float [A, P]."""
+    own = gains.gather(1, candidates.ids).masked_fill(~candidates.listed, _IMPOSSIBLE)
+    return candidates.ids.gather(1, own.argmax(1, keepdim=True))[:, 0]
 
 
 def choose_jointly(

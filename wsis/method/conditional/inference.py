@@ -48,6 +48,7 @@ class Slots:
             |r_i ∩ r_l| / |r_l| > t.
         box_iou: None for image-level labels; float [P, A] for boxes, the IoU of each proposal's box with each box.
         box_threshold: a box draws on proposals with at least this IoU.
+        prior: float [P, A], added to what each proposal gains for each box; None: nothing.
         candidates: what the boxes choose from jointly, so that shared pixels cost; None: each for itself.
         seeds: where the slots are seeds, and inference is joint over them.
     """
@@ -56,6 +57,7 @@ class Slots:
     suppress: Tensor
     box_iou: Tensor | None = None
     box_threshold: float = BOX_THRESHOLD
+    prior: Tensor | None = None
     candidates: BoxCandidates | None = None
     seeds: SeedSlots | None = None
 
@@ -67,6 +69,7 @@ class Slots:
             columns=self.columns.to(device),
             suppress=self.suppress.to(device),
             box_iou=overlap,
+            prior=None if self.prior is None else self.prior.to(device),
             candidates=None if self.candidates is None else self.candidates.to(device),
             seeds=None if self.seeds is None else self.seeds.to(device),
         )
@@ -80,7 +83,8 @@ class Slots:
 
 
 def slot_gains(scores: Tensor, slots: Slots, *, last_resort: bool = True) -> Tensor:
-    """Return what S gains when proposal u takes slot a instead of the background: G_{u, j(a)} - G_{u, 0}.
+    """Return what S gains when proposal u takes slot a instead of the background: G_{u, j(a)} - G_{u, 0}, for boxes
+    with their prior.
 
     For boxes, proposals under the IoU threshold rank below every other one, best IoU first: they are a box's
     last resort when others have taken all its candidates (minus infinity when `last_resort` is False).
@@ -97,6 +101,8 @@ def slot_gains(scores: Tensor, slots: Slots, *, last_resort: bool = True) -> Ten
     gains = by_column[:, slots.columns] - by_column[:, :1]
     if slots.box_iou is None or gains.numel() == 0:
         return gains
+    if slots.prior is not None:
+        gains = gains + slots.prior.T.to(gains.dtype)
     box_iou = slots.box_iou.T.to(gains.dtype)
     if not last_resort:
         return gains.masked_fill(box_iou < slots.box_threshold, _IMPOSSIBLE)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from wsis.errors import InputError
-from wsis.method.conditional.box_choice import box_candidates
+from wsis.method.conditional.box_choice import box_candidates, box_fit
 from wsis.method.conditional.energy import EnergyConfig
 from wsis.method.conditional.graph import MAX_NEIGHBOURS, ProposalGraph, build_graph
 from wsis.method.conditional.inference import BOX_THRESHOLD, Slots
@@ -23,6 +23,7 @@ from wsis.method.dissimilarity.targets import Targets
 from wsis.method.dissimilarity.task_loss import loss_table, miss_cost
 from wsis.method.masks.boxes import box_iou
 
+_BOX_PRIOR = 1.0  # weight of what fits a box before anything is learned, beside the learned score
 _CONTAINMENT = 0.5  # t of Algorithm 1, line 14; the paper gives none
 
 
@@ -51,6 +52,7 @@ class ImageArrays:
         superpixels: int [h, w].
         membership: bool [P, S] of the proposals kept by the filter.
         proposal_boxes: float [P, 4] xyxy in original pixels.
+        proposal_scores: float32 [P] in (0, 1].
         edges, edge_contours, edge_lengths: superpixel graph.
         labels: int [A], annotated classes 1..C, sorted.
         boxes: float [N, 4] xyxy in original pixels, empty without box supervision.
@@ -60,6 +62,7 @@ class ImageArrays:
     superpixels: np.ndarray
     membership: np.ndarray
     proposal_boxes: np.ndarray
+    proposal_scores: np.ndarray
     edges: np.ndarray
     edge_contours: np.ndarray
     edge_lengths: np.ndarray
@@ -130,8 +133,12 @@ def _slots(
         raise InputError(f"box_labels: classes {sorted(unknown)} are not among the labels {sorted(position)}")
     overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
     columns = torch.tensor([position[int(c)] for c in arrays.box_labels], dtype=torch.int64)
-    candidates = box_candidates(graph, overlap, config.box_threshold) if graph.num_proposals else None
-    return Slots(columns, suppress, overlap, config.box_threshold, candidates)
+    if not graph.num_proposals:
+        return Slots(columns, suppress, overlap, config.box_threshold)
+    scores = torch.from_numpy(arrays.proposal_scores)
+    prior = _BOX_PRIOR * box_fit(scores, overlap, config.box_threshold)
+    candidates = box_candidates(graph, overlap, config.box_threshold)
+    return Slots(columns, suppress, overlap, config.box_threshold, prior, candidates)
 
 
 def network_size(image_size: tuple[int, int], max_side: int, multiple: int = 32) -> tuple[int, int]:

@@ -81,6 +81,7 @@ def arrays_of_image(dataset: Record, proposals: ProposalSet, seeds: Seeds, kept:
         superpixels=proposals.superpixels,
         membership=proposals.membership[kept],
         proposal_boxes=proposals.boxes[kept],
+        proposal_scores=proposals.scores[kept],
         edges=proposals.edges,
         edge_contours=proposals.edge_contours,
         edge_lengths=proposals.edge_lengths,
@@ -103,9 +104,10 @@ def targets_of_seeds(
     Raises:
         InputError: see `seed_targets`.
     """
-    overlap = None
+    boxes = None
     if len(arrays.boxes):
         overlap = torch.from_numpy(box_iou(arrays.proposal_boxes, arrays.boxes).astype(np.float32))
+        boxes = torch.from_numpy(arrays.proposal_scores), overlap
     return seed_targets(
         graph,
         arrays.superpixels,
@@ -116,7 +118,7 @@ def targets_of_seeds(
         (int(dataset["size"][0]), int(dataset["size"][1])),
         num_classes,
         config,
-        overlap,
+        boxes,
     )
 
 

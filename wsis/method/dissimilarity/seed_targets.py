@@ -14,14 +14,18 @@ from pydantic import Field
 from torch import Tensor
 
 from wsis.errors import InputError
-from wsis.method.conditional.box_choice import box_candidates, choose_jointly
+from wsis.method.conditional.box_choice import (
+    best_candidates,
+    box_candidates,
+    box_fit,
+    choose_jointly,
+)
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.inference import BOX_THRESHOLD
 from wsis.method.dissimilarity.seed_groups import group_seeds, superpixel_at
 from wsis.method.dissimilarity.targets import Targets, one_hot_targets, targets_from_seeds
 from wsis.method.settings import Settings
 
-_BOX_CONTOUR = 0.1  # under boxes: contour strength along a perimeter that halves what a contour counts
 
 
 class SeedTargetConfig(Settings):
@@ -45,7 +49,7 @@ def seed_targets(
     image_size: tuple[int, int],
     num_classes: int,
     config: SeedTargetConfig,
-    boxes_iou: Tensor | None = None,
+    boxes: tuple[Tensor, Tensor] | None = None,
 ) -> Targets:
     """Targets of one image's seeds.
 
@@ -59,8 +63,9 @@ def seed_targets(
         image_size: (H, W) of the original image.
         num_classes: C.
         config: kind of target.
-        boxes_iou: None for image-level labels; under box supervision, where seed n belongs to box n, float [P, N], the
-            IoU of each proposal's box with each box: `crm_proposal` then chooses one proposal a box (`box_fit`).
+        boxes: None for image-level labels; under box supervision, where seed n belongs to box n, the proposals' scores
+            float [P] and the IoU of their boxes with each box, float [P, N]: `crm_proposal` then chooses one proposal a
+            box, all boxes together (`conditional.box_choice`).
 
     Raises:
         InputError: a peak's class has no class response map, or there is not one seed a box.
@@ -70,13 +75,13 @@ def seed_targets(
         return one_hot_targets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, len(areas)), num_classes)
     if config.seed_target == "prm":
         return targets_from_seeds(peaks[:, 0], peak_response_maps, superpixels, areas, num_classes)
-    if boxes_iou is not None:
-        if boxes_iou.shape[1] != len(peaks):
+    if boxes is not None:
+        if boxes[1].shape[1] != len(peaks):
             raise InputError(
-                f"boxes_iou: expected one seed a box, got {len(peaks)} for {boxes_iou.shape[1]} boxes"
+                f"boxes: expected one seed a box, got {len(peaks)} for {boxes[1].shape[1]} boxes"
             )
-        classes = torch.from_numpy(peaks[:, 0].astype(np.int64))
-        return one_hot_targets(classes, _masks_of_boxes(graph, boxes_iou), num_classes)
+        masks = graph.membership[_proposals_of_boxes(graph, *boxes)].float()
+        return one_hot_targets(torch.from_numpy(peaks[:, 0].astype(np.int64)), masks, num_classes)
     if missing := {int(c) for c in peaks[:, 0]} - {int(c) for c in response_classes}:
         raise InputError(
             f"class_response_maps: expected one for each peak's class, none for {sorted(missing)}"
@@ -90,24 +95,9 @@ def seed_targets(
     return one_hot_targets(labels, graph.membership[[group.proposal for group in groups]], num_classes)
 
 
-def box_fit(graph: ProposalGraph, boxes_iou: Tensor, threshold: float = BOX_THRESHOLD) -> Tensor:
-    """How well proposals stand for boxes without anything learned, float [P, N].
-
-    The mean IoU with all proposals that fit the box (those made in different ways agree where they are right), times
-    the IoU of the boxes, times the contour strength along the perimeter.
-    """
-    fits = (boxes_iou >= threshold).float()
-    agreement = (graph.iou() @ fits) / fits.sum(0).clamp(min=1)
-    agreement[:, fits.sum(0) == 0] = 1.0
-    return agreement * boxes_iou * (_BOX_CONTOUR + graph.perimeter_strengths[:, None])
-
-
-def _masks_of_boxes(graph: ProposalGraph, boxes_iou: Tensor) -> Tensor:
-    """Mask of each box's proposal by `box_fit`, all boxes together, float [N, S]."""
-    fit = box_fit(graph, boxes_iou)
+def _proposals_of_boxes(graph: ProposalGraph, scores: Tensor, boxes_iou: Tensor) -> Tensor:
+    """The proposal of each box by `box_fit`, all boxes together, int64 [N]."""
     candidates = box_candidates(graph, boxes_iou, BOX_THRESHOLD)
-    own = fit.T.gather(1, candidates.ids).masked_fill(~candidates.listed, -1.0)
-    start = candidates.ids.gather(1, own.argmax(1, keepdim=True))[:, 0]
-    highest = own.amax(1).clamp(min=1e-6)
-    chosen = choose_jointly((fit.T / highest[:, None])[None], start[None], candidates)
-    return graph.membership[chosen[0]].float()
+    fit = box_fit(scores, boxes_iou, BOX_THRESHOLD).T
+    start = best_candidates(fit, candidates)
+    return choose_jointly(fit[None], start[None], candidates)[0]

@@ -18,6 +18,7 @@ from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
 from wsis.method.masks.superpixels import adjacency, resize_nearest
 from wsis.method.proposals.boxes.crop import Crop, IntBox, inscribed, pixel_boxes
 from wsis.method.proposals.boxes.cuts import ColourContext, colour_context, cut_box, extent
+from wsis.method.proposals.boxes.fit import fit_of_masks
 from wsis.method.proposals.contours.detectors import ContourDetector, contour_scales, rgb_to_lab
 from wsis.method.proposals.imports.cells import superpixels_of_masks
 
@@ -25,6 +26,7 @@ CANDIDATES = 16  # of a box at most
 _ALL_CANDIDATES = 1000  # of an image, where that leaves a box `_FEWEST`
 _FEWEST = 4
 _MAX_CELLS = 4096
+_LEAST_SCORE = 1e-6
 _LEAST_EXTENT = 0.8  # share of the box that a candidate's own box must fill
 _SAME = 0.95  # IoU from which two candidates of a box are one
 _CUT_PROPOSALS = 8
@@ -48,9 +50,9 @@ def box_proposals(
     proposals: ProposalSet,
     detector: ContourDetector,
 ) -> ProposalSet:
-    """Candidates of every box, those of all boxes in turn, with equal bytes for equal input.
+    """Candidates of every box with their fit to it as scores (`fit_of_masks`), equal bytes for equal input.
 
-    Every box has at least one row of its own, the ellipse; boxes that are equal have equal rows, one each.
+    Every box has at least one row of its own, of score 1; boxes that are equal have equal rows, one each.
 
     Args:
         image: uint8 RGB [H, W, 3]; boxes: float [N >= 1, 4] xyxy in its pixels; labels: int [N], their classes.
@@ -73,15 +75,19 @@ def box_proposals(
     scale = np.array([size[1] / full[1], size[0] / full[0]] * 2)
     before = _Before(superpixels, proposals.membership, proposals.boxes * scale)
     most = max(_FEWEST, min(CANDIDATES, _ALL_CANDIDATES // len(boxes)))
-    masks: list[list[Flips]] = []
+    masks: list[Flips] = []
+    fits: list[NDArray[np.float64]] = []
     for box, label in zip(whole, labels.tolist(), strict=True):
-        found = _candidates(Crop.around(box, size), label, context, before)
-        masks.append([flips_of_mask(_placed(mask, box, size)) for mask in found[:most]])
-    turns = [one[turn] for turn in range(most) for one in masks if turn < len(one)]
-    cells, membership = superpixels_of_masks(turns, size, _MAX_CELLS)
-    membership = membership[membership.any(axis=1)]  # what merged cells left of a tiny box may be nothing
-    ranks = 1 - np.arange(len(membership)) / max(len(membership), 1)
-    return make_proposal_set(cells, membership, ranks, adjacency(cells, contour), full)
+        crop = Crop.around(box, size)
+        found = _candidates(crop, label, context, before)
+        fit = fit_of_masks(found, crop, context)
+        best = np.argsort(-fit, kind="stable")[:most]
+        masks += [flips_of_mask(_placed(found[row], box, size)) for row in best]
+        fits.append(fit[best])
+    cells, membership = superpixels_of_masks(masks, size, _MAX_CELLS)
+    filled = membership.any(axis=1)  # what merged cells left of a tiny box may be nothing
+    scores = np.maximum(np.concatenate(fits), _LEAST_SCORE)
+    return make_proposal_set(cells, membership[filled], scores[filled], adjacency(cells, contour), full)
 
 
 def working_size(

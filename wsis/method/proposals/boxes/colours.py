@@ -20,6 +20,13 @@ def bins_of(lab: NDArray[np.float32]) -> NDArray[np.int64]:
     return (steps[..., 0] * _SIDE + steps[..., 1]) * _SIDE + steps[..., 2]
 
 
+def coarse(lab: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
+    """Bins of half as many a channel for a Lab map [h, w, 3], int64 [h, w], and how many there are."""
+    bins, half = bins_of(lab), _SIDE // 2
+    light, a, b = bins // _SIDE**2, bins // _SIDE % _SIDE, bins % _SIDE
+    return (light // 2 * half + a // 2) * half + b // 2, half**3
+
+
 def histogram(bins: NDArray[np.int64], weights: NDArray[np.floating]) -> NDArray[np.float64]:
     """Weights of the pixels in each bin, float64 [b]; bins and weights [h, w]."""
     return np.bincount(bins.ravel(), weights.ravel(), BINS).astype(np.float64)
