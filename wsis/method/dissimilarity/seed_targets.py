@@ -27,7 +27,6 @@ from wsis.method.dissimilarity.targets import Targets, one_hot_targets, targets_
 from wsis.method.settings import Settings
 
 
-
 class SeedTargetConfig(Settings):
     """How a seed becomes a target."""
 
