@@ -10,18 +10,7 @@ from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint, unseal
 MANIFEST_NAME = "manifest.json"
 
 
-Named = int | float | str | dict[str, float] | None
-Count = (
-    int
-    | float
-    | str
-    | list[str]
-    | list[int]
-    | list[float]
-    | dict[str, int]
-    | dict[str, float]
-    | dict[str, Named]
-)
+Count = int | float | str | list[str] | list[int] | list[float] | dict[str, int] | dict[str, float]
 
 
 class FileEntry(BaseModel):

@@ -28,7 +28,7 @@ from wsis.method.prm.peak_stimulation import classification_loss
 from wsis.views.dataset import class_names, image_ids, read_image
 
 NAME = "prm_classifier"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 HELD_BACK_NAME = "held_back.json"
 _CLASSIFIER_RATE = 2e-3  # learning rate of the new 1x1 convolution
 _WEIGHT_DECAY = 1e-4  # of AdamW
@@ -84,7 +84,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         model.parameter_groups(config.learning_rate, _CLASSIFIER_RATE),
         weight_decay=_WEIGHT_DECAY,
     )
-    total = config.total_steps(len(examples.train))
+    total = _steps(examples, config, context)
     model.train()
 
     def step(i: int) -> dict[str, float]:
@@ -101,6 +101,18 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     finish(context, model.state_dict())
 
 
+def _steps(examples: "_Examples", config: Config, context: StageContext) -> int:
+    """Steps of the training: those of the warmup alone where there is nothing to tell apart (boxes of one class)."""
+    total = config.total_steps(len(examples.train))
+    enough = max(1, config.warmup_steps)
+    if total <= enough or not examples.alike():
+        return total
+    context.log(
+        f"all training images show the same classes: nothing to tell apart, {enough} steps of {total}"
+    )
+    return enough
+
+
 class _Examples:
     """Training images and labels; batch i is a function of (seed, i)."""
 
@@ -114,6 +126,11 @@ class _Examples:
         count = config.held_back_images(len(ids))
         self.held_back = sorted(ids[i] for i in order[:count])
         self.train = sorted(ids[i] for i in order[count:])
+
+    def alike(self) -> bool:
+        """Whether all training images have the same labels."""
+        hot = self.labels([*self.train, *self.held_back])
+        return bool((hot == hot[:1]).all())
 
     def image(self, image_id: str) -> np.ndarray:
         return read_image(self.records, image_id)

@@ -32,13 +32,7 @@ def commit(store, stage="train", fingerprint=FINGERPRINT, content=b"weights", **
 
 def test_commit_and_open(store, tmp_path):
     assert not store.has("train", FINGERPRINT)
-    counts = {
-        "images": 3,
-        "share": 0.5,
-        "names": ["a"],
-        "per_class": {"cat": 0.25},
-        "choice": {"model": "small", "most": None, "side": 33.9, "reached": {"small": 1.0}},
-    }
+    counts = {"images": 3, "share": 0.5, "names": ["a"], "per_class": {"cat": 0.25}}
     committed = commit(store, counts=counts)
     assert store.has("train", FINGERPRINT)
     assert committed.path == tmp_path / "store" / "train" / FINGERPRINT

@@ -129,6 +129,24 @@ def test_a_small_data_set_is_trained_for_the_least_steps(run):
     assert artefact.manifest.counts["steps"] == 5  # half an epoch would be 2
 
 
+def test_where_all_images_show_the_same_classes_the_warmup_is_all(run, tmp_path, capsys):
+    store = Store(tmp_path)
+
+    def of_one_class(inputs, config, context):
+        ids = {f"t{n:02d}": 2 * n for n in range(12)}
+        write_records(
+            context, DATASET, list(ids), lambda some: (dataset_record(ids[i], "train") for i in some)
+        )
+        context.counts["classes"] = ["red"]
+
+    dataset = do(store, given("dataset", of_one_class), GivenConfig())
+    artefact = execute(
+        prm_classifier.STAGE, prm_classifier.Config(**SMALL), {"dataset": dataset}, store
+    ).artefact
+    assert artefact.manifest.counts["steps"] == 2
+    assert "nothing to tell apart, 2 steps of 11" in capsys.readouterr().err
+
+
 def test_training_killed_and_resumed_ends_with_the_same_bytes(run, tmp_path, monkeypatch):
     store = Store(tmp_path)
     dataset = do(store, given("dataset", _write_dataset), GivenConfig())
