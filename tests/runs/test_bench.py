@@ -92,7 +92,7 @@ def test_roots_make_sets_and_what_has_no_data_is_left_out(tmp_path: Path) -> Non
 
 def test_each_fold_may_be_held_out(own_store: Path, tmp_path: Path) -> None:
     """A run a fold, measured whole; together the folds' val images are the train images of the set."""
-    suite = write_bench(tmp_path, hold_out=True, until="proposals", sets={"tiny": {}})
+    suite = write_bench(tmp_path, hold_out=True, until="dataset", sets={"tiny": {}})
     name, bench = load_bench(str(suite))
     runs, _ = bench_runs(name, bench)
     assert [(run.run_name, run.config.data.fold) for run in runs] == [
