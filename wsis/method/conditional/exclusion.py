@@ -23,7 +23,6 @@ EMPTY = -1
 _IMPOSSIBLE = float("-inf")
 _CANDIDATES = 24  # of a slot, the best ones, when several slots are chosen together
 _TOGETHER = 3  # slots that are chosen together where there are no more
-_ROUNDS = 3  # of exchanges; a round without a gain is the last
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def joint_picks(values: Tensor, columns: Tensor, same: Tensor, other: Tensor) ->
 
     Greedy, best value first, which is the best where no slot's best was taken from it. Elsewhere up to `_TOGETHER`
     slots are chosen together among their `_CANDIDATES` best, which is exact for slots with no more. Of more slots each
-    pair is chosen so, all others held, until nothing is gained.
+    pair of which one keeps the other from its best is chosen so once, all others held.
 
     Args:
         values: float [Q, A, P]; minus infinity where a proposal is no candidate of the slot.
@@ -160,47 +159,48 @@ class _Exchange:
         self.ids = torch.cat([ids, present, torch.full_like(present, proposals)], 2)
         empty = self.ids.shape[2] - 1
         at = torch.where(picks == EMPTY, empty, empty - 1)
-        at = self._choose(at, list(range(slots))) if slots <= _TOGETHER else self._exchanged(at)
+        every = torch.arange(len(at), device=at.device)
+        at = self._choose(at, list(range(slots)), every) if slots <= _TOGETHER else self._exchanged(at)
         result = self.ids.gather(2, at[:, :, None])[..., 0]
         return torch.where(at == empty, EMPTY, result)
 
     def _exchanged(self, at: Tensor) -> Tensor:
-        total = self._worth_of(at).sum(1)
-        for _ in range(_ROUNDS):
-            before = total
-            for pair in combinations(range(len(self.columns)), 2):
-                at = self._choose(at, list(pair))
-            total = self._worth_of(at).sum(1)
-            if not bool((total > before).any()):
-                break
+        """Pairs of which one has what keeps the other from its best, in the problems where it is so."""
+        for first, second in combinations(range(len(self.columns)), 2):
+            picked, apart = self.ids.gather(2, at[:, :, None])[..., 0], self._apart(first, second)
+            taken = apart[self.ids[:, first, 0], picked[:, second]] & (at[:, first] != 0)
+            taken |= apart[self.ids[:, second, 0], picked[:, first]] & (at[:, second] != 0)
+            rows = torch.nonzero(taken)[:, 0]
+            if len(rows):
+                at = self._choose(at, [first, second], rows)
         return at
-
-    def _worth_of(self, at: Tensor) -> Tensor:
-        """Value of each slot's entry, float [Q, A]."""
-        return self.worth.gather(2, at[:, :, None])[..., 0]
 
     def _apart(self, first: int, second: int) -> Tensor:
         """bool [P + 1, P + 1], what excludes what between two slots."""
         return self.tables[self.columns[first] == self.columns[second]]
 
-    def _choose(self, at: Tensor, chosen: list[int]) -> Tensor:
-        """Choose some slots together, all others held; at: int64 [Q, A], places in the lists."""
-        picked, size = self.ids.gather(2, at[:, :, None])[..., 0], self.ids.shape[2]
-        together = self.worth.new_zeros(len(at), *[1] * len(chosen))
+    def _choose(self, at: Tensor, chosen: list[int], rows: Tensor) -> Tensor:
+        """Choose some slots of some problems (int64 [n]) together, all others held.
+
+        at: int64 [Q, A], places in the lists; returns the like.
+        """
+        ids, worths, size = self.ids[rows], self.worth[rows], self.ids.shape[2]
+        picked = ids.gather(2, at[rows, :, None])[..., 0]
+        together = worths.new_zeros(len(rows), *[1] * len(chosen))
         for axis, slot in enumerate(chosen, start=1):
-            worth = self.worth[:, slot].clone()
+            worth = worths[:, slot].clone()
             for held in set(range(len(self.columns))) - set(chosen):
-                apart = self._apart(slot, held)[picked[:, held, None], self.ids[:, slot]]
+                apart = self._apart(slot, held)[picked[:, held, None], ids[:, slot]]
                 worth.masked_fill_(apart, _IMPOSSIBLE)
             together = together + _along(worth, axis, len(chosen))
         for (axis, slot), (beside, another) in combinations(enumerate(chosen, start=1), 2):
-            rows = _along(self.ids[:, slot], axis, len(chosen))
-            columns = _along(self.ids[:, another], beside, len(chosen))
-            together = together.masked_fill(self._apart(slot, another)[rows, columns], _IMPOSSIBLE)
+            one, two = (_along(ids[:, k], a, len(chosen)) for k, a in ((slot, axis), (another, beside)))
+            together = together.masked_fill(self._apart(slot, another)[one, two], _IMPOSSIBLE)
         best, place = together.flatten(1).max(1)
-        better, result = best > self._worth_of(at)[:, chosen].sum(1), at.clone()
+        current = worths.gather(2, at[rows, :, None])[:, chosen, 0].sum(1)
+        result = at.clone()
         for slot in reversed(chosen):
-            result[:, slot] = torch.where(better, place % size, at[:, slot])
+            result[rows, slot] = torch.where(best > current, place % size, at[rows, slot])
             place = place // size
         return result
 
