@@ -162,3 +162,11 @@ def test_what_a_node_needs() -> None:
     ]  # fmt: skip
     last = [node.key for node in needed_for(nodes, "predictions.val@2")]
     assert last[-1] == "evaluation.prediction@2" and "predictions.train@1" in last and "ceiling" not in last
+
+
+def test_nothing_is_run_where_one_set_cannot_be(tmp_path: Path) -> None:
+    bad = {"set": {"data.format": "coco", "data.root": "nowhere"}}
+    suite, store = write_bench(tmp_path, sets={"tiny": {}, "bad": bad}), tmp_path / "store"
+    refused = wsis("bench", suite, "--store", store)
+    assert refused.code == 1 and "data.root: expected a folder" in refused.err
+    assert not list(store.rglob("manifest.json"))

@@ -22,6 +22,7 @@ from wsis.reporting.diagnosis.diagnosis import ALL
 from wsis.reporting.tables.bench_values import BenchTable, Measured, MeasuredSet, values_of
 from wsis.reporting.tables.results import results_of
 from wsis.runs.config import RunConfig, load_config, read_yaml, validated
+from wsis.runs.plan import needed_for
 from wsis.runs.runner import Runner
 from wsis.runs.shipped import find_yaml, shipped_benches
 from wsis.views.run import Run
@@ -135,14 +136,17 @@ def run_bench(store: Store, runs: Sequence[BenchRun], until: str | None, replace
     """Run all of them one after the other; what is intact in the store is reused.
 
     Raises:
-        ConfigError: a run of that name is of other settings; before the first one starts.
+        ConfigError, DataError: what any of them can be refused for (settings, data, a stage that is not in the plan),
+            before the first one starts.
     """
 
     def runner_of(run: BenchRun) -> Runner:
         return Runner(store, run.run_name, run.config, config_name=run.base, replace=replace)
 
     for run in runs:
-        runner_of(run)
+        nodes, _ = runner_of(run).prepare()
+        if until is not None:
+            needed_for(nodes, until)
     for run in runs:
         runner_of(run).run(until=until)
 
