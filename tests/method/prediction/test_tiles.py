@@ -68,8 +68,8 @@ def test_it_is_said_in_one_line() -> None:
     )
     assert chosen(4000, 800).said(3).startswith("3 photographs of 4000 x 800: 7 tiles")
     assert chosen(4000, 3000).said() == (
-        "4000 x 3000: whole, as its objects are taken to fill as much of it as those of training did; for objects of "
-        "694 pixels and less: --tiles PIXELS"
+        "4000 x 3000: whole, as its objects are taken to fill as much of it as those of training did; if they are "
+        "smaller beside it, --tiles PIXELS looks closer"
     )
     unknown = chosen(4000, 800, objects=None)
     assert (

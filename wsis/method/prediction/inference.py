@@ -103,7 +103,11 @@ class Detector:
         """Detections in tiles, and of the whole image what is longer than tiles overlap and thus whole in none."""
         windows: list[Window] = [*tiling.windows, (0, 0, *tiling.size)]
         tiles = [image[top:bottom, left:right] for top, left, bottom, right in windows]
-        found = self._whole(tiles, settings, batch_size)
+        found = []
+        for start in range(
+            0, len(tiles), batch_size
+        ):  # the inputs of thousands at once would fill the memory
+            found += self._whole(tiles[start : start + batch_size], settings, batch_size)
         boxes = found[-1].boxes
         found[-1] = found[-1].take((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > tiling.overlap)
         return merge_tiles(found, windows, tiling, settings.nms_iou)

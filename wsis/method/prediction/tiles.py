@@ -89,8 +89,8 @@ def _left_whole(whole: float, objects: TrainingObjects) -> str:
     if whole * _MUCH_LARGER > objects.pixel_scale:
         return ""
     return (
-        "as its objects are taken to fill as much of it as those of training did; "
-        f"for objects of {objects.smallest / whole:.0f} pixels and less: --tiles PIXELS"
+        "as its objects are taken to fill as much of it as those of training did; if they are smaller beside it, "
+        "--tiles PIXELS looks closer"
     )
 
 
