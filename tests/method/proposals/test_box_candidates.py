@@ -176,3 +176,14 @@ def test_fit_against_plain_loops():
         contrast = 1 - np.sqrt(one / one.sum() * other / other.sum()).sum()
         expected.append(agreement * share * (0.1 + np.mean(along)) ** 2 * (0.1 + contrast) ** 0.5)
     np.testing.assert_allclose(found, np.array(expected) / max(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.6, -0.6])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 8), (20, 30), (41, 7)])
+def test_inscribed_ellipses_touch_all_sides(size, tilt):
+    mask = inscribed(*size, tilt)
+    assert mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any()
+    if min(size) > 6:
+        assert mask.mean() == pytest.approx(np.pi / 4 * (1 - tilt**2) ** 0.5, abs=0.05)
+        quarter = mask[: size[0] // 2, : size[1] // 2].sum() - mask[: size[0] // 2, -(size[1] // 2) :].sum()
+        assert np.sign(quarter) == np.sign(tilt)

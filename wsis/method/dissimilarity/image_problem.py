@@ -23,7 +23,7 @@ from wsis.method.dissimilarity.targets import Targets
 from wsis.method.dissimilarity.task_loss import loss_table, miss_cost
 from wsis.method.masks.boxes import box_iou
 
-_BOX_PRIOR = 1.0  # weight of what fits a box before anything is learned, beside the learned score
+_BOX_PRIOR = 0.3  # weight of what fits a box before anything is learned, beside the learned score
 _CONTAINMENT = 0.5  # t of Algorithm 1, line 14; the paper gives none
 
 

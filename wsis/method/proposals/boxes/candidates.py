@@ -1,6 +1,6 @@
 """Proposals of an image with annotated boxes: each box's own candidates, as sets of superpixels that they cut.
 
-A box gets the image's proposals cut to it, cuts of its inside against its outside (`cuts`) and the ellipse inscribed in
+A box gets the image's proposals cut to it, cuts of its inside against its outside (`cuts`) and ellipses inscribed in
 it; all lie in the box and nearly reach its sides.
 Suffix legend: H W original image, h w working size, P proposals, S superpixels, N boxes.
 """
@@ -27,6 +27,7 @@ _ALL_CANDIDATES = 1000  # of an image, where that leaves a box `_FEWEST`
 _FEWEST = 4
 _MAX_CELLS = 4096
 _LEAST_SCORE = 1e-6
+_TILTS = (0.6, -0.6, 0.0)  # of inscribed ellipses; the last resort is the last
 _LEAST_EXTENT = 0.8  # share of the box that a candidate's own box must fill
 _SAME = 0.95  # IoU from which two candidates of a box are one
 _CUT_PROPOSALS = 8
@@ -157,7 +158,7 @@ def _candidates(
 ) -> list[NDArray[np.bool_]]:
     """Distinct masks of one box at the working size, bool [y2 - y1, x2 - x1]: cuts, the ellipse, cut proposals."""
     x1, y1, x2, y2 = crop.box
-    made = [*cut_box(crop, label, context), inscribed(y2 - y1, x2 - x1)]
+    made = [*cut_box(crop, label, context), *(inscribed(y2 - y1, x2 - x1, tilt) for tilt in _TILTS)]
     least = _LEAST_EXTENT * (x2 - x1) * (y2 - y1)
     kept: list[NDArray[np.bool_]] = []
     for mask in (*made, *before.cut_to(crop.box)):

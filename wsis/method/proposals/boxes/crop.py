@@ -82,14 +82,21 @@ class Crop:
         return whole[y1 - top : y2 - top, x1 - left : x2 - left]
 
 
-def inscribed(height: int, width: int) -> NDArray[np.bool_]:
-    """The ellipse inscribed in a box of so many pixels, bool [height, width]; it touches all sides."""
-    rows, columns = np.mgrid[:height, :width] + 0.5
-    mask = _ellipse(rows, columns, (0, 0, width, height)) < 1
-    mask[(height - 1) // 2 : height // 2 + 1] = (
-        True  # pixel centres of a flat ellipse end before the box does
-    )
-    mask[:, (width - 1) // 2 : width // 2 + 1] = True
+def inscribed(height: int, width: int, tilt: float = 0.0) -> NDArray[np.bool_]:
+    """An ellipse inscribed in a box of so many pixels, bool [height, width]; it touches all sides.
+
+    Args: tilt: in (-1, 1), 0 for axes along the sides; the nearer to 1 (-1), the slimmer about the falling (rising)
+        diagonal: x^2 / a^2 - 2 tilt x y / (a b) + y^2 / b^2 = 1 - tilt^2 has the same box for every tilt.
+    """
+    y = (np.arange(height) + 0.5)[:, None] / (height / 2) - 1
+    x = (np.arange(width) + 0.5) / (width / 2) - 1
+    mask = x * x - 2 * tilt * x * y + y * y < 1 - tilt**2
+    # pixel centres of a flat ellipse end before the box does: the pixels that hold where it touches the sides
+    for place, across in ((tilt, 1), (-tilt, -1)):
+        row = min(int((place + 1) / 2 * height), height - 1)
+        column = min(int((place + 1) / 2 * width), width - 1)
+        mask[row, width - 1 if across > 0 else 0] = True
+        mask[height - 1 if across > 0 else 0, column] = True
     return mask
 
 
