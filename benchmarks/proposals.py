@@ -1,6 +1,7 @@
-"""Proposals on a VOC devkit: quality, speed, memory, growth, store. Masks are read for measuring alone.
+"""Proposals on a VOC devkit or a COCO folder: quality, speed, memory, growth, store. Masks measure alone.
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/proposals.py --data ../shared/data/voc-animals/VOCdevkit/VOC2012
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/proposals.py --data ../shared/data/crowds --parts quality
 
 J_i is the mean over instances of the best IoU among the first N proposals, void pixels left out. Seconds are CPU
 seconds of one thread. --preview N --out DIR draws contours, UCM and the first proposals of N photographs.
@@ -40,10 +41,10 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = proposals.Config()
-    parser.add_argument("--data", type=Path, required=True, help="folder with JPEGImages, SegmentationObject")
+    parser.add_argument("--data", type=Path, required=True, help="VOC devkit, or a folder with COCO files")
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--limit", type=int, help="only the first photographs of the split")
+    parser.add_argument("--limit", type=int, help="so many photographs, spread over the split")
     parser.add_argument("--timed", type=int, default=20, help="photographs for all parts but quality")
     parser.add_argument(
         "--voc-sized",

@@ -1,5 +1,6 @@
 """`benchmarks/proposals.py`: one command prints every part; its measures against plain references."""
 
+import json
 import re
 import subprocess
 import sys
@@ -79,11 +80,12 @@ def test_bad_options_are_named(
 
 
 def test_best_ious_leave_void_out() -> None:
+    from proposal_cases import masks_of
     from proposal_quality import COUNTS, best_ious
 
     pixels, objects = picture(0)
     found = generate(pixels, MCGConfig(contour="lab_gradient", max_regions=60, num_proposals=600))
-    best, share = best_ious(found, objects)
+    best, share = best_ious(found, *masks_of(objects))
     seen, masks = objects != 255, found.masks()
     for number in (1, 2):
         truth = objects == number
@@ -94,11 +96,34 @@ def test_best_ious_leave_void_out() -> None:
 
 
 def test_no_instance_is_no_column() -> None:
+    from proposal_cases import masks_of
     from proposal_quality import best_ious
 
     pixels, objects = picture(0)
-    best, share = best_ious(generate(pixels, MCGConfig(contour="lab_gradient")), np.zeros_like(objects))
+    found = generate(pixels, MCGConfig(contour="lab_gradient"))
+    best, share = best_ious(found, *masks_of(np.zeros_like(objects)))
     assert best.shape == (3, 0) and share.shape == (0,)
+
+
+def test_coco_photographs_have_the_masks_of_their_annotations(tmp_path: Path) -> None:
+    from proposal_cases import photographs
+
+    pixels, _ = picture(0)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
+    square = [10, 20, 30, 20, 30, 50, 10, 50]
+    runs = {"size": [60, 80], "counts": [60 * 79, 60]}
+    annotations = [{"image_id": 7, "segmentation": one} for one in ([square], runs)]
+    crowd = {"image_id": 7, "segmentation": runs, "iscrowd": 1}
+    images = [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "none.png"}]
+    content = {"images": images, "annotations": [*annotations, crowd]}
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    (one,) = photographs(tmp_path, "val", None)
+    masks, void = one.truth()
+    assert masks.sum(axis=(1, 2)).tolist() == [20 * 30, 60] and not void.any()
+    assert masks[0, 20:50, 10:30].all() and masks[1, :, 79].all()
+    np.testing.assert_array_equal(one.image, pixels)
 
 
 def test_time_inside_a_step_counts_there_alone(monkeypatch: pytest.MonkeyPatch) -> None:

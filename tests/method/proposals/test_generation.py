@@ -15,6 +15,8 @@ from wsis.method.masks.boxes import box_of_mask
 from wsis.method.masks.superpixels import adjacency, iou_with_masks, proposal_masks
 from wsis.method.proposals import MCGConfig, ProposalSet, generate
 from wsis.method.proposals.contours.detectors import LabGradient
+from wsis.method.proposals.generator import generation
+from wsis.method.proposals.generator.finer_grid import has_room
 from wsis.method.proposals.generator.generation import working_image
 
 SMALL = MCGConfig(contour="lab_gradient", max_side=96, max_regions=120, num_proposals=150)
@@ -159,7 +161,9 @@ def test_a_learned_detector_fits_in():
         def __call__(self, pixels, scale):
             edge = np.zeros(pixels.shape[:2], np.float32)
             for disc in discs:
-                edge[disc ^ ndimage.binary_erosion(disc)] = 0.9
+                times = len(pixels) // len(disc)  # it is asked for an enlarged image too
+                there = disc.repeat(times, axis=0).repeat(times, axis=1)
+                edge[there ^ ndimage.binary_erosion(there)] = 0.9
             return edge
 
     proposals = generate(image, SMALL, Oracle())
@@ -215,3 +219,18 @@ def test_real_photograph(voc_root):
     for row in range(40):
         union = (dense[row] | masks).sum((1, 2))
         np.testing.assert_allclose(found[row], (dense[row] & masks).sum((1, 2)) / union)
+
+
+def test_few_regions_make_it_look_closer(monkeypatch):
+    """A scene of few superpixels is looked at at twice its size; the map keeps the working size, in whole parts."""
+    image, _ = scene()
+    settings = SMALL.model_copy(update={"max_regions": 400})
+    closer = generate(image, settings)
+    monkeypatch.setattr(generation, "has_room", lambda *_: False)
+    plain = generate(image, settings)
+    assert plain.membership.shape[1] < 0.4 * settings.max_regions < closer.membership.shape[1]
+    assert closer.superpixels.shape == image.shape[:2]
+    check(closer, image.shape[:2])
+    for one in range(closer.membership.shape[1]):
+        assert ndimage.label(closer.superpixels == one)[1] == 1
+    assert not has_room(1, 600) and not has_room(240, 600) and has_room(239, 600)

@@ -14,7 +14,12 @@ class MCGConfig(Settings):
     """How a photograph becomes proposals: multiscale combinatorial grouping. Chosen on training photographs."""
 
     max_side: int = Field(384, ge=16, le=4096, description="longer side of the working image, pixels")
-    max_regions: int = Field(600, ge=1, le=65_535, description="most superpixels of a generated image")
+    max_regions: int = Field(
+        600,
+        ge=1,
+        le=65_535,
+        description="most superpixels of a generated image; half as many again where few made it look closer",
+    )
     contour: ContourName = Field(
         "learned",
         description="learned: a network (BSDS500 boundaries); lab_gradient: supervised by nothing",

@@ -18,6 +18,7 @@ from wsis.method.proposals.contours.detectors import (
     contour_scales,
     rgb_to_lab,
 )
+from wsis.method.proposals.generator.finer_grid import finer_basins, has_room
 from wsis.method.proposals.generator.grouping import Candidates, group
 from wsis.method.proposals.generator.hierarchies import (
     Hierarchy,
@@ -42,6 +43,7 @@ from wsis.method.proposals.generator.region_tree import (
 
 # weight in [0, 1] of the contrast between whole neighbourhoods in the strength of contours that were not learned
 _REGION_CONTRAST = 0.5
+_MORE_REGIONS = 1.5  # times as many superpixels where the image was enlarged
 _MAX_TUPLE = 4  # regions in a tuple at most
 _TUPLES_PER_LIST = 300  # regions, pairs, triplets or 4-tuples that one hierarchy contributes at most
 _NEAR_DUPLICATE = 0.02  # a change of area below this share makes no new candidate
@@ -97,6 +99,10 @@ def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: Contou
     contours = contour_scales(small, detector)
     colours = None if detector.learned else rgb_to_lab(small)
     graph = build_region_graph(contours, detector.smoothing, config.max_regions, colours)
+    if has_room(graph.num_superpixels, config.max_regions):
+        basins, contours = finer_basins(image, (small.shape[0], small.shape[1]), detector)
+        most = min(int(config.max_regions * _MORE_REGIONS), 65_536)  # ids are stored in 16 bits
+        graph = build_region_graph(contours, detector.smoothing, most, colours, basins)
     strengths: NDArray[np.floating] = graph.sums / np.maximum(graph.lengths, 1)
     histograms = None
     if config.appearance or not detector.learned:

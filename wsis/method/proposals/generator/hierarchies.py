@@ -130,6 +130,7 @@ def build_region_graph(
     smoothing: float,
     max_regions: int,
     colours: NDArray[np.floating] | None = None,
+    basins: NDArray[np.int32] | None = None,
 ) -> RegionGraph:
     """Superpixels of the averaged contour, at most ``max_regions``, with every scale's contour on their edges.
 
@@ -137,9 +138,10 @@ def build_region_graph(
         contours: float32 [D, h, w] in [0, 1].
         colours: float [h, w, channels]; if given, surplus basins merge by Ward's criterion on them (a contour
             that was not learned says too little about which basins belong together), else by mean contour.
+        basins: int32 [h, w] to begin with; by default the watershed of the averaged contour.
     """
     mean = contours.mean(axis=0)
-    superpixels = watershed(mean, smoothing)
+    superpixels = watershed(mean, smoothing) if basins is None else basins
     count = int(superpixels.max()) + 1
     if count > max_regions:
         edges, sums, lengths = adjacency(superpixels, mean)
