@@ -233,4 +233,6 @@ def test_few_regions_make_it_look_closer(monkeypatch):
     check(closer, image.shape[:2])
     for one in range(closer.membership.shape[1]):
         assert ndimage.label(closer.superpixels == one)[1] == 1
-    assert not has_room(1, 600) and not has_room(240, 600) and has_room(239, 600)
+    small = (256, 512)
+    assert not has_room(1, 600, small) and not has_room(240, 600, small) and has_room(239, 600, small)
+    assert not has_room(239, 600, (513, 2))

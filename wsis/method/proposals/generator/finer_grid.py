@@ -14,13 +14,17 @@ from wsis.method.proposals.imports.cells import connected_cells
 
 _ENLARGED = 2  # a detector then sees a nucleus of ten pixels as one of twenty
 _FEW = (
-    0.4  # share of the regions an image may have below which its ground is smooth and there is room for more
+    0.4  # share of the regions an image may have, below which its ground is smooth and there is room for more
+)
+_LONGEST = (
+    512  # pixels; a larger working image shows small things as it is, and four times as much takes memory
 )
 
 
-def has_room(superpixels: int, max_regions: int) -> bool:
-    """Whether an image of so many superpixels is looked at enlarged: few, but more than a single colour has."""
-    return 1 < superpixels < _FEW * max_regions
+def has_room(superpixels: int, max_regions: int, size: tuple[int, int]) -> bool:
+    """Whether a working image of so many superpixels and size (h, w) is looked at enlarged: it is not large, they are
+    few, but more than a single colour has."""
+    return 1 < superpixels < _FEW * max_regions and max(size) <= _LONGEST
 
 
 def finer_basins(

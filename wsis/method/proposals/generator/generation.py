@@ -99,8 +99,9 @@ def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: Contou
     contours = contour_scales(small, detector)
     colours = None if detector.learned else rgb_to_lab(small)
     graph = build_region_graph(contours, detector.smoothing, config.max_regions, colours)
-    if has_room(graph.num_superpixels, config.max_regions):
-        basins, contours = finer_basins(image, (small.shape[0], small.shape[1]), detector)
+    size = (small.shape[0], small.shape[1])
+    if has_room(graph.num_superpixels, config.max_regions, size):
+        basins, contours = finer_basins(image, size, detector)
         most = min(int(config.max_regions * _MORE_REGIONS), 65_536)  # ids are stored in 16 bits
         graph = build_region_graph(contours, detector.smoothing, most, colours, basins)
     strengths: NDArray[np.floating] = graph.sums / np.maximum(graph.lengths, 1)
