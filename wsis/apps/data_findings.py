@@ -11,12 +11,12 @@ import numpy as np
 
 from data_contracts.errors import ContractError, DataError
 from stages.proposals.proposals import check as check_source
+from wsis.apps.data_cost import cost_of
 from wsis.errors import WsisError
 from wsis.readers.inventory import Inventory, InventoryImage, alike, same_bytes
 from wsis.readers.learnability import check_learnable, rarely_lacking
 from wsis.readers.shared.records import ROLES, DatasetSource, Role
 from wsis.runs.config import RunConfig
-from wsis.runs.costs import FACTOR, DataSize, run_cost, unmeasured
 from wsis.runs.plan_checks import check_proposals
 from wsis.views.image_names import ImageNames
 
@@ -63,7 +63,7 @@ def findings(
     }
     values["warnings"] = list(_warnings(found, values, config))
     values["hints"] = list(_hints(values, config))
-    values["cost"] = _cost(found, config, speed)
+    values["cost"] = cost_of(source, found, config, speed, ready=not problems)
     return values
 
 
@@ -267,36 +267,6 @@ def _hints(values: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     several = train["several_of_a_class"]
     if config.data.supervision == "image" and values["ready"] and several and several > _FLOCK * labelled:
         yield "most images hold several of a class: boxes tell them apart better (data.supervision=box)"
-
-
-# -- what to expect -----------------------------------------------------------------------------------------
-def _cost(found: Inventory, config: RunConfig, speed: float | None) -> dict[str, Any]:
-    """Seconds (likely, least, most), bytes of disk and memory on this machine; or why there is no estimate."""
-    reason = unmeasured(config)
-    estimate = None if reason is not None or not found.of("train") else run_cost(config, _size(found), speed)
-    if estimate is None:
-        return {"seconds": None, "why": reason or "no train images"}
-    return {
-        "seconds": estimate.seconds,
-        "least_seconds": estimate.seconds / FACTOR,
-        "most_seconds": estimate.seconds * FACTOR,
-        "disk_bytes": estimate.disk_bytes,
-        "memory_bytes": estimate.memory_bytes,
-        "outer_iterations": config.outer_iterations,
-    }
-
-
-def _size(found: Inventory) -> DataSize:
-    train, sizes = found.of("train"), _sizes(found.images)
-    negatives = sum(not len(one.labels) for one in train)
-    return DataSize(
-        train=len(train) - negatives,
-        negatives=negatives,
-        val=len(found.of("val")),
-        with_masks=sum(one.has_masks for one in found.images),
-        megapixels=sizes["megapixels"],
-        file_bytes=sizes["file_bytes"],
-    )
 
 
 def sample(found: Inventory, most: int) -> list[InventoryImage]:

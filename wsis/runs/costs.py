@@ -8,16 +8,17 @@ and imported proposals have no estimate. One that is made is right within a fact
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
 from wsis.engine.settings import Execution, cores
-from wsis.engine.weight_selection import held_back_images
 from wsis.runs.config import RunConfig
+from wsis.runs.data_size import DataSize
 from wsis.runs.plan import Node, plan
+from wsis.runs.work import BASE_MODEL, MODELS, WORK, box_candidates, images_of
 
 FACTOR = 2.0  # by which an estimate may be wrong, either way
 _THREAD_GAIN = 0.5  # of a training step by each thread beyond the first, in threads
@@ -27,7 +28,7 @@ _PROBE_SECONDS = 0.030  # of one `_probe` where the seconds below were measured
 _PROBES = 11
 _START = 3.0  # CPU seconds to start a node: processes, imports, networks
 
-# CPU seconds of one thread for one unit of work, see `_WORK`
+# CPU seconds of one thread for one unit of work, see `WORK`
 _SECONDS: Mapping[str, float] = {
     "dataset": 0.06,
     "ground_truth": 0.07,
@@ -35,14 +36,13 @@ _SECONDS: Mapping[str, float] = {
     "prm_seeds": 0.34,
     "proposals": 5.2,
     "prm_baseline": 0.34,
-    "conditional": 0.075,
+    "conditional": 0.135,
     "pseudo_labels": 0.094,
     "prediction": 0.2,
     "ceiling": 0.2,
     "predictions": 0.09,
     "evaluation": 0.01,
 }
-_PREPARED = 2.3  # times the work of a training example: an image's proposal graph and targets, once a stage
 _TRAINED = ("prm_classifier", "conditional", "prediction", "ceiling")
 # Bytes of the weights of a training; of records for each image of the other stages
 _BYTES: Mapping[str, float] = {
@@ -56,29 +56,6 @@ _BYTES: Mapping[str, float] = {
     "pseudo_labels": 200,
     "predictions": 5e3,
 }
-
-
-@dataclass(frozen=True)
-class DataSize:
-    """How much data a run has.
-
-    Attributes:
-        train, negatives, val: images; `train` does not count the negatives.
-        with_masks: images with masks, of train and val together.
-        megapixels: of an image, mean.
-        file_bytes: of an image file, mean.
-    """
-
-    train: int
-    negatives: int
-    val: int
-    with_masks: int
-    megapixels: float
-    file_bytes: float
-
-    @property
-    def images(self) -> int:
-        return self.train + self.negatives + self.val
 
 
 @dataclass(frozen=True)
@@ -122,20 +99,29 @@ def run_cost(
     pace = machine_speed() if speed is None else speed
     costs = []
     for node in plan(config) if nodes is None else nodes:
-        name = node.stage.name
-        units = _WORK[name](config, data, node) if name in _WORK else 0.0
-        spent = (_START + units * _SECONDS[name]) / pace if units else 0.0
+        name, spent = node.stage.name, _seconds(config, data, node) / pace
         together = _threads(config.execution) if name in _TRAINED else _workers(config.execution, name)
         costs.append(NodeCost(node.key, spent, spent / together, _disk(node, data)))
     return RunCost(tuple(costs), _MEMORY)
 
 
+def _seconds(config: RunConfig, data: DataSize, node: Node) -> float:
+    """CPU seconds of a node where costs were measured; 0 where it has no work."""
+    name = node.stage.name
+    units = WORK[name](config, data, node) if name in WORK else 0.0
+    if not units:
+        return 0.0
+    more = box_candidates(config, data) if name == "proposals" else 0.0
+    return _START + units * _SECONDS[name] + more
+
+
 def unmeasured(config: RunConfig) -> str | None:
     """Why there is no estimate for a configuration: what in it was not measured."""
+    model = config.prediction.model
     measured = {
         "prm_classifier.backbone": (config.prm_classifier.backbone, "efficientnet_lite0"),
         "conditional.architecture": (config.conditional.architecture, "lite_unet"),
-        "prediction.model": (config.prediction.model.removesuffix("_p2"), "mask_rcnn_lite0_fpn"),
+        "prediction.model": (BASE_MODEL if model in MODELS else model, BASE_MODEL),
         "proposals.source": (config.proposals.source, "generate"),
         "execution.device": (config.execution.torch_device().type, "cpu"),
     }
@@ -185,106 +171,4 @@ def _disk(node: Node, data: DataSize) -> float:
     name = node.stage.name
     if name == "dataset":
         return data.images * data.file_bytes
-    return _BYTES.get(name, 0.0) * (1 if name in _TRAINED else _images_of(node, data))
-
-
-def _images_of(node: Node, data: DataSize) -> int:
-    """Images that a per-image node makes a record of."""
-    split = getattr(node.config, "split", None)
-    if split is not None:
-        return data.train if split == "train" else data.val
-    return {
-        "dataset": data.images,
-        "ground_truth": data.with_masks,
-        "proposals": data.train + data.val,
-        "prm_baseline": data.val,
-    }.get(node.stage.name, data.train)
-
-
-# -- units of work by stage -----------------------------------------------------------------------------------
-def _dataset(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Megapixels to decode."""
-    return data.images * data.megapixels
-
-
-def _ground_truth(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Megapixels of masks."""
-    return data.with_masks * data.megapixels
-
-
-def _classifier(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Views of 224 x 224."""
-    settings, images = config.prm_classifier, data.train + data.negatives
-    steps = settings.total_steps(images - settings.held_back_images(images))
-    return steps * settings.batch_size * _area(settings.image_size, 224)
-
-
-def _seeds(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Images of 448 x 448."""
-    return data.train * _area(config.prm_seeds.image_size, 448)
-
-
-def _proposals(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Megapixels at the working size."""
-    largest = config.proposals.max_side**2 * 0.75 / 1e6  # of a 4:3 photograph
-    return (data.train + data.val) * min(data.megapixels, largest)
-
-
-def _baseline(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Images of 448 x 448."""
-    return data.val * _area(config.prm_seeds.image_size, 448)
-
-
-def _conditional(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Training examples of 256 x 256, and the images among them, each prepared once."""
-    settings = config.conditional
-    images = data.train - held_back_images(settings, data.train)
-    examples = settings.batch_size * settings.total_steps(
-        images, pretraining=(node.outer_iteration or 1) == 1
-    )
-    return (examples + _PREPARED * min(examples, images)) * _area(settings.image_size, 256)
-
-
-def _pseudo_labels(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Images of 256 x 256."""
-    return data.train * _area(config.conditional.image_size, 256)
-
-
-def _prediction(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Training examples of 288 x 288."""
-    settings = config.prediction
-    if node.stage.name == "ceiling":
-        steps = sum(settings.total_steps(data.train, t) for t in range(1, config.outer_iterations + 1))
-    else:
-        steps = settings.total_steps(data.train, node.outer_iteration)
-    return steps * settings.batch_size * _area(settings.image_size, 288)
-
-
-def _predictions(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Images of 288 x 288."""
-    return _images_of(node, data) * _area(config.prediction.image_size, 288)
-
-
-def _evaluation(config: RunConfig, data: DataSize, node: Node) -> float:
-    """Images that are compared with their masks."""
-    return data.with_masks if "pseudo_labels" in node.inputs else data.val
-
-
-def _area(side: int, measured: int) -> float:
-    return (side / measured) ** 2
-
-
-_WORK: Mapping[str, Callable[[RunConfig, DataSize, Node], float]] = {
-    "dataset": _dataset,
-    "ground_truth": _ground_truth,
-    "prm_classifier": _classifier,
-    "prm_seeds": _seeds,
-    "proposals": _proposals,
-    "prm_baseline": _baseline,
-    "conditional": _conditional,
-    "pseudo_labels": _pseudo_labels,
-    "prediction": _prediction,
-    "ceiling": _prediction,
-    "predictions": _predictions,
-    "evaluation": _evaluation,
-}
+    return _BYTES.get(name, 0.0) * (1 if name in _TRAINED else images_of(node, data))

@@ -14,13 +14,16 @@ from data_contracts.runs import DataFacts
 from data_contracts.store import Store
 from wsis.engine.stage import environment
 from wsis.readers.config import open_source
+from wsis.readers.files.images import decode_image
 from wsis.readers.shared.records import ROLES
 from wsis.runs.config import RunConfig
-from wsis.runs.costs import DataSize, NodeCost, RunCost, run_cost
+from wsis.runs.costs import NodeCost, RunCost, run_cost, unmeasured
+from wsis.runs.data_size import SAMPLE, DataSize, all_alike, small_side, smooth_share, spread
 from wsis.runs.plan import Node
 
 _NEWEST = 20  # artefacts of a stage that are looked at
 _SAMPLE = 16  # images whose size is looked at
+_BOXED = 64  # training images whose boxes are looked at
 _ALIKE = 0.25  # earlier times count where the data has as many images, up to this share
 
 
@@ -31,17 +34,25 @@ def data_size(config: RunConfig, data: DataFacts) -> DataSize:
         ConfigError, DataError: it cannot be read.
     """
     source = open_source(config.data)
-    train = source.image_ids("train")
-    negatives = sum(not len(source.labels_of(image_id)) for image_id in train)
-    ids = [image_id for role in ROLES for image_id in source.image_ids(role)]
-    some = [source.image(image_id) for image_id in ids[:: max(1, len(ids) // _SAMPLE)]]
+    ids = {role: source.image_ids(role) for role in ROLES}
+    labels = [source.labels_of(image_id) for image_id in ids["train"]]
+    negatives = sum(not len(one) for one in labels)
+    some = [source.image(image_id) for image_id in spread([*ids["train"], *ids["val"]], _SAMPLE)]
+    boxed = [source.image(image_id) for image_id in spread(ids["train"], _BOXED)]
+    pixels = []
+    if unmeasured(config) is None:
+        pixels = [decode_image(one.encoded, one.file_name) for one in some[:: max(1, len(some) // SAMPLE)]]
     return DataSize(
-        train=len(train) - negatives,
+        train=len(labels) - negatives,
         negatives=negatives,
         val=data.images.get("val", 0),
         with_masks=sum(data.masks.values()),
         megapixels=statistics.fmean(one.height * one.width / 1e6 for one in some),
         file_bytes=statistics.fmean(len(one.encoded) for one in some),
+        boxes=len(labels) * statistics.fmean(len(one.boxes) for one in boxed) if boxed else 0.0,
+        small_side=small_side([one.boxes for one in boxed], [(one.height, one.width) for one in boxed]),
+        alike=all_alike(labels),
+        smooth=smooth_share(pixels, config.proposals),
     )
 
 

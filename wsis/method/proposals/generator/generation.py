@@ -95,10 +95,7 @@ def generate(
 
 def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector) -> Pool:
     """All candidates of a photograph uint8 RGB [H, W, 3], from every hierarchy, neither ranked nor selected."""
-    small = working_image(image, config.max_side)
-    contours = contour_scales(small, detector)
-    colours = None if detector.learned else rgb_to_lab(small)
-    graph = build_region_graph(contours, detector.smoothing, config.max_regions, colours)
+    small, contours, colours, graph = _usual_grid(image, config, detector)
     size = (small.shape[0], small.shape[1])
     if has_room(graph.num_superpixels, config.max_regions, size):
         basins, contours = finer_basins(image, size, detector)
@@ -115,6 +112,27 @@ def candidate_pool(image: NDArray[np.uint8], config: MCGConfig, detector: Contou
     if histograms is not None and config.appearance:
         late = appearance_hierarchies(histograms, graph, strengths.mean(axis=0))
     return _grow(small, graph, strengths.mean(axis=0), hierarchies, late)
+
+
+def looks_enlarged(image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector) -> bool:
+    """Whether proposals of an image uint8 RGB [H, W, 3] are looked for on a finer grid, see `finer_grid`."""
+    small, _, _, graph = _usual_grid(image, config, detector)
+    return has_room(graph.num_superpixels, config.max_regions, (small.shape[0], small.shape[1]))
+
+
+def _usual_grid(
+    image: NDArray[np.uint8], config: MCGConfig, detector: ContourDetector
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.floating] | None, RegionGraph]:
+    """The working image, its contours [D, h, w], its colours [h, w, 3] where they count, and its superpixels."""
+    small = working_image(image, config.max_side)
+    contours = contour_scales(small, detector)
+    colours = None if detector.learned else rgb_to_lab(small)
+    return (
+        small,
+        contours,
+        colours,
+        build_region_graph(contours, detector.smoothing, config.max_regions, colours),
+    )
 
 
 def _grow(

@@ -1,0 +1,80 @@
+"""How much data a run has, as far as its cost depends on it.
+
+Suffix legend: N boxes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsis.method.proposals import MCGConfig
+from wsis.method.proposals.contours.detectors import build_detector
+from wsis.method.proposals.generator.generation import looks_enlarged
+
+SAMPLE = 4  # images whose superpixels are counted
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much data a run has.
+
+    Attributes:
+        train, negatives, val: images; `train` does not count the negatives.
+        with_masks: images with masks, of train and val together.
+        megapixels: of an image, mean.
+        file_bytes: of an image file, mean.
+        boxes: annotated boxes of all training images together; 0 where nothing says them.
+        small_side: root of a box's area that one box in ten falls short of, in longer sides of its image.
+        alike: whether all training images show the same classes.
+        smooth: share of the images with few superpixels, whose proposals are looked for on a finer grid.
+    """
+
+    train: int
+    negatives: int
+    val: int
+    with_masks: int
+    megapixels: float
+    file_bytes: float
+    boxes: float = 0.0
+    small_side: float = 1.0
+    alike: bool = False
+    smooth: float = 0.0
+
+    @property
+    def images(self) -> int:
+        return self.train + self.negatives + self.val
+
+
+def small_side(boxes: Sequence[NDArray[np.floating]], sizes: Sequence[tuple[int, int]]) -> float:
+    """`DataSize.small_side` of images (H, W) with boxes [N, 4]; 1 where there are none."""
+    sides = [
+        np.sqrt((one[:, 2:] - one[:, :2]).prod(axis=1)) / max(size)
+        for one, size in zip(boxes, sizes, strict=True)
+    ]
+    every = np.concatenate([np.zeros(0), *sides])
+    return float(np.quantile(every, 0.1)) if len(every) else 1.0
+
+
+def all_alike(labels: Sequence[NDArray[np.integer]]) -> bool:
+    """Whether all images have the same sorted labels."""
+    return len({tuple(one.tolist()) for one in labels}) == 1
+
+
+def smooth_share(images: Sequence[NDArray[np.uint8]], config: MCGConfig) -> float:
+    """`DataSize.smooth` of RGB images [H, W, 3]; some .2 CPU seconds an image.
+
+    Raises:
+        MissingWeightsError: see `contours.detectors`.
+    """
+    if not images:
+        return 0.0
+    detector = build_detector(config)
+    return float(np.mean([looks_enlarged(image, config, detector) for image in images]))
+
+
+def spread(items: Sequence[str], most: int) -> list[str]:
+    """At most so many of the items, evenly spread."""
+    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
+    return [items[place] for place in places.tolist()]
