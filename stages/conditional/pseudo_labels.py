@@ -158,7 +158,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     if whole := [f"{name!r} ({100 * share:.0f} %)" for name, share in shares.items() if share > _MOST]:
         context.warn(
             f"the samples cover nearly the whole image in most images of {', '.join(whole)}: the ground is labelled "
-            "with it. More images without it (negatives) in the same places would help, or boxes: data.supervision=box"
+            "with it. Boxes would help (data.supervision=box), or images of the same places without it (negatives): "
+            "docs/howto/common-class.md"
         )
 
 

@@ -103,8 +103,8 @@ def _warn(dataset: Artefact, written: RecordReader, context: StageContext) -> No
     if wide := [f"{name!r} ({100 * share:.0f} %)" for name, share in shares.items() if share > _MOST]:
         context.warn(
             f"the response spreads over nearly the whole image in most images of {', '.join(wide)}: many seeds will "
-            "lie on the ground; more images without it (negatives) in the same places would help, or boxes: "
-            "data.supervision=box"
+            "lie on the ground; boxes would help (data.supervision=box), or images of the same places without it; "
+            "those of other places take away the spread, not the wrong seeds (docs/howto/common-class.md)"
         )
 
 

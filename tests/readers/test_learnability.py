@@ -54,7 +54,10 @@ def test_images_of_each_class() -> None:
 
 def test_a_class_that_few_images_lack() -> None:
     assert rarely_lacking(100, {"cat": 50, "dog": 95}) is None
-    assert "'dog' (all but 4)" in str(rarely_lacking(100, {"cat": 50, "dog": 96}))
+    said = str(rarely_lacking(100, {"cat": 50, "dog": 96}))
+    assert "'dog' (all but 4)" in said
+    page = said.rpartition(" ")[2]
+    assert "image-level labels" in (Path(__file__).resolve().parents[2] / page).read_text()
 
 
 def test_one_class_goes_on_with_boxes(devkit: Any, tmp_path: Path, objects_xml: Any) -> None:

@@ -212,6 +212,7 @@ def test_what_labels_cannot_teach_is_said_with_the_seeds_and_not_under_boxes(run
     assert wide.startswith(
         "the response spreads over nearly the whole image in most images of 'red' (80 %): "
     )
+    assert wide.endswith("(docs/howto/common-class.md)")
     assert counts["spread_responses"] == {"red": 0.8, "blue": 0.4}
     boxed = inputs | {"boxes": do(store, given("boxes", _write_boxes), GivenConfig())}
     assert "warnings" not in do(store, prm_seeds.STAGE, config, boxed).manifest.counts

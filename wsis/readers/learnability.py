@@ -53,5 +53,6 @@ def rarely_lacking(images: int, of_class: Mapping[str, int]) -> str | None:
         return None
     return (
         f"nearly all of the {images} train images show {', '.join(found)}: the classifier learns little of "
-        "what it looks like; more images without it (negatives) would help, or boxes: data.supervision=box"
+        "what it looks like; boxes would help (data.supervision=box), or images of the same places without it "
+        "(negatives): docs/howto/common-class.md"
     )
