@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_contracts.errors import ConfigError, LockTimeoutError, StoreError
+from data_contracts.errors import LockTimeoutError, StoreError
 from data_contracts.locks import exclusive
 from data_contracts.manifest import MANIFEST_NAME, parse_manifest
+from data_contracts.remote_layout import many
 from data_contracts.runs import list_runs, load_run
 from data_contracts.store import PRIVATE, Store
 from data_contracts.verification import stored_artefacts
@@ -27,11 +28,12 @@ _FINGERPRINT = re.compile(r"\b[0-9a-f]{12}\b")
 
 @dataclass(frozen=True)
 class Piece:
-    """A folder that may go: an artefact, or a work folder that was left."""
+    """A folder that may go: an artefact, or a work folder that was left; behind a URL the `keys` of an attempt."""
 
     stage: str
     path: Path
     bytes: int
+    keys: tuple[str, ...] = ()
 
     @property
     def is_work(self) -> bool:
@@ -53,17 +55,19 @@ class Garbage:
 def find_garbage(store: Store) -> Garbage:
     """Look for what no run uses. Changes nothing.
 
+    Behind a URL artefacts stay, since who else uses them cannot be seen; attempts go that were lost, discarded or
+    killed, a day after anything was written there.
+
     While a process is at work in the store its artefacts stay, since it reads some that no record names yet; and
     work folders stay while a run is unfinished, which would go on from them.
 
     Raises:
-        ConfigError: a URL store, whose other users cannot be seen.
         CorruptArtefactError: a run's record is damaged, so that nobody knows what it uses.
     """
     if store.remote is not None:
-        raise ConfigError(
-            f"wsis gc: expected a local store, got {store.location}: who else uses it cannot be seen"
-        )
+        attempts = store.remote.leftovers()
+        why = "artefacts: who else uses a store behind a URL cannot be seen"
+        return Garbage(tuple(Piece(o.stage, Path(o.place), o.bytes, o.keys) for o in attempts), (why,))
     kept = []
     unfinished = [name for name in list_runs(store) if load_run(store, name).status != "completed"]
     work = [piece for piece in _work_folders(store) if _holder(_lock_of(piece)) is None]
@@ -88,6 +92,10 @@ def remove(store: Store, garbage: Garbage) -> int:
     """Remove what was found, piece by piece, and give the bytes freed; what a process has taken meanwhile stays."""
     freed = 0
     for piece in garbage.pieces:
+        if store.remote is not None:
+            many(store.remote.objects.remove, piece.keys)
+            freed += piece.bytes
+            continue
         try:
             with exclusive(_lock_of(piece), timeout=0):
                 _remove(piece)

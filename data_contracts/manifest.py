@@ -2,23 +2,44 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from data_contracts.errors import CorruptArtefactError, StoreError
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint, unseal
 
 MANIFEST_NAME = "manifest.json"
+PLACES = ("attempt", "offset")
+"""Fields that only stores behind a URL have."""
 
 
 Count = int | float | str | list[str] | list[int] | list[float] | dict[str, int] | dict[str, float]
 
 
-class FileEntry(BaseModel):
-    """Size and hash of one file of an artefact."""
+class _Placed(BaseModel):
+    """Something that says where it lies in a store behind a URL, and nothing of it in a folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _without_absent_places(self, give: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = give(self)
+        return {name: value for name, value in tree.items() if value is not None or name not in PLACES}
+
+
+class FileEntry(_Placed):
+    """Size and hash of one file of an artefact."""
+
     sha256: str
     bytes: int
+    attempt: str | None = Field(default=None, description="that it was written in, if not the manifest's")
+    offset: int | None = Field(default=None, description="where it begins in the pack of that attempt")
 
 
 class Parent(BaseModel):
@@ -29,10 +50,9 @@ class Parent(BaseModel):
     fingerprint: str
 
 
-class Manifest(BaseModel):
+class Manifest(_Placed):
     """What an artefact is, where it came from and what it cost. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: int
     stage: str
     algorithm_version: int
@@ -57,6 +77,15 @@ class Manifest(BaseModel):
     threads: int = Field(
         default=1, ge=1, description="of the arithmetic, where their number decides the result; else 1"
     )
+    attempt: str | None = Field(
+        default=None,
+        description="that committed it behind a URL; None in a folder, and in the layout of 0.2.0",
+    )
+
+    def without_places(self) -> "Manifest":
+        """As a folder holds it."""
+        files = {name: FileEntry(sha256=e.sha256, bytes=e.bytes) for name, e in self.files.items()}
+        return self.model_copy(update={"files": files, "attempt": None})
 
     def identity(self) -> str:
         """The fingerprint that the content gives."""

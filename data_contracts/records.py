@@ -4,10 +4,12 @@ A row of `index` belongs to a record and holds, field by field, where its values
 array and their shape: ragged and empty arrays come back as they were.
 
 A shard is written under a temporary name and renamed: it is there whole or not at all, so a stage that was
-killed resumes at the first missing shard. Chunks are compressed with zstd and carry a crc32c.
+killed resumes at the first missing shard. Behind a URL shards are shared with other machines at the same artefact
+(`SharedShards`). Chunks are compressed with zstd and carry a crc32c.
 """
 
 import math
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,10 +25,13 @@ from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import CorruptArtefactError, SchemaError
 from data_contracts.fingerprint import seal, unseal
 from data_contracts.schemas import Schema
+from data_contracts.shards import SharedShards
 
 SHARD_SIZE = 64
 _CHUNK_BYTES = 1 << 18
 INDEX_NAME = "records.json"
+FAILURES = "failed-{:05d}.json"
+"""File beside a shard: which of its images failed."""
 INDEX_ARRAY = "index"
 
 
@@ -35,8 +40,19 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:05d}.zarr"
 
 
+def shard_files(root: Path, shard: int) -> list[str]:
+    """Files of a shard that lies in a folder: below its own folder, and its list of failures."""
+    inside = (path for path in (root / shard_name(shard)).rglob("*") if path.is_file())
+    names = sorted(path.relative_to(root).as_posix() for path in inside)
+    failures = FAILURES.format(shard)
+    return [*names, failures] if (root / failures).is_file() else names
+
+
 class RecordWriter:
     """Writes the records of `image_ids`, in that order, in shards of `shard_size`.
+
+    Args:
+        shared: where other machines make shards of the same artefact; None: they are this machine's own.
 
     Raises:
         SchemaError: ids repeat, a field is called "index", or shards of another list of ids already lie in `root`.
@@ -44,7 +60,12 @@ class RecordWriter:
     """
 
     def __init__(
-        self, root: Path, schema: Schema, image_ids: Sequence[str], shard_size: int = SHARD_SIZE
+        self,
+        root: Path,
+        schema: Schema,
+        image_ids: Sequence[str],
+        shard_size: int = SHARD_SIZE,
+        shared: SharedShards | None = None,
     ) -> None:
         if len(set(image_ids)) != len(image_ids):
             repeated = sorted(i for i, n in Counter(image_ids).items() if n > 1)[:5]
@@ -52,8 +73,10 @@ class RecordWriter:
         if INDEX_ARRAY in schema.fields:
             raise SchemaError(f"{schema.name}: the field name '{INDEX_ARRAY}' is taken")
         self.root, self.schema, self.shard_size = root, schema, shard_size
-        self.image_ids = list(image_ids)
+        self.image_ids, self._shared = list(image_ids), shared
         self._remember_plan()
+        if shared is not None:
+            self._reconcile(shared)
 
     def _remember_plan(self) -> None:
         plan: dict[str, Any] = {
@@ -63,6 +86,8 @@ class RecordWriter:
             "image_ids": self.image_ids,
         }
         path = self.root / INDEX_NAME
+        if self._shared is not None:
+            self._agree(self._shared, path, plan)
         before = _read_plan(path) if path.exists() else plan
         if before != {**plan, "shard_size": before.get("shard_size")}:
             raise SchemaError(
@@ -72,6 +97,31 @@ class RecordWriter:
         self.shard_size = int(before["shard_size"])  # how a resumed stage began, it goes on
         if not path.exists():
             write_atomic(path, seal(plan))
+
+    def _agree(self, shared: SharedShards, path: Path, plan: dict[str, Any]) -> None:
+        """Take the plan of the first machine; shards of another plan are of no use."""
+        own = seal(_read_plan(path) if path.exists() else plan)
+        agreed = shared.agree(own)
+        if agreed == own and path.exists():
+            return
+        for folder in self.root.glob("shard-*.zarr"):
+            shutil.rmtree(folder)
+        write_atomic(path, agreed)
+
+    def _reconcile(self, shared: SharedShards) -> None:
+        """Have each shard that anybody has made, and let the others have those that this machine has alone."""
+        recorded = shared.recorded()
+        for shard in range(self.num_shards):
+            if shard in recorded and self.take(shard):
+                continue
+            if (self.root / shard_name(shard)).exists():
+                shared.publish(self.root, shard_name(shard), shard, shard_files)
+
+    def take(self, shard: int) -> bool:
+        """Have a shard that another machine has made, if one has."""
+        return self._shared is not None and self._shared.take(
+            self.root, shard_name(shard), shard, shard_files
+        )
 
     @property
     def num_shards(self) -> int:
@@ -83,8 +133,11 @@ class RecordWriter:
         return self.image_ids[shard * self.shard_size : (shard + 1) * self.shard_size]
 
     def missing(self) -> list[int]:
-        """Shards not yet committed."""
-        return [s for s in range(self.num_shards) if not (self.root / shard_name(s)).exists()]
+        """Shards not yet committed, in order; in a store that others share from one on that is drawn, so that two
+        machines that begin together do not make the same ones."""
+        left = [s for s in range(self.num_shards) if not (self.root / shard_name(s)).exists()]
+        first = secrets.randbelow(len(left)) if left and self._shared is not None else 0
+        return left[first:] + left[:first]
 
     def write(self, shard: int, records: Iterable[Mapping[str, np.ndarray]]) -> None:
         """Validate and commit the records of one shard.
@@ -122,6 +175,8 @@ class RecordWriter:
             fsync_tree(temporary)
             temporary.rename(final)
             fsync_directory(self.root)
+        if self._shared is not None:
+            self._shared.publish(self.root, final.name, shard, shard_files)
 
 
 def _read_plan(path: Path) -> dict[str, Any]:

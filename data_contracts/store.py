@@ -1,8 +1,8 @@
 """The artefact store: `<store>/<stage>/<fingerprint>/` with a manifest written last.
 
-A store is a local folder or an fsspec URL. Stages always work in a local folder that survives a kill;
-`commit` renames it (local) or uploads it with the manifest last (URL), so an artefact exists whole or not at
-all and is never overwritten. A URL store is mirrored artefact by artefact in a local cache.
+A store is a local folder or a URL of an object store. Stages always work in a local folder that survives a kill;
+`commit` renames it, and behind a URL uploads it and creates the manifest last, where none is: so an artefact exists
+whole or not at all, once, and is never overwritten. A URL store is mirrored artefact by artefact in a local cache.
 """
 
 import logging
@@ -24,10 +24,12 @@ from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, St
 from data_contracts.fingerprint import seal, sha256_file
 from data_contracts.locks import exclusive
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from data_contracts.objects import FolderObjects, Found, Objects, plain_bytes
 from data_contracts.paths import make_folder, plain_name, safe_relative
 from data_contracts.records import RecordReader
 from data_contracts.remote import Remote, cache_folder, local_folder
 from data_contracts.schemas import Schema
+from data_contracts.shards import SharedShards
 
 _LOGGER = logging.getLogger("wsis.store")
 DEFAULT_STORE = "runs"
@@ -70,10 +72,10 @@ class Store:
     """Artefacts by stage and fingerprint.
 
     Args:
-        location: a folder, or a URL with a protocol that fsspec knows (file://, s3://, gs://, memory://, ...).
+        location: a folder, or a URL: file://, s3://, gs://, az://, abfs://, memory://.
 
     Raises:
-        ConfigError: a URL that cannot be used: see `data_contracts.remote`. StoreError: its driver fails.
+        ConfigError: a URL that cannot be used: see `data_contracts.bucket`. StoreError: its driver fails.
     """
 
     def __init__(self, location: str | Path | None = None) -> None:
@@ -82,6 +84,8 @@ class Store:
         folder = local_folder(text)
         self._remote = None if folder is not None else Remote(text)
         self.root = folder if folder is not None else cache_folder(text)
+        self._texts: Objects = self._remote.objects if self._remote is not None else FolderObjects(self.root)
+        self._seen: dict[tuple[str, str], Found] = {}  # manifests behind the URL, as they were opened
 
     def __repr__(self) -> str:
         return f"Store({self.location!r})"
@@ -89,9 +93,9 @@ class Store:
     # -- looking ------------------------------------------------------------------------------------------
     def has(self, stage: str, fingerprint: str) -> bool:
         """Whether the artefact is committed (its bytes are not checked)."""
-        return (self._path(stage, fingerprint) / MANIFEST_NAME).exists() or self._remote_has(
+        return (self._path(stage, fingerprint) / MANIFEST_NAME).exists() or self._record(
             stage, fingerprint
-        )
+        ) is not None
 
     def open(self, stage: str, fingerprint: str, verify: bool = True) -> Artefact:
         """A committed artefact, every file's size and sha256 checked unless `verify` is False.
@@ -104,23 +108,16 @@ class Store:
             CorruptArtefactError: files are missing or changed; each is named.
         """
         asked = time.monotonic()
-        remote = self._remote_has(stage, fingerprint)
+        record = self._record(stage, fingerprint)
         path = self._path(stage, fingerprint)
-        if not path.exists():
-            if self._remote is None or not remote:
+        if self._remote is None or record is None:
+            if not path.exists():
                 raise ArtefactMissingError(f"no artefact {stage}/{fingerprint} in {self.location}")
-            self._download(self._remote, stage, fingerprint)
-        try:
             artefact = self._open_local(stage, fingerprint, verify)
-        except CorruptArtefactError:
-            if self._remote is None or not remote:
-                raise
-            self._set_aside(stage, fingerprint)
-            self._download(self._remote, stage, fingerprint)
-            artefact = self._open_local(stage, fingerprint, verify)
-            self.sweep(stage, fingerprint)
-        if self._remote is not None and not remote:
-            self._upload(self._remote, stage, fingerprint, artefact.manifest)
+            if self._remote is not None:
+                artefact = self._shared(self._remote, artefact)
+        else:
+            artefact = self._open_mirrored(self._remote, stage, fingerprint, record, verify)
         _LOGGER.debug(
             "opened %s: %d files, %s in %.2f s",
             artefact.path,
@@ -128,6 +125,23 @@ class Store:
             "hashed" if verify else "not hashed",
             time.monotonic() - asked,
         )
+        return artefact
+
+    def _open_mirrored(
+        self, remote: Remote, stage: str, fingerprint: str, record: Found, verify: bool
+    ) -> Artefact:
+        """The mirror of what lies behind the URL, fetched where there is none, or another, or a damaged one."""
+        file = self._path(stage, fingerprint) / MANIFEST_NAME
+        if file.is_file() and file.read_bytes() == record.data:
+            try:
+                return self._open_local(stage, fingerprint, verify)
+            except CorruptArtefactError as error:
+                _LOGGER.debug("%s is fetched again: %s", file.parent, error)
+        manifest = remote.manifest(stage, fingerprint, record)
+        aside = self._set_aside(stage, fingerprint)
+        self._download(remote, manifest, record, aside)
+        artefact = self._open_local(stage, fingerprint, verify)
+        self.sweep(stage, fingerprint)
         return artefact
 
     def _open_local(self, stage: str, fingerprint: str, verify: bool) -> Artefact:
@@ -158,7 +172,7 @@ class Store:
 
     def _read_manifest(self, path: Path, fingerprint: str | None = None) -> Manifest:
         file = path / MANIFEST_NAME
-        return parse_manifest(_plain_bytes(file) or b"", str(file), fingerprint or path.name)
+        return parse_manifest(plain_bytes(file) or b"", str(file), fingerprint or path.name)
 
     # -- writing ------------------------------------------------------------------------------------------
     @contextmanager
@@ -172,10 +186,16 @@ class Store:
         """
         base = self._path(stage, PRIVATE)
         make_folder(base)
+        if self._remote is not None:
+            self._remote.check()
         with exclusive(base / f"{fingerprint}.lock", on_wait=on_wait):
             work = base / fingerprint
             make_folder(work)
             yield work
+
+    def shared_shards(self, stage: str, fingerprint: str) -> SharedShards | None:
+        """Where other machines make shards of an artefact too; None in a folder, which has a lock."""
+        return None if self._remote is None else SharedShards(self._remote, stage, fingerprint)
 
     def commit(self, stage: str, fingerprint: str, work: Path, manifest: Manifest) -> Artefact:
         """Turn a work folder into an artefact. The manifest's `files` are filled in here. If another machine
@@ -200,26 +220,41 @@ class Store:
             fsync_tree(work)
             work.rename(final)
             fsync_directory(final.parent)
-        if self._remote_has(stage, fingerprint):
-            self._set_aside(stage, fingerprint)
-            return self.open(stage, fingerprint)
-        if self._remote is not None:
-            self._upload(self._remote, stage, fingerprint, manifest)
-        return Artefact(final, manifest)
+        artefact = Artefact(final, manifest)
+        return artefact if self._remote is None else self._shared(self._remote, artefact)
+
+    def _shared(self, remote: Remote, artefact: Artefact) -> Artefact:
+        """Commit an artefact of this machine behind the URL; that of another machine where it was first."""
+        remote.check()
+        stage, fingerprint = artefact.manifest.stage, artefact.path.name
+        if (record := remote.record(stage, fingerprint)) is None:
+            if (mine := remote.commit(stage, fingerprint, artefact.path, artefact.manifest)) is not None:
+                write_atomic(artefact.path / MANIFEST_NAME, mine)
+                return Artefact(artefact.path, self._read_manifest(artefact.path))
+            record = remote.record(stage, fingerprint)
+        if record is None:
+            raise StoreError(
+                f"{stage}/{fingerprint} in {self.location}: another machine has just discarded it"
+            )
+        _LOGGER.info("%s/%s: another machine was first, and its artefact is taken", stage, fingerprint)
+        return self._open_mirrored(remote, stage, fingerprint, record, verify=True)
 
     def discard(self, stage: str, fingerprint: str) -> None:
         """Move an artefact that is damaged or to be recomputed out of the way; the old bytes are kept under
-        `.work/` until the next artefact is committed (see `sweep`)."""
+        `.work/` until the next artefact is committed (see `sweep`). Behind a URL only its records go, if they are
+        still those that were opened: others may be reading the data."""
         self._set_aside(stage, fingerprint)
         if self._remote is not None:
-            self._remote.remove(stage, fingerprint)
+            seen = self._seen.pop((stage, fingerprint), None) or self._remote.record(stage, fingerprint)
+            self._remote.discard(stage, fingerprint, seen)
 
-    def _set_aside(self, stage: str, fingerprint: str) -> None:
+    def _set_aside(self, stage: str, fingerprint: str) -> Path:
         path = self._path(stage, fingerprint)
+        aside = self._path(stage, PRIVATE) / f"{fingerprint}.discarded-{time.time_ns()}"
         if path.exists():
-            aside = self._path(stage, PRIVATE) / f"{fingerprint}.discarded-{time.time_ns()}"
             make_folder(aside.parent)
             path.rename(aside)
+        return aside
 
     def sweep(self, stage: str, fingerprint: str) -> None:
         """Remove what `discard` set aside, once its replacement is committed."""
@@ -233,9 +268,9 @@ class Store:
         Raises:
             CorruptArtefactError: no plain file (a folder, a pipe, a link that leads nowhere), unreadable, or not UTF-8.
         """
-        data = self._remote.read(name) if self._remote is not None else _plain_bytes(self.root / name)
+        found = self._texts.read(name)
         try:
-            return None if data is None else data.decode()
+            return None if found is None else found.data.decode()
         except UnicodeDecodeError as error:
             raise CorruptArtefactError(f"{name} is damaged: {error}", (name,)) from error
 
@@ -245,43 +280,36 @@ class Store:
         Raises:
             StoreError: it cannot be written, because a folder lies there, say.
         """
-        path = self.root / name
-        make_folder(path.parent)
-        try:
-            write_atomic(path, text.encode())
-        except StoreError:
-            raise
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
         if self._remote is not None:
-            self._remote.write(name, text.encode())
+            self._remote.check()
+        self._texts.write(name, text.encode())
 
     def remove_text(self, name: str) -> None:
         """Remove a small mutable file, if it is there."""
-        if self._remote is not None:
-            self._remote.remove(name)
-        (self.root / name).unlink(missing_ok=True)
+        self._texts.remove(name)
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Names without suffix of the files in a folder of the store."""
-        if self._remote is not None:
-            found = self._remote.names(folder)
-        else:
+        if self._remote is None:  # what is no file is named too, and its damage said where it is read
             found = [path.name for path in (self.root / folder).glob(f"*{suffix}")]
+        else:
+            listed = self._remote.objects.list(folder).items()
+            found = [key.removeprefix(f"{folder}/") for key, one in listed if one.bytes]
         return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
 
     # -- places -------------------------------------------------------------------------------------------
     def _path(self, stage: str, fingerprint: str) -> Path:
         return self.root / plain_name(stage) / plain_name(fingerprint)
 
-    def _remote_has(self, stage: str, fingerprint: str) -> bool:
-        return self._remote is not None and self._remote.exists(stage, fingerprint, MANIFEST_NAME)
+    def _record(self, stage: str, fingerprint: str) -> Found | None:
+        """The manifest behind the URL, remembered for `discard`."""
+        record = None if self._remote is None else self._remote.record(stage, fingerprint)
+        if record is not None:
+            self._seen[stage, fingerprint] = record
+        return record
 
-    def _upload(self, remote: Remote, stage: str, fingerprint: str, manifest: Manifest) -> None:
-        for name in [*manifest.files, MANIFEST_NAME]:
-            remote.put(self._path(stage, fingerprint) / name, stage, fingerprint, name)
-
-    def _download(self, remote: Remote, stage: str, fingerprint: str) -> None:
+    def _download(self, remote: Remote, manifest: Manifest, record: Found, like: Path) -> None:
+        stage, fingerprint = manifest.stage, manifest.fingerprint
         with self.writing(stage, f"download-{fingerprint}") as target:
             if self._path(stage, fingerprint).exists():
                 target.rmdir()
@@ -289,17 +317,10 @@ class Store:
             shutil.rmtree(target)
             target.mkdir()
             with full_disk_named(target):
-                self._fetch(remote, target / MANIFEST_NAME, stage, fingerprint, MANIFEST_NAME)
-                for name in self._read_manifest(target, fingerprint).files:
-                    self._fetch(remote, target / safe_relative(name), stage, fingerprint, name)
+                remote.download(manifest, target, like)
+                write_atomic(target / MANIFEST_NAME, record.data)
                 fsync_tree(target)
                 target.rename(self._path(stage, fingerprint))
-
-    def _fetch(self, remote: Remote, destination: Path, *parts: str) -> None:
-        make_folder(destination.parent)
-        if not remote.get(destination, *parts):
-            url = remote.url(*parts)
-            raise CorruptArtefactError(f"{url}: missing in {self.location}", (url,))
 
 
 def damaged_files(artefact: Artefact) -> list[str]:
@@ -319,23 +340,6 @@ def damaged_files(artefact: Artefact) -> list[str]:
         f"{artefact.path / n}: not in the manifest" for n in sorted(present - set(listed) - {MANIFEST_NAME})
     ]
     return damaged
-
-
-def _plain_bytes(path: Path) -> bytes | None:
-    """Bytes of a file, None where nothing is. A pipe or a device would be waited for, or have no end.
-
-    Raises:
-        CorruptArtefactError: something else lies there, or it cannot be read.
-    """
-    if path.is_file():
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise CorruptArtefactError(f"{path} cannot be read: {error.strerror}", (str(path),)) from error
-    if not os.path.lexists(path):
-        return None
-    got = "a folder" if path.is_dir() else "no plain file" if path.exists() else "a link that leads nowhere"
-    raise CorruptArtefactError(f"{path} is damaged: expected a file, got {got}", (str(path),))
 
 
 def _sha256_or_error(path: Path) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data_contracts.errors import ContractError
-from data_contracts.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest
 from data_contracts.remote import Remote
+from data_contracts.remote_layout import by_object, digest_of, file_key, manifest_key, parts_of
 from data_contracts.store import PRIVATE, Store, damaged_files
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
@@ -17,8 +18,7 @@ Pair = tuple[str, str]
 def stored_artefacts(store: Store) -> list[Pair]:
     """Stage and fingerprint of every artefact: of a URL store, those on the other side."""
     if store.remote is not None:
-        ends = (name.split("/") for name in store.remote.files())
-        return sorted((p[0], p[1]) for p in ends if len(p) == 3 and p[2] == MANIFEST_NAME)
+        return store.remote.artefacts()
     found = []
     for stage in store.stages():
         folder = store.root / stage
@@ -56,23 +56,34 @@ def _foreign(manifest: Manifest, stage: str, where: str) -> list[str]:
 
 def _remote_damage(remote: Remote, stage: str, fingerprint: str, mirror: Path) -> list[str]:
     """As `damaged_files`, read from the other side; what lies in the mirror does not count."""
-    there = remote.files(stage, fingerprint)
-    where = remote.url(stage, fingerprint, MANIFEST_NAME)
-    if MANIFEST_NAME not in there:
+    record = remote.record(stage, fingerprint)
+    where = remote.objects.url(manifest_key(stage, fingerprint))
+    if record is None:
         local = (mirror / stage / fingerprint / MANIFEST_NAME).is_file()
         hint = "; it is in the mirror on this machine, and uploaded when a run uses it" if local else ""
         return [f"{where}: missing{hint}"]
-    data = remote.read(f"{stage}/{fingerprint}/{MANIFEST_NAME}") or b""
-    manifest = parse_manifest(data, where, fingerprint)
+    manifest = remote.manifest(stage, fingerprint, record)
     damaged = []
-    for name, entry in manifest.files.items():
-        place = remote.url(stage, fingerprint, name)
-        if name not in there:
+    for key, files in by_object(manifest, manifest.files).items():
+        place, entries = remote.objects.url(key), dict(files)
+        try:
+            for name, pieces in parts_of(files, remote.objects.stream(key)):
+                inside = f"{place} ({name})" if entries[name].offset is not None else place
+                damaged += _wrong(inside, entries[name], digest_of(pieces))
+        except FileNotFoundError:
             damaged.append(f"{place}: missing")
-        elif there[name] != entry.bytes:
-            damaged.append(f"{place}: expected {entry.bytes} bytes, got {there[name]}")
-        elif (got := remote.sha256(stage, fingerprint, name)) != entry.sha256:
-            damaged.append(f"{place}: expected sha256 {entry.sha256[:12]}…, got {got[:12]}…")
-    unknown = sorted(set(there) - set(manifest.files) - {MANIFEST_NAME})
-    damaged += [f"{remote.url(stage, fingerprint, name)}: not in the manifest" for name in unknown]
+    if manifest.attempt is None:  # in the former layout all that lay there was the artefact's
+        known = {file_key(manifest, name, entry) for name, entry in manifest.files.items()}
+        there = (
+            set(remote.objects.list(f"{stage}/{fingerprint}")) - known - {manifest_key(stage, fingerprint)}
+        )
+        damaged += [f"{remote.objects.url(key)}: not in the manifest" for key in sorted(there)]
     return [*damaged, *_foreign(manifest, stage, where)]
+
+
+def _wrong(place: str, entry: FileEntry, got: FileEntry) -> list[str]:
+    if got.bytes != entry.bytes:
+        return [f"{place}: expected {entry.bytes} bytes, got {got.bytes}"]
+    if got.sha256 != entry.sha256:
+        return [f"{place}: expected sha256 {entry.sha256[:12]}…, got {got.sha256[:12]}…"]
+    return []

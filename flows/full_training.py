@@ -36,7 +36,7 @@ def full_training(
         run_name: name of the run; the same name goes on with an interrupted run.
         overrides: `dotted.key=value` items.
         seed: overrides the configuration's seed.
-        store: folder or fsspec URL; default the worker's WSIS_STORE, else ./runs.
+        store: folder or URL, such as s3://BUCKET/PATH; default the worker's WSIS_STORE, else ./runs.
         replace: go on under the name of a run of other settings or data, which is else refused.
 
     Returns:

@@ -36,7 +36,7 @@ def run_ablations(
         rows: names of rows; default all.
         seeds: in place of the suite's.
         overrides: `dotted.key=value` items of every run, such as `data.root=DIR`.
-        store: folder or fsspec URL; default the worker's WSIS_STORE, else ./runs.
+        store: folder or URL, such as s3://BUCKET/PATH; default the worker's WSIS_STORE, else ./runs.
         replace: go on under the names of runs of other settings or data, which is else refused.
 
     Returns:

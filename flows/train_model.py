@@ -17,7 +17,7 @@ def train_model(data: str, overrides: list[str] | None = None, store: str | None
     Args:
         data: folder with images/SPLIT/ID.jpg and boundaries/SPLIT/ID.png on the worker.
         overrides: `train_contours.KEY=VALUE`, `execution.KEY=VALUE`, `seed=N` items.
-        store: folder or fsspec URL; default the worker's WSIS_STORE, else ./runs.
+        store: folder or URL, such as s3://BUCKET/PATH; default the worker's WSIS_STORE, else ./runs.
 
     Returns:
         The model file, for `proposals.contour_model`.

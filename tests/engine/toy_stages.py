@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -111,7 +110,7 @@ def main() -> None:
     stage = {"shards": SHARDS, "training": TRAINING}[which]
     tree = json.loads(changes)
     execution = Execution(threads=1, **tree.pop("execution", {}))
-    execute(stage, stage.config(**tree), {}, Store(Path(store)), execution=execution, progress=Progress())
+    execute(stage, stage.config(**tree), {}, Store(store), execution=execution, progress=Progress())
 
 
 if __name__ == "__main__":

@@ -74,10 +74,16 @@ def _verified(damage: Callable[[Path], Any]) -> Callable[[Path], Facts]:
 def _opened(location: str) -> Callable[[Path], Facts]:
     def run(folder: Path) -> Facts:
         os.environ["WSIS_CACHE"] = str(folder / "cache")
-        for module in ("s3fs", "gcsfs", "adlfs"):
-            sys.modules[module] = None  # type: ignore[assignment]  # as where they are not installed
-        store = filled(location.replace("FOLDER", str(folder)))
-        checked, problems = verify_store(store)
+        there = sys.modules.pop("obstore", None)
+        if not location.startswith("memory"):
+            sys.modules["obstore"] = None  # type: ignore[assignment]  # as where it is not installed
+        try:
+            store = filled(location.replace("FOLDER", str(folder)))
+            checked, problems = verify_store(store)
+        finally:
+            sys.modules.pop("obstore", None)
+            if there is not None:
+                sys.modules["obstore"] = there
         return {
             "checked": checked,
             "problems": len(problems),
@@ -193,8 +199,8 @@ PLACES: dict[str, tuple[str, Expected]] = {
     "local": ("local://FOLDER/a", SOUND),
     "s3": ("s3://bucket/a", ("pip install 'wsis[s3]'",)),
     "s3 alone": ("s3://", ("pip install 'wsis[s3]'",)),
-    "gs": ("gs://bucket/a", ("pip install 'gcsfs'",)),
-    "abfs": ("abfs://box/a", ("pip install 'adlfs'",)),
+    "gs": ("gs://bucket/a", ("pip install 'wsis[gs]'",)),
+    "abfs": ("abfs://box/a", ("pip install 'wsis[az]'",)),
     "foo": ("foo://a", ("unknown protocol 'foo'",)),
     "foo of s3": ("foo::s3://a", None),
     "NUL": ("a\0b", ("no path that can be followed",)),

@@ -22,7 +22,11 @@ def proposals(
     images: ImagesArgument,
     store: Annotated[
         str | None,
-        typer.Option("--out", "--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)"),
+        typer.Option(
+            "--out",
+            "--store",
+            help="folder or URL (s3://BUCKET/PATH; default: $WSIS_STORE, else ./runs)",
+        ),
     ] = None,
     coco: Annotated[
         Path | None, typer.Option("--coco", help="also write all of them, ranked, as COCO results (JSON)")

@@ -9,7 +9,8 @@ from wsis.cli.completion import complete_run
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", autocompletion=complete_run, show_default=False)]
 StoreOption = Annotated[
-    str | None, typer.Option("--store", help="folder or fsspec URL (default: $WSIS_STORE, else ./runs)")
+    str | None,
+    typer.Option("--store", help="folder or URL (s3://BUCKET/PATH; default: $WSIS_STORE, else ./runs)"),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="override, dotted.key=value; may be given many times")

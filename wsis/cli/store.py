@@ -98,6 +98,7 @@ def gc(
     Says how much first, and asks. Artefacts of `wsis predict` and `wsis proposals` belong to no run: they go, and the
     same command makes them again. Models of train-contours stay. While a process is at work in the
     store artefacts stay; while a run is unfinished work folders stay, since it goes on from them.
+    Behind a URL only attempts go that were lost, discarded or killed, a day later.
 
     Example: wsis gc --dry-run
     """

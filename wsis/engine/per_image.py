@@ -16,7 +16,7 @@ import numpy as np
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import CorruptArtefactError, DataError
-from data_contracts.records import RecordWriter
+from data_contracts.records import FAILURES, RecordWriter
 from data_contracts.schemas import Schema
 from wsis.engine.machine import peak_memory
 from wsis.engine.stage import StageContext
@@ -31,7 +31,6 @@ _Batch = tuple[int, int, list[Any]]  # process id and peak resident bytes of the
 _TOO_FEW_FOR_A_POOL = 4
 _IDS_A_BATCH = 4
 _BATCH_SECONDS = 3600.0  # an image takes seconds; the largest of the paper's method on a busy machine minutes
-_FAILURES = "failed-*.json"
 # What one image can be to blame for. A full disk, a lost worker or a bug is not: it ends the stage.
 OF_ONE_IMAGE = (DataError, InputError, NonFiniteError)
 
@@ -68,7 +67,8 @@ def write_records(
     shard_size: int | None = None,
     tolerate: bool = False,
 ) -> RecordWriter:
-    """Write one record for each image id, shard by shard; shards already committed are kept.
+    """Write one record for each image id, shard by shard; shards already committed are kept, and those that another
+    machine has made meanwhile are taken.
 
     Args:
         compute: image ids -> their records, in order. With `workers` > 1 it is pickled to worker processes
@@ -82,7 +82,8 @@ def write_records(
         SchemaError: a record breaks the schema, or there are not as many as ids.
         WorkerDiedError: a worker process was killed.
     """
-    writer = RecordWriter(context.workdir, schema, image_ids, shard_size or context.execution.shard_images)
+    size = shard_size or context.execution.shard_images
+    writer = RecordWriter(context.workdir, schema, image_ids, size, context.shared)
     missing = writer.missing()
     done = len(image_ids) - sum(len(writer.ids_of(s)) for s in missing)
     if done:
@@ -101,6 +102,9 @@ def write_records(
                 yield record
 
         for shard in missing:
+            if writer.take(shard):
+                bar.update(len(writer.ids_of(shard)))
+                continue
             records = counted(compute_in_order(writer.ids_of(shard)))
             writer.write(shard, _without_failures(records, context, schema, shard))
     return writer
@@ -110,7 +114,7 @@ def _without_failures(
     records: Iterable[Record | Failure], context: StageContext, schema: Schema, shard: int
 ) -> Iterator[Record]:
     """The records, empty ones for failures, which are written beside the shard before it is committed."""
-    path = context.workdir / _FAILURES.replace("*", f"{shard:05d}")
+    path = context.workdir / FAILURES.format(shard)
     failed: dict[str, str] = {}
     for record in records:
         if isinstance(record, Failure):
@@ -139,7 +143,7 @@ def read_failures(root: Path) -> dict[str, str]:
         CorruptArtefactError: a list of failures is damaged.
     """
     failed: dict[str, str] = {}
-    for path in sorted(root.glob(_FAILURES)):
+    for path in sorted(root.glob("failed-*.json")):
         try:
             failed.update(json.loads(path.read_bytes()))
         except ValueError as error:

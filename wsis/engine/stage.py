@@ -19,6 +19,7 @@ from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, Sc
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
 from data_contracts.manifest import Manifest, Parent
 from data_contracts.runs import now
+from data_contracts.shards import SharedShards
 from data_contracts.store import Artefact, Store
 from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
 from wsis.engine.progress import Bar, Progress
@@ -54,6 +55,7 @@ class StageContext:
         counts: numbers and lists for the manifest. Derive them from what is written, not while computing:
             a resumed stage computes only what was missing.
         worker_memory: process id of each worker -> its peak resident bytes.
+        shared: where other machines make shards of the same artefact, None in a folder.
     """
 
     workdir: Path
@@ -64,6 +66,7 @@ class StageContext:
     stage: str
     counts: dict[str, Any] = field(default_factory=dict)
     worker_memory: dict[int, int] = field(default_factory=dict)
+    shared: SharedShards | None = None
 
     @property
     def title(self) -> str:
@@ -200,6 +203,8 @@ def execute(
             _remove_empty(work)
             return Outcome(found, True, 0.0, waited)
         context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
+        if not force:  # which takes nothing that is there
+            context.shared = store.shared_shards(stage.name, identity)
         began = time.monotonic()
         timing = _run(stage, config, inputs, context)
         spent = time.monotonic() - began

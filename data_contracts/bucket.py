@@ -1,0 +1,188 @@
+"""Objects behind a URL: S3, Google Cloud Storage, Azure and, for tests, memory; conditional writes by obstore.
+
+A removed record stays as an empty object: not every store removes on a condition, but all that are accepted here
+replace on one. What the driver raises becomes StoreError.
+"""
+
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data_contracts.errors import ConfigError, StoreError
+from data_contracts.objects import BLOCK, Found, Listed
+
+_PROTOCOLS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "azure": "az",
+    "abfs": "az",
+    "abfss": "az",
+    "adl": "az",
+    "memory": "s3",
+}
+"""Protocol -> the extra of wsis with its driver."""
+_CONFLICT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_MEMORY: dict[str, Any] = {}  # one for each name in this process, as a bucket is one for all machines
+_GONE = b""
+
+
+class BucketObjects:
+    """The objects below a URL. See `data_contracts.objects.Objects`.
+
+    Raises:
+        ConfigError: a protocol without conditional writes, or its package is missing. StoreError: the driver refuses
+            the URL or its settings.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = location.rstrip("/")
+        protocol, _, rest = location.partition("://")
+        protocol = protocol.lower()
+        if protocol not in _PROTOCOLS:
+            raise ConfigError(
+                f"store {location!r}: expected a folder or a URL such as file:///PATH or s3://BUCKET/PATH (s3, gs, az "
+                f"and abfs can decide which of two writers wins), got the unknown protocol {protocol!r}"
+            )
+        try:
+            import obstore
+        except ImportError as error:
+            raise ConfigError(
+                f"store {location!r}: {protocol}:// needs the package obstore, which is not installed: "
+                f"pip install 'wsis[{_PROTOCOLS[protocol]}]'"
+            ) from error
+        self._driver = obstore
+        with self._errors():
+            self._store, self._prefix = _opened(protocol, rest)
+
+    def url(self, key: str) -> str:
+        return f"{self.location}/{key}"
+
+    def create(self, key: str, data: bytes) -> bool:
+        for seconds in _CONFLICT_SECONDS:
+            if self._put_if(key, data, "create"):
+                return True
+            version, there = self._get(key)
+            if there == data:
+                return True
+            if there:
+                return False
+            if there == _GONE and self._put_if(key, data, version):
+                return True
+            time.sleep(seconds)  # removed or replaced meanwhile, or a conflict (409) of two that came at once
+        raise StoreError(f"{self.url(key)}: can neither be created nor read, {len(_CONFLICT_SECONDS)} times")
+
+    def read(self, key: str) -> Found | None:
+        version, data = self._get(key)
+        return Found(data, version) if data else None
+
+    def replace(self, key: str, data: bytes, version: Any) -> bool:
+        return self._put_if(key, data, version) or self._get(key)[1] == data
+
+    def delete(self, key: str, version: Any) -> bool:
+        return self._put_if(key, _GONE, version) or not self._get(key)[1]
+
+    def write(self, key: str, data: bytes) -> None:
+        self.put(key, data)
+
+    def put(self, key: str, source: Path | bytes | Iterator[bytes]) -> None:
+        with self._errors():
+            self._driver.put(self._store, self._key(key), source)
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        try:
+            with self._errors():
+                pieces = iter(self._driver.get(self._store, self._key(key)).stream(min_chunk_size=BLOCK))
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise FileNotFoundError(errno.ENOENT, "no such object", self.url(key)) from error
+            raise
+        while True:
+            with self._errors():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield bytes(piece)
+
+    def remove(self, key: str) -> None:
+        with self._errors():
+            try:
+                self._driver.delete(self._store, self._key(key))
+            except FileNotFoundError:  # memory says so, S3 does not
+                return
+
+    def folders(self, prefix: str) -> list[str]:
+        with self._errors():
+            found = self._driver.list_with_delimiter(self._store, self._key(prefix) or None)
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+
+    def list(self, prefix: str) -> dict[str, Listed]:
+        with self._errors():
+            batches = self._driver.list(self._store, prefix=self._key(prefix) or None)
+            return {
+                self._name(one["path"]): Listed(one["size"], one["last_modified"].timestamp())
+                for batch in batches
+                for one in batch
+            }
+
+    def _key(self, key: str) -> str:
+        return "/".join(part for part in (self._prefix, key) if part)
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(f"{self._prefix}/") if self._prefix else path
+
+    def _put_if(self, key: str, data: bytes, mode: Any) -> bool:
+        """Put on a condition; False where the store says that it does not hold."""
+        refusals = (self._driver.exceptions.AlreadyExistsError, self._driver.exceptions.PreconditionError)
+        with self._errors():
+            try:
+                self._driver.put(self._store, self._key(key), data, mode=mode, use_multipart=False)
+            except (*refusals, FileNotFoundError):
+                return False
+        return True
+
+    def _get(self, key: str) -> tuple[dict[str, Any], bytes | None]:
+        """What lies there now with its version; an empty record is one that was removed, None one that never was."""
+        with self._errors():
+            try:
+                found = self._driver.get(self._store, self._key(key))
+            except FileNotFoundError:
+                return {}, None
+            tags = {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
+            version = {name: tag for name, tag in tags.items() if tag is not None}
+            return version, bytes(found.bytes())
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # the driver's are of a family of their own
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # the caller names it with the file that it wrote
+            raise StoreError(f"store {self.location!r}: {_said(error)}") from error
+
+
+def _opened(protocol: str, rest: str) -> tuple[Any, str]:
+    """The driver's store, and the prefix that its keys need."""
+    from obstore import store
+
+    if protocol == "memory":
+        bucket, _, prefix = rest.partition("/")
+        return _MEMORY.setdefault(bucket, store.MemoryStore()), prefix.strip("/")
+    options: Any = {}
+    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["client_options"] = {"allow_http": True}  # it was said in so many words
+    return store.from_url(f"{'gs' if protocol == 'gcs' else protocol}://{rest}", **options), ""
+
+
+def _said(error: Any) -> str:
+    """A driver's error in one line, without the dump of its insides."""
+    text = re.split(r"\n\s*Debug source:", str(error))[0]
+    return f"{type(error).__name__}: {' '.join(text.split())}"[:500]
