@@ -94,6 +94,34 @@ def test_what_beats_the_background_joins_where_nothing_excludes_it():
     assert infer([scores], [slots])[0].tolist() == [[0, 1, 1, 1]]
 
 
+def plain_picks(scores, same, other):
+    """Terms U and U+P: what beats the background, best first, nothing that an earlier pick excludes; scores [P, J]."""
+    entries = [
+        (float(scores[u, j] - scores[u, 0]), j, u)
+        for u in range(len(scores))
+        for j in range(1, scores.shape[1])
+    ]
+    labels = [0] * len(scores)
+    for gain, j, u in sorted(entries, key=lambda entry: -entry[0]):
+        taken = [(v, label) for v, label in enumerate(labels) if label]
+        if gain > 0 and not any((same if label == j else other)[v, u] for v, label in taken):
+            labels[u] = j
+    return labels
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(1, 3), st.integers(1, 6))
+def test_without_the_higher_order_term_the_marks_say_nothing(seed, slots, proposals):
+    _, columns, same, other = random_problem(seed, slots, proposals)
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(2, proposals, 3, generator=generator)
+    holds = torch.rand(proposals, slots, generator=generator) < 0.5
+    found = infer(
+        [scores], [Slots(columns, same, seeds=SeedSlots(holds, same, other))], higher_order=False
+    )[0]
+    assert found.tolist() == [plain_picks(one, same, other) for one in scores]
+
+
 def test_marks_of_two_classes_never_share_a_proposal_and_images_are_apart():
     slots = marked([[1, 0], [1, 1]], torch.zeros(2, 2).tolist(), [1, 2])
     scores = torch.tensor([[[0.0, 1.0, 5.0], [0.0, 0.0, -3.0]]])

@@ -49,6 +49,9 @@ def joint_labels(
 ) -> Tensor:
     """Label an image whose slots are marks: those jointly, then whatever else beats the background, best first.
 
+    The marks are the annotation's, so that without the higher-order term (terms U, U+P) they say nothing: an image is
+    then labelled by scores alone, best first.
+
     Args:
         scores: float [Q, P, J].
         gains: float [Q, A, P], what a proposal in a slot gains over the background.
@@ -59,17 +62,14 @@ def joint_labels(
     Returns:
         int64 [Q, P], the score column of every proposal.
     """
-    values = gains.double().masked_fill(~seeds.holds.T, _IMPOSSIBLE)
-    if higher_order and gains.numel():
-        # worth more than all gains together: as many slots as can be are filled, and then the best sum
-        values = values + (1.0 + 2.0 * len(columns) * gains.abs().amax(dim=(1, 2), keepdim=True).double())
-    picks = joint_picks(values, columns, seeds.same, seeds.other)
     labels = torch.zeros(scores.shape[:2], dtype=torch.int64, device=scores.device)
     left = (scores[..., 1:] - scores[..., :1]).transpose(1, 2).clone()  # [Q, J - 1, P]
     classes = torch.arange(1, scores.shape[2], device=scores.device)
-    for slot, column in enumerate(columns):
-        rows = torch.nonzero(picks[:, slot] != EMPTY)[:, 0]
-        _take(labels, left, rows, picks[rows, slot], column.expand(len(rows)), classes, seeds)
+    if higher_order:
+        picks = joint_picks(_demanded(gains, seeds.holds), columns, seeds.same, seeds.other)
+        for slot, column in enumerate(columns):
+            rows = torch.nonzero(picks[:, slot] != EMPTY)[:, 0]
+            _take(labels, left, rows, picks[rows, slot], column.expand(len(rows)), classes, seeds)
     while left.numel():
         gain, place = left.flatten(1).max(1)
         rows = torch.nonzero(gain > 0)[:, 0]
@@ -78,6 +78,15 @@ def joint_labels(
         place = place[rows]
         _take(labels, left, rows, place % left.shape[2], place // left.shape[2] + 1, classes, seeds)
     return labels
+
+
+def _demanded(gains: Tensor, holds: Tensor) -> Tensor:
+    """Gains [Q, A, P] of the proposals that hold the marks, each worth more than all gains together: as many slots as
+    can be are filled, and then the best sum."""
+    if gains.numel() == 0:
+        return gains.double()
+    largest = gains.abs().amax(dim=(1, 2), keepdim=True).double()
+    return gains.double().masked_fill(~holds.T, _IMPOSSIBLE) + (1.0 + 2.0 * gains.shape[1] * largest)
 
 
 def _take(
