@@ -111,14 +111,13 @@ def plain_picks(scores, same, other):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.integers(1, 3), st.integers(1, 6))
-def test_without_the_higher_order_term_the_marks_say_nothing(seed, slots, proposals):
-    _, columns, same, other = random_problem(seed, slots, proposals)
+def test_without_the_higher_order_term_the_marks_say_nothing(seed, marks, proposals):
+    _, columns, same, other = random_problem(seed, marks, proposals)
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(2, proposals, 3, generator=generator)
-    holds = torch.rand(proposals, slots, generator=generator) < 0.5
-    found = infer(
-        [scores], [Slots(columns, same, seeds=SeedSlots(holds, same, other))], higher_order=False
-    )[0]
+    holds = torch.rand(proposals, marks, generator=generator) < 0.5
+    slots = Slots(columns, same, seeds=SeedSlots(holds, same, other))
+    (found,) = infer([scores], [slots], higher_order=False)
     assert found.tolist() == [plain_picks(one, same, other) for one in scores]
 
 
