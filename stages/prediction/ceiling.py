@@ -39,8 +39,8 @@ class Config(PredictionConfig):
 
     @classmethod
     def like(cls, prediction: PredictionConfig, outer_iterations: int) -> Self:
-        """The ceiling of a run: what belongs to pseudo labels alone is left at one value."""
-        settings = prediction.model_dump(exclude={"self_diversity", "unexplained_response"})
+        """The ceiling of a run: what belongs to self-diversity alone is left at one value."""
+        settings = prediction.model_dump(exclude={"self_diversity"})
         return cls(**settings, outer_iterations=outer_iterations)
 
     def all_steps(self, images: int) -> int:

@@ -4,7 +4,6 @@ Writes what `stages.prediction.training` says.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
-from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, SEEDS
+from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
 from stages.prediction.fit import fit_before
 from stages.prediction.settings import DETECTOR_NAME, PredictionConfig
 from stages.prediction.training import check_starts, content_digest, label_sources, train_network
@@ -26,7 +25,6 @@ from wsis.method.prediction.data.training_images import (
     SuperpixelMasks,
     unite_sets,
 )
-from wsis.method.prediction.data.unexplained import unexplained_boxes
 from wsis.views.dataset import class_names, read_image_again
 
 NAME = "prediction"
@@ -38,15 +36,8 @@ _CACHED_RECORDS = 1024  # images whose labelled proposals are kept in memory, so
 class StoredSource:
     """Pseudo labels straight from the store: masks stay sets of superpixels until an image is used."""
 
-    def __init__(
-        self,
-        inputs: Mapping[str, Artefact],
-        cached_records: int = _CACHED_RECORDS,
-        unexplained_response: float = 0.0,
-    ) -> None:
-        self._given = dict(inputs), cached_records, unexplained_response
-        self.seeds = inputs["prm_seeds"].records(SEEDS) if unexplained_response else None
-        self.unexplained_response = unexplained_response
+    def __init__(self, inputs: Mapping[str, Artefact], cached_records: int = _CACHED_RECORDS) -> None:
+        self._given = dict(inputs), cached_records
         self.dataset = inputs["dataset"].records(DATASET)
         self.proposals = inputs["proposals"].records(PROPOSALS)
         self.labels = inputs["pseudo_labels"].records(PSEUDO_LABELS)
@@ -87,22 +78,11 @@ class StoredSource:
         )
         masks = self._masks(image_id, keys)
         (height, width), (least_height, least_width) = masks.size, masks.superpixels.shape
-        instances = ImageInstances(masks, labels, weights)
-        if height < least_height or width < least_width:
-            dense = masks.dense()
-            kept = dense.any(axis=(1, 2))
-            instances = ImageInstances(dense[kept], labels[kept], weights[kept])
-        return instances if self.seeds is None else self._with_unexplained(self.seeds[image_id], instances)
-
-    def _with_unexplained(
-        self, seeds: Mapping[str, NDArray[Any]], instances: ImageInstances
-    ) -> ImageInstances:
-        """Under boxes every object has its label."""
-        if len(seeds["boxes"]):
-            return instances
-        maps, classes = seeds["class_response_maps"], seeds["response_classes"]
-        found = unexplained_boxes(maps, classes, instances, self.unexplained_response)
-        return replace(instances, unexplained=found)
+        if height >= least_height and width >= least_width:
+            return ImageInstances(masks, labels, weights)
+        dense = masks.dense()
+        kept = dense.any(axis=(1, 2))
+        return ImageInstances(dense[kept], labels[kept], weights[kept])
 
     def _masks(self, image_id: str, keys: NDArray[np.int64]) -> SuperpixelMasks:
         record = self.proposals.read(image_id, (*Regions.FIELDS, "boxes"))
@@ -120,7 +100,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 
     Raises: as :func:`stages.prediction.training.train_network`.
     """
-    source = StoredSource(inputs, unexplained_response=config.unexplained_response)
+    source = StoredSource(inputs)
     previous = inputs.get("previous")
     train_network(
         source,
@@ -138,7 +118,7 @@ STAGE = Stage(
     config=Config,
     run=run,
     inputs=("dataset", "proposals", "pseudo_labels"),
-    optional=("previous", "prm_seeds"),
+    optional=("previous",),
     contract="weights",
     supervision=label_sources,
     content_digest=content_digest,

@@ -73,13 +73,6 @@ class PredictionConfig(StageConfig):
         le=1,
         description="share of the training images that get instances of others pasted; 0: none",
     )
-    unexplained_response: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of a class response's maximum from which, where no label lies, nothing is taught as "
-        "background; 0: everything is",
-    )
     data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
 
     @model_validator(mode="after")
@@ -94,7 +87,7 @@ class PredictionConfig(StageConfig):
         """As of every stage. Several processes draw other regions and normalise losses by their own images, so their
         number counts. What was the only way before there was a choice is left out: artefacts made then are found."""
         found = super().identity()
-        for name, only in (("processes", 1), ("copy_paste", 0.0), ("unexplained_response", 0.0)):
+        for name, only in (("processes", 1), ("copy_paste", 0.0)):
             if found[name] == only:
                 del found[name]
         return found

@@ -42,13 +42,6 @@ def test_boxes_reach_proposals_and_seeds_and_what_comes_before_is_shared() -> No
         assert one.config.identity() == other.config.identity(), key
 
 
-def test_the_prediction_network_reads_seeds_only_where_their_responses_count() -> None:
-    for share, read in ((0, False), (0.5, True)):
-        nodes = plan(load_config("demo", [f"prediction.unexplained_response={share}"]))
-        trained = [n for n in nodes if n.name == "prediction"]
-        assert len(trained) == 4 and all(("prm_seeds" in n.inputs) == read for n in trained)
-
-
 def test_the_method_is_the_same_with_a_ceiling_beside_it() -> None:
     without = plan(load_config("demo"))
     with_ceiling = plan(load_config("demo", ["ceiling=true"]))

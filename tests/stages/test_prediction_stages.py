@@ -17,7 +17,6 @@ from data_contracts.schemas import (
     GROUND_TRUTH,
     PROPOSALS,
     PSEUDO_LABELS,
-    SEEDS,
 )
 from stages.prediction import ceiling, prediction, predictions
 from tests.method.prediction.conftest import tiny_config as tiny_config
@@ -87,24 +86,6 @@ def test_a_proposal_between_the_pixels_of_a_smaller_image_is_left_out(
     found = prediction.StoredSource(inputs, 8).instances(0)
     assert found.labels.tolist() == [1, 2] and len(found.set_weights) == 2
     assert isinstance(found.masks, np.ndarray) and found.masks.any(axis=(1, 2)).all()
-
-
-def test_responses_that_no_label_explains_come_from_the_seeds(inputs: dict[str, Any], tmp_path: Path) -> None:
-    """Class 1 answers everywhere; its labels cover two thirds of the upper half. Boxes leave nothing out."""
-    record = {
-        "peaks": np.zeros((1, 3), np.int32),
-        "scores": np.ones(1, np.float32),
-        "boxes": np.zeros((0, 4), np.float32),
-        "peak_response_maps": np.zeros((1, 2, 3), np.uint8),
-        "class_response_maps": np.full((1, 2, 3), 255, np.uint8),
-        "response_classes": np.ones(1, np.int32),
-    }
-    boxed = record | {"boxes": np.array([[0, 0, 9, 9]], np.float32)}
-    seeds = FakeArtefact.of(tmp_path / "seeds", SEEDS, {"a": record, "b": boxed, "c": record})
-    assert not len(prediction.StoredSource(inputs).instances(0).unexplained)
-    source = prediction.StoredSource(inputs | {"prm_seeds": seeds}, unexplained_response=0.5)
-    assert source.instances(0).unexplained.tolist() == [[64, 0, 96, 32], [0, 32, 96, 64]]
-    assert not len(source.instances(1).unexplained)
 
 
 def test_an_unknown_proposal_is_named(inputs: dict[str, Any], tmp_path: Path) -> None:

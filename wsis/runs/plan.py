@@ -165,8 +165,6 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         masks_of=("train",),
     )
     before = {"previous": f"prediction@{t - 1}"} if t > 1 else {}
-    if config.prediction.unexplained_response:
-        before["prm_seeds"] = "prm_seeds"
     yield Node(
         "prediction",
         prediction.STAGE,

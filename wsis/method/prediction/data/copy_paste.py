@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from wsis.method.masks.boxes import box_of_mask
 from wsis.method.prediction.data.confident import Donor
-from wsis.method.prediction.data.dataset import with_ignored
 from wsis.method.prediction.data.training_images import PseudoLabelSource, SuperpixelMasks
 
 _MOST = 4  # instances pasted into an image
@@ -111,18 +110,15 @@ class Scene:
         image: BGR uint8 [H, W, 3], a copy.
         masks, boxes, labels, weights: bool [N, H, W], float32 [N, 4], int64 [N], float32 [N, U]; the columns of
             `weights` sum to 1, because samples without an instance get what is pasted as well.
-        ignored: float32 [R, 4], rectangles that stay as they are.
     """
 
     def __init__(self, results: dict[str, Any]) -> None:
         self.image = results["img"].copy()
         self.size: tuple[int, int] = self.image.shape[:2]
-        kept = ~results["gt_ignore_flags"]
-        boxes = results["gt_bboxes"].tensor.numpy()
-        self.ignored = boxes[~kept]
-        self.masks = results["gt_masks"].masks.astype(bool)[kept]
-        self.boxes, self.labels = boxes[kept], results["gt_bboxes_labels"][kept]
-        weights: NDArray[np.float32] = results["gt_set_weights"][kept]
+        self.masks = results["gt_masks"].masks.astype(bool)
+        self.boxes = results["gt_bboxes"].tensor.numpy().copy()
+        self.labels = results["gt_bboxes_labels"]
+        weights: NDArray[np.float32] = results["gt_set_weights"]
         self.shares = weights.max(axis=0) if len(weights) else np.zeros(weights.shape[1], np.float32)
         if (rest := 1.0 - float(self.shares.sum())) > 1e-4:
             self.shares = np.append(self.shares, np.float32(rest))
@@ -166,7 +162,7 @@ class Scene:
         results["gt_bboxes_labels"] = self.labels
         results["gt_set_weights"] = self.weights
         results["gt_ignore_flags"] = np.zeros(len(self.labels), bool)
-        return with_ignored(results, self.ignored) if len(self.ignored) else results
+        return results
 
 
 def _place(pasted: Pasted, scene: Scene) -> tuple[int, int] | None:

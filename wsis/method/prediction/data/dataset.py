@@ -81,7 +81,7 @@ class PseudoLabelDataset(Dataset[dict[str, Any]]):
         instances = self.source.instances(index)
         check_instances(instances, size, len(self.source.classes), image_id)
         boxes, masks = boxes_and_masks(instances.masks, size)
-        sample = {
+        return {
             "img": image,
             "img_shape": size,
             "ori_shape": size,
@@ -93,21 +93,6 @@ class PseudoLabelDataset(Dataset[dict[str, Any]]):
             "gt_set_weights": instances.set_weights.astype(np.float32),
             "gt_ignore_flags": np.zeros(len(boxes), bool),
         }
-        return with_ignored(sample, instances.unexplained) if len(instances.unexplained) else sample
-
-
-def with_ignored(sample: dict[str, Any], ignored: NDArray[np.float32]) -> dict[str, Any]:
-    """Rectangles as MMDetection's ignored instances, without pixels, behind the others."""
-    count, weights = len(ignored), sample["gt_set_weights"]
-    boxes = np.concatenate([sample["gt_bboxes"].tensor.numpy(), ignored.astype(np.float32)])
-    masks: NDArray[np.uint8] = np.zeros((count, *sample["img_shape"]), np.uint8)
-    return sample | {
-        "gt_bboxes": HorizontalBoxes(boxes),
-        "gt_bboxes_labels": np.append(sample["gt_bboxes_labels"], np.zeros(count, np.int64)),
-        "gt_masks": BitmapMasks(np.concatenate([sample["gt_masks"].masks, masks]), *sample["img_shape"]),
-        "gt_set_weights": np.concatenate([weights, np.zeros((count, weights.shape[1]), np.float32)]),
-        "gt_ignore_flags": np.arange(len(boxes)) >= len(boxes) - count,
-    }
 
 
 def boxes_and_masks(

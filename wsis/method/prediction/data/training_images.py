@@ -1,6 +1,6 @@
 """Where training images and their pseudo labels come from, as a protocol; the stages bring the adapter."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +56,6 @@ class ImageInstances:
     | masks       | bool [N, H, W] | at the image's size, none empty; or SuperpixelMasks                  |
     | labels      | int [N]        | class, 1..C                                                          |
     | set_weights | float [N, U]   | w_u = multiplicity / K where set u has the instance, else 0; U >= 1  |
-    | unexplained | float [R, 4]   | disjoint rectangles xyxy, in which nothing is taught as background   |
 
     The columns' maxima sum to at most 1; what is missing belongs to sets without instances. Ground truth is
     one column of ones.
@@ -65,7 +64,6 @@ class ImageInstances:
     masks: NDArray[np.bool_] | SuperpixelMasks
     labels: NDArray[np.integer]
     set_weights: NDArray[np.floating]
-    unexplained: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 class PseudoLabelSource(Protocol):

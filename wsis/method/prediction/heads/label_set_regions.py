@@ -67,18 +67,6 @@ class InstanceSets:
         return InstanceData(bboxes=self.instances.bboxes[rows], labels=self.instances.labels[rows])
 
 
-IGNORED = 0.5  # share of a candidate in ignored boxes from which it is no background
-
-
-def _share_inside(candidates: Tensor, boxes: Tensor) -> Tensor:
-    """Of the area of candidates [A, 4] the share inside disjoint boxes [R, 4], [A] in 0..1."""
-    inside = candidates.new_zeros(len(candidates))
-    for box in boxes:  # a dozen; all at once would be A x R
-        sides = torch.minimum(candidates[:, 2:], box[2:]) - torch.maximum(candidates[:, :2], box[:2])
-        inside += sides.clamp(min=0).prod(dim=1)
-    return inside / (candidates[:, 2:] - candidates[:, :2]).clamp(min=1e-6).prod(dim=1)
-
-
 class SetAssignResult:
     """One AssignResult a set, and the sets they belong to."""
 
@@ -103,32 +91,28 @@ class PseudoLabelAssigner(BaseAssigner):
         gt_instances_ignore: InstanceData | None = None,
         **kwargs: Any,
     ) -> SetAssignResult:
-        """Candidates in `pred_instances.priors` [A, 4] against every set of `gt_instances`.
-
-        Of those that would be background, the ones that lie by half in the disjoint boxes of `gt_instances_ignore` are
-        neither background nor object: they are never sampled.
-        """
+        """Candidates in `pred_instances.priors` [A, 4] against every set of `gt_instances`."""
         sets = InstanceSets(gt_instances)
-        if self._overlaps_are_shared():
+        if self._overlaps_are_shared(gt_instances_ignore):
             overlaps = self.inner.iou_calculator(gt_instances.bboxes, pred_instances.priors)
             results = [
                 self.inner.assign_wrt_overlaps(overlaps[rows], gt_instances.labels[rows])
                 for rows in sets.members
             ]
         else:
-            results = [self.inner.assign(pred_instances, sets.subset(u), **kwargs) for u in range(len(sets))]
-        if gt_instances_ignore is not None and len(gt_instances_ignore):
-            ignored = _share_inside(pred_instances.priors, gt_instances_ignore.bboxes) >= IGNORED
-            for result in results:
-                result.gt_inds[(result.gt_inds == 0) & ignored] = -1
+            results = [
+                self.inner.assign(pred_instances, sets.subset(u), gt_instances_ignore, **kwargs)
+                for u in range(len(sets))
+            ]
         return SetAssignResult(sets, results)
 
-    def _overlaps_are_shared(self) -> bool:
+    def _overlaps_are_shared(self, ignored: InstanceData | None) -> bool:
         """MaxIoUAssigner needs the overlaps alone: computed once for all sets."""
         return (
             type(self.inner) is MaxIoUAssigner
             and self.inner.gpu_assign_thr <= 0
             and self.inner.perm_repeat_gt_cfg is None
+            and (ignored is None or len(ignored) == 0)
         )
 
 
