@@ -30,8 +30,6 @@ from wsis.engine.worker_processes import Patience
 from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import plain_config, training_config
 from wsis.method.prediction.data.batches import BatchOrder, MakeBatch, derived_seed
-from wsis.method.prediction.data.confident import donors_of
-from wsis.method.prediction.data.copy_paste import PasteInstances
 from wsis.method.prediction.data.dataset import PseudoLabelDataset
 from wsis.method.prediction.data.training_images import PseudoLabelSource
 from wsis.method.prediction.models import starting_model
@@ -63,7 +61,7 @@ def train(
     )
     model = model.to(context.device).train()
     order = _order(config, source, seed)
-    make = MakeBatch(_dataset(model_config, source, config.copy_paste, context), order)
+    make = MakeBatch(_dataset(model_config, source), order)
     with Batches(make, total_steps, config.data_workers, _PATIENCE) as batches:
         steps = DetectorSteps(model, config, seed, total_steps, batches)
         run_steps(context, steps.state(), total_steps, steps.step, images=lambda i: _images(order, source, i))
@@ -157,18 +155,5 @@ def _images(order: BatchOrder, source: PseudoLabelSource, step: int) -> list[str
     return [source.image_id(key.image) for key in order.batch(step)]
 
 
-def _dataset(
-    model_config: Config, source: PseudoLabelSource, copy_paste: float, context: StageContext
-) -> PseudoLabelDataset:
-    pipeline = [TRANSFORMS.build(t) for t in model_config.train_pipeline]
-    if copy_paste:
-        donors = donors_of(source)
-        images = len({donor.image for donor in donors})
-        context.log(
-            f"copy-paste from {len(donors)} instances of {images} images, on which the samples agree, "
-            f"into {copy_paste:.0%} of the images"
-        )
-        # at the network's scale, before instances that became too small are mended
-        at = [t["type"] for t in model_config.train_pipeline].index("KeepSmallInstances")
-        pipeline.insert(at, PasteInstances(source, donors, copy_paste))
-    return PseudoLabelDataset(source, pipeline)
+def _dataset(model_config: Config, source: PseudoLabelSource) -> PseudoLabelDataset:
+    return PseudoLabelDataset(source, [TRANSFORMS.build(t) for t in model_config.train_pipeline])

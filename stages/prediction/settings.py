@@ -67,12 +67,6 @@ class PredictionConfig(StageConfig):
         description="weight of the newest weights in a moving average that is the result; null: off",
     )
     precision: Precision = Field("float32", description="bfloat16 and float16 need CUDA")
-    copy_paste: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the training images that get instances of others pasted; 0: none",
-    )
     data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
 
     @model_validator(mode="after")
@@ -85,11 +79,10 @@ class PredictionConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """As of every stage. Several processes draw other regions and normalise losses by their own images, so their
-        number counts. What was the only way before there was a choice is left out: artefacts made then are found."""
+        number counts; one is left out, so that artefacts made before there was a choice are found."""
         found = super().identity()
-        for name, only in (("processes", 1), ("copy_paste", 0.0)):
-            if found[name] == only:
-                del found[name]
+        if found["processes"] == 1:
+            del found["processes"]
         return found
 
     def total_steps(self, images: int, outer_iteration: int | None) -> int:

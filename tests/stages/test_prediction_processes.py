@@ -100,10 +100,8 @@ def test_the_stage_in_two_processes_killed_and_resumed_equals_one(
     assert together == [pytest.approx(entry, rel=1e-4, abs=1e-5) for entry in single]
 
 
-def test_the_batch_is_shared_and_what_was_the_only_way_leaves_the_identity() -> None:
+def test_the_batch_is_shared_and_one_process_leaves_the_identity() -> None:
     with pytest.raises(ValidationError, match=r"batch_size: expected a multiple of processes \(3\), got 4"):
         prediction.Config(processes=3)
     one, two = prediction.Config(), prediction.Config(processes=2)
     assert "processes" not in one.identity() and two.identity() == {**one.identity(), "processes": 2}
-    pasting = prediction.Config(copy_paste=0.5)
-    assert "copy_paste" not in one.identity() and pasting.identity() == {**one.identity(), "copy_paste": 0.5}

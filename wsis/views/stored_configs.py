@@ -50,6 +50,7 @@ REMOVED: Mapping[str, Collection[Any] | None] = {
     "evaluation.split": ("auto",),
     "evaluation.void": ("truth",),
     "prediction.cached_records": ANY,
+    "prediction.copy_paste": (0.0,),
     "prediction.unexplained_response": (0.0,),
     "predictions.split": ANY,  # of a run's nodes
     "prm_baseline.alpha": (0.8,),
