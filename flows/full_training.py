@@ -9,7 +9,7 @@ from flows.tasks import (
     PrefectProgress,
     failing_in_one_line,
     log_store,
-    prefect_wrap,
+    prefect_walk,
     publish_results,
     recording_cancellation,
 )
@@ -50,14 +50,16 @@ def full_training(
         run_name,
         load_config(config, changes),
         config_name=config,
-        progress=PrefectProgress(run_name),
         replace=replace,
     )
 
+    progress = runner.progress = PrefectProgress(run_name)
+
     def after(node: Node, outcome: Outcome) -> None:
+        progress.of_run(runner.share_done())
         if node.stage.name == "evaluation":
             publish_results(runner)
 
     with recording_cancellation(runner):
-        runner.run(wrap=prefect_wrap, after=after)
+        runner.run(after=after, walk=prefect_walk)
     return publish_results(runner)

@@ -11,7 +11,7 @@ from flows.tasks import (
     artifact_key,
     failing_in_one_line,
     log_store,
-    prefect_wrap,
+    prefect_walk,
     recording_cancellation,
 )
 from wsis.apps.suites import Member, load_suite, members, run_members, suite_runs
@@ -50,7 +50,7 @@ def run_ablations(
     def execute(member: Member, runner: Runner) -> None:
         runner.progress = PrefectProgress(member.run_name)
         with recording_cancellation(runner):
-            runner.run(wrap=prefect_wrap)
+            runner.run(walk=prefect_walk)
         runs = suite_runs(opened, chosen)
         text = "\n\n".join([suite_table(runs), pseudo_label_table(runs), *order_lines(runs, loaded.orders)])
         create_markdown_artifact(text, key=artifact_key(name, "ablations"), description=f"suite {name}")

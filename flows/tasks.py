@@ -1,35 +1,36 @@
-"""What the flows share: the only Prefect task (a node of the plan), how they end, and what they publish."""
+"""What the flows share: the task of a node, how they walk a plan and end, and what they publish."""
 
 import functools
 import logging
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from prefect import get_client, get_run_logger, task
+from prefect import Task, get_client, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
+from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
-from prefect.states import Failed, State
+from prefect.states import Cancelled, Completed, Failed, State
 
 from data_contracts.errors import ContractError
 from data_contracts.printable import printable
 from data_contracts.store import Store
-from wsis.engine.progress import Progress
+from wsis.engine.progress import Bar, Progress
 from wsis.engine.stage import Outcome
-from wsis.errors import WsisError
+from wsis.errors import NotBegunError, WsisError
 from wsis.reporting.tables.results import results_of
 from wsis.reporting.tables.tables import COCO, THRESHOLDS
 from wsis.runs.plan import Node
 from wsis.runs.runner import Runner
+from wsis.runs.side_by_side import Execute, Stop
 from wsis.views.run import Run
 
-_UPDATE_SECONDS = 5.0
 _ON_PURPOSE = (ContractError, WsisError)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,20 +62,55 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-@task(name="stage", task_run_name="{key}", cache_policy=NO_CACHE, persist_result=False)
+@task(cache_policy=NO_CACHE, persist_result=False)
 @failing_in_one_line
-def stage_task(key: str, work: Callable[[], Outcome]) -> Outcome:
-    """Execute one node. Reuse is decided by the store, never by Prefect's cache."""
-    return work()
+def stage_task(key: str, work: Callable[[], Outcome]) -> Outcome | State[Outcome]:
+    """Execute one node. Reuse is decided by the store, never by Prefect's cache; the state's name says it."""
+    try:
+        outcome = work()
+    except NotBegunError as error:
+        return Cancelled(message=str(error))
+    return (
+        Completed(name="Cached", message="intact in the store", data=outcome) if outcome.reused else outcome
+    )
+
+
+def _task_of(node: Node) -> Task[[str, Callable[[], Outcome]], Any]:
+    """Named after the stage, its runs after the node, with tags that Prefect's limits of concurrency can name."""
+    tags = {"gpu" if node.stage.on_device else "cpu", node.stage.name}
+    return stage_task.with_options(name=node.stage.name, task_run_name=node.key, tags=tags)
 
 
 def prefect_wrap(node: Node, work: Callable[[], Outcome]) -> Outcome:
-    """`wrap` of `Runner.run`: each node is a task run."""
-    ended = stage_task(node.key, work)
-    if isinstance(ended, State):
-        ended.result()  # raises the error that it failed with
-        raise RuntimeError(f"{node.key}: expected a failed state, got {ended.name}")
-    return ended
+    """`wrap` of `Runner.run_stage`: each node is a task run."""
+    state = _task_of(node)(node.key, work, return_state=True)
+    outcome: Outcome = state.result()  # raises the error that it failed with
+    return outcome
+
+
+def prefect_walk(nodes: Sequence[Node], execute: Execute, stop: Stop) -> None:
+    """`walk` of `Runner.run`: every node is a task that waits for those of its inputs.
+
+    Raises:
+        Exception: what the first node that fails raises. TerminationSignal: the flow run ends.
+    """
+    runs: dict[str, PrefectFuture[Any]] = {}
+    try:
+        for node in nodes:
+            inputs = [runs[key] for key in node.inputs.values() if key in runs]
+            runs[node.key] = _task_of(node).submit(node.key, partial(execute, node), wait_for=inputs, return_state=False)
+        wait(list(runs.values()))
+    except BaseException as error:
+        stop(error)
+        raise
+    for run in runs.values():
+        if run.state.is_failed() or run.state.is_crashed():
+            run.state.result()
+    for key, run in runs.items():
+        if not run.state.is_completed():
+            raise RuntimeError(
+                f"{key}: expected a completed task run, got {run.state.name}: {run.state.message}"
+            )
 
 
 @contextmanager
@@ -97,30 +133,34 @@ def log_store(store: Store) -> None:
 
 
 class PrefectProgress(Progress):
-    """Progress that also writes to the flow run's log and keeps a progress artifact for each long piece."""
+    """Progress that writes to the log of the task run, and keeps one artifact: how far the run is."""
 
     def __init__(self, run_name: str) -> None:
-        super().__init__([self._update])
+        super().__init__()
         self._run_name = run_name
-        self._artifacts: dict[str, tuple[UUID, float]] = {}
+        self._artifact: UUID | None = None
 
     def log(self, message: str) -> None:
         get_run_logger().info(printable(message))
 
-    def _update(self, description: str, share: float) -> None:
-        now, percent = time.monotonic(), round(100 * min(1.0, share), 1)
-        known = self._artifacts.get(description)
-        if known is None:
-            created = create_progress_artifact(
-                percent,
-                key=artifact_key(self._run_name, description),
-                description=f"{self._run_name}: {description}",
-            )
-            if isinstance(created, UUID):
-                self._artifacts[description] = (created, now)
-        elif now - known[1] >= _UPDATE_SECONDS or share >= 1.0:
-            update_progress_artifact(known[0], percent)
-            self._artifacts[description] = (known[0], now)
+    @contextmanager
+    def bar(self, total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator[Bar]:
+        bar = Bar(total, description, unit, initial, [], say=self.log)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+    def of_run(self, share: float) -> None:
+        """The run is so far, in [0, 1]."""
+        percent = round(100 * min(1.0, share), 1)
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, percent)
+            return
+        made = create_progress_artifact(
+            percent, key=artifact_key(self._run_name, "progress"), description=f"run {self._run_name}"
+        )
+        self._artifact = made if isinstance(made, UUID) else None
 
 
 def artifact_key(*parts: str) -> str:

@@ -31,3 +31,11 @@ class WorkerStuckError(WsisError, TimeoutError):
 
 class WorkerStartError(WsisError, OSError):
     """The system has no room for worker processes."""
+
+
+class StageTimeoutError(WsisError, TimeoutError):
+    """A stage took longer than the configuration allows."""
+
+
+class NotBegunError(WsisError, RuntimeError):
+    """A stage that was not begun, because another one failed or the run was ended."""

@@ -70,4 +70,5 @@ STAGE = Stage(
     contract="weights",
     check=_check,
     threaded=True,
+    on_device=True,
 )

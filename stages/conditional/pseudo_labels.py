@@ -222,4 +222,6 @@ STAGE = Stage(
     inputs=("dataset", "proposals", "prm_seeds", "conditional"),
     optional=("train_predictions",),
     contract="pseudo_labels",
+    per_image=True,
+    on_device=True,
 )

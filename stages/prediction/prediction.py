@@ -124,4 +124,5 @@ STAGE = Stage(
     content_digest=content_digest,
     check=check_starts,
     threaded=True,
+    on_device=True,
 )

@@ -180,4 +180,6 @@ STAGE = Stage(
     inputs=("dataset", "prediction"),
     contract=DETECTIONS.name,
     seeded=False,
+    per_image=True,
+    on_device=True,
 )

@@ -91,4 +91,6 @@ STAGE = Stage(
     inputs=("dataset", "prm_classifier", "proposals"),
     contract=PROPOSAL_DETECTIONS.name,
     seeded=False,
+    per_image=True,
+    on_device=True,
 )

@@ -201,4 +201,5 @@ STAGE = Stage(
     content_digest=lambda config: weights_digest(config.pretrained),
     check=_check,
     threaded=True,
+    on_device=True,
 )

@@ -137,4 +137,6 @@ STAGE = Stage(
     optional=("boxes",),
     contract=SEEDS.name,
     seeded=False,
+    per_image=True,
+    on_device=True,
 )

@@ -279,4 +279,5 @@ STAGE = Stage(
     content_digest=content_digest,
     check=lambda config, _: check(config),
     seeded=False,
+    per_image=True,
 )

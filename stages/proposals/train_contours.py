@@ -125,4 +125,5 @@ STAGE = Stage(
     supervision=lambda config: (f"boundaries: {'+'.join(config.splits)} of the named folder",),
     content_digest=content_digest,
     threaded=True,
+    on_device=True,
 )

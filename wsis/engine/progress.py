@@ -24,7 +24,11 @@ _LOGGER = logging.getLogger("wsis")
 
 
 class Bar:
-    """One piece of work with a known total."""
+    """One piece of work with a known total.
+
+    Args:
+        say: gets its lines, now and then, in place of the terminal.
+    """
 
     def __init__(
         self,
@@ -34,7 +38,9 @@ class Bar:
         initial: int,
         listeners: list[Listener],
         quiet: bool = False,
+        say: Callable[[str], None] | None = None,
     ) -> None:
+        self._say = say
         self.total, self.description, self.unit = total, printable(description), unit
         self.done = self._initial = initial
         self._listeners = listeners
@@ -43,7 +49,8 @@ class Bar:
         self._last_call = 0.0
         self._looked, self._memory = -MEMORY_INTERVAL_SECONDS, ""
         self._quiet = quiet
-        self._tqdm = _drawn(total, self.description, unit, initial) if not quiet and _is_terminal() else None
+        drawn = say is None and not quiet and _is_terminal()
+        self._tqdm = _drawn(total, self.description, unit, initial) if drawn else None
 
     def update(self, n: int = 1, notes: Mapping[str, float] | None = None) -> None:
         """`n` more units are done; `notes` (losses) are shown beside."""
@@ -78,7 +85,11 @@ class Bar:
         )
         meter = meter.replace(",  ", ", ")  # tqdm pads the rate
         notes = " ".join(f"{name} {value:.4g}" for name, value in self._notes.items())
-        print(f"{meter}, {_memory()}" + (f" | {notes}" if notes else ""), file=sys.stderr, flush=True)
+        line = f"{meter}, {_memory()}" + (f" | {notes}" if notes else "")
+        if self._say is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._say(line)
 
     def close(self) -> None:
         """Print the last line and tell the listeners."""

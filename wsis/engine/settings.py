@@ -61,11 +61,24 @@ class Execution(BaseModel):
         le=256,
         description="of the arithmetic of each training process; on the CPU another number is another result",
     )
+    cores: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="that stages side by side may use together; null: all of this machine; 1: one stage after another",
+    )
+    timeouts: dict[str, float] = Field(
+        default={}, description="stage -> most seconds that it may take; it is ended then, as Ctrl-C does"
+    )
     shard_images: int = Field(default=64, ge=1, le=4096, description="images a shard: what a kill can cost")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
     tensorboard: Path | None = Field(
         default=None, description="folder for TensorBoard's event files of every training"
     )
+
+    def on(self, given: int | None) -> "Execution":
+        """The same with so many processes for work on images; None: as it is."""
+        return self if given is None else self.model_copy(update={"workers": min(self.workers, given)})
 
     def check(self) -> None:
         """Fail before any work where this machine cannot execute like that.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,8 @@ class Stage:
         seeded: false for a stage that draws nothing at random: runs of several seeds share its artefact.
         threaded: its arithmetic uses `execution.threads`, as that of trainings does. Any other uses one thread, in
             this process as in workers, so that no number of either decides its result.
+        per_image: its work is spread over `execution.workers` processes.
+        on_device: it computes on `execution.device`.
     """
 
     name: str
@@ -130,6 +132,11 @@ class Stage:
     check: Callable[[Any, Execution], None] | None = None
     seeded: bool = True
     threaded: bool = False
+    per_image: bool = False
+    on_device: bool = False
+
+    def __reduce__(self) -> tuple[Callable[[str], "Stage"], tuple[str]]:
+        return _stage_of, (self.run.__module__,)
 
     def threads(self, execution: Execution) -> int:
         """Threads of its arithmetic."""
@@ -138,6 +145,12 @@ class Stage:
     def deciding_threads(self, execution: Execution) -> int:
         """The part of them that decides the result: all on the CPU; on a GPU it does not, and 1 stands for any."""
         return self.threads(execution) if execution.torch_device().type == "cpu" else 1
+
+
+def _stage_of(module: str) -> Stage:
+    """The stage of a module; its functions cannot be sent to another process, its name can."""
+    stage: Stage = import_module(module).STAGE
+    return stage
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Walk a plan against a store: reuse what is intact, compute the rest, keep the run's record. No Prefect here."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from data_contracts.errors import (
     ArtefactMissingError,
@@ -22,15 +23,19 @@ from data_contracts.runs import (
 )
 from data_contracts.store import Store
 from wsis.engine.progress import Progress
-from wsis.engine.stage import Outcome, execute
+from wsis.engine.stage import Outcome
+from wsis.engine.stage_process import StageProcesses
 from wsis.readers.config import found_line
 from wsis.readers.survey import survey
 from wsis.runs.config import RunConfig, stored_config
-from wsis.runs.durations import Durations, roughly
+from wsis.runs.durations import Durations
 from wsis.runs.forecast import content_of_data, forecast
 from wsis.runs.identity import Difference, refuse_differences, setting_differences
+from wsis.runs.node_work import Do, NodeWork, retried
 from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, needed_for, plan, select
 from wsis.runs.plan_checks import check_plan
+from wsis.runs.side_by_side import Places, Walk, all_at_once, one_by_one, side_by_side
+from wsis.runs.whereabouts import Whereabouts
 from wsis.views.run import Run
 
 Execute = Callable[[Node, Callable[[], Outcome]], Outcome]
@@ -53,6 +58,9 @@ def _interruption(error: BaseException) -> BaseException | None:
 class Runner(Run):
     """One run in one store, to be computed or gone on with.
 
+    Attributes:
+        share_done: gives the part of the expected time of `run` that is behind, in [0, 1].
+
     Args:
         name: the run's name; an existing run goes on.
         config: None to use the stored run's.
@@ -73,6 +81,8 @@ class Runner(Run):
         replace: bool = False,
     ) -> None:
         self.progress, self._replace = progress or Progress(), replace
+        self._entering = threading.Lock()
+        self.share_done: Callable[[], float] = float  # of a run that has not begun
         check_run_name(name)
         super().__init__(store, self._record(store, name, config, config_name))
         self.config = config or stored_config(self.record)
@@ -100,12 +110,15 @@ class Runner(Run):
         wrap: Execute = _plainly,
         after: Callable[[Node, Outcome], None] | None = None,
         until: str | None = None,
+        walk: Walk | None = None,
     ) -> RunRecord:
         """Execute the whole plan, or the part of it that one node needs.
 
         Args:
-            wrap: called as wrap(node, execute) for each node.
-            after: called with each node and its outcome.
+            wrap: called as wrap(node, execute) for each node; with a `walk` of several threads, in any of them.
+            after: called with each node and its outcome, by one thread at a time.
+            walk: how the plan is walked. None: side by side within `execution.cores`; with one core one node after the
+                other, in this process.
             until: key of a node, `pseudo_labels@1`; the run is then "interrupted", and goes on when it is run.
 
         Raises:
@@ -124,14 +137,10 @@ class Runner(Run):
         self._forget_what_is_not_planned(nodes, data)
         self._status("running")
         durations = Durations.of_run(self.store, self.config, data, nodes)
+        where = Whereabouts(self.store, chosen, fingerprints, durations, self.config.execution)
+        self.share_done = where.share_done
         try:
-            for index, node in enumerate(chosen):
-                self.progress.place = partial(self._place, chosen, index, fingerprints, durations)
-                outcome = self._execute(node, wrap, content=content_of_data(node, data))
-                if not outcome.reused:
-                    durations.learn(node, outcome.artefact.manifest.wall_seconds)
-                if after is not None:
-                    after(node, outcome)
+            self._walk(chosen, where, data, wrap, after, walk)
         except BaseException as error:
             signal = _interruption(error)
             if signal is None:
@@ -197,15 +206,48 @@ class Runner(Run):
             return known
         return survey(self.config.data, self.config.evaluate)
 
-    def _place(
-        self, nodes: list[Node], index: int, fingerprints: Mapping[str, str], durations: Durations
-    ) -> str:
-        """` (stage 11 of 34, about 1 h left)`: where the run is, without the time where that is not known."""
-        todo = [n for n in nodes[index:] if not self.store.has(n.stage.name, fingerprints[n.key])]
-        left = [durations.seconds(node) for node in todo]
-        known = [seconds for seconds in left if seconds is not None]
-        rest = f", {roughly(sum(known))} left" if len(known) == len(left) else ""
-        return f" (stage {index + 1} of {len(nodes)}{rest})"
+    def _walk(
+        self,
+        nodes: Sequence[Node],
+        where: Whereabouts,
+        data: DataFacts,
+        wrap: Execute,
+        after: Callable[[Node, Outcome], None] | None,
+        walk: Walk | None,
+    ) -> None:
+        beside = side_by_side(self.config.execution, self.store.location)
+        here = walk is None and not beside
+        places = Places.of_run(nodes, self.config.execution)
+        with nullcontext() if here else StageProcesses() as processes:
+
+            def execute(node: Node) -> Outcome:
+                do = None if processes is None else retried(processes.do, self.config.execution, self._warn)
+                try:
+                    with places.taken(node.key) as place:
+                        outcome = self._execute(
+                            node,
+                            wrap,
+                            content=content_of_data(node, data),
+                            where=where,
+                            do=do,
+                            cores=place.cores,
+                        )
+                except BaseException as error:
+                    places.close(error)
+                    raise
+                with self._entering:
+                    if not outcome.reused:
+                        where.durations.learn(node, outcome.artefact.manifest.wall_seconds)
+                    if after is not None:
+                        after(node, outcome)
+                return outcome
+
+            def stop(error: BaseException) -> None:
+                places.close(error)
+                if processes is not None:
+                    processes.stop()
+
+            (walk or (one_by_one if here else all_at_once))(nodes, execute, stop)
 
     def _warn(self, message: str) -> None:
         self.progress.log(f"warning: {message}")
@@ -239,29 +281,55 @@ class Runner(Run):
                 found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
         return found
 
-    def _execute(self, node: Node, wrap: Execute, force: bool = False, content: str | None = None) -> Outcome:
+    def _execute(
+        self,
+        node: Node,
+        wrap: Execute,
+        force: bool = False,
+        content: str | None = None,
+        where: Whereabouts | None = None,
+        do: Do | None = None,
+        cores: int | None = None,
+    ) -> Outcome:
+        """One node, in this process or, with `do`, in another; and its entry in the run's record."""
         start = time.monotonic()
-        inputs = {name: self.artefact(key) for name, key in node.inputs.items()}
+        work = NodeWork(
+            node,
+            {
+                name: (self.record.entries[key].stage, self.record.entries[key].fingerprint)
+                for name, key in node.inputs.items()
+            },
+            self.store.location,
+            self.config.seed,
+            self.config.execution.on(cores),
+            "" if where is None else where.said(node),
+            force,
+            content,
+        )
 
-        def work() -> Outcome:
-            return execute(
-                node.stage,
-                node.config,
-                inputs,
-                self.store,
-                seed=self.config.seed,
-                outer_iteration=node.outer_iteration,
-                execution=self.config.execution,
-                progress=self.progress,
-                force=force,
-                content=content,
-            )
+        def ran() -> Outcome:
+            if do is None:
+                return work.execute(self.store, self.opened, self.progress)
+            if where is not None and (found := where.intact(node, self.opened)) is not None:
+                return Outcome(found, True, 0.0, 0.0)
+            done = do(work, node.key, self.progress)
+            artefact = self.store.open(node.stage.name, done.fingerprint, verify=False)
+            return Outcome(artefact, done.reused, done.wall_seconds, done.waited_seconds)
 
         try:
-            outcome = wrap(node, work)
+            outcome = wrap(node, ran)
         except ContractError:
             self._opened.clear()
             raise
+        with self._entering:
+            self._enter(node, outcome)
+            spent = time.monotonic() - start - outcome.wall_seconds - outcome.waited_seconds
+            self.record.overhead_seconds += spent
+            save_run(self.store, self.record)
+        return outcome
+
+    def _enter(self, node: Node, outcome: Outcome) -> None:
+        """Into the record; entries stand in the order of the plan, whatever was ready first."""
         manifest = outcome.artefact.manifest
         self._opened[node.stage.name, manifest.fingerprint] = outcome.artefact
         self.record.entries[node.key] = RunEntry(
@@ -272,15 +340,14 @@ class Runner(Run):
             finished=now(),
             wall_seconds=manifest.wall_seconds,
         )
+        self.record.waited_seconds += outcome.waited_seconds
+        order = {node.key: place for place, node in enumerate(plan(self.config, self.record.data))}
+        self.record.entries = dict(
+            sorted(self.record.entries.items(), key=lambda e: order.get(e[0], len(order)))
+        )
         self.progress.log(
             f"{node.key}: {'reused' if outcome.reused else 'committed'} {node.stage.name}/{manifest.fingerprint}"
         )
-        self.record.waited_seconds += outcome.waited_seconds
-        self.record.overhead_seconds += (
-            time.monotonic() - start - outcome.wall_seconds - outcome.waited_seconds
-        )
-        save_run(self.store, self.record)
-        return outcome
 
     def cancelled(self) -> None:
         """Record that what interrupted the run was its cancellation."""

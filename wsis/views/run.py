@@ -59,6 +59,15 @@ class Run:
         place = entry.stage, entry.fingerprint
         if not verify and place not in self._opened:
             return self.store.open(*place, verify=False)
+        return self.opened(*place)
+
+    def opened(self, stage: str, fingerprint: str) -> Artefact:
+        """An artefact of the store, hashed once.
+
+        Raises:
+            CorruptArtefactError, ArtefactMissingError: it is damaged or gone.
+        """
+        place = stage, fingerprint
         if place not in self._opened:
             self._opened[place] = self.store.open(*place)
         return self._opened[place]

@@ -1,0 +1,139 @@
+"""A process that does one piece of work after another: what it gives, says and how it ends."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+
+from data_contracts.errors import CorruptArtefactError
+from wsis.engine.progress import Progress
+from wsis.engine.stage_process import StageProcess, StageProcesses
+from wsis.errors import StageTimeoutError, WorkerDiedError
+
+
+@dataclass
+class Heard(Progress):
+    """Progress that keeps what it is told."""
+
+    lines: list[str] = field(default_factory=list)
+    bars: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(quiet=True)
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+    @contextmanager
+    def bar(self, total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator:
+        with super().bar(total, description, unit, initial) as bar:
+            yield bar
+        self.bars.append((description, bar.done, total))
+
+
+def pid(progress: Progress) -> int:
+    return os.getpid()
+
+
+def talk(progress: Progress) -> str:
+    progress.log("begins")
+    logging.getLogger("wsis.test").warning("%d photographs are dark", 3)
+    for _ in progress.track(range(5), 7, "photographs", initial=2):
+        time.sleep(0.01)
+    return "said"
+
+
+def fail(progress: Progress) -> None:
+    raise CorruptArtefactError("a/b is damaged", ("a/b",))
+
+
+def a_bug(progress: Progress) -> None:
+    raise KeyError("no such thing")
+
+
+class Unsendable(Exception):
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} {other}")
+
+
+def unsendable(progress: Progress) -> None:
+    raise Unsendable(1, 2)
+
+
+def die(progress: Progress) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(progress: Progress) -> None:
+    try:
+        progress.log("sleeps")
+        time.sleep(600)
+    except KeyboardInterrupt:
+        progress.log("was interrupted")
+        raise
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[StageProcesses]:
+    with StageProcesses() as made:
+        yield made
+
+
+def test_one_process_does_all_that_comes_one_after_the_other(processes: StageProcesses) -> None:
+    ids = {processes.do(pid, "a", Heard()) for _ in range(3)}
+    assert len(ids) == 1 and os.getpid() not in ids
+
+
+def test_what_it_says_is_heard(processes: StageProcesses, caplog: pytest.LogCaptureFixture) -> None:
+    heard = Heard()
+    assert processes.do(talk, "a", heard) == "said"
+    assert heard.lines == ["begins"]
+    assert heard.bars == [("photographs", 7, 7)]
+    assert "3 photographs are dark" in caplog.text
+
+
+def test_errors_come_back_as_they_are(processes: StageProcesses) -> None:
+    with pytest.raises(CorruptArtefactError, match="a/b is damaged") as raised:
+        processes.do(fail, "a", Heard())
+    assert raised.value.files == ("a/b",) and not getattr(raised.value, "__notes__", [])
+    with pytest.raises(KeyError) as bug:
+        processes.do(a_bug, "a", Heard())
+    assert "in a_bug" in bug.value.__notes__[0]
+    with pytest.raises(RuntimeError, match=r"(?s)a failed:.*Unsendable: 1 2"):
+        processes.do(unsendable, "a", Heard())
+
+
+def test_a_lost_process_is_named_and_another_takes_its_place(processes: StageProcesses) -> None:
+    with pytest.raises(WorkerDiedError, match=r"proposals: .* was ended by signal 9"):
+        processes.do(die, "proposals", Heard())
+    assert processes.do(pid, "a", Heard()) != os.getpid()
+
+
+def test_a_time_limit_ends_it(processes: StageProcesses) -> None:
+    began = time.monotonic()
+    with pytest.raises(StageTimeoutError, match="proposals: expected it to end within 1 s"):
+        processes.do(sleep, "proposals", Heard(), 1.0)
+    assert time.monotonic() - began < 40
+
+
+def test_it_is_interrupted_as_ctrl_c_does(tmp_path: object) -> None:
+    process, heard = StageProcess("a"), Heard()
+
+    def end() -> None:
+        while "sleeps" not in heard.lines:
+            time.sleep(0.01)
+        process.ask_to_end()
+
+    threading.Thread(target=end).start()
+    with pytest.raises(WorkerDiedError, match="a: ended with the run"):
+        process.do(sleep, "a", heard)
+    process.end()
+    assert heard.lines == ["sleeps", "was interrupted"]
+    assert process.pid is not None and not psutil.pid_exists(process.pid)

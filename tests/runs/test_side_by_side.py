@@ -1,0 +1,150 @@
+"""Places: what runs beside what. Threads and no stages, so that orders can be told exactly."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wsis.runs.side_by_side import Demand, Places, all_at_once
+
+
+def node(key: str, *inputs: str) -> Any:
+    return SimpleNamespace(key=key, inputs={name: name for name in inputs})
+
+
+# dataset -> (classifier -> seeds, proposals) -> network -> (scores, next); alone depends on the data only
+PLAN = [
+    node("dataset"),
+    node("classifier", "dataset"),
+    node("proposals", "dataset"),
+    node("seeds", "classifier"),
+    node("network", "seeds", "proposals"),
+    node("scores", "network"),
+    node("next", "network"),
+    node("after", "next"),
+    node("alone", "dataset"),
+]
+
+
+class Log:
+    """What was at work beside what, and with how many cores."""
+
+    def __init__(self) -> None:
+        self.lock, self.at_work, self.begun = threading.Lock(), set[str](), list[str]()
+        self.beside: set[frozenset[str]] = set()
+        self.cores: dict[str, int] = {}
+        self.most = 0
+
+    def run(self, places: Places, work: Callable[[str], None] = lambda key: time.sleep(0.02)) -> Callable:
+        def execute(one: Any) -> Any:
+            try:
+                with places.taken(one.key) as place:
+                    with self.lock:
+                        self.begun.append(one.key)
+                        self.cores[one.key] = place.cores
+                        self.beside |= {frozenset((one.key, other)) for other in self.at_work}
+                        self.at_work.add(one.key)
+                        self.most = max(self.most, sum(self.cores[key] for key in self.at_work))
+                    work(one.key)
+                    with self.lock:
+                        self.at_work.discard(one.key)
+            except BaseException as error:
+                places.close(error)
+                raise
+            return one.key
+
+        return execute
+
+
+def places(cores: int, gpus: int = 0, **demands: Demand) -> Places:
+    return Places(PLAN, {one.key: demands.get(one.key, Demand(1, 1)) for one in PLAN}, cores, gpus)
+
+
+def never(error: BaseException) -> None:
+    raise RuntimeError("nobody interrupted") from error
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_every_node_comes_after_its_inputs_and_none_is_lost(_: int) -> None:
+    log = Log()
+    all_at_once(PLAN, log.run(places(2)), never)
+    assert sorted(log.begun) == sorted(one.key for one in PLAN)
+    for one in PLAN:
+        assert all(log.begun.index(name) < log.begun.index(one.key) for name in one.inputs)
+    assert log.most == 2
+
+
+def test_what_does_not_need_the_other_runs_beside_it() -> None:
+    log = Log()
+    all_at_once(PLAN, log.run(places(2)), never)
+    assert frozenset(("classifier", "proposals")) in log.beside
+    assert log.begun[0] == "dataset" and {*log.begun[1:3]} == {
+        "classifier",
+        "proposals",
+    }  # for `alone` nobody waits
+
+
+def test_one_core_is_one_after_the_other() -> None:
+    log = Log()
+    all_at_once(PLAN, log.run(places(1)), never)
+    assert not log.beside and log.most == 1
+
+
+def test_work_on_images_takes_the_cores_that_nobody_else_can_use() -> None:
+    log = Log()
+    many = Demand(1, 4)
+    all_at_once(PLAN, log.run(places(4, proposals=many, dataset=many, after=many)), never)
+    assert log.cores["dataset"] == 4  # nothing else is ready
+    assert log.cores["proposals"] == 2  # classifier and alone want one each
+    assert log.most <= 4
+
+
+def test_one_gpu_is_one_training_at_a_time() -> None:
+    log = Log()
+    gpu = Demand(1, 1, 1)
+    all_at_once(PLAN, log.run(places(8, 1, classifier=gpu, network=gpu, next=gpu, alone=gpu)), never)
+    trained = {"classifier", "network", "next", "alone"}
+    assert not any(pair <= trained for pair in log.beside)
+
+
+def test_more_than_there_is_gets_all_there_is() -> None:
+    log = Log()
+    all_at_once(PLAN, log.run(places(2, 1, network=Demand(16, 16, 8))), never)
+    assert log.cores["network"] == 2
+
+
+def test_after_a_failure_none_begins_and_those_at_work_end() -> None:
+    log, ended = Log(), []
+
+    def work(key: str) -> None:
+        if key == "classifier":
+            time.sleep(0.05)
+            raise ValueError("a bad label")
+        time.sleep(0.2)
+        ended.append(key)
+
+    with pytest.raises(ValueError, match="a bad label"):
+        all_at_once(PLAN, log.run(places(2), work), never)
+    assert set(log.begun) == {"dataset", "classifier", "proposals"}
+    assert ended == ["dataset", "proposals"]
+
+
+def test_ctrl_c_ends_what_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, free, given = Log(), threading.Event(), places(2)
+
+    def stop(error: BaseException) -> None:
+        given.close(error)
+        free.set()
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        while "classifier" not in log.begun:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wsis.runs.side_by_side.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        all_at_once(PLAN, log.run(given, lambda key: key == "dataset" or free.wait(20) or None), stop)
+    assert set(log.begun) <= {"dataset", "classifier", "proposals"}

@@ -1,0 +1,352 @@
+"""A process that does one piece of work after another for this one, so that stages run side by side.
+
+Stages share what cannot be shared by threads: random numbers, the threads of arithmetic, registries of MMEngine, peak
+memory. So each has a process to itself, which imports the libraries once and lives for the whole run. What it logs, and
+how far it is, comes back through a pipe and is shown by the progress of the caller.
+"""
+
+import logging
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Self
+
+import torch
+
+from data_contracts.errors import ContractError
+from wsis.engine.progress import Bar, Progress
+from wsis.engine.worker_processes import SpawnContext, follow_parent, start_failures_named
+from wsis.errors import StageTimeoutError, WorkerDiedError, WsisError
+
+Work = Callable[[Progress], Any]
+"""A piece of work; it and what it gives are pickled."""
+
+_ONE_BY_ONE = "--set execution.cores=1"
+_LOOK_SECONDS = 1.0
+_GRACE_SECONDS = 30.0  # a training writes its last checkpoint
+_LOGGER = "wsis"
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of progress."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class _BarBegins:
+    """A bar of `Progress`; `number` is its name in what follows."""
+
+    number: int
+    total: int
+    description: str
+    unit: str
+    initial: int
+
+
+@dataclass(frozen=True)
+class _BarMoved:
+    """So many more units are done, and what is shown beside."""
+
+    number: int
+    more: int
+    notes: Mapping[str, float]
+    ends: bool
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What the work gave."""
+
+    what: Any
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What the work raised, or None and the text of its traceback where it cannot be sent."""
+
+    error: Exception | None
+    text: str
+
+
+class StageProcess:
+    """One such process. `do` may be called from any thread, by one at a time.
+
+    Args:
+        title: for messages.
+
+    Raises:
+        WorkerStartError: the system has no room for it.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title, self._ending = title, threading.Event()
+        spawn = SpawnContext(None)
+        with start_failures_named(title, _ONE_BY_ONE):
+            self._connection, theirs = spawn.Pipe(duplex=True)
+            self._process = spawn.Process(target=_live, args=(theirs, logging.getLogger(_LOGGER).level))
+            self._process.start()
+            theirs.close()  # its end is then the end of the process
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be given work."""
+        return self._process.is_alive() and not self._ending.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._process.pid
+
+    def do(self, work: Work, title: str, progress: Progress, seconds: float = float("inf")) -> Any:
+        """What `work` gives there.
+
+        Args:
+            title: of this work, for messages.
+            progress: gets its lines and bars.
+            seconds: longest time it may take; the process is ended then.
+
+        Raises:
+            WorkerDiedError: the process ended without a word. StageTimeoutError: the time is up.
+            Exception: whatever the work raises; one that cannot be sent is a RuntimeError with its traceback.
+        """
+        with _Screen(progress) as screen:
+            try:
+                self._connection.send(work)
+                for message in self._messages(title, seconds):
+                    if isinstance(message, _Done):
+                        return message.what
+                    if isinstance(message, _Failed):
+                        raise message.error or RuntimeError(f"{title} failed:\n{message.text}")
+                    screen.show(message)
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                pass
+        raise WorkerDiedError(self._death(title))
+
+    def _messages(self, title: str, seconds: float) -> Iterator[Any]:
+        until = time.monotonic() + seconds
+        while True:
+            if self._connection.poll(min(_LOOK_SECONDS, max(0.0, until - time.monotonic()))):
+                yield self._connection.recv()
+            elif time.monotonic() >= until:
+                self.end()
+                raise StageTimeoutError(
+                    f"{title}: expected it to end within {seconds:.0f} s (execution.timeouts), and ended it; what is "
+                    "committed is kept"
+                )
+
+    def _death(self, title: str) -> str:
+        self._process.join(_GRACE_SECONDS)
+        if self._ending.is_set():
+            return f"{title}: ended with the run; what is committed is kept"
+        code = self._process.exitcode or 0
+        how = (
+            f"was ended by signal {-code}, most often because memory ran out"
+            if code < 0
+            else f"ended with exit code {code}; see above"
+        )
+        return (
+            f"{title}: the process of the stage {how}; what is committed is kept. Give the command again, one stage "
+            f"at a time: {_ONE_BY_ONE}"
+        )
+
+    def ask_to_end(self) -> None:
+        """As Ctrl-C does: what it works at is an interrupted stage, which goes on from there when it is run again."""
+        self._ending.set()
+        self._process.terminate()
+
+    def end(self) -> None:
+        """Nothing of it is left. Waits for `_GRACE_SECONDS` at most."""
+        self.ask_to_end()
+        self._process.join(_GRACE_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(_GRACE_SECONDS)
+
+
+class StageProcesses:
+    """As many as are at work at once; each lives until the end. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._all: list[StageProcess] = []
+        self._idle: list[StageProcess] = []
+        self._lock, self._ending = threading.Lock(), False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        for process in self._all:
+            process.end()
+
+    def do(self, work: Work, title: str, progress: Progress, seconds: float = float("inf")) -> Any:
+        """As `StageProcess.do`, by one that has nothing to do, or by another one."""
+        process = self._take(title)
+        try:
+            return process.do(work, title, progress, seconds)
+        finally:
+            with self._lock:
+                if process.alive:
+                    self._idle.append(process)
+
+    def stop(self) -> None:
+        """Ask all to end, and let none begin."""
+        with self._lock:
+            self._ending = True
+            for process in self._all:
+                process.ask_to_end()
+
+    def _take(self, title: str) -> StageProcess:
+        with self._lock:
+            if self._ending:
+                raise WorkerDiedError(f"{title}: the run ends")
+            while self._idle:
+                process = self._idle.pop(0)
+                if process.alive:
+                    return process
+            self._all.append(StageProcess(title))
+            return self._all[-1]
+
+
+class _Screen:
+    """Shows what the process says, as if this one had said it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[int, tuple[Bar, ExitStack]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for _, drawn in self._bars.values():
+            drawn.close()
+
+    def show(self, message: Any) -> None:
+        """One message."""
+        if isinstance(message, _Line):
+            self._progress.log(message.text)
+        elif isinstance(message, logging.LogRecord):
+            logging.getLogger(message.name).handle(message)
+        elif isinstance(message, _BarBegins):
+            drawn = ExitStack()
+            made = self._progress.bar(message.total, message.description, message.unit, message.initial)
+            self._bars[message.number] = (drawn.enter_context(made), drawn)
+        elif isinstance(message, _BarMoved):
+            moved, drawn = self._bars[message.number]
+            moved.update(message.more, message.notes)
+            if message.ends:
+                del self._bars[message.number]
+                drawn.close()
+
+
+# -- in the process ---------------------------------------------------------------------------------------------
+
+
+def _live(connection: Connection, level: int) -> None:
+    """The life of the process: work until nobody asks any more."""
+    follow_parent()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    say = _Voice(connection)
+    logger = logging.getLogger(_LOGGER)
+    logger.setLevel(level)
+    logger.addHandler(_Forwarded(say))
+    try:
+        while True:
+            work = connection.recv()
+            say(_answer(work, say))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _answer(work: Work, say: "_Voice") -> _Done | _Failed:
+    try:
+        done = _Done(work(_ForwardedProgress(say)))
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # another process may need it
+        return done
+    except Exception as error:
+        text = traceback.format_exc()
+        if not isinstance(error, ContractError | WsisError):
+            error.add_note(f"In the process of the stage:\n{text}")
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # an error of a library with arguments of its own: its text remains
+            return _Failed(None, text)
+        return _Failed(error, text)
+
+
+class _Voice:
+    """What may be said from several threads of the process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, threading.Lock()
+
+    def __call__(self, message: Any) -> None:
+        with self._lock:
+            self._connection.send(message)
+
+
+class _Forwarded(logging.Handler):
+    """Records of `logging` on their way to the caller."""
+
+    def __init__(self, say: _Voice) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """The record with its text, whatever its arguments were."""
+        record.msg, record.args, record.exc_info = record.getMessage(), (), None
+        self._say(record)
+
+
+class _ForwardedProgress(Progress):
+    """Progress that is shown by the caller's."""
+
+    def __init__(self, say: _Voice) -> None:
+        super().__init__(quiet=True)
+        self._say, self._bars = say, 0
+
+    def log(self, message: str) -> None:
+        self._say(_Line(message))
+
+    @contextmanager
+    def bar(self, total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator[Bar]:
+        self._bars += 1
+        self._say(_BarBegins(self._bars, total, description, unit, initial))
+        bar = _ForwardedBar(self._bars, total, description, unit, initial, self._say)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+
+class _ForwardedBar(Bar):
+    """Says at most once a second how far it is."""
+
+    def __init__(
+        self, number: int, total: int, description: str, unit: str, initial: int, say: _Voice
+    ) -> None:
+        super().__init__(total, description, unit, initial, [], quiet=True)
+        self._number, self._voice, self._told, self._told_at = number, say, initial, 0.0
+
+    def update(self, n: int = 1, notes: Mapping[str, float] | None = None) -> None:
+        self.done += n
+        self._notes = notes or self._notes
+        if time.monotonic() - self._told_at >= _LOOK_SECONDS:
+            self._tell(ends=False)
+
+    def close(self) -> None:
+        self._tell(ends=True)
+
+    def _tell(self, ends: bool) -> None:
+        self._voice(_BarMoved(self._number, self.done - self._told, self._notes, ends))
+        self._told, self._told_at = self.done, time.monotonic()

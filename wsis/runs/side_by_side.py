@@ -1,0 +1,219 @@
+"""Which node of a plan may begin when: after its inputs, and within the cores and GPUs that a run may use.
+
+Whoever drives the plan (threads here, Prefect's task runner in a flow) asks in any order; this decides. Of the nodes
+that are ready those come first on which most others wait, one after another.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from wsis.engine.settings import Execution, cores
+from wsis.engine.stage import Outcome
+from wsis.errors import NotBegunError
+from wsis.runs.plan import Node
+
+Execute = Callable[[Node], Outcome]
+Stop = Callable[[BaseException], None]
+Walk = Callable[[Sequence[Node], Execute, Stop], None]
+"""Calls the first function with every node, each after its inputs; several at once if it likes. The second ends what is
+at work, for a walk that is interrupted."""
+
+_LATE_SECONDS = 5.0  # a node that is ready and that nobody begins holds no place after it
+
+
+def usable_cores(execution: Execution) -> int:
+    """Cores that the stages of a run may use."""
+    return execution.cores or cores()
+
+
+def side_by_side(execution: Execution, store: str) -> bool:
+    """Whether stages run beside one another. A store in memory is that of one process."""
+    return usable_cores(execution) > 1 and not store.startswith("memory://")
+
+
+def one_by_one(nodes: Sequence[Node], execute: Execute, _: Stop) -> None:
+    """In the order of the plan, in this thread."""
+    for node in nodes:
+        execute(node)
+
+
+def all_at_once(nodes: Sequence[Node], execute: Execute, stop: Stop) -> None:
+    """A thread for each node, which waits for those of its inputs; `Places` decides which of them are at work.
+
+    Raises:
+        Exception: what the first node that fails raises; none begins after that, those at work go on to their end.
+        KeyboardInterrupt, SystemExit: all end.
+    """
+    begun: dict[str, Future[Outcome]] = {}
+    with ThreadPoolExecutor(max(1, len(nodes)), thread_name_prefix="node") as pool:
+        try:
+            for node in nodes:
+                inputs = [begun[key] for key in node.inputs.values() if key in begun]
+                begun[node.key] = pool.submit(_after, inputs, node, execute)
+            wait(begun.values(), return_when=FIRST_EXCEPTION)
+        except BaseException as error:
+            stop(error)
+            raise
+        for future in begun.values():
+            future.cancel()  # does nothing to those at work
+    for future in begun.values():
+        if not future.cancelled() and not isinstance(future.exception(), CancelledError | NotBegunError):
+            future.result()
+
+
+def _after(inputs: Sequence[Future[Outcome]], node: Node, execute: Execute) -> Outcome:
+    for future in inputs:
+        future.result()
+    return execute(node)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a node needs at least, what it can use at most (cores), and GPUs."""
+
+    cores: int
+    most_cores: int
+    gpus: int = 0
+
+
+def demand(node: Node, execution: Execution) -> Demand:
+    """Of a node: a training takes its threads in each of its processes, work on images what is free."""
+    stage = node.stage
+    gpus = int(stage.on_device and execution.torch_device().type == "cuda")
+    processes = int(getattr(node.config, "processes", 1))
+    if gpus:
+        return Demand(1, 1, processes)
+    threads = stage.threads(execution) * processes
+    return Demand(threads, max(threads, execution.workers if stage.per_image else 1))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Cores that a node was given."""
+
+    cores: int
+
+
+class Places:
+    """Cores and GPUs of a run, and who has them. All methods may be called from any thread.
+
+    Args:
+        nodes: the plan; inputs that are not in it are there already.
+        cores, gpus: how many there are. A node that needs more than all gets all.
+    """
+
+    def __init__(self, nodes: Sequence[Node], demands: Mapping[str, Demand], cores: int, gpus: int) -> None:
+        self._nodes, self._cores, self._gpus = list(nodes), cores, gpus
+        self._demands = {
+            key: Demand(min(d.cores, cores), min(d.most_cores, cores), min(d.gpus, gpus))
+            for key, d in demands.items()
+        }
+        self._rank = {key: place for place, key in enumerate(_most_awaited_first(nodes))}
+        self._free_cores, self._free_gpus = cores, gpus
+        self._begun: set[str] = set()
+        self._done: set[str] = set()
+        self._asked: set[str] = set()
+        self._ready_since: dict[str, float] = {}
+        self._closed: BaseException | None = None
+        self._changed = threading.Condition()
+        self._note_ready()
+
+    @classmethod
+    def of_run(cls, nodes: Sequence[Node], execution: Execution) -> "Places":
+        """Those of this machine, as far as the run may use them."""
+        on_cuda = execution.torch_device().type == "cuda"
+        return cls(
+            nodes,
+            {node.key: demand(node, execution) for node in nodes},
+            usable_cores(execution),
+            torch.cuda.device_count() if on_cuda else 0,
+        )
+
+    @contextmanager
+    def taken(self, key: str) -> Iterator[Place]:
+        """Wait for a place for a node, and have it inside. The node is done when the block ends well.
+
+        Raises:
+            NotBegunError: `close` was called before the place was free.
+        """
+        wanted = self._demands[key]
+        with self._changed:
+            self._asked.add(key)
+            self._changed.notify_all()
+            while (granted := self._granted(key)) is None:
+                self._changed.wait(1.0)
+            self._begun.add(key)
+            self._free_cores -= granted
+            self._free_gpus -= wanted.gpus
+        try:
+            yield Place(granted)
+        except BaseException:
+            self._give_back(key, granted, wanted.gpus, done=False)
+            raise
+        self._give_back(key, granted, wanted.gpus, done=True)
+
+    def close(self, error: BaseException) -> None:
+        """Nothing begins any more, for this reason."""
+        with self._changed:
+            self._closed = self._closed or error
+            self._changed.notify_all()
+
+    def _give_back(self, key: str, granted: int, gpus: int, done: bool) -> None:
+        with self._changed:
+            self._free_cores += granted
+            self._free_gpus += gpus
+            if done:
+                self._done.add(key)
+                self._note_ready()
+            else:
+                self._begun.discard(key)  # it may be tried again
+            self._changed.notify_all()
+
+    def _note_ready(self) -> None:
+        inside = {node.key for node in self._nodes}
+        for node in self._nodes:
+            if all(key in self._done or key not in inside for key in node.inputs.values()):
+                self._ready_since.setdefault(node.key, time.monotonic())
+
+    def _granted(self, key: str) -> int | None:
+        """Cores for a node now; None: it waits."""
+        if self._closed is not None:
+            why = " ".join(str(self._closed).split()) or type(self._closed).__name__
+            raise NotBegunError(f"{key} was not begun: {why}")
+        wanted, free, gpus, behind = self._demands[key], self._free_cores, self._free_gpus, 0
+        for one in self._waiting():
+            other = self._demands[one]
+            if self._rank[one] > self._rank[key]:
+                behind += other.cores
+            elif one != key and other.cores <= free and other.gpus <= gpus:
+                free, gpus = free - other.cores, gpus - other.gpus
+        if free < wanted.cores or gpus < wanted.gpus:
+            return None
+        return max(wanted.cores, min(wanted.most_cores, free - behind))
+
+    def _waiting(self) -> list[str]:
+        """Nodes that are ready and have not begun, the most awaited first; one that nobody asks for does not count
+        for long."""
+        now = time.monotonic()
+        ready = [
+            key
+            for key, since in self._ready_since.items()
+            if key not in self._begun and (key in self._asked or now - since < _LATE_SECONDS)
+        ]
+        return sorted(ready, key=self._rank.__getitem__)
+
+
+def _most_awaited_first(nodes: Sequence[Node]) -> list[str]:
+    """Keys by the length of the longest chain of nodes that wait for them; among equals, in the order of the plan."""
+    chain = dict.fromkeys((node.key for node in nodes), 0)
+    for node in reversed(nodes):
+        for key in node.inputs.values():
+            if key in chain:
+                chain[key] = max(chain[key], chain[node.key] + 1)
+    return sorted(chain, key=lambda key: -chain[key])

@@ -1,0 +1,67 @@
+"""Where a run is: what is in the store already, and how long the rest will take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from data_contracts.errors import ContractError
+from data_contracts.store import Artefact, Store
+from wsis.engine.settings import Execution
+from wsis.runs.durations import Durations, roughly
+from wsis.runs.node_work import OpenArtefact
+from wsis.runs.plan import Node
+from wsis.runs.side_by_side import side_by_side, usable_cores
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Of the nodes that are to be walked.
+
+    Attributes:
+        fingerprints: key -> that of the artefact the node gives.
+    """
+
+    store: Store
+    nodes: Sequence[Node]
+    fingerprints: Mapping[str, str]
+    durations: Durations
+    execution: Execution
+
+    def is_there(self, node: Node) -> bool:
+        """Whether its artefact is committed (its bytes are not checked)."""
+        return self.store.has(node.stage.name, self.fingerprints[node.key])
+
+    def intact(self, node: Node, open_artefact: OpenArtefact) -> Artefact | None:
+        """Its artefact; None where it is not there, or damaged: whoever executes the node says so and mends it."""
+        try:
+            return (
+                open_artefact(node.stage.name, self.fingerprints[node.key]) if self.is_there(node) else None
+            )
+        except ContractError:
+            return None
+
+    def said(self, node: Node) -> str:
+        """` (stage 11 of 34, about 1 h left)`, without the time where that is not known; nothing for what is there."""
+        if self.is_there(node):
+            return ""
+        left = {one.key: self.durations.seconds(one) for one in self.nodes if not self.is_there(one)}
+        known = {key: seconds for key, seconds in left.items() if seconds is not None}
+        rest = f", {roughly(self._together(known))} left" if len(known) == len(left) else ""
+        return f" (stage {self.nodes.index(node) + 1} of {len(self.nodes)}{rest})"
+
+    def share_done(self) -> float:
+        """Part of the expected time that is behind, in [0, 1]; of the number of nodes where no time is known."""
+        seconds = {node.key: self.durations.seconds(node) for node in self.nodes}
+        weights = {key: one if None not in seconds.values() else 1.0 for key, one in seconds.items()}
+        behind = sum(weights[node.key] or 0.0 for node in self.nodes if self.is_there(node))
+        return behind / max(1e-9, sum(one or 0.0 for one in weights.values()))
+
+    def _together(self, seconds: Mapping[str, float]) -> float:
+        """What several nodes take: side by side, the longest chain of them, or all divided by the cores."""
+        total = sum(seconds.values())
+        if not side_by_side(self.execution, self.store.location):
+            return total
+        until: dict[str, float] = {}
+        for node in self.nodes:
+            before = max((until.get(key, 0.0) for key in node.inputs.values()), default=0.0)
+            until[node.key] = before + seconds.get(node.key, 0.0)
+        return max(max(until.values()), total / usable_cores(self.execution))
