@@ -6,7 +6,6 @@ how far it is, comes back through a pipe and is shown by the progress of the cal
 """
 
 import logging
-import pickle
 import signal
 import threading
 import time
@@ -275,13 +274,11 @@ def _answer(work: Work, say: "_Voice") -> _Done | _Failed:
         return done
     except Exception as error:
         text = traceback.format_exc()
-        if not isinstance(error, ContractError | WsisError):
+        on_purpose = isinstance(error, ContractError | WsisError)
+        if not on_purpose:
             error.add_note(f"In the process of the stage:\n{text}")
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:  # an error of a library with arguments of its own: its text remains
-            return _Failed(None, text)
-        return _Failed(error, text)
+        # an error of a library may have arguments of its own, and cannot be made again there: its text remains
+        return _Failed(error if on_purpose or type(error).__module__ == "builtins" else None, text)
 
 
 class _Voice:
