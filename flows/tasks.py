@@ -98,7 +98,9 @@ def prefect_walk(nodes: Sequence[Node], execute: Execute, stop: Stop) -> None:
     try:
         for node in nodes:
             inputs = [runs[key] for key in node.inputs.values() if key in runs]
-            runs[node.key] = _task_of(node).submit(node.key, partial(execute, node), wait_for=inputs, return_state=False)
+            runs[node.key] = _task_of(node).submit(
+                node.key, partial(execute, node), wait_for=inputs, return_state=False
+            )
         wait(list(runs.values()))
     except BaseException as error:
         stop(error)

@@ -118,12 +118,15 @@ class Prefect:
 
     def task_names(self, flow_run_id: str) -> dict[str, str]:
         """Name of each task run of a flow run -> its state, as far as the server knows them."""
-        found = self.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
-        return {t["name"]: t["state_name"] for t in found}
+        return {t["name"]: t["state_name"] for t in self.task_runs(flow_run_id)}
 
-    def all_completed(self, flow_run_id: str, names: Iterable[str]) -> None:
+    def task_runs(self, flow_run_id: str) -> list[dict[str, Any]]:
+        """The task runs of a flow run, as far as the server knows them."""
+        return self.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+
+    def all_completed(self, flow_run_id: str, names: Iterable[str], reused: Iterable[str] = ()) -> None:
         """These are the task runs of a flow run. They reach the server as events, some of them after its end."""
-        expected = dict.fromkeys(names, "Completed")
+        expected = {**dict.fromkeys(names, "Completed"), **dict.fromkeys(reused, "Cached")}
         end = time.monotonic() + 60
         while self.task_names(flow_run_id) != expected and time.monotonic() < end:
             time.sleep(0.1)
