@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 from data_contracts.errors import (
     ArtefactMissingError,
@@ -24,17 +23,17 @@ from data_contracts.runs import (
 from data_contracts.store import Store
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome
-from wsis.engine.stage_process import StageProcesses
 from wsis.readers.config import found_line
-from wsis.readers.survey import survey
 from wsis.runs.config import RunConfig, stored_config
+from wsis.runs.data_at_hand import data_differences, data_is_away, data_now
 from wsis.runs.durations import Durations
 from wsis.runs.forecast import content_of_data, forecast
-from wsis.runs.identity import Difference, refuse_differences, setting_differences
-from wsis.runs.node_work import Do, NodeWork, retried
+from wsis.runs.identity import refuse_differences, setting_differences
+from wsis.runs.node_work import NodeWork
 from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, needed_for, plan, select
 from wsis.runs.plan_checks import check_plan
-from wsis.runs.side_by_side import Places, Walk, all_at_once, one_by_one, side_by_side
+from wsis.runs.side_by_side import Walk
+from wsis.runs.turns import Turn, Turns
 from wsis.runs.whereabouts import Whereabouts
 from wsis.views.run import Run
 
@@ -140,7 +139,8 @@ class Runner(Run):
         where = Whereabouts(self.store, chosen, fingerprints, durations, self.config.execution)
         self.share_done = where.share_done
         try:
-            self._walk(chosen, where, data, wrap, after, walk)
+            with Turns(chosen, self.config.execution, where, walk, self._warn) as turns:
+                self._take_turns(turns, chosen, data, wrap, after)
         except BaseException as error:
             signal = _interruption(error)
             if signal is None:
@@ -156,12 +156,14 @@ class Runner(Run):
 
         Raises: as `run`.
         """
-        data = self._survey()
+        data = data_now(self, self.config, self.progress.log)
         if not self._replace:
-            refuse_differences(self.record.name, self._data_differences(data))
+            refuse_differences(self.record.name, data_differences(self, data))
         nodes = plan(self.config, data)
-        check_plan(nodes, self.config, data, not self._data_is_away(), self.store.root, self._warn)
-        if not self._data_is_away() and (line := found_line(self.config.data)):
+        check_plan(
+            nodes, self.config, data, not data_is_away(self.record, self.config), self.store.root, self._warn
+        )
+        if not data_is_away(self.record, self.config) and (line := found_line(self.config.data)):
             self.progress.log(line)
         if line := masks_line(self.config, data):
             self.progress.log(line)
@@ -186,7 +188,7 @@ class Runner(Run):
         asked = select(plan(self.config), name, iteration)
         of_data = any(n.stage.config is type(self.config.data) for n in asked)
         if of_data or self.record.data is None or self.config.data != before:
-            self.record.data = self._survey()
+            self.record.data = data_now(self, self.config, self.progress.log)
         check_ceiling(self.config, self.record.data)
         chosen = select(plan(self.config, self.record.data), name, iteration)
         if iteration is None and chosen[0].outer_iteration is not None:
@@ -195,69 +197,28 @@ class Runner(Run):
             missing_inputs(node, self.record.entries.__contains__)
         return [(node, self._execute(node, wrap, force)) for node in chosen]
 
-    def _survey(self) -> DataFacts:
-        """What the data holds now; where its folder is not at hand, what it held when the run was planned."""
-        known, root = self.record.data, self.config.data.root
-        away = root is not None and not root.expanduser().is_dir()
-        if away and known is not None and known.root == str(root) and "dataset" in self.record.entries:
-            self.progress.log(
-                f"data.root {root} is not at hand: the run goes on from what the store has of it"
-            )
-            return known
-        return survey(self.config.data, self.config.evaluate)
-
-    def _walk(
+    def _take_turns(
         self,
+        turns: Turns,
         nodes: Sequence[Node],
-        where: Whereabouts,
         data: DataFacts,
         wrap: Execute,
         after: Callable[[Node, Outcome], None] | None,
-        walk: Walk | None,
     ) -> None:
-        beside = side_by_side(self.config.execution, self.store.location)
-        here = walk is None and not beside
-        places = Places.of_run(nodes, self.config.execution)
-        with nullcontext() if here else StageProcesses() as processes:
+        def execute(node: Node) -> Outcome:
+            with turns.of(node) as turn:
+                outcome = self._execute(node, wrap, content=content_of_data(node, data), turn=turn)
+            with self._entering:
+                if not outcome.reused:
+                    turn.where.durations.learn(node, outcome.artefact.manifest.wall_seconds)
+                if after is not None:
+                    after(node, outcome)
+            return outcome
 
-            def execute(node: Node) -> Outcome:
-                do = None if processes is None else retried(processes.do, self.config.execution, self._warn)
-                try:
-                    with places.taken(node.key) as place:
-                        outcome = self._execute(
-                            node,
-                            wrap,
-                            content=content_of_data(node, data),
-                            where=where,
-                            do=do,
-                            cores=place.cores,
-                        )
-                except BaseException as error:
-                    places.close(error)
-                    raise
-                with self._entering:
-                    if not outcome.reused:
-                        where.durations.learn(node, outcome.artefact.manifest.wall_seconds)
-                    if after is not None:
-                        after(node, outcome)
-                return outcome
-
-            def stop(error: BaseException) -> None:
-                places.close(error)
-                if processes is not None:
-                    processes.stop()
-
-            (walk or (one_by_one if here else all_at_once))(nodes, execute, stop)
+        turns.walk(nodes, execute, turns.stop)
 
     def _warn(self, message: str) -> None:
         self.progress.log(f"warning: {message}")
-
-    def _data_is_away(self) -> bool:
-        """Whether the folder that this run has read its data from is not there, a disk that is not mounted."""
-        known, root = self.record.data, self.config.data.root
-        if known is None or root is None or known.root != str(root) or "dataset" not in self.record.entries:
-            return False
-        return not root.expanduser().is_dir()
 
     def _forget_what_is_not_planned(self, nodes: list[Node], data: DataFacts) -> None:
         """Take entries out of the record that the plan has no place for; their artefacts stay in the store."""
@@ -268,30 +229,15 @@ class Runner(Run):
             if planned.get(key) not in ("", entry.fingerprint):
                 del self.record.entries[key]
 
-    def _data_differences(self, data: DataFacts) -> list[Difference]:
-        """Where the artefacts of this run were made from other data than there is now."""
-        found = []
-        for key, now_digest in (("dataset", data.content), ("ground_truth", data.truth)):
-            entry = self.record.entries.get(key)
-            if entry is None or now_digest is None or not self.store.has(entry.stage, entry.fingerprint):
-                continue
-            before = self.artefact(key, verify=False).manifest.content or ""
-            if before != now_digest:
-                what = "images or labels" if key == "dataset" else "masks"
-                found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
-        return found
-
     def _execute(
         self,
         node: Node,
         wrap: Execute,
         force: bool = False,
         content: str | None = None,
-        where: Whereabouts | None = None,
-        do: Do | None = None,
-        cores: int | None = None,
+        turn: Turn | None = None,
     ) -> Outcome:
-        """One node, in this process or, with `do`, in another; and its entry in the run's record."""
+        """One node, here or where its turn says; and its entry in the run's record."""
         start = time.monotonic()
         work = NodeWork(
             node,
@@ -301,18 +247,18 @@ class Runner(Run):
             },
             self.store.location,
             self.config.seed,
-            self.config.execution.on(cores),
-            "" if where is None else where.said(node),
+            self.config.execution.on(None if turn is None else turn.cores),
+            "" if turn is None else turn.where.said(node),
             force,
             content,
         )
 
         def ran() -> Outcome:
-            if do is None:
+            if turn is None or turn.do is None:
                 return work.execute(self.store, self.opened, self.progress)
-            if where is not None and (found := where.intact(node, self.opened)) is not None:
+            if (found := turn.where.intact(node, self.opened)) is not None:
                 return Outcome(found, True, 0.0, 0.0)
-            done = do(work, node.key, self.progress)
+            done = turn.do(work, node.key, self.progress)
             artefact = self.store.open(node.stage.name, done.fingerprint, verify=False)
             return Outcome(artefact, done.reused, done.wall_seconds, done.waited_seconds)
 

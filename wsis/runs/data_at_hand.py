@@ -1,0 +1,43 @@
+"""A run's data: what it is now, what the run was made from, and a run whose data is not at hand."""
+
+from collections.abc import Callable
+
+from data_contracts.runs import DataFacts, RunRecord
+from wsis.readers.survey import survey
+from wsis.runs.config import RunConfig
+from wsis.runs.identity import Difference
+from wsis.views.run import Run
+
+
+def data_now(run: Run, config: RunConfig, log: Callable[[str], None]) -> DataFacts:
+    """What the data holds now; where its folder is not at hand, what it held when the run was planned.
+
+    Raises:
+        DataError: it is not at hand and the run has read none of it, or it is wrong.
+    """
+    if run.record.data is not None and data_is_away(run.record, config):
+        log(f"data.root {config.data.root} is not at hand: the run goes on from what the store has of it")
+        return run.record.data
+    return survey(config.data, config.evaluate)
+
+
+def data_is_away(record: RunRecord, config: RunConfig) -> bool:
+    """Whether the folder that this run has read its data from is not there, a disk that is not mounted."""
+    known, root = record.data, config.data.root
+    if known is None or root is None or known.root != str(root) or "dataset" not in record.entries:
+        return False
+    return not root.expanduser().is_dir()
+
+
+def data_differences(run: Run, data: DataFacts) -> list[Difference]:
+    """Where the artefacts of this run were made from other data than there is now."""
+    found = []
+    for key, now_digest in (("dataset", data.content), ("ground_truth", data.truth)):
+        entry = run.record.entries.get(key)
+        if entry is None or now_digest is None or not run.store.has(entry.stage, entry.fingerprint):
+            continue
+        before = run.artefact(key, verify=False).manifest.content or ""
+        if before != now_digest:
+            what = "images or labels" if key == "dataset" else "masks"
+            found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
+    return found

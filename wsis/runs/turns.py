@@ -1,0 +1,83 @@
+"""Whose turn it is: a place for each node, and where its work is done, in this process or in another."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from wsis.engine.settings import Execution
+from wsis.engine.stage_process import StageProcesses
+from wsis.runs.node_work import Do, retried
+from wsis.runs.plan import Node
+from wsis.runs.side_by_side import Places, Walk, all_at_once, one_by_one, side_by_side
+from wsis.runs.whereabouts import Whereabouts
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a node is given.
+
+    Attributes:
+        cores: for work on images.
+        do: does the work in another process; None: it is done here.
+    """
+
+    cores: int
+    where: Whereabouts
+    do: Do | None
+
+
+class Turns:
+    """Turns of the nodes of a run.
+
+    Args:
+        walk: how the plan is walked. None: side by side where there are cores and a store for it, else one by one.
+        warn: gets a line before a node is tried again.
+
+    Attributes:
+        walk: the way that was chosen.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        execution: Execution,
+        where: Whereabouts,
+        walk: Walk | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        beside = side_by_side(execution, where.store.location)
+        self.walk: Walk = walk or (all_at_once if beside else one_by_one)
+        self._execution, self._where, self._warn = execution, where, warn
+        self._places = Places.of_run(nodes, execution)
+        self._processes = None if self.walk is one_by_one else StageProcesses()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._processes is not None:
+            self._open.enter_context(self._processes)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @contextmanager
+    def of(self, node: Node) -> Iterator[Turn]:
+        """Wait for it. An error inside ends the turns of all that have not begun.
+
+        Raises:
+            NotBegunError: another node failed, or the run is ended.
+        """
+        do = None if self._processes is None else retried(self._processes.do, self._execution, self._warn)
+        try:
+            with self._places.taken(node.key) as place:
+                yield Turn(place.cores, self._where, do)
+        except BaseException as error:
+            self._places.close(error)
+            raise
+
+    def stop(self, error: BaseException) -> None:
+        """End what is at work, as Ctrl-C does, and let nothing begin."""
+        self._places.close(error)
+        if self._processes is not None:
+            self._processes.stop()
