@@ -61,11 +61,11 @@ class Execution(BaseModel):
         le=256,
         description="of the arithmetic of each training process; on the CPU another number is another result",
     )
-    cores: int | None = Field(
-        default=None,
+    cores: int = Field(
+        default=1,
         ge=1,
         le=4096,
-        description="that stages side by side may use together; null: all of this machine; 1: one stage after another",
+        description="of stages side by side, each in a process of its own; 1: one stage after the other",
     )
     timeouts: dict[str, float] = Field(
         default={}, description="stage -> most seconds that it may take; it is ended then, as Ctrl-C does"

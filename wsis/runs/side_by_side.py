@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from wsis.engine.settings import Execution, cores
+from wsis.engine.settings import Execution
 from wsis.engine.stage import Outcome
 from wsis.errors import NotBegunError
 from wsis.runs.plan import Node
@@ -27,14 +27,9 @@ at work, for a walk that is interrupted."""
 _LATE_SECONDS = 5.0  # a node that is ready and that nobody begins holds no place after it
 
 
-def usable_cores(execution: Execution) -> int:
-    """Cores that the stages of a run may use."""
-    return execution.cores or cores()
-
-
 def side_by_side(execution: Execution, store: str) -> bool:
     """Whether stages run beside one another. A store in memory is that of one process."""
-    return usable_cores(execution) > 1 and not store.startswith("memory://")
+    return execution.cores > 1 and not store.startswith("memory://")
 
 
 def one_by_one(nodes: Sequence[Node], execute: Execute, _: Stop) -> None:
@@ -131,7 +126,7 @@ class Places:
         return cls(
             nodes,
             {node.key: demand(node, execution) for node in nodes},
-            usable_cores(execution),
+            execution.cores,
             torch.cuda.device_count() if on_cuda else 0,
         )
 

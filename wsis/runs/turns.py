@@ -18,11 +18,11 @@ class Turn:
     """What a node is given.
 
     Attributes:
-        cores: for work on images.
+        cores: for work on images; None: as `execution.workers` says.
         do: does the work in another process; None: it is done here.
     """
 
-    cores: int
+    cores: int | None
     where: Whereabouts
     do: Do | None
 
@@ -71,7 +71,7 @@ class Turns:
         do = None if self._processes is None else retried(self._processes.do, self._execution, self._warn)
         try:
             with self._places.taken(node.key) as place:
-                yield Turn(place.cores, self._where, do)
+                yield Turn(place.cores if self._execution.cores > 1 else None, self._where, do)
         except BaseException as error:
             self._places.close(error)
             raise

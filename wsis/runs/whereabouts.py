@@ -9,7 +9,7 @@ from wsis.engine.settings import Execution
 from wsis.runs.durations import Durations, roughly
 from wsis.runs.node_work import OpenArtefact
 from wsis.runs.plan import Node
-from wsis.runs.side_by_side import side_by_side, usable_cores
+from wsis.runs.side_by_side import side_by_side
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ class Whereabouts:
         for node in self.nodes:
             before = max((until.get(key, 0.0) for key in node.inputs.values()), default=0.0)
             until[node.key] = before + seconds.get(node.key, 0.0)
-        return max(max(until.values()), total / usable_cores(self.execution))
+        return max(max(until.values()), total / self.execution.cores)
