@@ -27,9 +27,9 @@ at work, for a walk that is interrupted."""
 _LATE_SECONDS = 5.0  # a node that is ready and that nobody begins holds no place after it
 
 
-def side_by_side(execution: Execution, store: str) -> bool:
-    """Whether stages run beside one another. A store in memory is that of one process."""
-    return execution.cores > 1 and not store.startswith("memory://")
+def side_by_side(execution: Execution) -> bool:
+    """Whether stages run beside one another."""
+    return execution.cores > 1
 
 
 def one_by_one(nodes: Sequence[Node], execute: Execute, _: Stop) -> None:

@@ -46,7 +46,7 @@ class Turns:
         walk: Walk | None,
         warn: Callable[[str], None],
     ) -> None:
-        beside = side_by_side(execution, where.store.location)
+        beside = side_by_side(execution)
         self.walk: Walk = walk or (all_at_once if beside else one_by_one)
         self._execution, self._where, self._warn = execution, where, warn
         self._places = Places.of_run(nodes, execution)

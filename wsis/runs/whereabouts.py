@@ -58,7 +58,7 @@ class Whereabouts:
     def _together(self, seconds: Mapping[str, float]) -> float:
         """What several nodes take: side by side, the longest chain of them, or all divided by the cores."""
         total = sum(seconds.values())
-        if not side_by_side(self.execution, self.store.location):
+        if not side_by_side(self.execution):
             return total
         until: dict[str, float] = {}
         for node in self.nodes:
