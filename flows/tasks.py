@@ -23,7 +23,7 @@ from data_contracts.printable import printable
 from data_contracts.store import Store
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.stage import Outcome
-from wsis.errors import NotBegunError, WsisError
+from wsis.errors import RunEndsError, WsisError
 from wsis.reporting.tables.results import results_of
 from wsis.reporting.tables.tables import COCO, THRESHOLDS
 from wsis.runs.plan import Node
@@ -68,7 +68,7 @@ def stage_task(key: str, work: Callable[[], Outcome]) -> Outcome | State[Outcome
     """Execute one node. Reuse is decided by the store, never by Prefect's cache; the state's name says it."""
     try:
         outcome = work()
-    except NotBegunError as error:
+    except RunEndsError as error:
         return Cancelled(message=str(error))
     return (
         Completed(name="Cached", message="intact in the store", data=outcome) if outcome.reused else outcome

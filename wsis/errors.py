@@ -37,5 +37,5 @@ class StageTimeoutError(WsisError, TimeoutError):
     """A stage took longer than the configuration allows."""
 
 
-class NotBegunError(WsisError, RuntimeError):
-    """A stage that was not begun, because another one failed or the run was ended."""
+class RunEndsError(WsisError, RuntimeError):
+    """A stage that was not begun, or was ended, because another one failed or the run was ended."""

@@ -15,7 +15,7 @@ import pytest
 from data_contracts.errors import CorruptArtefactError
 from wsis.engine.progress import Progress
 from wsis.engine.stage_process import StageProcess, StageProcesses
-from wsis.errors import StageTimeoutError, WorkerDiedError
+from wsis.errors import RunEndsError, StageTimeoutError, WorkerDiedError
 
 
 @dataclass
@@ -132,7 +132,7 @@ def test_it_is_interrupted_as_ctrl_c_does(tmp_path: object) -> None:
         process.ask_to_end()
 
     threading.Thread(target=end).start()
-    with pytest.raises(WorkerDiedError, match="a: ended with the run"):
+    with pytest.raises(RunEndsError, match="a: ended with the run"):
         process.do(sleep, "a", heard)
     process.end()
     assert heard.lines == ["sleeps", "was interrupted"]

@@ -21,7 +21,7 @@ import torch
 from data_contracts.errors import ContractError
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.worker_processes import SpawnContext, follow_parent, start_failures_named
-from wsis.errors import StageTimeoutError, WorkerDiedError, WsisError
+from wsis.errors import RunEndsError, StageTimeoutError, WorkerDiedError, WsisError
 
 Work = Callable[[Progress], Any]
 """A piece of work; it and what it gives are pickled."""
@@ -114,6 +114,7 @@ class StageProcess:
 
         Raises:
             WorkerDiedError: the process ended without a word. StageTimeoutError: the time is up.
+            RunEndsError: it was asked to end.
             Exception: whatever the work raises; one that cannot be sent is a RuntimeError with its traceback.
         """
         with _Screen(progress) as screen:
@@ -127,6 +128,8 @@ class StageProcess:
                     screen.show(message)
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 pass
+        if self._ending.is_set():
+            raise RunEndsError(f"{title}: ended with the run; what is committed is kept")
         raise WorkerDiedError(self._death(title))
 
     def _messages(self, title: str, seconds: float) -> Iterator[Any]:
@@ -143,8 +146,6 @@ class StageProcess:
 
     def _death(self, title: str) -> str:
         self._process.join(_GRACE_SECONDS)
-        if self._ending.is_set():
-            return f"{title}: ended with the run; what is committed is kept"
         code = self._process.exitcode or 0
         how = (
             f"was ended by signal {-code}, most often because memory ran out"
@@ -206,7 +207,7 @@ class StageProcesses:
     def _take(self, title: str) -> StageProcess:
         with self._lock:
             if self._ending:
-                raise WorkerDiedError(f"{title}: the run ends")
+                raise RunEndsError(f"{title}: the run ends")
             while self._idle:
                 process = self._idle.pop(0)
                 if process.alive:

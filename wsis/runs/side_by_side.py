@@ -15,7 +15,7 @@ import torch
 
 from wsis.engine.settings import Execution
 from wsis.engine.stage import Outcome
-from wsis.errors import NotBegunError
+from wsis.errors import RunEndsError
 from wsis.runs.plan import Node
 
 Execute = Callable[[Node], Outcome]
@@ -58,7 +58,7 @@ def all_at_once(nodes: Sequence[Node], execute: Execute, stop: Stop) -> None:
         for future in begun.values():
             future.cancel()  # does nothing to those at work
     for future in begun.values():
-        if not future.cancelled() and not isinstance(future.exception(), CancelledError | NotBegunError):
+        if not future.cancelled() and not isinstance(future.exception(), CancelledError | RunEndsError):
             future.result()
 
 
@@ -135,7 +135,7 @@ class Places:
         """Wait for a place for a node, and have it inside. The node is done when the block ends well.
 
         Raises:
-            NotBegunError: `close` was called before the place was free.
+            RunEndsError: `close` was called before the place was free.
         """
         wanted = self._demands[key]
         with self._changed:
@@ -180,7 +180,7 @@ class Places:
         """Cores for a node now; None: it waits."""
         if self._closed is not None:
             why = " ".join(str(self._closed).split()) or type(self._closed).__name__
-            raise NotBegunError(f"{key} was not begun: {why}")
+            raise RunEndsError(f"{key} was not begun: {why}")
         wanted, free, gpus, behind = self._demands[key], self._free_cores, self._free_gpus, 0
         for one in self._waiting():
             other = self._demands[one]

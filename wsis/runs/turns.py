@@ -66,7 +66,7 @@ class Turns:
         """Wait for it. An error inside ends the turns of all that have not begun.
 
         Raises:
-            NotBegunError: another node failed, or the run is ended.
+            RunEndsError: another node failed, or the run is ended.
         """
         do = None if self._processes is None else retried(self._processes.do, self._execution, self._warn)
         try:
