@@ -74,7 +74,10 @@ OF: dict[str, tuple[Callable[[Path], Facts], Facts]] = {
     "very few files": (_command("runs", limits=((resource.RLIMIT_NOFILE, 5),)), {"raw": False}),
     "little memory": (_command("runs", limits=((resource.RLIMIT_AS, 300 << 20),)), REFUSED),
     "closed output": (_command("runs", stdout=None), REFUSED | {"code": 0}),
-    "s3": (_command("runs", "--store", "s3://bucket/store"), REFUSED | {"code": 2}),
+    "s3": (
+        _command("runs", "--store", "s3://bucket/store"),
+        REFUSED | {"code": 1},
+    ),  # no credentials, no network
     "foo": (_command("runs", "--store", "foo://x"), REFUSED | {"code": 2}),
     "control characters as a run": (_command("show", "\x1b[31mred"), REFUSED | {"code": 2}),
     "control characters as a store": (_command("runs", "--store", "\x1b[31m/\x07"), FINE),

@@ -21,7 +21,9 @@ def test_every_key_is_there_with_a_meaning_and_what_it_takes() -> None:
         return {
             key
             for name, value in tree.items()
-            for key in (keys(value, f"{above}{name}.") if isinstance(value, dict) else {above + name})
+            for key in (
+                keys(value, f"{above}{name}.") if value and isinstance(value, dict) else {above + name}
+            )
         }
 
     assert set(found) == keys(load_config("demo").model_dump(mode="json"))
