@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from data_contracts.atomic import TEMPORARY, fsync_directory, write_atomic
 from data_contracts.errors import CorruptArtefactError, StoreError
 from data_contracts.locks import exclusive
-from data_contracts.paths import make_folder, safe_relative
+from data_contracts.paths import make_folder, safe_relative, write_file
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -146,12 +146,7 @@ class FolderObjects:
     def write(self, key: str, data: bytes) -> None:
         path = self._for_writing(key)
         with self._alone():
-            try:
-                write_atomic(path, data)
-            except StoreError:
-                raise
-            except OSError as error:
-                raise StoreError(f"cannot write {path}: {error.strerror}") from error
+            write_file(path, data)
 
     def put(self, key: str, source: Path | bytes | Iterator[bytes]) -> None:
         path = self._for_writing(key)

@@ -1,8 +1,10 @@
 """Folders of a store, and names that must stay inside one."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
-from data_contracts.atomic import full_disk_named
+from data_contracts.atomic import full_disk_named, write_atomic
 from data_contracts.errors import StoreError
 
 
@@ -19,6 +21,21 @@ def make_folder(path: Path) -> None:
         raise
     except OSError as error:
         raise StoreError(f"cannot create {path}: {error.strerror}") from error
+
+
+def write_file(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file atomically, as `write_atomic`, its folder made if need be.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    make_folder(path.parent)
+    try:
+        write_atomic(path, data)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
 def safe_relative(name: str) -> str:

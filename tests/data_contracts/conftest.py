@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from data_contracts.store import Store
 from tests.object_servers import environment, moto, new_store, seaweed
 
 SERVERS = ["memory", "moto", pytest.param("seaweed", marks=pytest.mark.slow)]
@@ -41,3 +42,15 @@ def new_url(address_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -
         return new_store(address)
 
     return url
+
+
+@pytest.fixture(params=SERVERS)
+def machines(request, new_url, tmp_path, monkeypatch):
+    """`machines(name)`: the same URL store seen from a machine of that name, each with a cache of its own."""
+    url = new_url(request.param)
+
+    def store_of(name):
+        monkeypatch.setenv("WSIS_CACHE", str(tmp_path / name))
+        return Store(url)
+
+    return store_of

@@ -15,26 +15,12 @@ from data_contracts.fingerprint import seal, sha256_file
 from data_contracts.garbage import find_garbage, remove
 from data_contracts.manifest import FileEntry
 from data_contracts.runs import RunRecord, list_runs, load_run, save_run
-from data_contracts.store import Store
 from data_contracts.verification import damage_of, stored_artefacts
-from tests.data_contracts.conftest import SERVERS
 from tests.data_contracts.contract_cases import manifest_of
 
 FINGERPRINT = "0123456789ab"
 PAIR = ("train", FINGERPRINT)
 BASE = f"train/{FINGERPRINT}"
-
-
-@pytest.fixture(params=SERVERS)
-def machines(request, new_url, tmp_path, monkeypatch):
-    """`machines(name)`: the same URL store seen from a machine of that name, each with a cache of its own."""
-    url = new_url(request.param)
-
-    def store_of(name):
-        monkeypatch.setenv("WSIS_CACHE", str(tmp_path / name))
-        return Store(url)
-
-    return store_of
 
 
 def filled(work, content=b"weights"):

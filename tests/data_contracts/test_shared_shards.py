@@ -14,24 +14,12 @@ import pytest
 from data_contracts.records import RecordReader, RecordWriter, shard_files
 from data_contracts.store import Store
 from data_contracts.verification import damage_of, stored_artefacts
-from tests.data_contracts.conftest import REAL_SERVERS, SERVERS
+from tests.data_contracts.conftest import REAL_SERVERS
 from tests.data_contracts.contract_cases import RAGGED, assert_same_record, manifest_of, some_records
 
 PAIR = ("train", "0123456789ab")
 BASE = "/".join(PAIR)
 RECORDS = some_records(RAGGED, 14)
-
-
-@pytest.fixture(params=SERVERS)
-def machines(request, new_url, tmp_path, monkeypatch):
-    """`machines(name)`: the same URL store seen from a machine of that name."""
-    url = new_url(request.param)
-
-    def store_of(name):
-        monkeypatch.setenv("WSIS_CACHE", str(tmp_path / name))
-        return Store(url)
-
-    return store_of
 
 
 def writer_of(store, work, size=4):

@@ -10,9 +10,10 @@ from PIL import Image
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import StoreError
+from data_contracts.paths import write_file
 from tests.runs.own_photographs import SMALL
 from tests.runs.tiny_run import done, wsis
-from wsis.apps.output_paths import output_names, write_file, write_names
+from wsis.apps.output_paths import output_names, write_names
 
 
 def test_usual_names_are_kept() -> None:

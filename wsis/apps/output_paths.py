@@ -3,13 +3,11 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError, StoreError
-from data_contracts.paths import make_folder
+from data_contracts.paths import make_folder, write_file
 
 _LONGEST = 255  # bytes of a name in the file systems that people have
 _DIGEST = 8
@@ -70,21 +68,6 @@ def write_names(names: Mapping[str, str], out: Path) -> None:
     other = {i: name for i, name in names.items() if name != f"{i}{PurePosixPath(name).suffix}"}
     if other:
         write_file(out / "names.json", json.dumps(other, indent=1).encode())
-
-
-def write_file(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
-    """Write a file of output atomically, as `write_atomic`, its folder made if need be.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    make_folder(path.parent)
-    try:
-        write_atomic(path, data)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _too_long(name: str) -> bool:

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from data_contracts.paths import write_file
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS, array_to_text
 from data_contracts.store import Artefact
 from stages.data import photographs
 from stages.prediction import predictions
 from wsis.apps.coco_identities import Identities, identities, images_of, write_images
-from wsis.apps.output_paths import check_folder, output_names, write_file, write_names
+from wsis.apps.output_paths import check_folder, output_names, write_names
 from wsis.apps.photograph_proposals import json_lines, write_results
 from wsis.apps.training_objects import training_objects
 from wsis.engine.per_image import read_failures

@@ -10,13 +10,14 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, ConfigDict
 
 from data_contracts.errors import ConfigError
+from data_contracts.paths import write_file
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
 from stages.data import photographs
 from stages.proposals import proposals
 from wsis.apps.coco_identities import Identities, identities
-from wsis.apps.output_paths import output_names, write_file
+from wsis.apps.output_paths import output_names
 from wsis.engine.per_image import Compute, computing, read_failures
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, execute

@@ -159,8 +159,9 @@ class StageProcess:
 
     def ask_to_end(self) -> None:
         """As Ctrl-C does: what it works at is an interrupted stage, which goes on from there when it is run again."""
-        self._ending.set()
-        self._process.terminate()
+        if not self._ending.is_set():  # a second signal would interrupt what it does on the first
+            self._ending.set()
+            self._process.terminate()
 
     def end(self) -> None:
         """Nothing of it is left. Waits for `_GRACE_SECONDS` at most."""

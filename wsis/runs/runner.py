@@ -81,6 +81,7 @@ class Runner(Run):
     ) -> None:
         self.progress, self._replace = progress or Progress(), replace
         self._entering = threading.Lock()
+        self._places: dict[str, int] = {}  # key of a node -> its place in the plan
         self.share_done: Callable[[], float] = float  # of a run that has not begun
         check_run_name(name)
         super().__init__(store, self._record(store, name, config, config_name))
@@ -133,6 +134,7 @@ class Runner(Run):
                 self._status("failed", f"{type(error).__name__}: {error}")
             raise
         self.record.data = data
+        self._places = {node.key: place for place, node in enumerate(nodes)}
         self._forget_what_is_not_planned(nodes, data)
         self._status("running")
         durations = Durations.of_run(self.store, self.config, data, nodes)
@@ -190,7 +192,9 @@ class Runner(Run):
         if of_data or self.record.data is None or self.config.data != before:
             self.record.data = data_now(self, self.config, self.progress.log)
         check_ceiling(self.config, self.record.data)
-        chosen = select(plan(self.config, self.record.data), name, iteration)
+        nodes = plan(self.config, self.record.data)
+        self._places = {node.key: place for place, node in enumerate(nodes)}
+        chosen = select(nodes, name, iteration)
         if iteration is None and chosen[0].outer_iteration is not None:
             chosen = [n for n in chosen if n.key in self.record.entries] or chosen[:1]
         for node in chosen:
@@ -287,9 +291,9 @@ class Runner(Run):
             wall_seconds=manifest.wall_seconds,
         )
         self.record.waited_seconds += outcome.waited_seconds
-        order = {node.key: place for place, node in enumerate(plan(self.config, self.record.data))}
+        places = self._places
         self.record.entries = dict(
-            sorted(self.record.entries.items(), key=lambda e: order.get(e[0], len(order)))
+            sorted(self.record.entries.items(), key=lambda e: places.get(e[0], len(places)))
         )
         self.progress.log(
             f"{node.key}: {'reused' if outcome.reused else 'committed'} {node.stage.name}/{manifest.fingerprint}"
