@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from data_contracts.runs import RunRecord
 from tests.boundary_folder import write_boundaries
 from tests.flows.prefect_services import REPOSITORY, Prefect
 from tests.runs.tiny_run import RUN, TINY, computed, fingerprints, record_of, wsis
@@ -82,10 +83,21 @@ def test_a_new_flow_run_goes_on_after_the_worker_was_killed(
     record = record_of(store)
     assert record.status == "completed"
     nodes = list(record.entries)
-    assert [k for k in nodes if record.entries[k].reused] == nodes[: nodes.index("conditional@1")]
+    reused = {key for key in nodes if record.entries[key].reused}
+    # An evaluation may still have been at work beside it: only what the killed node waits for is sure to be there.
+    assert ancestors(record, "conditional@1") <= reused <= {*nodes[: nodes.index("conditional@1")]}
     assert any(re.search(r"conditional@1: resumes at step \d+", m) for m in prefect.messages(second))
     assert fingerprints(store) == fingerprints(tiny_store)
-    prefect.all_completed(second, nodes, reused=[key for key in nodes if record.entries[key].reused])
+    prefect.all_completed(second, nodes, reused=[key for key in nodes if key in reused])
+
+
+def ancestors(record: RunRecord, key: str) -> set[str]:
+    """The nodes that this one waits for."""
+    inputs = {node.key: {*node.inputs.values()} for node in plan(stored_config(record))}
+    found = set(inputs[key])
+    while more := {above for one in found for above in inputs[one]} - found:
+        found |= more
+    return found
 
 
 def test_the_tasks_are_the_graph_of_the_plan(prefect: Prefect, killed: tuple[Path, str, str]) -> None:
