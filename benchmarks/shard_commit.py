@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from data_contracts.records import RecordWriter, shard_files, shard_name
+from data_contracts.records import RecordWriter, shard_files
 from data_contracts.remote import Remote
 from data_contracts.remote_layout import many
 from data_contracts.schemas import Field, Schema
@@ -45,7 +45,7 @@ def _shard(root: Path, images: int, kilobytes: float) -> int:
 
 
 def _publish(remote: Remote, root: Path) -> None:
-    SharedShards(remote, "bench", uuid4().hex[:12]).publish(root, shard_name(0), 0, shard_files)
+    SharedShards(remote.objects, f"bench/{uuid4().hex[:12]}").publish(root, 0)
 
 
 def _upload(remote: Remote, root: Path, names: list[str]) -> None:

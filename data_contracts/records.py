@@ -1,7 +1,4 @@
-"""Per-image records in shards: one zarr v3 group a shard, in it one flat array a field and one array `index`.
-
-A row of `index` belongs to a record and holds, field by field, where its values start and stop in the flat
-array and their shape: ragged and empty arrays come back as they were.
+"""Per-image records in shards, which lie as `data_contracts.record_shards` says.
 
 A shard is written under a temporary name and renamed: it is there whole or not at all, so a stage that was
 killed resumes at the first missing shard. Behind a URL shards are shared with other machines at the same artefact
@@ -17,35 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from data_contracts.atomic import TEMPORARY, fsync_directory, fsync_tree, full_disk_named, write_atomic
+from data_contracts.atomic import write_atomic
 from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import CorruptArtefactError, SchemaError
 from data_contracts.fingerprint import seal, unseal
+from data_contracts.record_shards import FAILURES, INDEX_ARRAY, shard_files, shard_name, write_shard
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
 
+__all__ = [
+    "FAILURES",
+    "INDEX_NAME",
+    "SHARD_SIZE",
+    "RecordReader",
+    "RecordWriter",
+    "shard_files",
+    "shard_name",
+]
+
 SHARD_SIZE = 64
-_CHUNK_BYTES = 1 << 18
 INDEX_NAME = "records.json"
-FAILURES = "failed-{:05d}.json"
-"""File beside a shard: which of its images failed."""
-INDEX_ARRAY = "index"
-
-
-def shard_name(shard: int) -> str:
-    """Folder of a shard below the artefact."""
-    return f"shard-{shard:05d}.zarr"
-
-
-def shard_files(root: Path, shard: int) -> list[str]:
-    """Files of a shard that lies in a folder: below its own folder, and its list of failures."""
-    inside = (path for path in (root / shard_name(shard)).rglob("*") if path.is_file())
-    names = sorted(path.relative_to(root).as_posix() for path in inside)
-    failures = FAILURES.format(shard)
-    return [*names, failures] if (root / failures).is_file() else names
 
 
 class RecordWriter:
@@ -115,13 +104,11 @@ class RecordWriter:
             if shard in recorded and self.take(shard):
                 continue
             if (self.root / shard_name(shard)).exists():
-                shared.publish(self.root, shard_name(shard), shard, shard_files)
+                shared.publish(self.root, shard)
 
     def take(self, shard: int) -> bool:
         """Have a shard that another machine has made, if one has."""
-        return self._shared is not None and self._shared.take(
-            self.root, shard_name(shard), shard, shard_files
-        )
+        return self._shared is not None and self._shared.take(self.root, shard, self.ids_of(shard))
 
     @property
     def num_shards(self) -> int:
@@ -146,37 +133,9 @@ class RecordWriter:
             SchemaError: a record breaks the schema or the number of records is not the shard's.
             StoreFullError: no space left.
         """
-        ids = self.ids_of(shard)
-        checked: list[Mapping[str, np.ndarray]] = []
-        for record in records:
-            if len(checked) == len(ids):
-                raise SchemaError(
-                    f"{self.schema.name}: expected {len(ids)} records in shard {shard}, got more"
-                )
-            self.schema.validate(record, f"image {ids[len(checked)]}")
-            checked.append(record)
-        if len(checked) != len(ids):
-            raise SchemaError(
-                f"{self.schema.name}: expected {len(ids)} records in shard {shard}, got {len(checked)}: "
-                f"none for image {ids[len(checked)]}"
-            )
-        final = self.root / shard_name(shard)
-        temporary = self.root / f".{final.name}{TEMPORARY}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        with full_disk_named(final):
-            group = zarr.create_group(temporary, zarr_format=3, attributes={"image_ids": ids})
-            index = []
-            for name, field in self.schema.fields.items():
-                values = [np.asarray(r[name]) for r in checked]
-                flat = np.concatenate([np.ascontiguousarray(v).ravel() for v in values])
-                _write_array(group, name, flat.astype(field.dtype, copy=False), _CHUNK_BYTES)
-                index.append(_index_of(values))
-            _write_array(group, INDEX_ARRAY, np.concatenate(index, axis=1), None)
-            fsync_tree(temporary)
-            temporary.rename(final)
-            fsync_directory(self.root)
+        write_shard(self.root, self.schema, shard, self.ids_of(shard), records)
         if self._shared is not None:
-            self._shared.publish(self.root, final.name, shard, shard_files)
+            self._shared.publish(self.root, shard)
 
 
 def _read_plan(path: Path) -> dict[str, Any]:
@@ -185,28 +144,6 @@ def _read_plan(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CorruptArtefactError(f"{path} cannot be read: {error.strerror}", (str(path),)) from error
     return unseal(data, str(path))
-
-
-def _index_of(values: list[np.ndarray]) -> np.ndarray:
-    """int64 [records, 2 + ndim]: where each value starts and stops in the flat array, and its shape."""
-    shapes = np.array([v.shape for v in values], dtype=np.int64).reshape(len(values), -1)
-    stops = np.cumsum([v.size for v in values], dtype=np.int64)
-    starts = np.concatenate([[0], stops[:-1]])
-    return np.concatenate([starts[:, None], stops[:, None], shapes], axis=1)
-
-
-def _write_array(group: zarr.Group, name: str, array: np.ndarray, chunk_bytes: int | None) -> None:
-    rows = max(1, len(array)) if chunk_bytes is None else max(1, chunk_bytes // array.dtype.itemsize)
-    target = group.create_array(
-        name,
-        shape=array.shape,
-        dtype=array.dtype,
-        chunks=(min(rows, max(1, len(array))), *array.shape[1:]),
-        compressors=[ZstdCodec(level=9), Crc32cCodec()],
-        config={"write_empty_chunks": True},  # so that a missing chunk is damage, not zeros
-    )
-    if array.size:
-        target[...] = array
 
 
 class RecordReader:
@@ -237,8 +174,11 @@ class RecordReader:
         self._arrays: dict[tuple[int, str], ChunkedArray] = {}
         self._indices: dict[int, np.ndarray] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": {}, "_indices": {}}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (
+            self.root,
+            self.schema,
+        )  # the list of records is long, and lies where the records do
 
     def __len__(self) -> int:
         return len(self.ids)

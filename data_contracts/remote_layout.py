@@ -36,9 +36,9 @@ def manifest_key(stage: str, fingerprint: str) -> str:
     return f"{stage}/{fingerprint}/{MANIFEST_NAME}"
 
 
-def shard_key(stage: str, fingerprint: str, shard: int) -> str:
-    """The object of a shard's record."""
-    return f"{stage}/{fingerprint}/{SHARDS}/{shard:05d}.json"
+def shard_key(base: str, shard: int) -> str:
+    """The object of a shard's record; `base` is STAGE/FINGERPRINT."""
+    return f"{base}/{SHARDS}/{shard:05d}.json"
 
 
 def file_key(manifest: Manifest, name: str, entry: FileEntry) -> str:

@@ -6,15 +6,15 @@ comes second takes the first one's shard in place of the own, so that all go on 
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_contracts.atomic import TEMPORARY, fsync_directory, fsync_tree, full_disk_named
 from data_contracts.errors import CorruptArtefactError, StoreError
 from data_contracts.fingerprint import sha256_file
 from data_contracts.manifest import FileEntry
-from data_contracts.objects import BLOCK
-from data_contracts.remote import Remote
+from data_contracts.objects import BLOCK, Objects
+from data_contracts.record_shards import ids_in, shard_files, shard_name
 from data_contracts.remote_layout import (
     ATTEMPTS,
     PLAN_NAME,
@@ -31,23 +31,23 @@ _LOGGER = logging.getLogger("wsis.store")
 _TRIES = 5
 _ONE_REQUEST = 8 << 20
 """Bytes of a pack up to which it is sent in one piece from memory."""
-LocalFiles = Callable[[Path, int], list[str]]
-"""A work folder and a shard -> names of the shard's files, the shard's folder first."""
 
 
 class SharedShards:
     """The shards of one artefact.
 
     Methods raise StoreError where the other side fails.
+
+    Args:
+        base: key that all of theirs are below.
     """
 
-    def __init__(self, remote: Remote, stage: str, fingerprint: str) -> None:
-        self._remote, self._objects = remote, remote.objects
-        self._stage, self._fingerprint = stage, fingerprint
+    def __init__(self, objects: Objects, base: str) -> None:
+        self._objects, self.base = objects, base
 
     def agree(self, plan: bytes) -> bytes:
         """The plan of the first who has begun: into which shards the images go."""
-        key = f"{self._stage}/{self._fingerprint}/{SHARDS}/{PLAN_NAME}"
+        key = f"{self.base}/{SHARDS}/{PLAN_NAME}"
         for _ in range(_TRIES):
             if self._objects.create(key, plan):
                 return plan
@@ -55,42 +55,49 @@ class SharedShards:
                 return found.data
         raise StoreError(f"{self._objects.url(key)}: can neither be created nor read")
 
+    def plan(self) -> bytes | None:
+        """The plan that was agreed on, None where nobody has begun."""
+        found = self._objects.read(f"{self.base}/{SHARDS}/{PLAN_NAME}")
+        return None if found is None else found.data
+
+    def has(self, shard: int) -> bool:
+        """Whether somebody has made a shard; its bytes are not looked at."""
+        return self._objects.read(self._key(shard)) is not None
+
     def recorded(self) -> set[int]:
         """Shards that somebody has made."""
-        listed = self._objects.list(f"{self._stage}/{self._fingerprint}/{SHARDS}")
+        listed = self._objects.list(f"{self.base}/{SHARDS}")
         names = (key.rpartition("/")[2].removesuffix(".json") for key, one in listed.items() if one.bytes)
         return {int(name) for name in names if name.isdecimal()}
 
-    def take(self, root: Path, folder: str, shard: int, files_of: LocalFiles) -> bool:
+    def take(self, root: Path, shard: int, ids: Sequence[str] | None = None) -> bool:
         """Make a work folder's shard the one that has a record; whether there is a sound one.
 
         Args:
-            folder: name of the shard's folder, which appears last.
+            ids: of its images; one of others is not sound. None: they are not looked at.
         """
-        key = shard_key(self._stage, self._fingerprint, shard)
+        key = self._key(shard)
         found = self._objects.read(key)
         if found is None:
             return False
         try:
             record = ShardRecord.read(found.data, self._objects.url(key))
-            here = files_of(root, shard)
+            here = shard_files(root, shard)
             if set(here) == set(record.files) and all(is_copy(root / n, e) for n, e in record.files.items()):
                 return True
-            self._fetch(root, folder, record, here)
+            self._fetch(root, shard, record, here, ids)
         except CorruptArtefactError as error:
             _LOGGER.warning("%s; the shard is made again", error)
             self._objects.delete(key, found.version)
             return False
         return True
 
-    def publish(self, root: Path, folder: str, shard: int, files_of: LocalFiles) -> None:
+    def publish(self, root: Path, shard: int) -> None:
         """Make a shard known; where another was first, take that one's instead."""
         for _ in range(_TRIES):
-            if self._created(root, shard, files_of(root, shard)) or self.take(root, folder, shard, files_of):
+            if self._created(root, shard, shard_files(root, shard)) or self.take(root, shard):
                 return
-        raise StoreError(
-            f"{self._objects.url(shard_key(self._stage, self._fingerprint, shard))}: cannot be made"
-        )
+        raise StoreError(f"{self._objects.url(self._key(shard))}: cannot be made")
 
     def _created(self, root: Path, shard: int, names: list[str]) -> bool:
         attempt, files, offset = new_attempt(), {}, 0
@@ -102,15 +109,21 @@ class SharedShards:
         joined = _joined([root / name for name in names])
         self._objects.put(pack, b"".join(joined) if offset < _ONE_REQUEST else joined)
         record = ShardRecord(attempt=attempt, files=files)
-        if self._objects.create(shard_key(self._stage, self._fingerprint, shard), record.sealed()):
+        if self._objects.create(self._key(shard), record.sealed()):
             return True
         self._objects.remove(pack)
         return False
 
-    def _pack_key(self, attempt: str) -> str:
-        return f"{self._stage}/{self._fingerprint}/{ATTEMPTS}/{attempt}.pack"
+    def _key(self, shard: int) -> str:
+        return shard_key(self.base, shard)
 
-    def _fetch(self, root: Path, folder: str, record: ShardRecord, here: list[str]) -> None:
+    def _pack_key(self, attempt: str) -> str:
+        return f"{self.base}/{ATTEMPTS}/{attempt}.pack"
+
+    def _fetch(
+        self, root: Path, shard: int, record: ShardRecord, here: list[str], ids: Sequence[str] | None
+    ) -> None:
+        folder = shard_name(shard)
         new = root / f".{folder}{TEMPORARY}"
         shutil.rmtree(new, ignore_errors=True)
         files = sorted(record.files.items(), key=lambda item: item[1].offset or 0)
@@ -124,6 +137,8 @@ class SharedShards:
         for name, entry in files:
             if not is_copy(new / name, entry):
                 raise CorruptArtefactError(f"{self._objects.url(pack)}: {name} is damaged", (name,))
+        if ids is not None and ids_in(new, shard) != list(ids):
+            raise CorruptArtefactError(f"{self._objects.url(pack)}: a shard of other images", (folder,))
         with full_disk_named(root):
             fsync_tree(new)
             shutil.rmtree(root / folder, ignore_errors=True)  # the shard is there again last, and whole

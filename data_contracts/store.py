@@ -28,6 +28,7 @@ from data_contracts.objects import FolderObjects, Found, Objects, plain_bytes
 from data_contracts.paths import make_folder, plain_name, safe_relative
 from data_contracts.records import RecordReader
 from data_contracts.remote import Remote, cache_folder, local_folder
+from data_contracts.remote_layout import ATTEMPTS, SHARDS, new_attempt
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
 
@@ -193,9 +194,27 @@ class Store:
             make_folder(work)
             yield work
 
-    def shared_shards(self, stage: str, fingerprint: str) -> SharedShards | None:
-        """Where other machines make shards of an artefact too; None in a folder, which has a lock."""
-        return None if self._remote is None else SharedShards(self._remote, stage, fingerprint)
+    def shared_shards(
+        self, stage: str, fingerprint: str, by_others: bool = False, afresh: bool = False
+    ) -> SharedShards | None:
+        """Where other machines make shards of an artefact too; None in a folder, which has a lock.
+
+        Args:
+            by_others: others make them for this process, in a folder too; they lie there until `sweep`.
+            afresh: nothing that has been made before is there.
+        """
+        if self._remote is not None:
+            base = f"{stage}/{fingerprint}"
+            return self.shards_below(f"{base}/{ATTEMPTS}/{new_attempt()}" if afresh else base)
+        if not by_others:
+            return None
+        return self.shards_below(
+            f"{stage}/{PRIVATE}/{fingerprint}.{SHARDS}{f'-{new_attempt()}' if afresh else ''}"
+        )
+
+    def shards_below(self, base: str) -> SharedShards:
+        """The shards that lie below a key; see `SharedShards.base`."""
+        return SharedShards(self._texts, base)
 
     def commit(self, stage: str, fingerprint: str, work: Path, manifest: Manifest) -> Artefact:
         """Turn a work folder into an artefact. The manifest's `files` are filled in here. If another machine
@@ -257,9 +276,10 @@ class Store:
         return aside
 
     def sweep(self, stage: str, fingerprint: str) -> None:
-        """Remove what `discard` set aside, once its replacement is committed."""
-        for aside in (self.root / stage / PRIVATE).glob(f"{fingerprint}.discarded-*"):
-            shutil.rmtree(aside)
+        """Remove what `discard` set aside, and shards that others have made, once the artefact is committed."""
+        for kind in ("discarded", SHARDS):
+            for aside in (self.root / stage / PRIVATE).glob(f"{fingerprint}.{kind}*"):
+                shutil.rmtree(aside, ignore_errors=kind == SHARDS)  # a late machine may be writing there
 
     # -- runs ---------------------------------------------------------------------------------------------
     def read_text(self, name: str) -> str | None:

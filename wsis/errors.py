@@ -39,3 +39,7 @@ class StageTimeoutError(WsisError, TimeoutError):
 
 class RunEndsError(WsisError, RuntimeError):
     """A stage that was not begun, or was ended, because another one failed or the run was ended."""
+
+
+class ClusterError(WsisError, ConnectionError):
+    """A cluster cannot be reached, does not answer, or has no workers."""

@@ -48,7 +48,7 @@ def test_round_trip_of_empty_arrays_and_an_empty_shard_of_data(tmp_path):
 
 
 def test_round_trip_over_many_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_contracts.records._CHUNK_BYTES", 64)
+    monkeypatch.setattr("data_contracts.record_shards._CHUNK_BYTES", 64)
     records = some_records(RAGGED, 9, largest=20)
     reader = write(tmp_path, RAGGED, records)
     chunks = list((tmp_path / shard_name(0) / "maps" / "c").iterdir())

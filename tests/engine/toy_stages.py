@@ -4,6 +4,7 @@ Run as a program it executes one of them: `python toy_stages.py STORE shards|tra
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,18 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
+from data_contracts.records import RecordReader
 from data_contracts.schemas import Field, Schema
 from data_contracts.store import Store
-from wsis.engine.per_image import write_records
+from wsis.engine.per_image import read_failures, write_records
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Artefact, Execution, Stage, StageConfig, StageContext, execute, execution_only
 from wsis.engine.training import finish, run_steps
 from wsis.engine.weight_selection import BestWeights
+from wsis.errors import InputError
 
 SCHEMA = Schema(
     "toy", 1, {"values": Field("float32", ("N", 3), "noise"), "name": Field("uint8", ("L",), "id")}
 )
 SHARD = 8
+ALGORITHM_VERSION = int(os.environ.get("TOY_VERSION", "1"))  # of a worker with other code
 
 
 class ShardConfig(StageConfig):
@@ -54,7 +58,34 @@ def run_shards(inputs: Mapping[str, Artefact], config: ShardConfig, context: Sta
     context.counts["images"] = len(ids)
 
 
-SHARDS = Stage("toy_shards", 1, ShardConfig, run_shards, (), "toy", optional=("a", "b"))
+SHARDS = Stage("toy_shards", 1, ShardConfig, run_shards, (), "toy", optional=("a", "b"), per_image=True)
+
+
+class DoubledConfig(StageConfig):
+    tolerate: bool = False
+
+
+class Doubled:
+    """Records of another artefact, times two."""
+
+    def __init__(self, records: RecordReader) -> None:
+        self.records = records
+
+    def __call__(self, ids: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
+        for image_id in ids:
+            one = self.records[image_id]
+            if not len(one["values"]):
+                raise InputError(f"{image_id}: nothing to double")
+            yield {**one, "values": 2 * one["values"]}
+
+
+def run_doubled(inputs: Mapping[str, Artefact], config: DoubledConfig, context: StageContext) -> None:
+    records = inputs["shards"].records(SCHEMA)
+    write_records(context, SCHEMA, records.ids, Doubled(records), 1, SHARD, config.tolerate)
+    context.counts["failed"] = list(read_failures(context.workdir).values())
+
+
+DOUBLED = Stage("toy_doubled", 1, DoubledConfig, run_doubled, ("shards",), "toy", per_image=True)
 
 
 class TrainingConfig(StageConfig):

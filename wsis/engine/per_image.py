@@ -19,6 +19,7 @@ from data_contracts.errors import CorruptArtefactError, DataError
 from data_contracts.records import FAILURES, RecordWriter
 from data_contracts.schemas import Schema
 from wsis.engine.machine import peak_memory
+from wsis.engine.progress import Bar
 from wsis.engine.stage import StageContext
 from wsis.engine.worker_processes import Patience, WorkerPool
 from wsis.errors import InputError, NonFiniteError
@@ -68,7 +69,7 @@ def write_records(
     tolerate: bool = False,
 ) -> RecordWriter:
     """Write one record for each image id, shard by shard; shards already committed are kept, and those that another
-    machine has made meanwhile are taken.
+    machine has made meanwhile are taken. Where a cluster is named its workers make them.
 
     Args:
         compute: image ids -> their records, in order. With `workers` > 1 it is pickled to worker processes
@@ -81,6 +82,7 @@ def write_records(
     Raises:
         SchemaError: a record breaks the schema, or there are not as many as ids.
         WorkerDiedError: a worker process was killed.
+        ClusterError, WorkerStuckError, ConfigError: see :func:`wsis.engine.cluster.write_on_cluster`.
     """
     size = shard_size or context.execution.shard_images
     writer = RecordWriter(context.workdir, schema, image_ids, size, context.shared)
@@ -89,36 +91,51 @@ def write_records(
     if done:
         context.log(f"{done} of {len(image_ids)} images are there already")
     chosen = Tolerant(compute) if tolerate else compute
-    with (
-        context.progress.bar(len(image_ids), context.title, "img", initial=done) as bar,
-        # Decided by the whole list, not by what is missing: a resumed stage then computes each record in the
-        # same kind of process, with the same number of threads, as one that was never killed.
-        computing(chosen, workers, len(image_ids), context.title, context.worker_memory) as compute_in_order,
-    ):
+    with context.progress.bar(len(image_ids), context.title, "img", initial=done) as bar:
+        if context.cluster is None or len(image_ids) <= _TOO_FEW_FOR_A_POOL:
+            _write_here(context, writer, missing, chosen, workers, bar)
+        elif missing:
+            from wsis.engine.cluster import write_on_cluster  # distributed is optional
 
-        def counted(records: Iterable[Any]) -> Iterator[Any]:
-            for record in records:
-                bar.update()
-                yield record
+            write_on_cluster(context, context.cluster, writer, chosen, bar)
+    return writer
 
+
+def _write_here(
+    context: StageContext,
+    writer: RecordWriter,
+    missing: Sequence[int],
+    compute: ComputeShard,
+    workers: int,
+    bar: Bar,
+) -> None:
+    def counted(records: Iterable[Any]) -> Iterator[Any]:
+        for record in records:
+            if isinstance(record, Failure):
+                context.log(f"failed: {record.message}")
+            bar.update()
+            yield record
+
+    # Decided by the whole list, not by what is missing: a resumed stage then computes each record in the
+    # same kind of process, with the same number of threads, as one that was never killed.
+    total = len(writer.image_ids)
+    with computing(compute, workers, total, context.title, context.worker_memory) as compute_in_order:
         for shard in missing:
             if writer.take(shard):
                 bar.update(len(writer.ids_of(shard)))
                 continue
             records = counted(compute_in_order(writer.ids_of(shard)))
-            writer.write(shard, _without_failures(records, context, schema, shard))
-    return writer
+            writer.write(shard, without_failures(records, context.workdir, writer.schema, shard))
 
 
-def _without_failures(
-    records: Iterable[Record | Failure], context: StageContext, schema: Schema, shard: int
+def without_failures(
+    records: Iterable[Record | Failure], root: Path, schema: Schema, shard: int
 ) -> Iterator[Record]:
-    """The records, empty ones for failures, which are written beside the shard before it is committed."""
-    path = context.workdir / FAILURES.format(shard)
+    """The records, empty ones for failures, which are written beside the shard in `root` before it is committed."""
+    path = root / FAILURES.format(shard)
     failed: dict[str, str] = {}
     for record in records:
         if isinstance(record, Failure):
-            context.log(f"failed: {record.message}")
             failed[record.image_id] = record.message
             yield empty_record(schema)
         else:
@@ -157,7 +174,7 @@ def computing(
     workers: int,
     total: int,
     title: str,
-    worker_memory: dict[int, int],
+    worker_memory: dict[int | str, int],
 ) -> Iterator[Compute]:
     """`compute` as a function that spreads the ids it is given over worker processes and keeps their order.
 
@@ -178,7 +195,7 @@ def computing(
         yield lambda ids: _in_order(pool, ids, worker_memory)
 
 
-def _in_order(pool: WorkerPool, ids: Sequence[str], worker_memory: dict[int, int]) -> Iterator[Any]:
+def _in_order(pool: WorkerPool, ids: Sequence[str], worker_memory: dict[int | str, int]) -> Iterator[Any]:
     batches = [ids[i : i + _IDS_A_BATCH] for i in range(0, len(ids), _IDS_A_BATCH)]
     for pid, peak, records in pool.map(batches, ahead=len(batches)):
         worker_memory[pid] = max(peak, worker_memory.get(pid, 0))

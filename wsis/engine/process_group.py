@@ -67,7 +67,7 @@ class Group:
     title: str
 
 
-def run_in_processes(work: Work, group: Group, hear: Send, worker_memory: dict[int, int]) -> None:
+def run_in_processes(work: Work, group: Group, hear: Send, worker_memory: dict[int | str, int]) -> None:
     """Call `work` in every process of a group, and return when all are through.
 
     Args:

@@ -1,7 +1,10 @@
 """What every stage's configuration shares, and where and how a stage is executed."""
 
 import os
+import re
+import socket
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_contracts.errors import ConfigError
 from wsis.engine.scalars import tensorboard_is_installed
+from wsis.errors import ClusterError
 from wsis.method.settings import Settings
+
+_ADDRESS = re.compile(r"(tcp|tls)://(?P<host>[^/\s:\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+
+CONNECT_SECONDS = 30.0
+WITHOUT_CLUSTER = "without a cluster: --set execution.cluster=null"
 
 
 def execution_only(default: Any = ..., **kwargs: Any) -> Any:
@@ -70,6 +79,10 @@ class Execution(BaseModel):
     timeouts: dict[str, float] = Field(
         default={}, description="stage -> most seconds that it may take; it is ended then, as Ctrl-C does"
     )
+    cluster: str | None = Field(
+        default=None,
+        description="address of a Dask scheduler, tcp://HOST:PORT: its workers take the work on images, shard by shard",
+    )
     shard_images: int = Field(default=64, ge=1, le=4096, description="images a shard: what a kill can cost")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
     tensorboard: Path | None = Field(
@@ -84,9 +97,14 @@ class Execution(BaseModel):
         """Fail before any work where this machine cannot execute like that.
 
         Raises:
-            ConfigError: CUDA or TensorBoard is asked for and there is none.
+            ConfigError: CUDA, TensorBoard or a cluster is asked for and there is none.
         """
         self.torch_device()
+        if self.cluster is not None and find_spec("distributed") is None:
+            raise ConfigError(
+                f"execution.cluster: expected the package distributed because it is {self.cluster!r}, but it is not "
+                "installed: pip install 'wsis[cluster]', here and where the workers are"
+            )
         if self.tensorboard is not None and not tensorboard_is_installed():
             raise ConfigError(
                 f"execution.tensorboard: expected the package tensorboard because it is {str(self.tensorboard)!r}, "
@@ -108,10 +126,35 @@ class Execution(BaseModel):
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
+    @field_validator("cluster")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None and not _ADDRESS.fullmatch(value):
+            raise ValueError(f"expected tcp://HOST:PORT or tls://HOST:PORT, got {value!r}")
+        return value
+
     @field_validator("threads", mode="before")
     @classmethod
     def _one_for_records_of_before(cls, value: Any) -> Any:
         return 1 if value == 0 and value is not False else value  # 0 left the choice to OMP_NUM_THREADS
+
+
+def reach(address: str) -> None:
+    """Ask whether anything listens at a scheduler's address.
+
+    Raises:
+        ClusterError: nothing does.
+    """
+    found = _ADDRESS.fullmatch(address)
+    host, port = (found["host"].strip("[]"), int(found["port"])) if found else ("", 0)
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_SECONDS):
+            return
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ClusterError(
+            f"execution.cluster: expected a Dask scheduler at {address}, got none: {error}; start one, or go on "
+            f"{WITHOUT_CLUSTER}"
+        ) from error
 
 
 def cores() -> int:

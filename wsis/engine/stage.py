@@ -45,6 +45,23 @@ _TIMING = "timing.json"
 _LOGGER = logging.getLogger("wsis.stages")
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Whose workers make the shards of a stage, and what they are told.
+
+    Attributes:
+        address: of the scheduler.
+        store: where the shards are committed, below `StageContext.shared`.
+        stage_module: whose code decides the result.
+        resources: what each shard takes of its worker.
+    """
+
+    address: str
+    store: Store
+    stage_module: str
+    resources: Mapping[str, float]
+
+
 @dataclass
 class StageContext:
     """What a running stage is given besides inputs and configuration.
@@ -54,8 +71,10 @@ class StageContext:
         seed: the run's seed; derive every random stream from it and from the step or image.
         counts: numbers and lists for the manifest. Derive them from what is written, not while computing:
             a resumed stage computes only what was missing.
-        worker_memory: process id of each worker -> its peak resident bytes.
+        worker_memory: process id or address of each worker -> its peak resident bytes.
         shared: where other machines make shards of the same artefact, None in a folder.
+        cluster: whose workers make the shards, None: this machine does.
+        cluster_cpu_seconds: what they spent on them.
     """
 
     workdir: Path
@@ -65,8 +84,10 @@ class StageContext:
     progress: Progress
     stage: str
     counts: dict[str, Any] = field(default_factory=dict)
-    worker_memory: dict[int, int] = field(default_factory=dict)
+    worker_memory: dict[int | str, int] = field(default_factory=dict)
     shared: SharedShards | None = None
+    cluster: Cluster | None = None
+    cluster_cpu_seconds: float = 0.0
 
     @property
     def title(self) -> str:
@@ -216,8 +237,12 @@ def execute(
             _remove_empty(work)
             return Outcome(found, True, 0.0, waited)
         context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
-        if not force:  # which takes nothing that is there
-            context.shared = store.shared_shards(stage.name, identity)
+        if stage.per_image and execution.cluster is not None:
+            context.cluster = Cluster(
+                execution.cluster, store, stage.run.__module__, _resources(stage, execution)
+            )
+        if not force or context.cluster is not None:  # which takes nothing that is there
+            context.shared = store.shared_shards(stage.name, identity, context.cluster is not None, force)
         began = time.monotonic()
         timing = _run(stage, config, inputs, context)
         spent = time.monotonic() - began
@@ -231,6 +256,12 @@ def execute(
         )
         store.sweep(stage.name, identity)
     return Outcome(artefact, False, spent, waited)
+
+
+def _resources(stage: Stage, execution: Execution) -> dict[str, float]:
+    """What a shard of it takes of a worker."""
+    on_gpu = stage.on_device and execution.torch_device().type == "cuda"
+    return {"GPU": 1.0} if on_gpu else {}
 
 
 def identify(
@@ -295,7 +326,7 @@ def _run(
     finally:
         spent = {
             "wall": before["wall"] + time.monotonic() - wall,
-            "cpu": before["cpu"] + cpu_seconds() - cpu,
+            "cpu": before["cpu"] + cpu_seconds() - cpu + context.cluster_cpu_seconds,
         }
         write_atomic(timing_file, json.dumps(spent).encode())
     timing_file.unlink()

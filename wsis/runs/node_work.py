@@ -1,4 +1,4 @@
-"""One node of a plan as work that can be sent to another process, and which errors are worth another try."""
+"""One node of a plan as work that can be sent to another process, and tried again."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
-from data_contracts.errors import ContractError, CorruptArtefactError, StoreError, StoreFullError
+from data_contracts.errors import ContractError
 from data_contracts.store import Artefact, Store
+from wsis.engine.passing import may_pass
 from wsis.engine.progress import Progress
 from wsis.engine.settings import Execution
 from wsis.engine.stage import Outcome, execute
-from wsis.errors import WorkerDiedError, WorkerStuckError
 from wsis.runs.plan import Node
 
 OpenArtefact = Callable[[str, str], Artefact]
@@ -101,14 +101,6 @@ class _Shelf:
 @cache
 def _shelf(location: str) -> _Shelf:
     return _Shelf(Store(location))
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether another try may end better: a process that was lost, a network that did not answer. Bad data, a full disk
-    and damage stay what they are."""
-    if isinstance(error, CorruptArtefactError | StoreFullError):
-        return False
-    return isinstance(error, WorkerDiedError | WorkerStuckError | StoreError | ConnectionError)
 
 
 def retried(send: Send, execution: Execution, warn: Callable[[str], None]) -> Do:

@@ -141,6 +141,7 @@ class Runner(Run):
         where = Whereabouts(self.store, chosen, fingerprints, durations, self.config.execution)
         self.share_done = where.share_done
         try:
+            where.reach_cluster()
             with Turns(chosen, self.config.execution, where, walk, self._warn) as turns:
                 self._take_turns(turns, chosen, data, wrap, after)
         except BaseException as error:

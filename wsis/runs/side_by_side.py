@@ -78,8 +78,10 @@ class Demand:
 
 
 def demand(node: Node, execution: Execution) -> Demand:
-    """Of a node: a training takes its threads in each of its processes, work on images what is free."""
+    """Of a node: a training takes its threads in each of its processes, work on images what is free, or a cluster's."""
     stage = node.stage
+    if stage.per_image and execution.cluster is not None:
+        return Demand(1, 1)  # it waits for others
     gpus = int(stage.on_device and execution.torch_device().type == "cuda")
     processes = int(getattr(node.config, "processes", 1))
     if gpus:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from data_contracts.errors import ContractError
 from data_contracts.store import Artefact, Store
-from wsis.engine.settings import Execution
+from wsis.engine.settings import Execution, reach
 from wsis.runs.durations import Durations, roughly
 from wsis.runs.node_work import OpenArtefact
 from wsis.runs.plan import Node
@@ -29,6 +29,16 @@ class Whereabouts:
     def is_there(self, node: Node) -> bool:
         """Whether its artefact is committed (its bytes are not checked)."""
         return self.store.has(node.stage.name, self.fingerprints[node.key])
+
+    def reach_cluster(self) -> None:
+        """Ask for the cluster, if there is one and anything is left for it.
+
+        Raises:
+            ClusterError: no scheduler is there.
+        """
+        address = self.execution.cluster
+        if address and any(node.stage.per_image and not self.is_there(node) for node in self.nodes):
+            reach(address)
 
     def intact(self, node: Node, open_artefact: OpenArtefact) -> Artefact | None:
         """Its artefact; None where it is not there, or damaged: whoever executes the node says so and mends it."""

@@ -1,0 +1,207 @@
+"""Shards by real Dask workers on loopback: the bytes of one process, from a folder and from an S3 server."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_contracts.errors import ConfigError
+from data_contracts.store import Artefact, Store
+from data_contracts.verification import damage_of, stored_artefacts
+from tests.dask_processes import DaskProcesses
+from tests.engine.toy_stages import DOUBLED, SHARDS, DoubledConfig, ShardConfig
+from tests.object_servers import environment, moto, new_store
+from wsis.engine import cluster, cluster_work
+from wsis.engine.cluster_work import ShardWork, check_worker, versions_of
+from wsis.engine.progress import Progress
+from wsis.engine.stage import Execution, execute
+from wsis.errors import ClusterError
+
+TOY = "tests.engine.toy_stages"
+
+
+class Lines(Progress):
+    """Remembers what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@dataclass(frozen=True)
+class Services:
+    """A scheduler, two workers with caches of their own, and an S3 server that they all reach."""
+
+    address: str
+    endpoint: str
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with DaskProcesses(folder) as dask, moto(folder) as endpoint:
+        for number in range(2):
+            dask.start_worker(
+                ["--preload", "wsis.engine.cluster_work"],
+                {**environment(endpoint), "WSIS_CACHE": str(folder / f"cache{number}")},
+            )
+        yield Services(dask.address, endpoint)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(
+    request: pytest.FixtureRequest, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Store:
+    if request.param == "folder":
+        return Store(tmp_path / "store")
+    monkeypatch.setenv("WSIS_CACHE", str(tmp_path / "cache"))
+    for name, value in environment(services.endpoint).items():
+        monkeypatch.setenv(name, value)
+    return Store(new_store(services.endpoint))
+
+
+def make(store: Store, address: str | None, progress: Progress | None = None, **config: Any) -> Artefact:
+    execution = Execution(device="cpu", threads=1, workers=1, cluster=address)
+    return execute(
+        SHARDS, ShardConfig(**config), {}, store, execution=execution, progress=progress or Lines()
+    ).artefact
+
+
+def double(
+    store: Store, of: Artefact, address: str | None, progress: Progress | None = None, **more: Any
+) -> Artefact:
+    execution = Execution(device="cpu", threads=1, workers=1, cluster=address)
+    config = DoubledConfig(tolerate=True)
+    return execute(
+        DOUBLED, config, {"shards": of}, store, execution=execution, progress=progress or Lines(), **more
+    ).artefact
+
+
+def files(artefact: Artefact) -> Any:
+    return artefact.manifest.without_places().files
+
+
+def test_two_workers_give_the_bytes_of_one_process(store: Store, services: Services, tmp_path: Path) -> None:
+    said, alone = Lines(), Store(tmp_path / "alone")
+    made = make(store, services.address, said, images=100, delay=0.02)
+    assert files(made) == files(make(alone, None, images=100))
+    assert any(f"13 shards by 2 workers of {services.address}" in line for line in said.lines), said.lines
+    # of an input that each worker opens where it sees it; images that fail are listed and named
+    doubled, plain = (
+        double(store, made, services.address, said),
+        double(alone, make(alone, None, images=100), None),
+    )
+    assert files(doubled) == files(plain) and doubled.manifest.counts == plain.manifest.counts
+    failed = plain.manifest.counts["failed"]
+    assert failed and all(f"toy_doubled: failed: {one}" in said.lines for one in failed)
+    assert damage_of(store, list(stored_artefacts(store))) == []
+    private = store.root / "toy_shards" / ".work"
+    assert [path.name for path in private.iterdir()] == [f"{made.fingerprint}.lock"]
+
+
+def test_force_makes_every_shard_again(store: Store, services: Services) -> None:
+    made = make(store, services.address, images=40)
+    said = Lines()
+    first, second = (
+        double(store, made, services.address),
+        double(store, made, services.address, said, force=True),
+    )
+    assert first.fingerprint == second.fingerprint and files(first) == files(second)
+    assert any("5 shards by" in line for line in said.lines)
+    assert double(store, made, None).manifest == second.manifest
+
+
+def test_bad_data_is_the_workers_error_and_harms_no_other_shard(services: Services, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(RuntimeError, match="cannot read img077"):
+        make(store, services.address, images=80, delay=0.01, fail_at="img077")
+    made = make(store, services.address, images=80)
+    assert files(made) == files(make(Store(tmp_path / "alone"), None, images=80))
+
+
+# -- what cannot work: one line each --------------------------------------------------------------------------------
+def test_no_scheduler(tmp_path: Path) -> None:
+    with pytest.raises(
+        ClusterError, match=r"expected a Dask scheduler at tcp://127.0.0.1:9, got none: .*refused.*null$"
+    ):
+        make(Store(tmp_path), "tcp://127.0.0.1:9")
+
+
+def test_what_listens_is_no_scheduler(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 3.0)
+    address = services.endpoint.replace("http", "tcp")
+    with pytest.raises(ClusterError, match=f"scheduler at {address} .*null$"):
+        make(Store(tmp_path), address)
+
+
+def test_a_store_that_the_workers_do_not_see(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="does not see the store 'memory://here': expected toy_shards/"):
+        make(Store("memory://here"), services.address)
+
+
+def test_no_worker_that_could(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, services: Services) -> None:
+    monkeypatch.setattr(cluster, "_WORKERS_SECONDS", 6.0)
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 2.0)
+    monkeypatch.setattr("wsis.engine.stage._resources", lambda *_: {"GPU": 1.0})
+    with pytest.raises(
+        ClusterError, match=r"expected a worker with --resources GPU=1 .* within 6 s, got 2 without it"
+    ):
+        make(Store(tmp_path), services.address)
+
+
+def test_a_worker_with_other_code(tmp_path: Path) -> None:
+    with DaskProcesses(tmp_path) as dask:
+        dask.start_worker(environment={"TOY_VERSION": "2"})
+        with pytest.raises(ConfigError, match=rf"worker tcp://\S+ on \S+: expected {TOY} 1 \(got 2\)$"):
+            make(Store(tmp_path / "store"), dask.address)
+
+
+def test_versions_and_threads_of_a_worker() -> None:
+    here = versions_of(TOY)
+    assert {"wsis", "numpy", "torch", "python", TOY} <= set(here)
+    work = ShardWork("store", "base", b"", None, b"", TOY, {**here, "torch": "9.0", "numpy": "0.1"})  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=rf"w1: expected torch 9.0 \(got {here['torch']}\), numpy 0.1 \(got"
+    ):
+        check_worker(work, "w1", 1)
+    work = ShardWork("store", "base", b"", None, b"", TOY, here)  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"expected one thread a worker, .* got 4; start it with --nthreads 1 and --nw"
+    ):
+        check_worker(work, "w1", 4)
+
+
+def test_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    for good in ("tcp://host:8786", "tls://10.0.0.1:1", "tcp://[::1]:8786"):
+        assert Execution(cluster=good).cluster == good
+    for bad in (
+        "host:8786",
+        "tcp://host",
+        "tcp://:1",
+        "http://host:1",
+        "",
+        "tcp://a b:1",
+        "tcp://host:8786/x",
+    ):
+        with pytest.raises(ValueError, match="expected tcp://HOST:PORT"):
+            Execution(cluster=bad)
+    monkeypatch.setattr("wsis.engine.settings.find_spec", lambda name: None)
+    with pytest.raises(
+        ConfigError, match=r"expected the package distributed .*pip install 'wsis\[cluster\]'"
+    ):
+        Execution(device="cpu", cluster="tcp://host:1").check()
+
+
+def test_the_scheduler_imports_nothing_heavy() -> None:
+    """It unpickles what it is sent, and stands still meanwhile."""
+    code = "import sys, wsis.engine.cluster_entry; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert os.spawnv(os.P_WAIT, os.sys.executable, [os.sys.executable, "-c", code]) == 0
+    assert cluster_work.make_shard
