@@ -1,9 +1,11 @@
 """Shards by real Dask workers on loopback: the bytes of one process, from a folder and from an S3 server."""
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -133,13 +135,26 @@ def test_no_scheduler(tmp_path: Path) -> None:
         make(Store(tmp_path), "tcp://127.0.0.1:9")
 
 
-def test_what_listens_is_no_scheduler(
-    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 3.0)
-    address = services.endpoint.replace("http", "tcp")
-    with pytest.raises(ClusterError, match=f"scheduler at {address} .*null$"):
-        make(Store(tmp_path), address)
+def test_what_listens_is_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsis.engine.settings.CONNECT_SECONDS", 1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=rf"scheduler at {address}, got none: timed out; start one"):
+            make(Store(tmp_path), address)
+        silent.accept()[0].close()
+        other = Thread(target=_greet, args=(silent,))
+        other.start()
+        with pytest.raises(ClusterError, match="got none: what listens there is something else"):
+            make(Store(tmp_path), address)
+        other.join()
+
+
+def _greet(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.sendall(b"220 mail")
 
 
 def test_a_store_that_the_workers_do_not_see(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

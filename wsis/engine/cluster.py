@@ -6,8 +6,10 @@ it from there. What is waited for is looked at every few seconds, so that nothin
 
 import logging
 import pickle
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -83,12 +85,36 @@ def _client(address: str) -> Iterator[Any]:
     client = None
     try:
         with _lost_named(address):
-            client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = _connected(address)
         yield client
     finally:
         if client is not None:
             client.close(timeout=CONNECT_SECONDS)  # the scheduler forgets what nobody waits for
         logger.setLevel(level)
+
+
+def _connected(address: str) -> Any:
+    """A client. Dask waits without end for a handshake that nobody answers: that is left to a thread."""
+    made: Future[Any] = Future()
+
+    def connect() -> None:
+        try:
+            client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except Exception as error:
+            if made.set_running_or_notify_cancel():
+                made.set_exception(error)
+            return
+        if not made.set_running_or_notify_cancel():  # nobody waits any more
+            client.close()
+            return
+        made.set_result(client)
+
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        return made.result(2 * CONNECT_SECONDS)
+    except TimeoutError:
+        made.cancel()
+        raise
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from wsis.method.settings import Settings
 
 _ADDRESS = re.compile(r"(tcp|tls)://(?P<host>[^/\s:\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
+_GREETING = b"pickle-protocol"
 CONNECT_SECONDS = 30.0
 WITHOUT_CLUSTER = "without a cluster: --set execution.cluster=null"
 
@@ -140,16 +141,18 @@ class Execution(BaseModel):
 
 
 def reach(address: str) -> None:
-    """Ask whether anything listens at a scheduler's address.
+    """Ask whether a scheduler is at an address and greets, as Dask's do at once; Dask would wait for it without end.
 
     Raises:
-        ClusterError: nothing does.
+        ClusterError: none does.
     """
     found = _ADDRESS.fullmatch(address)
     host, port = (found["host"].strip("[]"), int(found["port"])) if found else ("", 0)
     try:
-        with socket.create_connection((host, port), timeout=CONNECT_SECONDS):
-            return
+        with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as link:
+            if address.startswith("tls") or _GREETING in link.recv(1024):
+                return
+            raise OSError("what listens there is something else")
     except (OSError, OverflowError, UnicodeError) as error:
         raise ClusterError(
             f"execution.cluster: expected a Dask scheduler at {address}, got none: {error}; start one, or go on "
