@@ -25,6 +25,7 @@ BREAKS = {
     ],
     "groups of stages never import one another": [("stages/prm/prm_seeds.py", "import stages.data.dataset")],
     "only flows imports prefect": [("wsis/engine/progress.py", "import prefect")],
+    "only the engine's cluster imports distributed": [("wsis/runs/runner.py", "import distributed")],
     "only data_contracts imports zarr": [("wsis/reporting/tables/results.py", "import zarr")],
     "torchvision only in the prediction network's operators": [
         ("wsis/method/masks/boxes.py", "from torchvision.ops import nms")

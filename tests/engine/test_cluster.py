@@ -182,12 +182,12 @@ def test_a_worker_with_other_code(tmp_path: Path) -> None:
 def test_versions_and_threads_of_a_worker() -> None:
     here = versions_of(TOY)
     assert {"wsis", "numpy", "torch", "python", TOY} <= set(here)
-    work = ShardWork("store", "base", b"", None, b"", TOY, {**here, "torch": "9.0", "numpy": "0.1"})  # type: ignore[arg-type]
+    work = ShardWork("store", "base", b"", None, b"", "", TOY, {**here, "torch": "9.0", "numpy": "0.1"})  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=rf"w1: expected torch 9.0 \(got {here['torch']}\), numpy 0.1 \(got"
     ):
         check_worker(work, "w1", 1)
-    work = ShardWork("store", "base", b"", None, b"", TOY, here)  # type: ignore[arg-type]
+    work = ShardWork("store", "base", b"", None, b"", "", TOY, here)  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=r"expected one thread a worker, .* got 4; start it with --nthreads 1 and --nw"
     ):

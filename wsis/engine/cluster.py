@@ -61,6 +61,7 @@ def write_on_cluster(
         plan=shared.plan() or b"",
         schema=writer.schema,
         compute=packed(compute, cluster.store),
+        token=uuid4().hex,
         stage_module=cluster.stage_module,
         versions=versions_of(cluster.stage_module),
     )

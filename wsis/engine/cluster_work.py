@@ -46,7 +46,8 @@ class ShardWork:
     Attributes:
         store: location of the store; shards are committed below the key `base` there.
         plan: what the stage has written there, so that a worker can tell whether it sees the same store.
-        compute: packed by `packed`.
+        compute: packed by `packed`; `token` is of this execution of the stage: of another one the same paths may hold
+            other weights.
         versions: of what decides the result, by `versions_of` where the stage is run.
     """
 
@@ -55,6 +56,7 @@ class ShardWork:
     plan: bytes
     schema: Schema
     compute: bytes
+    token: str
     stage_module: str
     versions: Mapping[str, str]
 
@@ -140,7 +142,7 @@ def _made(work: ShardWork, shard: int, ids: Sequence[str], name: str, scratch: s
     began = time.process_time()
     with TemporaryDirectory(dir=scratch) as folder, arithmetic_threads(1):
         root = Path(folder)
-        records = _unpacked(work.store, work.compute)(ids)
+        records = _unpacked(work.store, work.compute, work.token)(ids)
         write_shard(root, work.schema, shard, ids, without_failures(records, root, work.schema, shard))
         failures = read_failures(root)
         shared.publish(root, shard)
@@ -208,7 +210,7 @@ def _store(location: str) -> Store:
     return Store(location)
 
 
-@lru_cache(maxsize=1)  # networks that were built stay, for one stage at a time
-def _unpacked(location: str, data: bytes) -> ComputeShard:
+@lru_cache(maxsize=2)  # networks that were built stay, for two runs on one cluster
+def _unpacked(location: str, data: bytes, token: str) -> ComputeShard:
     compute: ComputeShard = _Unpacker(data, _store(location)).load()
     return compute
