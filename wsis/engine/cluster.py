@@ -23,7 +23,7 @@ from data_contracts.errors import ConfigError, StoreError
 from data_contracts.records import RecordWriter
 from wsis.engine.cluster_entry import kept, make_shard
 from wsis.engine.cluster_work import Made, Refused, ShardWork, packed, versions_of
-from wsis.engine.per_image import ComputeShard
+from wsis.engine.image_records import ComputeShard
 from wsis.engine.progress import Bar
 from wsis.engine.settings import CONNECT_SECONDS, WITHOUT_CLUSTER, reach
 from wsis.engine.stage import Cluster, StageContext

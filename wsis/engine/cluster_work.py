@@ -24,9 +24,9 @@ from data_contracts.record_shards import write_shard
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
 from data_contracts.store import Store
+from wsis.engine.image_records import ComputeShard, read_failures, without_failures
 from wsis.engine.machine import environment, peak_memory
 from wsis.engine.passing import may_pass
-from wsis.engine.per_image import ComputeShard, read_failures, without_failures
 from wsis.engine.threads import arithmetic_threads
 from wsis.errors import WsisError
 
