@@ -36,7 +36,7 @@ from wsis.readers.proposal_results import Target
 from wsis.views.dataset import segmented_ids, source_ids
 
 NAME = "proposals"
-ALGORITHM_VERSION = 5
+ALGORITHM_VERSION = 6
 if TYPE_CHECKING:
     SourceName = str
 else:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tests.method.proposals.mcg_cases import voronoi
+from tests.method.proposals.mcg_cases import scene, voronoi
 from wsis.method.masks.superpixels import areas_of, iou_matrix, superpixel_areas
 from wsis.method.proposals import MCGConfig
 from wsis.method.proposals.contours.detectors import LabGradient
@@ -69,6 +69,64 @@ def test_small_things_of_strong_contour_come_before_tuples_of_them():
     # 144 squares of 16 pixels: most places are theirs, and the ground keeps one
     assert (share < 0.01).mean() > 0.6
     assert share.max() > 0.5
+
+
+def plain_order(pool, sets):
+    """Round by round: twelve single regions of the contour, one of each hierarchy of appearance and, while the
+    contour has some, one pair. Then every tuple, the best of each list, the second of each, and so on."""
+    pixels, at = pool.graph.superpixels.size, 0
+    contours, appearance, pairs, every = [], [], [], []
+    for delay, (_, found) in zip(pool.delays, pool.lists, strict=True):
+        size = found.nodes.shape[1]
+        scored = []
+        for row in range(len(found)):
+            share = found.area[row] / pixels
+            mean = found.boundary_strength[row] / max(found.boundary_length[row], 1)
+            outside = found.border[row] / max(found.boundary_length[row] + found.border[row], 1)
+            usual = share**0.5 * (1 - share) * mean * (1 - outside)
+            which = int(sets.index[at + row])
+            scored.append((usual, which))
+            if size == 1:
+                entry = (found.strength[row] * share**0.1, which)
+                if delay:
+                    appearance.append((len(every), entry))
+                else:
+                    contours.append(entry)
+            elif size == 2 and not delay:
+                pairs.append((usual, which))
+        every.append([(rank + delay, which) for rank, (_, which) in enumerate(falling(scored))])
+        at += len(found)
+    lists = [(falling_once(contours), 12)]
+    for number in sorted({number for number, _ in appearance}):
+        lists.append((falling_once([entry for other, entry in appearance if other == number]), 1))
+    lists.append((falling_once(pairs)[: -(-len(lists[0][0]) // 12)], 1))
+    order = []
+    while any(rest for rest, _ in lists):
+        for rest, share in lists:
+            order += rest[:share]
+            del rest[:share]
+    for rank in range(max(rank for one in every for rank, _ in one) + 1):
+        order += [which for one in every for other, which in one if other == rank]
+    return list(dict.fromkeys(order))
+
+
+def falling(scored):
+    return sorted(scored, key=lambda entry: -entry[0])
+
+
+def falling_once(scored):
+    return list(dict.fromkeys(which for _, which in falling(scored)))
+
+
+@pytest.mark.parametrize("appearance", [True, False])
+def test_order_equals_a_plain_one(appearance):
+    image, _ = scene(seed=2)
+    config = MCGConfig(contour="lab_gradient", max_side=64, max_regions=60, appearance=appearance)
+    pool = candidate_pool(image, config, LabGradient())
+    sets = distinct_sets(pool)
+    found = unlearned_order(pool, sets)
+    assert found.tolist() == plain_order(pool, sets)
+    assert len(found) > 300
 
 
 def plain_selection(iou, limits, count, share):

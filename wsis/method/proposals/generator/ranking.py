@@ -14,7 +14,10 @@ from wsis.method.proposals.generator.pool import DistinctSets, Pool
 
 _BLOCK = 128
 _AREA_EXPONENT = 0.1
+# Regions of the contour in a round, beside one of each hierarchy of appearance and one pair.
+_CONTOUR_TURNS = 12
 _SMALL, _LARGE = 0.02, 0.2  # shares of the image between which the limits of overlap rise
+_Scored = tuple[NDArray[np.int64], NDArray[np.float64]]  # sets and their scores, both [n]
 
 
 def objectness(
@@ -107,23 +110,36 @@ def region_score(candidates: Candidates, image_area: int) -> NDArray[np.float64]
 def unlearned_order(pool: Pool, sets: DistinctSets) -> NDArray[np.int64]:
     """The distinct sets of a pool, int64 [n], best first.
 
-    First the single regions of all hierarchies by :func:`region_score`: those of the contour (whose strengths
-    compare) as one ranking, each hierarchy of appearance as one of its own, in turns. Then tuples, ranked by
-    :func:`objectness` inside each list, the lists interleaved.
+    First, in turns: the single regions of all hierarchies of the contour, whose strengths compare, by
+    :func:`region_score`; those of each hierarchy of appearance in the same way; pairs of regions of the contour by
+    :func:`objectness`, while those of the contour last. Then all tuples, ranked by :func:`objectness` inside each
+    list, the lists interleaved.
     """
     pixels = pool.graph.superpixels.size
     first = np.cumsum([0, *(len(found) for _, found in pool.lists)])
-    contours: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
-    appearance: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+    contours: list[_Scored] = []
+    appearance: list[_Scored] = []
+    pairs: list[_Scored] = []
     for start, delay, (_, found) in zip(first[:-1], pool.delays, pool.lists, strict=True):
+        ids = sets.index[start : start + len(found)]
         if found.nodes.shape[1] == 1:
-            kind = appearance if delay else contours
-            kind.append((sets.index[start : start + len(found)], region_score(found, pixels)))
-    together = (np.concatenate([i for i, _ in contours]), np.concatenate([score for _, score in contours]))
-    singles = [_once(ids[np.argsort(-score, kind="stable")]) for ids, score in (together, *appearance)]
+            (appearance if delay else contours).append((ids, region_score(found, pixels)))
+        elif found.nodes.shape[1] == 2 and not delay:
+            pairs.append((ids, unlearned_score(found, pixels)))
+    rankings = [_ranked(contours), *(_ranked([one]) for one in appearance)]
+    shares = [_CONTOUR_TURNS] + [1] * len(appearance)
+    if pairs:  # an image of one superpixel has none
+        rounds = -(-len(rankings[0]) // _CONTOUR_TURNS)
+        rankings, shares = [*rankings, _ranked(pairs)[:rounds]], [*shares, 1]
     which, row = interleave([unlearned_score(found, pixels) for _, found in pool.lists], pool.delays)
     tuples = sets.index[first[which] + row]
-    return _once(np.concatenate([take_turns(singles, [2] + [1] * len(appearance)), tuples]))
+    return _once(np.concatenate([take_turns(rankings, shares), tuples]))
+
+
+def _ranked(lists: Sequence[_Scored]) -> NDArray[np.int64]:
+    """The sets of several lists whose scores compare, best first, each once."""
+    ids, scores = (np.concatenate(part) for part in zip(*lists, strict=True))
+    return _once(ids[np.argsort(-scores, kind="stable")])
 
 
 def overlap_limits(share: NDArray[np.floating], small: float, large: float) -> NDArray[np.float32]:
