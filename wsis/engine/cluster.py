@@ -129,7 +129,7 @@ def _lost_named(address: str) -> Iterator[None]:
         ) from error
     except (OSError, FutureCancelledError, RuntimeError) as error:  # of a closed client: RuntimeError
         raise ClusterError(
-            f"execution.cluster: the scheduler at {address} was lost, or is none: {_line(error)}; {_AGAIN}"
+            f"execution.cluster: the scheduler at {address} was lost: {_line(error)}; {_AGAIN}"
         ) from error
 
 
@@ -236,4 +236,6 @@ class _Round:
 
 
 def _line(error: BaseException) -> str:
+    if isinstance(error, FutureCancelledError):
+        return "its connection ended"
     return " ".join(str(error).split()) or type(error).__name__
