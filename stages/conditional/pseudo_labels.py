@@ -44,7 +44,7 @@ from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
 NAME = "pseudo_labels"
-ALGORITHM_VERSION = 6
+ALGORITHM_VERSION = 7
 _NOISE_STREAM = 4
 _LABEL_OF_BOX = 0.5
 _MUCH_MISSING = 0.25  # of what the samples should name: said aloud
@@ -59,6 +59,12 @@ class Config(StageConfig):
         ge=0,
         description="scale of the noise on the scores, that of training at most; 0: few distinct samples",
     )
+    contour_weight: float = Field(
+        2.0,
+        ge=0,
+        description="weight of the mean contour along a proposal's outline, added to its score under image-level "
+        "labels where terms hold P; paper: 0",
+    )
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class _Compute:
     seeds: RecordReader
     detections: RecordReader | None
     sampling: SamplingConfig
+    contour_weight: float
     num_classes: int
     weights: Path
     key: tuple[int, ...]
@@ -108,6 +115,7 @@ class _Compute:
             [problem.to(self.device)],
             [noise.to(self.device)],
             self.sampling,
+            self.contour_weight,
         )
         own = labels[0].cpu()
         samples = deduplicate(own, scores[0].cpu(), problem.classes, kept)
@@ -132,6 +140,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         seeds,
         detections.records(DETECTIONS) if detections is not None else None,
         sampling.model_copy(update={"score_noise": noise}),
+        config.contour_weight,
         len(class_names(inputs["dataset"])),
         trained.file(WEIGHTS_NAME),
         (context.seed, context.outer_iteration or 0, _NOISE_STREAM),

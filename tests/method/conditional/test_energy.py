@@ -3,7 +3,13 @@ import torch
 
 from tests.method.conditional.conditional_cases import random_case
 from wsis.errors import InputError
-from wsis.method.conditional.energy import TERMS, EnergyConfig, labelling_score, refine_scores
+from wsis.method.conditional.energy import (
+    TERMS,
+    EnergyConfig,
+    add_contours,
+    labelling_score,
+    refine_scores,
+)
 
 
 def plain_update(scores, graph, delta, kind):
@@ -90,6 +96,21 @@ def test_a_strong_contour_stops_the_neighbours():
     scores = torch.randn(2, 12, 2)
     for kind in ("literal", "diffuse"):
         torch.testing.assert_close(refine_scores(scores, walls, EnergyConfig(pairwise=kind)), scores)
+
+
+def test_contours_along_the_outline_count_for_every_class_and_not_for_the_background():
+    _, membership, (edges, contours, lengths), graph = random_case(3)
+    strengths = []
+    for row in membership:
+        cut = [e for e, (a, b) in enumerate(edges) if row[a] != row[b]]
+        strengths.append(sum(contours[cut]) / sum(lengths[cut]) if cut else 0.0)
+    scores = torch.randn(2, 12, 3, dtype=torch.float64)
+    found = add_contours(scores, graph, 2.0)
+    for u in range(12):
+        gain = 2.0 * (strengths[u] - sum(strengths) / 12)
+        torch.testing.assert_close(found[:, u, 1:], scores[:, u, 1:] + gain, rtol=1e-5, atol=1e-5)
+    assert torch.equal(found[..., 0], scores[..., 0])
+    assert torch.equal(add_contours(scores, graph, 0.0), scores)
 
 
 def test_labelling_score_sums_the_chosen_columns():

@@ -11,6 +11,7 @@ from test_problems import arrays
 from tests.records import proposals_of
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.conditional.architectures import NetworkConfig, build_network
+from wsis.method.conditional.energy import add_contours
 from wsis.method.conditional.label_sets import deduplicate
 from wsis.method.conditional.noise import Noise, noise_maps
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, build_problem
@@ -83,6 +84,22 @@ def test_an_image_without_proposals_leaves_the_others_of_the_batch_alone(network
     alone, _ = sample_labels(network, images[1:2], problems[1:2], noises[1:2], energy)
     assert [y.shape for y in together] == [(K, 0), (K, 12), (K, 0)]
     assert torch.equal(together[1], alone[0])
+
+
+@pytest.mark.parametrize("supervision", BOXES)
+@pytest.mark.parametrize("terms", ["U", "U+P", "U+P+H"])
+def test_contours_join_the_samples_of_image_labels_where_there_is_a_pairwise_term(
+    network, supervision, terms
+):
+    problems = [a_problem(count, supervision) for count in (12, 0)]
+    images, noises = 255 * torch.rand(2, 3, *SIZE), [Noise(noise_maps(K, SIZE, grid=2)) for _ in problems]
+    energy = LearningConfig(terms=terms)
+    (_, without), (_, found) = (
+        sample_labels(network, images, problems, noises, energy, weight) for weight in (0.0, 2.0)
+    )
+    used = terms != "U" and supervision == "image level"
+    expected = add_contours(without[0], problems[0].graph, 2.0) if used else without[0]
+    assert torch.equal(found[0], expected) and found[1].shape == without[1].shape
 
 
 @pytest.mark.parametrize("supervision", BOXES)

@@ -179,6 +179,25 @@ def refine_scores(unary: Tensor, graph: ProposalGraph, config: EnergyConfig) -> 
     return unary
 
 
+def add_contours(scores: Tensor, graph: ProposalGraph, weight: float) -> Tensor:
+    """The pairwise term of sampling (departure D4): G_{u,j} + weight * (B_u - mean over the proposals of B), j > 0.
+
+    B_u, the mean contour strength along the outline of u, is what the labelling of u costs in a contrast-sensitive
+    pairwise model of the superpixels (Boykov and Jolly, ICCV 2001), for each pixel of the cut: an outline on contours
+    is cheap.
+
+    Args:
+        scores: float [K, P, J], column 0 the background.
+        weight: at least 0.
+
+    Returns:
+        float [K, P, J].
+    """
+    strengths = graph.perimeter_strengths.to(scores.dtype)
+    gain = weight * (strengths - strengths.mean()) if len(strengths) else strengths
+    return torch.cat([scores[..., :1], scores[..., 1:] + gain[:, None]], -1)
+
+
 def labelling_score(scores: Tensor, labels: Tensor) -> Tensor:
     """Return S(y) = sum_u G_{u, y_u} (eq. 3 without Q).
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wsis.errors import NonFiniteError
-from wsis.method.conditional.energy import EnergyConfig, refine_scores
+from wsis.method.conditional.energy import EnergyConfig, add_contours, refine_scores
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.inference import Slots, infer
 from wsis.method.conditional.network import ConditionalNetwork
@@ -104,6 +104,7 @@ def sample_labels(
     problems: Sequence[ImageProblem],
     noises: Sequence[Noise],
     energy: EnergyConfig,
+    contour_weight: float = 0.0,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Draw K labellings of each image (eq. 5).
 
@@ -111,6 +112,8 @@ def sample_labels(
         images: float [B, 3, H, W] in 0..255.
         problems: B problems.
         noises: one an image, of K samples.
+        contour_weight: of the contour along the outlines (`add_contours`), where the score has a pairwise term and the
+            slots are no boxes, which count it themselves (`box_choice.box_fit`).
 
     Returns:
         Per image int64 [K, P] score columns, and refined scores float [K, P, J] without the noise of the scores.
@@ -121,6 +124,11 @@ def sample_labels(
             conditional_scores(network, f, z.maps, p, energy)
             for f, z, p in zip(features, noises, problems, strict=True)
         ]
+        if contour_weight and energy.uses_neighbours:
+            scores = [
+                add_contours(s, p.graph, contour_weight) if p.slots.box_iou is None else s
+                for s, p in zip(scores, problems, strict=True)
+            ]
         noisy = _noisy(scores, noises)
         return infer(noisy, [p.slots for p in problems], higher_order=energy.higher_order), scores
 
