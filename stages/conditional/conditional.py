@@ -17,7 +17,7 @@ from wsis.method.conditional.network import ConditionalNetwork
 from wsis.views.dataset import class_names
 
 NAME = "conditional"
-ALGORITHM_VERSION = 7
+ALGORITHM_VERSION = 8
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:

@@ -29,7 +29,7 @@ def test_sure_detections_mark_where_most_of_them_lies():
             [0.0, 0.0, 0.5, 0.0],  # unsure, the surest of its class
         ]
     )
-    scores = np.array([0.9, 0.8, 0.5, 0.2, 0.1], np.float32)
+    scores = np.array([0.9, 0.8, 0.15, 0.14, 0.1], np.float32)
     found = marks_of_detections(np.array([1, 1, 1, 1, 2]), scores, masks, areas)
     assert found == [ObjectMark(1, (1,)), ObjectMark(1, (2,)), ObjectMark(2, (2,))]
     assert marks_of_detections(np.zeros(0, int), scores[:0], masks[:0], areas) == []

@@ -18,8 +18,8 @@ from wsis.method.conditional.inference import Slots
 from wsis.method.dissimilarity.seed_groups import SeedGroup
 
 _OVERLAP = 0.3  # largest share of the smaller of two instances of a class in the other
-_SURE = 0.3  # score of a detection that marks an object
-_INSIDE = 0.5  # share of a detection in a surer one of its class above which they are one object
+_SURE = 0.15  # score of a detection that marks an object
+_INSIDE = 0.7  # share of a detection in a surer one of its class above which they are one object
 
 
 @dataclass(frozen=True)
