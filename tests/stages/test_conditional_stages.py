@@ -27,6 +27,7 @@ def test_pretraining_moves_the_samples_to_the_objects(trained):
     after = sample(store, inputs, weights)
     assert before < 0.3
     assert share_of_truth(after) > 0.7
+    assert share_of_truth(sample(store, inputs, untrained, contour_weight=2.0)) > 0.7  # of true contours
     counts = after.manifest.counts
     assert counts["images"] == 12 and counts["samples_per_image"] == 4
     assert counts["images_with_an_unlabelled_class"] == 0
