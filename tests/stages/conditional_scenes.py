@@ -152,7 +152,9 @@ def train(store, inputs, config=CONFIG, iteration=1, checkpoint_seconds=60.0, **
 def sample(store, inputs, trained, iteration=1, seed=0, **settings):
     chosen = {name: inputs[name] for name in ("dataset", "proposals", "prm_seeds")} | {"conditional": trained}
     one = Execution(device="cpu", workers=1, threads=1)
-    config = pseudo_labels.Config(**{"contour_weight": 0, **settings})  # the scenes' contours would answer alone
+    config = pseudo_labels.Config(
+        **{"contour_weight": 0, **settings}
+    )  # the scenes' contours would answer alone
     return execute(pseudo_labels.STAGE, config, chosen, store, seed, iteration, one).artefact
 
 
