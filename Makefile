@@ -2,22 +2,30 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed-dev
+RUNS := $(VENV)/.installed
 WSIS := $(VENV)/bin/wsis
 STORE ?= runs
 
 .PHONY: demo test test-slow test-services lint install results docs
 
-$(STAMP): pyproject.toml constraints.txt
-	@echo 'installing into $(VENV): some minutes'
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+# What a run needs; the tests need more
+$(RUNS): pyproject.toml constraints.txt
+	@echo 'installing into $(VENV): some minutes, pip says what it does'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(VENV)/bin/python -m pip check
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(STAMP): $(RUNS)
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(PIP) check
 	touch $@
 
 install: $(STAMP)
 
-demo: $(STAMP)
+demo: $(RUNS)
 	$(WSIS) run demo --name demo --store $(STORE)
 	$(WSIS) report demo --store $(STORE)
 

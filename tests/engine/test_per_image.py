@@ -1,5 +1,6 @@
 """Per-image stages: killed processes, dead workers, the same bytes however often they were interrupted."""
 
+import contextlib
 import io
 import os
 import signal
@@ -61,6 +62,15 @@ def test_values_are_those_of_the_stage(uninterrupted, tmp_path):
         np.testing.assert_array_equal(reader[image_id]["values"], expected["values"])
         assert reader[image_id]["name"].tobytes() == image_id.encode()
     assert record_bytes(tmp_path / "w") == uninterrupted[1]
+
+
+@pytest.mark.parametrize(("at", "how"), [(3, "starts again, an earlier try had"), (30, "goes on from what an")])
+def test_it_says_whether_there_is_something_to_go_on_from(tmp_path, at, how):
+    for config in (ShardConfig(fail_at=f"img{at:03d}"), ShardConfig()):
+        text = io.StringIO()
+        with redirect_stderr(text), contextlib.suppress(RuntimeError):
+            execute(SHARDS, config, {}, Store(tmp_path), execution=Execution(workers=1))
+    assert f"toy_shards: {how}" in text.getvalue() and "toy_shards: done" in text.getvalue()
 
 
 def test_killed_stage_goes_on_at_the_first_missing_shard(toy, uninterrupted, tmp_path):

@@ -46,7 +46,7 @@ def test_read(tmp_path: Path, make_photographs: Make, text: str) -> None:
     source = opened(tmp_path)
     found = labels(source)
     assert {i: found[i] for i in "abc"} == BOTH
-    assert ("left out: 1 images that no table names: images/d.jpg" in source.notes()) == ("d" not in found)
+    assert ("left out: 1 image that no table names: images/d.jpg" in source.notes()) == ("d" not in found)
     source.validate()
 
 

@@ -12,7 +12,7 @@ from data_contracts.store import Store
 from stages.data import boxes, dataset
 from wsis.engine.stage import Execution, execute
 from wsis.readers.config import DataConfig
-from wsis.readers.learnability import check_learnable, images_of_class, rarely_lacking
+from wsis.readers.learnability import check_learnable, images_of_class, rarely_lacking, spelt_alike
 
 
 def labelled(*labels: list[int], classes: tuple[str, ...] = ("cat", "dog")) -> Any:
@@ -58,6 +58,14 @@ def test_a_class_that_few_images_lack() -> None:
     assert "'dog' (all but 4)" in said
     page = said.rpartition(" ")[2]
     assert "image-level labels" in (Path(__file__).resolve().parents[2] / page).read_text()
+
+
+def test_names_that_a_typing_error_may_have_parted() -> None:
+    names = ["horse", "Horse", "cat", "tea_cup", "Tea cup", "tea-cup", "cats"]
+    assert [line.split(":")[0] for line in spelt_alike(names)] == [
+        "'horse' and 'Horse' are 2 classes",
+        "'tea_cup' and 'Tea cup' and 'tea-cup' are 3 classes",
+    ]
 
 
 def test_one_class_goes_on_with_boxes(devkit: Any, tmp_path: Path, objects_xml: Any) -> None:

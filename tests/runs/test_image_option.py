@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import pytest
 
 from tests.runs.tiny_run import RUN, done, wsis
@@ -14,6 +15,14 @@ def test_show_draws_the_named_images(tiny_store: Path, tmp_path: Path) -> None:
     done(wsis("show", RUN, "prm_seeds", *arguments, "--store", tiny_store))
     drawn = sorted(p.name for p in (tmp_path / "o").iterdir())
     assert drawn == [f"prm_seeds_train_0000{n}.png" for n in (0, 1, 3)]
+
+
+def test_proposals_are_outlined(tiny_store: Path, tmp_path: Path) -> None:
+    for key in ("proposals", "prm_seeds"):
+        done(wsis("show", RUN, key, "--image", "train_00003", "--out", tmp_path, "--store", tiny_store))
+    pictures = [cv2.imread(str(tmp_path / f"{key}_train_00003.png")) for key in ("proposals", "prm_seeds")]
+    outline = [int((picture == (110, 0, 255)).all(-1).sum()) for picture in pictures]
+    assert outline[0] > 1000 and outline[1] < 10
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ def test_select_by_stage_node_and_iteration() -> None:
 
 def test_a_missing_input_names_the_command_that_makes_it() -> None:
     (node,) = select(plan(load_config("demo")), "prediction", 2)
-    with pytest.raises(ArtefactMissingError, match=r"wsis stage pseudo_labels --run RUN --iteration 2"):
-        missing_inputs(node, {"dataset", "proposals"}.__contains__)
+    with pytest.raises(ArtefactMissingError, match=r"wsis stage pseudo_labels --run mine --iteration 2"):
+        missing_inputs(node, {"dataset", "proposals"}.__contains__, "mine")
 
 
 @pytest.mark.parametrize(("asked", "weight"), [("null", 0.75), ("0", 0.0), ("0.4", 0.4)])

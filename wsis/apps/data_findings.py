@@ -14,7 +14,7 @@ from stages.proposals.proposals import check as check_source
 from wsis.apps.data_cost import cost_of
 from wsis.errors import WsisError
 from wsis.readers.inventory import Inventory, InventoryImage, alike, same_bytes
-from wsis.readers.learnability import check_learnable, rarely_lacking
+from wsis.readers.learnability import check_learnable, rarely_lacking, spelt_alike
 from wsis.readers.shared.records import ROLES, DatasetSource, Role
 from wsis.runs.config import RunConfig
 from wsis.runs.plan_checks import check_proposals
@@ -218,6 +218,7 @@ def _some(groups: Sequence[Sequence[str]]) -> str:
 
 def _class_warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     rows = values["classes"]
+    yield from spelt_alike(row["name"] for row in rows)
     if absent := [row["name"] for row in rows if not row["train"]]:
         yield f"no train image shows {', '.join(absent)}: nothing is learned of it"
     if few := [f"{row['name']} ({row['train']})" for row in rows if 0 < row["train"] < FEW_IMAGES]:

@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _TIMING = "timing.json"
+_SAVED = ("checkpoint.pt", "shard-*.zarr")
 _LOGGER = logging.getLogger("wsis.stages")
 
 
@@ -303,6 +304,13 @@ def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Arte
         return None
 
 
+def _beginning(work: Path) -> str:
+    """Whether an earlier try left something to go on from: a checkpoint, or shards."""
+    if any(path for name in _SAVED for path in work.glob(name)):
+        return "goes on from what an earlier try left"
+    return "starts again, an earlier try had saved nothing yet" if any(work.iterdir()) else "starts"
+
+
 def _remove_empty(work: Path) -> None:
     if not any(work.iterdir()):
         work.rmdir()
@@ -317,9 +325,7 @@ def _run(
     timing_file = context.workdir / _TIMING
     before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
     wall, cpu = time.monotonic(), cpu_seconds()
-    left = any(context.workdir.iterdir())  # a killed process had no time to write its timing
-    how = "goes on from what an earlier try left" if left else "starts"
-    context.log(how + context.progress.place())
+    context.log(_beginning(context.workdir) + context.progress.place())
     try:
         with full_disk_named(context.workdir), arithmetic_threads(stage.threads(context.execution)):
             stage.run(inputs, config, context)

@@ -1,6 +1,7 @@
-"""Whether image-level labels can teach every class: a classifier needs images that lack it."""
+"""Whether the labels can teach every class: a classifier needs images that lack it, and one name for it."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from data_contracts.errors import DataError
 from wsis.readers.shared.records import DatasetSource
@@ -56,3 +57,14 @@ def rarely_lacking(images: int, of_class: Mapping[str, int]) -> str | None:
         "what it looks like; boxes would help (data.supervision=box), or images of the same places without it "
         "(negatives): docs/howto/common-class.md"
     )
+
+
+def spelt_alike(names: Iterable[str]) -> Iterator[str]:
+    """What to warn of: classes whose names differ in capitals, spaces, dashes and underscores alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.sub(r"[\s_-]+", "", name.casefold()), []).append(name)
+    for alike in groups.values():
+        if len(alike) > 1:
+            shown = " and ".join(map(repr, alike))
+            yield f"{shown} are {len(alike)} classes: if they are one, write it one way"

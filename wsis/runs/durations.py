@@ -107,11 +107,19 @@ class Durations:
 
     def learn(self, node: Node, seconds: float) -> None:
         """What a node of this run took: later ones of its stage, and the reckoned ones, go by it."""
+        self._pace_of(node, seconds)
+        self._look(node.stage.name)
+        self._earlier.setdefault(_key_of(node), []).append(seconds)
+
+    def recall(self, node: Node, made: Manifest) -> None:
+        """What a node took that is reused: the reckoned ones go by it too, if it was made here."""
+        if self._is_alike(made):
+            self._pace_of(node, made.wall_seconds)
+
+    def _pace_of(self, node: Node, seconds: float) -> None:
         reckoned = self._reckoned_seconds(node)
         if reckoned:
             self._spent, self._reckoned = self._spent + seconds, self._reckoned + reckoned
-        self._look(node.stage.name)
-        self._earlier.setdefault(_key_of(node), []).append(seconds)
 
     def bytes(self, node: Node) -> float | None:
         """Reckoned bytes in the store."""

@@ -255,8 +255,8 @@ def needed_for(nodes: list[Node], key: str) -> list[Node]:
     return [node for node in nodes if node.key in wanted | scored]
 
 
-def missing_inputs(node: Node, has: Callable[[str], bool]) -> None:
-    """Check that every input of a node is there.
+def missing_inputs(node: Node, has: Callable[[str], bool], run_name: str) -> None:
+    """Check that every input of a node is there in the run of this name.
 
     Raises:
         ArtefactMissingError: names the first missing input and the command that makes it.
@@ -264,5 +264,5 @@ def missing_inputs(node: Node, has: Callable[[str], bool]) -> None:
     for key in node.inputs.values():
         if not has(key):
             stage, _, t = key.partition("@")
-            command = f"wsis stage {stage} --run RUN" + (f" --iteration {t}" if t else "")
+            command = f"wsis stage {stage} --run {run_name}" + (f" --iteration {t}" if t else "")
             raise ArtefactMissingError(f"{node.key} needs {key}, which this run has not computed: {command}")

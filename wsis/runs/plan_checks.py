@@ -10,7 +10,7 @@ from data_contracts.runs import DataFacts
 from wsis.engine.machine import available_memory
 from wsis.errors import WsisError
 from wsis.readers.config import open_source
-from wsis.readers.learnability import images_of_class, rarely_lacking
+from wsis.readers.learnability import images_of_class, rarely_lacking, spelt_alike
 from wsis.readers.proposal_results import Target
 from wsis.readers.shared.records import DatasetSource
 from wsis.runs.config import RunConfig
@@ -135,7 +135,11 @@ def _check_memory(warn: Callable[[str], None]) -> None:
 
 
 def _warn_of_labels(config: RunConfig, source: DatasetSource | None, warn: Callable[[str], None]) -> None:
-    if source is None or config.data.supervision == "box":
+    if source is None:
+        return
+    for line in spelt_alike(source.classes):
+        warn(line)
+    if config.data.supervision == "box":
         return
     if line := rarely_lacking(len(source.image_ids("train")), images_of_class(source)):
         warn(line)

@@ -199,7 +199,7 @@ class Runner(Run):
         if iteration is None and chosen[0].outer_iteration is not None:
             chosen = [n for n in chosen if n.key in self.record.entries] or chosen[:1]
         for node in chosen:
-            missing_inputs(node, self.record.entries.__contains__)
+            missing_inputs(node, self.record.entries.__contains__, self.name)
         return [(node, self._execute(node, wrap, force)) for node in chosen]
 
     def _take_turns(
@@ -214,8 +214,11 @@ class Runner(Run):
             with turns.of(node) as turn:
                 outcome = self._execute(node, wrap, content=content_of_data(node, data), turn=turn)
             with self._entering:
-                if not outcome.reused:
-                    turn.where.durations.learn(node, outcome.artefact.manifest.wall_seconds)
+                made = outcome.artefact.manifest
+                if outcome.reused:
+                    turn.where.durations.recall(node, made)
+                else:
+                    turn.where.durations.learn(node, made.wall_seconds)
                 if after is not None:
                     after(node, outcome)
             return outcome

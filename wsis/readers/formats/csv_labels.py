@@ -119,7 +119,7 @@ class CsvLabels(LabelledSource):
         bare = len(self._images) - len(images)
         if bare > 0:
             shown = ", ".join(sorted(set(self._images) - set(images))[:3])
-            self.note(f"left out: {bare} images that no table names: {shown}")
+            self.note(f"left out: {bare} image{'s' * (bare > 1)} that no table names: {shown}")
         return labelled
 
     def _read_table(

@@ -18,7 +18,7 @@ from data_contracts.schemas import SCHEMAS
 from wsis.engine.per_image import Record
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks.network_detections import NetworkDetections
-from wsis.method.masks.proposal_set import Regions
+from wsis.method.masks.proposal_set import ProposalSet, Regions
 from wsis.reporting.pictures.overlays import (
     colours_of_instances,
     draw_boxes,
@@ -28,12 +28,14 @@ from wsis.reporting.pictures.overlays import (
     instance_colours,
 )
 from wsis.reporting.pictures.panels import Panel, side_by_side
+from wsis.reporting.pictures.proposal_sheet import proposal_panels
 from wsis.views.image_names import ImageNames
 from wsis.views.run import Run, class_name, spread
 
 PANEL_SIDE = 340
 MAX_SAMPLES = 4
 MAX_DETECTIONS = 8
+MAX_PROPOSALS = 14
 MIN_SCORE = 0.3
 _DRAWABLE = tuple(
     name for name in SCHEMAS if name != "ground_truth"
@@ -98,7 +100,7 @@ def overlays(run: Run, key: str, images: int, chosen: Sequence[str] = ()) -> lis
             raise ConfigError(f"--image: expected images that {key} holds, got {', '.join(absent)}")
     else:
         wanted = spread(ids, images)
-    return [Overlay(names(i), names.file_name(key, i), picture_of(sources, i)) for i in wanted]
+    return [Overlay(names(i), names.file_name(key, i), picture_of(sources, i, contract)) for i in wanted]
 
 
 def sources_of(run: Run, iteration: int | None) -> Sources:
@@ -123,8 +125,12 @@ def sources_of(run: Run, iteration: int | None) -> Sources:
     )
 
 
-def picture_of(sources: Sources, image_id: str) -> NDArray[np.uint8]:
-    """All that is known of one image, side by side, uint8 [H, W, 3]."""
+def picture_of(sources: Sources, image_id: str, contract: str = "") -> NDArray[np.uint8]:
+    """All that is known of one image, side by side, uint8 [H, W, 3].
+
+    Args:
+        contract: `proposals` shows the first proposals too, which are else too many to be looked at.
+    """
     record = sources.dataset[image_id]
     image = decode(record["encoded"].tobytes(), image_id)
     annotated = ", ".join(_name(sources, label) for label in record["labels"].tolist()) or "no class"
@@ -142,6 +148,8 @@ def picture_of(sources: Sources, image_id: str) -> NDArray[np.uint8]:
             spread = f"   diversity {float(labels['diversity'][0]):.2f}"
         elif sources.baseline is not None and image_id in sources.baseline:
             panels.append(_baseline_panel(sources, image, proposals, sources.baseline[image_id]))
+        if contract == "proposals":
+            panels += proposal_panels(image, ProposalSet.from_record(proposals), MAX_PROPOSALS)
     for predictions in sources.predictions:
         if image_id in predictions:
             panels.append(_prediction_panel(sources, image, predictions[image_id]))
