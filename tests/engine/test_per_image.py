@@ -64,7 +64,9 @@ def test_values_are_those_of_the_stage(uninterrupted, tmp_path):
     assert record_bytes(tmp_path / "w") == uninterrupted[1]
 
 
-@pytest.mark.parametrize(("at", "how"), [(3, "starts again, an earlier try had"), (30, "goes on from what an")])
+@pytest.mark.parametrize(
+    ("at", "how"), [(3, "starts again, an earlier try had"), (30, "goes on from what an")]
+)
 def test_it_says_whether_there_is_something_to_go_on_from(tmp_path, at, how):
     for config in (ShardConfig(fail_at=f"img{at:03d}"), ShardConfig()):
         text = io.StringIO()
