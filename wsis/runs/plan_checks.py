@@ -137,8 +137,8 @@ def _check_memory(warn: Callable[[str], None]) -> None:
 def _warn_of_labels(config: RunConfig, source: DatasetSource | None, warn: Callable[[str], None]) -> None:
     if source is None:
         return
-    for line in spelt_alike(source.classes):
-        warn(line)
+    for alike in spelt_alike(source.classes):
+        warn(alike)
     if config.data.supervision == "box":
         return
     if line := rarely_lacking(len(source.image_ids("train")), images_of_class(source)):
