@@ -71,13 +71,15 @@ def clean_text(text: str, where: str) -> str:
     Raises:
         DataError: it holds one of them.
     """
-    if any(unicodedata.category(c) in _UNCLEAN for c in text):
+    if not text.isprintable() and any(unicodedata.category(c) in _UNCLEAN for c in text):
         raise DataError(f"{where}: expected text without control characters, got {text!a:.120}")
     return text
 
 
 def stays_inside(name: str) -> bool:
     """Whether a path is relative and climbs nowhere, in the terms of any system."""
+    if "\\" not in name and ":" not in name:  # no system reads it in another way
+        return bool(name) and name[0] != "/" and ".." not in name.split("/")
     windows = PureWindowsPath(name)
     return bool(name) and not (
         PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts

@@ -21,6 +21,7 @@ def unique_ids(names: Sequence[Sequence[str]]) -> list[str]:
         folders = {
             str(folder.with_suffix("")).casefold()
             for one in ids
+            if "/" in one
             for folder in PurePosixPath(one).parents
             if folder.suffix
         }

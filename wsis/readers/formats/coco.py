@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from wsis.method.masks import rle
 from wsis.readers.files.folder_files import Problems, inside, plain_name, sha256
 from wsis.readers.files.image_files import ImageFiles
 from wsis.readers.files.image_ids import unique_ids
-from wsis.readers.formats.coco_format import CocoAnnotation, CocoFile, CocoImage, Id, look, read_coco
-from wsis.readers.formats.coco_masks import has_mask, segmentation_mask
+from wsis.readers.formats.coco_file import CocoAnnotation, CocoFile, read_coco
+from wsis.readers.formats.coco_format import CocoImage, Id, look
+from wsis.readers.formats.coco_masks import segmentation_mask
 from wsis.readers.shared.annotations import Declared, DeclaredObject
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.format import Format
@@ -116,7 +117,7 @@ class CocoSource(FolderSource):
         whole, known = self._open_part(name, role, problems), known_splits(self.options.splits)
         placed = {
             path: Placed(
-                frozenset(one.category for one in whole.file.annotations[image.number] if not one.crowd),
+                frozenset(one.category for one in whole.file.of(image.number) if not one.crowd),
                 split_folder(path, known),
             )
             for image, path in whole.found
@@ -171,10 +172,10 @@ class CocoSource(FolderSource):
 
     def _declare_image(self, image_id: str, role: Role, image: CocoImage, file_name: str) -> Declared:
         path = inside(self.root, file_name, f"{image.where}: field 'file_name'")
-        annotations = self._parts[role].file.annotations[image.number]
-        objects = tuple(one.declared() for one in annotations if not one.crowd)
+        file = self._parts[role].file
+        objects = file.objects(image.number)
         digest = sha256(repr((image_id, image.number, image.size, objects_digest(objects))).encode())
-        unsure = not objects and bool(annotations)  # crowds alone
+        unsure = file.crowds_alone(image.number)  # crowds alone
         return Declared(image_id, role, path, file_name, image.size, objects, image.where, digest, unsure)
 
     def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:
@@ -207,19 +208,17 @@ class CocoSource(FolderSource):
 
     def _annotations(self, entry: Entry) -> list[CocoAnnotation]:
         number, part = self._own[entry.declared.image_id]
-        return part.file.annotations[number]
+        return part.file.of(number)
 
     def _has_truth(self, entry: Entry) -> bool:
         """Whether each object of a class, and each crowd, has a mask."""
         return all(
-            has_mask(one.fields)
-            for one in self._annotations(entry)
-            if one.crowd or one.category in self._numbers
+            one.masked for one in self._annotations(entry) if one.crowd or one.category in self._numbers
         )
 
     def _truth_bytes(self, entry: Entry) -> Iterator[bytes]:
         for annotation in self._annotations(entry):
-            yield repr(sorted(annotation.fields.items())).encode(errors="backslashreplace")
+            yield repr(sorted(annotation.fields().items())).encode(errors="backslashreplace")
 
     def _truth(self, entry: Entry) -> TruthRecord:
         masks: list[bytes] = []
@@ -229,7 +228,7 @@ class CocoSource(FolderSource):
             if not one.crowd and one.category not in self._numbers:
                 continue
             place = f"{one.where} (image {entry.declared.image_id})"
-            mask = segmentation_mask(one.fields, entry.size, place)
+            mask = segmentation_mask(one.fields(), entry.size, place)
             if one.crowd:
                 void |= mask
             elif mask.any():  # a polygon thinner than a pixel covers none
@@ -260,10 +259,18 @@ def _base(part: _Part) -> str:
 def _names(path: str, base: str) -> list[str]:
     """How an image may be called, shortest first: its path below the folder of all images, then with the folders
     above, one by one; without and with its ending."""
-    whole = PurePosixPath(path.replace("\\", "/"))
-    short = whole.relative_to(base) if whole.is_relative_to(base) else whole
-    ends = [PurePosixPath(*whole.parts[-n:]) for n in range(len(short.parts), len(whole.parts) + 1)]
-    return [str(name) for end in ends for name in (end.with_suffix(""), end)]
+    whole = path.replace("\\", "/")
+    parts = whole.split("/")
+    below = base == "" or whole.startswith(f"{base}/")
+    first = len(parts) - (len(base.split("/")) if base and below else 0)
+    ends = ["/".join(parts[-n:]) for n in range(first if below else len(parts), len(parts) + 1)]
+    return [name for end in ends for name in (_without_suffix(end), end)]
+
+
+def _without_suffix(name: str) -> str:
+    """As `PurePath.with_suffix("")`: a dot at the beginning or end of the last part begins none."""
+    dot, slash = name.rfind("."), name.rfind("/")
+    return name[:dot] if slash + 1 < dot < len(name) - 1 else name
 
 
 def paths_of(config: DataSettings) -> CocoPaths:

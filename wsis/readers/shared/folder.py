@@ -156,11 +156,12 @@ class FolderSource(ABC):
             problems.add(f"{self.root}: split {names[role]!r}: no image holds an annotated class")
 
     def _known_classes(self, one: Declared, numbers: Mapping[str, int], problems: Problems) -> set[str]:
-        if self.options.on_unknown_class == "error":
+        names = {item.name for item in one.objects}
+        if self.options.on_unknown_class == "error" and not names <= numbers.keys():
             for item in one.objects:
                 with problems.collect():
                     class_number(item.name, numbers, f"{item.where} (image {one.image_id})")
-        return {item.name for item in one.objects if item.name in numbers}
+        return names & numbers.keys()
 
     def _drops(self, one: Declared) -> bool:
         return one.role == "train" and (self.options.on_empty == "drop" or one.unsure)
