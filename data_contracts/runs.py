@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -112,14 +113,18 @@ def load_run(store: Store, name: str) -> RunRecord:
         ArtefactMissingError: no such run; names those that exist.
         CorruptArtefactError: the record cannot be read.
     """
-    text = store.read_text(f"runs/{check_run_name(name)}.json")
+    text = store.read_text(_file(name))
     if text is None:
         there = list_runs(store)
         raise ArtefactMissingError(
             f"no run {name!r} in {store.location}{did_you_mean(name, there)}; runs there: {', '.join(there) or 'none'}"
         )
+    return _parsed(name, text.encode())
+
+
+def _parsed(name: str, data: bytes) -> RunRecord:
     try:
-        record = RunRecord.model_validate(unseal(text.encode(), f"runs/{name}.json"))
+        record = RunRecord.model_validate(unseal(data, f"runs/{name}.json"))
     except ValidationError as error:
         said = " ".join(str(error).split())
         raise CorruptArtefactError(f"run record runs/{name}.json is damaged: {said}", (name,)) from error
@@ -130,11 +135,31 @@ def load_run(store: Store, name: str) -> RunRecord:
     return record
 
 
-def save_run(store: Store, record: RunRecord) -> None:
-    """Write a run's record atomically."""
-    store.write_text(
-        f"runs/{check_run_name(record.name)}.json", seal(record.model_dump(mode="json")).decode()
-    )
+def save_run(
+    store: Store, record: RunRecord, agree: Callable[[RunRecord], None] = lambda there: None
+) -> None:
+    """Write a run's record atomically.
+
+    Args:
+        agree: is given the record that lies there, and raises where it must stay; of two processes that write at once,
+            the later one is given the earlier one's. One that is damaged is written anew.
+    """
+
+    def change(there: bytes | None) -> bytes:
+        if there is not None:
+            try:
+                before = _parsed(record.name, there)
+            except CorruptArtefactError:
+                before = None  # an index: what it named is found again
+            if before is not None:
+                agree(before)
+        return seal(record.model_dump(mode="json"))
+
+    store.change_text(_file(record.name), change)
+
+
+def _file(name: str) -> str:
+    return f"runs/{check_run_name(name)}.json"
 
 
 def list_runs(store: Store) -> list[str]:

@@ -34,6 +34,7 @@ from data_contracts.shards import SharedShards
 
 _LOGGER = logging.getLogger("wsis.store")
 DEFAULT_STORE = "runs"
+_CHANGES = 50  # tries to change a file that others change too
 PRIVATE = ".work"
 """Folder of a stage in which artefacts are made."""
 
@@ -303,6 +304,24 @@ class Store:
         if self._remote is not None:
             self._remote.check()
         self._texts.write(name, text.encode())
+
+    def change_text(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small mutable file by what `change` makes of it, and of what others have made of it meanwhile.
+
+        Raises:
+            StoreError: it cannot be written, or others change it all the time.
+            What `change` raises: nothing is written then.
+        """
+        if self._remote is not None:
+            self._remote.check()
+        for _ in range(_CHANGES):
+            found = self._texts.read(name)
+            data = change(None if found is None else found.data)
+            if found is None and self._texts.create(name, data):
+                return
+            if found is not None and self._texts.replace(name, data, found.version):
+                return
+        raise StoreError(f"{self._texts.url(name)}: changed by others {_CHANGES} times while it was written")
 
     def remove_text(self, name: str) -> None:
         """Remove a small mutable file, if it is there."""

@@ -29,6 +29,18 @@ def data_is_away(record: RunRecord, config: RunConfig) -> bool:
     return not root.expanduser().is_dir()
 
 
+def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Difference]:
+    """Where two processes that write one run have planned it on other data; None: it is not known yet."""
+    if before is None or now is None:
+        return []
+    pairs = (("images or labels", before.content, now.content), ("masks", before.truth, now.truth))
+    return [
+        Difference(f"content of {what} in {now.root}", old[:12], new[:12])
+        for what, old, new in pairs
+        if old is not None and new is not None and old != new
+    ]
+
+
 def data_differences(run: Run, data: DataFacts) -> list[Difference]:
     """Where the artefacts of this run were made from other data than there is now."""
     found = []

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from data_contracts.errors import (
     ArtefactMissingError,
@@ -25,7 +26,7 @@ from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome
 from wsis.readers.config import found_line
 from wsis.runs.config import RunConfig, stored_config
-from wsis.runs.data_at_hand import data_differences, data_is_away, data_now
+from wsis.runs.data_at_hand import changed_data, data_differences, data_is_away, data_now
 from wsis.runs.durations import Durations
 from wsis.runs.forecast import content_of_data, forecast
 from wsis.runs.identity import refuse_differences, setting_differences
@@ -84,13 +85,35 @@ class Runner(Run):
         self._places: dict[str, int] = {}  # key of a node -> its place in the plan
         self.share_done: Callable[[], float] = float  # of a run that has not begun
         check_run_name(name)
+        self._known: tuple[Any, ...] | None = None  # what the name stood for when it was last looked at
         super().__init__(store, self._record(store, name, config, config_name))
         self.config = config or stored_config(self.record)
+
+    def _save(self) -> None:
+        """The record into the store.
+
+        Raises:
+            ConfigError: another process has meanwhile begun a run of this name with other settings or data.
+        """
+        save_run(self.store, self.record, self._agree)
+        self._known = _standing(self.record)
+
+    def _agree(self, there: RunRecord) -> None:
+        if _standing(there) in (self._known, _standing(self.record)):
+            return
+        refuse_differences(
+            self.record.name,
+            [
+                *setting_differences(stored_config(there), self.config),
+                *changed_data(there.data, self.record.data),
+            ],
+        )
 
     def _record(self, store: Store, name: str, config: RunConfig | None, config_name: str) -> RunRecord:
         """The run's record, of `config` if there is one. A damaged record is then made anew: it is an index."""
         try:
             record = load_run(store, name)
+            self._known = _standing(record)
         except (ArtefactMissingError, CorruptArtefactError) as error:
             if config is None:
                 raise
@@ -98,7 +121,8 @@ class Runner(Run):
                 self.progress.log(f"{error}; it is written anew, the artefacts are found again")
             record = RunRecord(name=name, config_name=config_name, config={}, created=now())
         if config is not None:
-            if record.entries and not self._replace:
+            begun = self._known is not None and record.status == "running"  # by another process, or killed
+            if (record.entries or begun) and not self._replace:
                 stored = stored_config(record)
                 refuse_differences(name, setting_differences(stored, config))
             record.config = config.model_dump(mode="json")
@@ -279,7 +303,7 @@ class Runner(Run):
             self._enter(node, outcome)
             spent = time.monotonic() - start - outcome.wall_seconds - outcome.waited_seconds
             self.record.overhead_seconds += spent
-            save_run(self.store, self.record)
+            self._save()
         return outcome
 
     def _enter(self, node: Node, outcome: Outcome) -> None:
@@ -309,4 +333,9 @@ class Runner(Run):
 
     def _status(self, status: Status, error: str | None = None) -> None:
         self.record.status, self.record.error = status, error
-        save_run(self.store, self.record)
+        self._save()
+
+
+def _standing(record: RunRecord) -> tuple[Any, ...]:
+    """What a run's name stands for: its configuration and the content of its data."""
+    return record.config, None if record.data is None else (record.data.content, record.data.truth)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import clean_text, inside, require_file, stays_inside
+from wsis.readers.files.folder_files import clean_text, require_file, stays_inside
 
 _LONGEST = 255  # bytes of one name
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -51,7 +51,7 @@ class ImageFiles:
             for base in dict.fromkeys((self.folder, self.beside, ".")):
                 candidate = posixpath.normpath(posixpath.join(base, written))
                 if _exists(self.root / candidate):
-                    require_file(inside(self.root, candidate, where), where)
+                    require_file(self.root / candidate, where)
                     return candidate
         elif found := self._climbing(written):
             return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_contracts.errors import DataError
 from wsis.method.masks import rle
-from wsis.readers.files.folder_files import Problems, inside, plain_name, sha256
+from wsis.readers.files.folder_files import Problems, clean_text, inside, plain_name, sha256
 from wsis.readers.files.image_files import ImageFiles
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.formats.coco_file import CocoAnnotation, CocoFile, read_coco
@@ -66,6 +66,7 @@ class CocoSource(FolderSource):
         self._paths = paths or CocoPaths({}, {})
         self._choice = choice or SplitChoice(options.splits)
         self._parts: dict[Role, _Part] = {}
+        self._folders: dict[str, Path] = {}  # as they are called -> where they lie
         self._own: dict[str, tuple[Id, _Part]] = {}  # image id -> id in the JSON, and whose
 
     # -- annotations --------------------------------------------------------------------------------------
@@ -171,12 +172,20 @@ class CocoSource(FolderSource):
         return posixpath.normpath(given.replace("\\", "/"))
 
     def _declare_image(self, image_id: str, role: Role, image: CocoImage, file_name: str) -> Declared:
-        path = inside(self.root, file_name, f"{image.where}: field 'file_name'")
+        path = self._path_of(file_name, f"{image.where}: field 'file_name'")
         file = self._parts[role].file
         objects = file.objects(image.number)
         digest = sha256(repr((image_id, image.number, image.size, objects_digest(objects))).encode())
         unsure = file.crowds_alone(image.number)  # crowds alone
         return Declared(image_id, role, path, file_name, image.size, objects, image.where, digest, unsure)
+
+    def _path_of(self, file_name: str, where: str) -> Path:
+        """As `inside`: links of each folder are followed once, not once an image."""
+        folder, name = posixpath.split(clean_text(file_name, where))
+        if folder not in self._folders:
+            self._folders[folder] = inside(self.root, folder or ".", where)
+        path = self._folders[folder] / name
+        return inside(self.root, file_name, where) if path.is_symlink() or "\\" in file_name else path
 
     def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:
         if not self._parts:

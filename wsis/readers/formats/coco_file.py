@@ -195,15 +195,14 @@ class _Columns:
         self.categories.append(category)
         self.crowds.append(crowd)
         self.masked.append(has_mask(item))
-        box, sound = item.get("bbox"), False
+        box, sides = item.get("bbox"), None
         if box is not None and box != []:
             try:
-                box = box_of(box, f"{self._path}: annotations[{position}]: field 'bbox'")
-                sound = True
+                sides = box_of(box, f"{self._path}: annotations[{position}]: field 'bbox'")
             except DataError as error:
                 self.faults[position] = str(error)
-        self.boxed.append(sound)
-        self.boxes.extend(box if sound else _NO_BOX)
+        self.boxed.append(sides is not None)
+        self.boxes.extend(sides or _NO_BOX)
 
     def _check_id(self, position: int, item: dict[str, Any]) -> None:
         value = item.get("id")
@@ -217,10 +216,16 @@ class _Columns:
 
     def _row(self, position: int, item: dict[str, Any]) -> tuple[int, int, bool]:
         """Places of image and category, and whether it is a crowd; -1 for one of an image that is itself a problem."""
-        image_id, category, crowd = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
-        usual = type(image_id) is type(category) is type(crowd) is int and crowd in (0, 1)
-        if usual and image_id in self._known and category in self._named:  # as nearly all are
-            return self._known[image_id], self._numbers[category], crowd == 1
+        number, kind, crowds = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
+        plain = type(crowds) is int and crowds in (0, 1)
+        if (
+            plain
+            and type(number) is int
+            and type(kind) is int
+            and number in self._known
+            and kind in self._named
+        ):
+            return self._known[number], self._numbers[kind], crowds == 1  # as nearly all are
         place = f"{self._path}: annotations[{position}]"
         image_id = known_id(item, "image_id", self._known, place)
         if image_id is None:

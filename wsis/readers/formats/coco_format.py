@@ -22,7 +22,7 @@ _EXACT = 2**53  # whole numbers below are floats too
 Id = int | str  # as the file gives it; a whole float is its integer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CocoImage:
     """An entry of `images`. `size` is (height, width), None where the file has none."""
 

@@ -63,7 +63,7 @@ class FolderOptions:
     strict: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Entry:
     """One image of the data set: what was declared, checked and numbered. `clipped` and `dropped` name boxes."""
 
