@@ -78,11 +78,18 @@ def box_of(box: Any, place: str) -> tuple[float, float, float, float]:
 
 @dataclass(frozen=True)
 class Category:
+    """An entry of `categories`, and its place in the file."""
+
     name: str
     where: str
 
 
 def categories_of(items: Iterable[dict[str, Any]], path: Path) -> dict[Id, Category]:
+    """Id -> category, in the file's order.
+
+    Raises:
+        DataError: an id or name is missing or no text, or an id is there twice.
+    """
     found: dict[Id, Category] = {}
     for position, item in enumerate(items):
         place = f"{path}: categories[{position}]"
@@ -111,6 +118,11 @@ def used_categories(named: Mapping[Id, Category], used: set[Id]) -> dict[Id, str
 
 
 def image_of(item: Mapping[str, Any], where: str, path: Path) -> CocoImage:
+    """An entry of `images`, checked.
+
+    Raises:
+        DataError: naming the field.
+    """
     key = identifier(item, "id", where)
     place = f"{path}: image {key}"
     name = item.get("file_name")
