@@ -5,14 +5,8 @@ from typing import Any
 from prefect import flow
 
 from data_contracts.store import Store
-from flows.tasks import (
-    PrefectProgress,
-    failing_in_one_line,
-    log_store,
-    prefect_walk,
-    publish_results,
-    recording_cancellation,
-)
+from flows.artifacts import publish_report, publish_results, publish_samples
+from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_walk, recording_cancellation
 from wsis.engine.stage import Outcome
 from wsis.runs.config import load_config
 from wsis.runs.plan import Node
@@ -54,12 +48,18 @@ def full_training(
     )
 
     progress = runner.progress = PrefectProgress(run_name)
+    computed: list[str] = []
 
     def after(node: Node, outcome: Outcome) -> None:
         progress.of_run(runner.share_done())
+        if not outcome.reused:
+            computed.append(node.key)
         if node.stage.name == "evaluation":
             publish_results(runner)
+        if node.stage.name == "pseudo_labels" and not outcome.reused:
+            publish_samples(runner, node.key)
 
     with recording_cancellation(runner):
         runner.run(after=after, walk=prefect_walk)
+    publish_report(runner, anew=bool(computed))
     return publish_results(runner)

@@ -6,14 +6,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store import Store
-from flows.tasks import (
-    PrefectProgress,
-    artifact_key,
-    failing_in_one_line,
-    log_store,
-    prefect_walk,
-    recording_cancellation,
-)
+from flows.artifacts import artifact_key
+from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_walk, recording_cancellation
 from wsis.apps.suites import Member, load_suite, members, run_members, suite_runs
 from wsis.reporting.tables.suite_table import order_lines, pseudo_label_table, suite_table
 from wsis.runs.runner import Runner

@@ -3,7 +3,8 @@
 from prefect import flow
 
 from data_contracts.store import Store
-from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_wrap, publish_results
+from flows.artifacts import publish_results
+from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_wrap
 from wsis.runs.runner import Runner
 
 

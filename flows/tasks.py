@@ -1,8 +1,7 @@
-"""What the flows share: the task of a node, how they walk a plan and end, and what they publish."""
+"""What the flows share: the task of a node, how they walk a plan and end, their logs and progress."""
 
 import functools
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from prefect import Task, get_client, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
@@ -21,15 +20,13 @@ from prefect.states import Cancelled, Completed, Failed, State
 from data_contracts.errors import ContractError
 from data_contracts.printable import printable
 from data_contracts.store import Store
+from flows.artifacts import artifact_key
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.stage import Outcome
 from wsis.errors import RunEndsError, WsisError
-from wsis.reporting.tables.results import results_of
-from wsis.reporting.tables.tables import COCO, THRESHOLDS
 from wsis.runs.plan import Node
 from wsis.runs.runner import Runner
 from wsis.runs.side_by_side import Execute, Stop
-from wsis.views.run import Run
 
 _ON_PURPOSE = (ContractError, WsisError)
 P = ParamSpec("P")
@@ -163,33 +160,3 @@ class PrefectProgress(Progress):
             percent, key=artifact_key(self._run_name, "progress"), description=f"run {self._run_name}"
         )
         self._artifact = made if isinstance(made, UUID) else None
-
-
-def artifact_key(*parts: str) -> str:
-    """A key Prefect accepts: lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", "-".join(("wsis", *parts)).lower()).strip("-")
-
-
-def publish_results(run: Run) -> list[dict[str, Any]]:
-    """Write VOC mAP and COCO AP of everything evaluated so far as a Prefect table artifact."""
-    rows = results_of(run)
-    table = [
-        {
-            "kind": row["kind"],
-            "outer iteration": row["outer_iteration"] if row["outer_iteration"] is not None else "-",
-            "split": row["split"],
-            **{f"mAP {t}": _percent(row["mAP"][t]) for t in THRESHOLDS},
-            **{f"COCO {m}": _percent(row.get("coco", {}).get(m)) for m in COCO},
-        }
-        for row in rows
-    ]
-    create_table_artifact(
-        table,
-        key=artifact_key(run.name, "results"),
-        description=f"VOC mAP^r and COCO AP of run {run.name}",
-    )
-    return rows
-
-
-def _percent(value: float | None) -> float | str:
-    return "-" if value is None else round(100 * value, 2)

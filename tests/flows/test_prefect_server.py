@@ -1,11 +1,14 @@
 """A real Prefect server and process worker: deployments, artifacts, and a worker killed midway."""
 
+import base64
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -157,6 +160,27 @@ def test_how_far_the_run_is_is_one_artifact(prefect: Prefect, killed: tuple[Path
     progress = prefect.artifacts("progress")
     assert [key for key in progress if "tiny" in key] == ["wsis-tiny-progress"]
     assert float(progress["wsis-tiny-progress"]) == 100.0
+
+
+def test_pictures_of_the_samples_are_there_before_training_goes_on(
+    prefect: Prefect, killed: tuple[Path, str, str]
+) -> None:
+    body = {"artifacts": {"key": {"any_": ["wsis-tiny-samples"]}}, "sort": "CREATED_DESC"}
+    second, first = prefect.post("/artifacts/filter", body)
+    starts = {run["name"]: run["start_time"] for run in prefect.task_runs(killed[2])}
+    for t, found in ((1, first), (2, second)):
+        assert f"pseudo_labels@{t}" in found["data"]
+        assert found["created"] < starts[f"prediction@{t}"]
+        pictures = re.findall(r"\(data:image/jpeg;base64,([^)]+)\)", found["data"])
+        assert len(pictures) == 4
+        for one in pictures:
+            assert cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), 1).shape[1] > 300
+
+
+def test_the_report_is_written_and_linked(prefect: Prefect, killed: tuple[Path, str, str]) -> None:
+    link = prefect.artifacts("markdown")["wsis-tiny-report"]
+    page = killed[0] / "reports" / RUN / "report.html"
+    assert page.as_uri() in link and "mAP" in page.read_text()
 
 
 @pytest.mark.slow
