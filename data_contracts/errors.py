@@ -40,6 +40,10 @@ class CorruptArtefactError(StoreError):
         self.files = files
 
 
+class LeaseLostError(StoreError):
+    """Another machine has taken over what this one was making, because it was silent for too long."""
+
+
 class LockTimeoutError(ContractError, TimeoutError):
     """Another live process holds the artefact; names its pid and host."""
 

@@ -1,5 +1,6 @@
 """The manifest of an artefact: written last, so an artefact with a manifest is whole."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import (
@@ -12,7 +13,8 @@ from pydantic import (
 )
 
 from data_contracts.errors import CorruptArtefactError, StoreError
-from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint, unseal
+from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint, sha256_file, unseal
+from data_contracts.paths import safe_relative
 
 MANIFEST_NAME = "manifest.json"
 PLACES = ("attempt", "offset")
@@ -129,3 +131,27 @@ def parse_manifest(data: bytes, where: str, folder: str) -> Manifest:
             f"{where}: fingerprint {manifest.fingerprint} is not the folder's {folder}", (where,)
         )
     return manifest
+
+
+def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Each file of an artefact whose bytes are not the manifest's, with what is wrong. Empty: intact."""
+    damaged = []
+    listed = manifest.files
+    for name, entry in listed.items():
+        path = folder / safe_relative(name)
+        if not path.is_file():
+            damaged.append(f"{path}: missing")
+        elif path.stat().st_size != entry.bytes:
+            damaged.append(f"{path}: expected {entry.bytes} bytes, got {path.stat().st_size}")
+        elif (got := _sha256_or_error(path)) != entry.sha256:
+            damaged.append(f"{path}: expected sha256 {entry.sha256[:12]}…, got {got[:12]}…")
+    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
+    damaged += [f"{folder / n}: not in the manifest" for n in sorted(present - set(listed) - {MANIFEST_NAME})]
+    return damaged
+
+
+def _sha256_or_error(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:  # a bad sector is damage to name, like a wrong hash
+        return f"{error.strerror}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from data_contracts.atomic import TEMPORARY, fsync_directory, write_atomic
+from data_contracts.atomic import TEMPORARY, write_atomic
 from data_contracts.errors import CorruptArtefactError, StoreError
 from data_contracts.locks import exclusive
 from data_contracts.paths import make_folder, safe_relative, write_file
@@ -98,7 +98,7 @@ class Objects(Protocol):
 
 
 class FolderObjects:
-    """A folder of a POSIX file system: links for what must not be there, one record lock for the rest.
+    """A folder of a POSIX file system, with one record lock for its records.
 
     Args:
         root: need not be there yet.
@@ -108,20 +108,12 @@ class FolderObjects:
         self.root = root
 
     def create(self, key: str, data: bytes) -> bool:
-        if (found := self.read(key)) is not None:
-            return found.data == data
         path = self._for_writing(key)
-        written = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
-        write_atomic(written, data)
-        try:
-            os.link(written, path)  # unlike a rename, refused where something lies
-        except FileExistsError:
-            found = self.read(key)
-            return found is not None and found.data == data
-        finally:
-            written.unlink()
-        fsync_directory(path.parent)
-        return True
+        with self._alone():
+            if (found := self.read(key)) is not None:
+                return found.data == data
+            write_file(path, data)
+            return True
 
     def read(self, key: str) -> Found | None:
         data = plain_bytes(self._path(key))

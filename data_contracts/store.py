@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from data_contracts.atomic import (
@@ -22,10 +23,11 @@ from data_contracts.atomic import (
 )
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal, sha256_file
+from data_contracts.leases import Alone, Lease
 from data_contracts.locks import exclusive
-from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, damaged_files, parse_manifest
 from data_contracts.objects import FolderObjects, Found, Objects, plain_bytes
-from data_contracts.paths import make_folder, plain_name, safe_relative
+from data_contracts.paths import make_folder, plain_name
 from data_contracts.records import RecordReader
 from data_contracts.remote import Remote, cache_folder, local_folder
 from data_contracts.remote_layout import ATTEMPTS, SHARDS, new_attempt
@@ -88,6 +90,7 @@ class Store:
         self.root = folder if folder is not None else cache_folder(text)
         self._texts: Objects = self._remote.objects if self._remote is not None else FolderObjects(self.root)
         self._seen: dict[tuple[str, str], Found] = {}  # manifests behind the URL, as they were opened
+        self._leases: dict[tuple[str, str], Lease | None] = {}  # of what this process makes alone
 
     def __repr__(self) -> str:
         return f"Store({self.location!r})"
@@ -155,7 +158,7 @@ class Store:
                 f"artefact {stage}/{fingerprint} is damaged: {lost}. {repair}", (lost,)
             )
         artefact = Artefact(path, self._read_manifest(path))
-        if verify and (damaged := damaged_files(artefact)):
+        if verify and (damaged := damaged_files(path, artefact.manifest)):
             raise CorruptArtefactError(
                 f"artefact {stage}/{fingerprint} is damaged: {'; '.join(damaged)}. {repair}", tuple(damaged)
             )
@@ -179,11 +182,19 @@ class Store:
     # -- writing ------------------------------------------------------------------------------------------
     @contextmanager
     def writing(
-        self, stage: str, fingerprint: str, on_wait: Callable[[str], None] = lambda message: None
+        self,
+        stage: str,
+        fingerprint: str,
+        on_wait: Callable[[str], None] = lambda message: None,
+        alone: Alone | None = None,
     ) -> Iterator[Path]:
         """Hold the artefact's lock and give its work folder, which a killed process leaves for the next one.
 
+        Args:
+            alone: of several machines at a URL store, too, one at a time; None: they share what they make.
+
         Raises:
+            LeaseLostError: on entering again what was lost.
             StoreError: the store's folder cannot be created or written.
         """
         base = self._path(stage, PRIVATE)
@@ -193,7 +204,24 @@ class Store:
         with exclusive(base / f"{fingerprint}.lock", on_wait=on_wait):
             work = base / fingerprint
             make_folder(work)
-            yield work
+            if self._remote is None or alone is None:
+                yield work
+                return
+            committed = partial(self._remote.record, stage, fingerprint)
+            with alone.held(
+                self._remote.objects, f"{stage}/{fingerprint}", work, committed, on_wait
+            ) as lease:
+                self._leases[stage, fingerprint] = lease
+                yield work
+
+    def check_owner(self, stage: str, fingerprint: str) -> None:
+        """Stop an owner that was silent for so long that another machine has its work; asks nobody.
+
+        Raises:
+            LeaseLostError: it has.
+        """
+        if (lease := self._leases.get((stage, fingerprint))) is not None:
+            lease.check()
 
     def shared_shards(
         self, stage: str, fingerprint: str, by_others: bool = False, afresh: bool = False
@@ -222,9 +250,11 @@ class Store:
         has committed the same artefact to a URL store meanwhile, that one is kept and given.
 
         Raises:
-            StoreError: the artefact exists already.
+            StoreError: the artefact exists already. LeaseLostError: the work is another machine's by now.
             StoreFullError: no space left.
         """
+        if (lease := self._leases.get((stage, fingerprint))) is not None:
+            lease.renew()
         final = self._path(stage, fingerprint)
         if final.exists():
             raise StoreError(f"{final} exists; artefacts are never overwritten")
@@ -241,7 +271,11 @@ class Store:
             work.rename(final)
             fsync_directory(final.parent)
         artefact = Artefact(final, manifest)
-        return artefact if self._remote is None else self._shared(self._remote, artefact)
+        if self._remote is not None:
+            artefact = self._shared(self._remote, artefact)
+        if lease is not None:
+            lease.finished = True
+        return artefact
 
     def _shared(self, remote: Remote, artefact: Artefact) -> Artefact:
         """Commit an artefact of this machine behind the URL; that of another machine where it was first."""
@@ -360,29 +394,3 @@ class Store:
                 write_atomic(target / MANIFEST_NAME, record.data)
                 fsync_tree(target)
                 target.rename(self._path(stage, fingerprint))
-
-
-def damaged_files(artefact: Artefact) -> list[str]:
-    """Each file of an artefact whose bytes are not the manifest's, with what is wrong. Empty: intact."""
-    damaged = []
-    listed = artefact.manifest.files
-    for name, entry in listed.items():
-        path = artefact.path / safe_relative(name)
-        if not path.is_file():
-            damaged.append(f"{path}: missing")
-        elif path.stat().st_size != entry.bytes:
-            damaged.append(f"{path}: expected {entry.bytes} bytes, got {path.stat().st_size}")
-        elif (got := _sha256_or_error(path)) != entry.sha256:
-            damaged.append(f"{path}: expected sha256 {entry.sha256[:12]}…, got {got[:12]}…")
-    present = {str(p.relative_to(artefact.path)) for p in artefact.path.rglob("*") if not p.is_dir()}
-    damaged += [
-        f"{artefact.path / n}: not in the manifest" for n in sorted(present - set(listed) - {MANIFEST_NAME})
-    ]
-    return damaged
-
-
-def _sha256_or_error(path: Path) -> str:
-    try:
-        return sha256_file(path)
-    except OSError as error:  # a bad sector is damage to name, like a wrong hash
-        return f"{error.strerror}"

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data_contracts.errors import ContractError
-from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest
+from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, damaged_files
 from data_contracts.remote import Remote
 from data_contracts.remote_layout import by_object, digest_of, file_key, manifest_key, parts_of
-from data_contracts.store import PRIVATE, Store, damaged_files
+from data_contracts.store import PRIVATE, Store
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 Pair = tuple[str, str]
@@ -39,7 +39,10 @@ def damage_of(store: Store, artefacts: Iterable[Pair]) -> list[str]:
             else:
                 artefact = store.open(stage, fingerprint, verify=False)
                 where = str(artefact.path / MANIFEST_NAME)
-                problems += [*damaged_files(artefact), *_foreign(artefact.manifest, stage, where)]
+                problems += [
+                    *damaged_files(artefact.path, artefact.manifest),
+                    *_foreign(artefact.manifest, stage, where),
+                ]
         except ContractError as error:
             problems.append(f"{stage}/{fingerprint}: {error}")
     return problems

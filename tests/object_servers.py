@@ -30,7 +30,7 @@ def environment(endpoint: str) -> dict[str, str]:
 def moto(folder: Path) -> Iterator[str]:
     """moto's S3 server; gives its address."""
     port = _free_ports(1)
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("locked_moto.py")), str(port)]
     with _running(command, folder, port) as address:
         yield address
 

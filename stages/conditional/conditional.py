@@ -6,9 +6,12 @@ that are kept: other ones in every outer iteration, so that none is never learne
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from stages.conditional.examples import Examples
 from stages.conditional.training import Config, Trainer
+from wsis.engine.group import rank
+from wsis.engine.shared_work import check_processes, run_shared
 from wsis.engine.stage import Artefact, Execution, Stage, StageContext
 from wsis.engine.training import WEIGHTS_NAME, finish, load_weights, run_steps, seed_everything
 from wsis.errors import InputError
@@ -26,7 +29,13 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     Raises:
         InputError: there is no training image.
         NonFiniteError: features, scores or the surrogate became NaN or infinite; names stage, step and image.
+        WorkerDiedError: one of several processes was killed.
     """
+    run_shared(partial(_train, inputs, config), context, config.processes)
+
+
+def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Train in this process, alone or as one of a group."""
     seed_everything(context.seed, context.outer_iteration or 0)
     previous = inputs.get("previous")
     classes = len(class_names(inputs["dataset"]))
@@ -38,6 +47,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         raise InputError(f"{NAME}: expected at least one training image, got none")
     trainer = Trainer(network, examples, config, context)
     curve = run_steps(context, trainer.state(), trainer.steps, trainer.step, best=trainer.best_weights())
+    if rank() > 0:
+        return
     context.counts.update(
         images=len(trainer.train_ids),
         held_back_images=len(trainer.held_back_ids),
@@ -55,8 +66,9 @@ def _build(config: Config, num_classes: int, load_pretrained: bool = True) -> Co
     return network
 
 
-def _check(config: Config, _: Execution) -> None:
-    """Fail before hours are spent: a wrong stride, absent weights, settings that exclude each other."""
+def _check(config: Config, execution: Execution) -> None:
+    """Fail before hours are spent: a wrong stride, absent weights, settings that exclude each other, too few GPUs."""
+    check_processes(config, execution, NAME)
     _build(config, 1)
 
 

@@ -1,6 +1,6 @@
 """Training images of the conditional network with their problems: what it sees, and the y_p that it learns from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
@@ -14,7 +14,7 @@ from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, SEEDS
 from wsis.engine.stage import Artefact, execution_only
 from wsis.errors import WsisError
 from wsis.method.conditional.graph import ProposalGraph
-from wsis.method.dissimilarity.image_problem import ImageArrays, build_problem
+from wsis.method.dissimilarity.image_problem import ImageArrays, build_problem, network_size
 from wsis.method.dissimilarity.network_inputs import (
     Record,
     SamplingConfig,
@@ -106,6 +106,12 @@ class Examples:
         except WsisError as error:
             raise type(error)(f"image {image_id}: {error}") from error
         return image, replace(problem, image_id=image_id)
+
+    def largest(self, image_ids: Sequence[str]) -> tuple[int, int]:
+        """Height and width of the network's input that hold each of these images."""
+        sizes = [self.dataset.read(i, ("size",))["size"].tolist() for i in image_ids]
+        inputs = [network_size((height, width), self.settings.image_size) for height, width in sizes]
+        return max(h for h, _ in inputs), max(w for _, w in inputs)
 
     def _found(self, image_id: str) -> NetworkDetections | None:
         """The prediction network's detections that count; None in outer iteration 1."""

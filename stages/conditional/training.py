@@ -4,15 +4,18 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from stages.conditional.examples import Examples, ExampleSettings
+from wsis.engine.group import own_part, shared_out
 from wsis.engine.optimisation import descend, warmup_cosine
+from wsis.engine.shared_work import SharedTraining
 from wsis.engine.stage import Artefact, StageContext, execution_only
 from wsis.engine.training import Stateful
 from wsis.engine.weight_selection import BestWeights, HeldBackSettings, split, steps_between
@@ -35,7 +38,7 @@ _VALIDATION_COST = 1 / 3  # time to validate as many images as a batch has, in s
 _REACH_STEPS, _SMALL_REACH = 20, 0.02
 
 
-class Config(HeldBackSettings, LearningConfig, ExampleSettings):
+class Config(SharedTraining, HeldBackSettings, LearningConfig, ExampleSettings):
     """How the conditional network is made and trained: Algorithm 2 and its schedule."""
 
     pretrain_epochs: float = Field(3.0, gt=0, description="of outer iteration 1")
@@ -51,6 +54,14 @@ class Config(HeldBackSettings, LearningConfig, ExampleSettings):
     checkpointing: bool = execution_only(
         False, description="recompute activations in the backward pass: less memory, more time, same results"
     )
+
+    @model_validator(mode="after")
+    def _images_do_not_depend_on_one_another(self) -> Self:
+        if self.processes > 1 and self.batch_norm == "train":
+            raise ValueError(
+                f"processes: expected 1 with batch_norm: train, whose statistics are of a batch, got {self.processes}"
+            )
+        return self
 
     def total_steps(self, images: int, pretraining: bool) -> int:
         """Steps of an outer iteration on so many images, those held back not counted."""
@@ -101,6 +112,7 @@ class Trainer:
         self.steps = settings.total_steps(len(self.train_ids), pretraining=examples.detections is None)
         self.reaches: deque[float] = deque(maxlen=_REACH_STEPS)
         self.warned = False
+        self.held_back = cache(self._held_back)
 
     def state(self) -> dict[str, Stateful]:
         """All that a step changes."""
@@ -123,13 +135,18 @@ class Trainer:
         return image_noise(problem, self.settings, self.key(*key)).to(self.context.device)
 
     def step(self, index: int) -> dict[str, float]:
-        """One optimisation step; returns what `dissimilarity_loss` logs."""
+        """One optimisation step; returns what `dissimilarity_loss` logs. Of a group each process has its part of the
+        batch, padded and with random numbers as in the whole one."""
         with self.naming(f"step {index}"):
-            images, problems = zip(*(self.examples.get(i) for i in self.batch_ids(index)), strict=True)
-            chance = np.random.default_rng(self.key(_FLIP_STREAM, index)).random(len(images))
-            flipped = [bool(c < 0.5) for c in chance]
-            noises = [self.noise(p, _NOISE_STREAM, index, place) for place, p in enumerate(problems)]
-            batch = image_batch(images, flipped).to(self.context.device)
+            ids = self.batch_ids(index)
+            chance = np.random.default_rng(self.key(_FLIP_STREAM, index)).random(len(ids))
+            places = own_part(range(len(ids)))
+            images, problems = zip(*(self.examples.get(ids[place]) for place in places), strict=True)
+            flipped = [bool(chance[place] < 0.5) for place in places]
+            noises = [
+                self.noise(p, _NOISE_STREAM, index, place) for place, p in zip(places, problems, strict=True)
+            ]
+            batch = image_batch(images, flipped, self.examples.largest(ids)).to(self.context.device)
             moved = [p.to(self.context.device) for p in problems]
             self.network.train()
             loss, logs = dissimilarity_loss(self.network, batch, moved, noises, flipped, self.settings)
@@ -142,7 +159,8 @@ class Trainer:
         factor = warmup_cosine(index, self.steps, min(self.settings.warmup_steps, self.steps - 1))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        descend(loss, self.optimizer, self.network.parameters(), self.settings.clip_gradient, self.scaler)
+        clip, scaler = self.settings.clip_gradient, self.scaler
+        descend(loss, self.optimizer, self.network.parameters(), clip, scaler, average=True)
 
     def watch(self, reach: float) -> None:
         """Say once when the surrogate has lost its gradient; `reach` is the share of samples still in play."""
@@ -159,22 +177,20 @@ class Trainer:
         """DIV(p,c) - gamma DIV(c,c) (eq. 22) of samples of each held-back image, with the same noise every time."""
         self.network.eval()
         with self.naming("held-back images"):
-            return [
-                estimate_dissimilarity(self.network, image, [problem], [noise], self.settings)[
-                    "dissimilarity"
-                ]
-                for image, problem, noise in self.held_back
-            ]
+            return shared_out(self.held_back_ids, self.dissimilarity_of)
 
-    @cached_property
-    def held_back(self) -> list[tuple[Tensor, ImageProblem, Noise]]:
-        """Input, problem and noise of the held-back images."""
-        device, found = self.context.device, []
-        for image_id in self.held_back_ids:
-            image, problem = self.examples.build(image_id)
-            noise = self.noise(problem, _HELD_BACK_STREAM, image_key(image_id))
-            found.append((image_batch([image], [False]).to(device), problem.to(device), noise))
-        return found
+    def dissimilarity_of(self, image_id: str) -> float:
+        """That of one held-back image."""
+        image, problem, noise = self.held_back(image_id)
+        found = estimate_dissimilarity(self.network, image, [problem], [noise], self.settings)
+        return found["dissimilarity"]
+
+    def _held_back(self, image_id: str) -> tuple[Tensor, ImageProblem, Noise]:
+        """Input, problem and noise of a held-back image."""
+        image, problem = self.examples.build(image_id)
+        noise = self.noise(problem, _HELD_BACK_STREAM, image_key(image_id))
+        device = self.context.device
+        return image_batch([image], [False]).to(device), problem.to(device), noise
 
     @contextmanager
     def naming(self, where: str) -> Iterator[None]:

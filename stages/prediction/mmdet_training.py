@@ -23,9 +23,10 @@ from data_contracts.atomic import write_atomic
 from stages.prediction.fit import Fit
 from stages.prediction.settings import DATA_WAIT, DETECTOR_NAME, PredictionConfig, config_file
 from wsis.engine.batches import Batches
+from wsis.engine.group import rank
 from wsis.engine.optimisation import chained_rates, descend
 from wsis.engine.stage import StageContext
-from wsis.engine.training import rank, run_steps
+from wsis.engine.training import run_steps
 from wsis.engine.worker_processes import Patience
 from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import plain_config, training_config

@@ -2,12 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from data_contracts.errors import ConfigError
-from wsis.engine.stage import StageConfig, execution_only
+from wsis.engine.shared_work import SharedTraining
+from wsis.engine.stage import execution_only
 from wsis.method.settings import Precision
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmdet"
@@ -20,7 +21,7 @@ DATA_WAIT = "data_wait_share"
 OBJECTS = "objects"
 
 
-class PredictionConfig(StageConfig):
+class PredictionConfig(SharedTraining):
     """Which model, and how it is trained. The defaults suit photographs on two CPU cores."""
 
     model: str = Field(
@@ -48,9 +49,6 @@ class PredictionConfig(StageConfig):
     later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")
     max_epochs: float = Field(12.0, gt=0, description="fewer steps where the data set is small")
     batch_size: int = Field(4, ge=1, le=256, description="images a step, of all processes together")
-    processes: int = Field(
-        1, ge=1, le=64, description="that share every batch: on CUDA one a GPU, on the CPU of the cores"
-    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has momentum 0.9, Mask R-CNN's own")
     learning_rate: float = Field(5e-4, gt=0, description="after the warm-up")
     backbone_factor: float = Field(0.3, ge=0, le=1, description="factor on the backbone's learning rate")
@@ -68,22 +66,6 @@ class PredictionConfig(StageConfig):
     )
     precision: Precision = Field("float32", description="bfloat16 and float16 need CUDA")
     data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
-
-    @model_validator(mode="after")
-    def _batch_is_shared(self) -> Self:
-        if self.batch_size % self.processes:
-            raise ValueError(
-                f"batch_size: expected a multiple of processes ({self.processes}), got {self.batch_size}"
-            )
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        """As of every stage. Several processes draw other regions and normalise losses by their own images, so their
-        number counts; one is left out, so that artefacts made before there was a choice are found."""
-        found = super().identity()
-        if found["processes"] == 1:
-            del found["processes"]
-        return found
 
     def total_steps(self, images: int, outer_iteration: int | None) -> int:
         """Steps of this outer iteration."""

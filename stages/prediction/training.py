@@ -6,20 +6,16 @@ loads them), model.json (the config again, read without running Python) and curv
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from data_contracts.atomic import write_atomic
-from data_contracts.errors import ConfigError
 from stages.prediction.fit import FITTED, Fit, fitted
 from stages.prediction.settings import DETECTOR_NAME, OBJECTS, PredictionConfig, config_file, model_spec
-from wsis.engine.shared_work import run_shared
+from wsis.engine.shared_work import check_processes, run_shared
 from wsis.engine.stage import Execution, StageContext
 from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME
 from wsis.errors import InputError
@@ -105,27 +101,16 @@ def check_starts(config: PredictionConfig, execution: Execution) -> None:
     """Build the model with its backbone weights, and take a detection from it, before any hour is spent.
 
     Raises:
-        ConfigError: more processes than GPUs.
-        InputError: no such model, one that detections cannot be taken from, mixed precision without CUDA, or torchrun
-            started several processes: all but one would wait for the artefact's lock, and that one for them.
+        ConfigError: see `check_processes`.
+        InputError: no such model, one that detections cannot be taken from, or mixed precision without CUDA.
         MissingWeightsError: backbone weights absent or of another network.
     """
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise InputError(
-            f"WORLD_SIZE: expected one process, because a stage writes its artefact alone, got {processes}; instead of "
-            "torchrun use --set prediction.processes=N"
-        )
     from wsis.method.prediction.config import plain_config, training_config
     from wsis.method.prediction.inference import check_predicts
     from wsis.method.prediction.models import starting_model
 
-    on_cuda, gpus = execution.torch_device().type == "cuda", torch.cuda.device_count()
-    if on_cuda and gpus < config.processes:
-        raise ConfigError(
-            f"prediction.processes: expected at most {gpus}, as many as there are GPUs, got {config.processes}"
-        )
-    if config.precision != "float32" and not on_cuda:
+    check_processes(config, execution, "prediction")
+    if config.precision != "float32" and execution.torch_device().type != "cuda":
         raise InputError(
             f"prediction.precision: expected float32 without a CUDA device, got {config.precision}"
         )

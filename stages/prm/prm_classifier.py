@@ -7,6 +7,7 @@ held_back.json (multi-label average precision on training images that were not t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET
 from stages.prm.peak_network import SPEC_NAME
+from wsis.engine.group import own_part, rank, shared_out, size
 from wsis.engine.optimisation import descend, set_learning_rates, warmup_cosine
-from wsis.engine.stage import Artefact, Execution, Stage, StageConfig, StageContext
+from wsis.engine.shared_work import SharedTraining, check_processes, run_shared
+from wsis.engine.stage import Artefact, Execution, Stage, StageContext
 from wsis.engine.training import finish, run_steps
 from wsis.method.backbones import BackboneName, weights_digest
-from wsis.method.prm.augmentation import augment, resize_for_inference
+from wsis.method.prm.augmentation import augment, draw_view, resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
 from wsis.method.prm.learning import not_above_chance
 from wsis.method.prm.multilabel import average_precisions
@@ -36,7 +39,7 @@ _HELD_BACK = 0.05  # share of the training images kept for measuring
 _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random streams of one seed
 
 
-class Config(StageConfig):
+class Config(SharedTraining):
     """How the classifier is made and trained."""
 
     backbone: BackboneName = Field("efficientnet_lite0", description="network below the 1x1 convolution")
@@ -74,7 +77,13 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     Raises:
         DataError: the data set has no training images.
         MissingWeightsError: the pretrained weights are absent or of another network.
+        WorkerDiedError: one of several processes was killed.
     """
+    run_shared(partial(_train, inputs, config), context, config.processes)
+
+
+def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Train in this process, alone or as one of a group."""
     classes = class_names(inputs["dataset"])
     examples = _Examples(inputs["dataset"].records(DATASET), len(classes), config, context.seed)
     spec = config.spec(len(classes))
@@ -92,11 +101,14 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         set_learning_rates(optimizer, warmup_cosine(i, total, config.warmup_steps))
         scores = model.scores(model(images.to(context.device)))
         loss = classification_loss(scores, labels.to(context.device))
-        descend(loss, optimizer)
+        descend(loss, optimizer, average=True)
         return {"loss": loss.item()}
 
     run_steps(context, {"model": model, "optimizer": optimizer}, total, step)
-    _measure(model, examples, classes, context)
+    scores = _held_back_scores(model, examples, context)
+    if rank() > 0:
+        return
+    _measure(scores, examples, classes, context)
     context.write_json(SPEC_NAME, asdict(spec))
     finish(context, model.state_dict())
 
@@ -143,34 +155,55 @@ class _Examples:
         return hot
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Views uint8 [B, 3, s, s] and multi-hot labels float [B, C] of one step."""
-        size, count = self.config.batch_size, len(self.train)
+        """Views uint8 [B, 3, s, s] and multi-hot labels float [B, C] of one step, or of this process's part of it."""
+        images, count = self.config.batch_size, len(self.train)
         ids = []
-        for position in range(step * size, (step + 1) * size):
+        for position in range(step * images, (step + 1) * images):
             epoch, index = divmod(position, count)
             ids.append(self.train[self._order(epoch)[index]])
         rng = np.random.default_rng((self.seed, _VIEW_STREAM, step))
-        views = np.stack([augment(self.image(i), self.config.image_size, rng) for i in ids])
-        return torch.from_numpy(views).permute(0, 3, 1, 2), torch.from_numpy(self.labels(ids)).float()
+        drawn = own_part([(i, draw_view(self.size(i), rng)) for i in ids])
+        views = np.stack([augment(self.image(i), self.config.image_size, view) for i, view in drawn])
+        labels = self.labels([i for i, _ in drawn])
+        return torch.from_numpy(views).permute(0, 3, 1, 2), torch.from_numpy(labels).float()
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.records.read(image_id, ("size",))["size"].tolist()
+        return height, width
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, _ORDER_STREAM, epoch)).permutation(len(self.train))
 
 
 @torch.no_grad()
+def _held_back_scores(
+    model: PeakResponseClassifier, examples: _Examples, context: StageContext
+) -> list[np.ndarray]:
+    """Scores [C] of each held-back training image."""
+    model.eval()
+    if not examples.held_back:
+        return []
+    bar = context.progress.bar(len(examples.held_back), f"{context.title} held-back images", "img")
+
+    def score(image_id: str) -> np.ndarray:
+        image = resize_for_inference(examples.image(image_id), examples.config.test_size)
+        view = torch.from_numpy(image).permute(2, 0, 1)[None].to(context.device)
+        shown.update(min(size(), len(examples.held_back) - shown.done))
+        found: np.ndarray = model.scores(model(view))[0].cpu().numpy()
+        return found
+
+    with bar as shown:
+        return shared_out(examples.held_back, score)
+
+
 def _measure(
-    model: PeakResponseClassifier, examples: _Examples, classes: Sequence[str], context: StageContext
+    scores: Sequence[np.ndarray], examples: _Examples, classes: Sequence[str], context: StageContext
 ) -> None:
     """Multi-label average precision on the held-back training images."""
-    model.eval()
     context.counts.update(training_images=len(examples.train), held_back_images=len(examples.held_back))
     if not examples.held_back:
         return
-    scores = []
-    for image_id in context.track(examples.held_back, len(examples.held_back), "held-back images", "img"):
-        image = resize_for_inference(examples.image(image_id), examples.config.test_size)
-        view = torch.from_numpy(image).permute(2, 0, 1)[None].to(context.device)
-        scores.append(model.scores(model(view))[0].cpu().numpy())
     labels = examples.labels(examples.held_back)
     precisions = average_precisions(np.stack(scores), labels)
     known = [value for value in precisions.tolist() if not math.isnan(value)]
@@ -185,8 +218,9 @@ def _measure(
         )
 
 
-def _check(config: Config, _: Execution) -> None:
-    """Find and load the weights before any hour is spent."""
+def _check(config: Config, execution: Execution) -> None:
+    """Find and load the weights before any hour is spent, and count GPUs."""
+    check_processes(config, execution, NAME)
     config.spec(1).build(config.pretrained)
 
 

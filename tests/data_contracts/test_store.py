@@ -8,10 +8,12 @@ import pytest
 
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal, unseal
+from data_contracts.manifest import damaged_files
+from data_contracts.paths import safe_relative
 from data_contracts.records import RecordWriter
 from data_contracts.runs import RunRecord, list_runs, load_run, save_run
 from data_contracts.schemas import DETECTIONS
-from data_contracts.store import Store, damaged_files, safe_relative
+from data_contracts.store import Store
 from tests.data_contracts.contract_cases import assert_same_record, manifest_of, random_record
 
 FINGERPRINT = "0123456789ab"
@@ -139,7 +141,8 @@ def test_flipped_byte_is_named(store):
         (named,) = caught.value.files
         assert named.startswith(str(artefact.path / "weights.pt"))
         flip(artefact.path / "weights.pt", position)
-    assert damaged_files(store.open("train", FINGERPRINT)) == []
+    artefact = store.open("train", FINGERPRINT)
+    assert damaged_files(artefact.path, artefact.manifest) == []
 
 
 def test_every_kind_of_damage_is_named_at_once(store):

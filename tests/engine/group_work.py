@@ -84,3 +84,39 @@ def report(context: StageContext) -> None:
         bar.update(2, {"loss": 0.5})
     context.log(f"rank {rank} writes scalars: {context.execution.tensorboard is not None}")
     context.counts.update(seed=context.seed, sum=value.item())
+
+
+def diverge_of_stage(context: StageContext) -> None:
+    """Rank 1 fails on purpose, rank 0 waits for it."""
+    if distributed.get_rank() == 1:
+        raise NonFiniteError("'loss' became nan at step 3, images b, c")
+    distributed.all_reduce(torch.zeros(1))
+
+
+def diverge_at_0(context: StageContext) -> None:
+    """Rank 0 fails on purpose, rank 1 waits for it."""
+    if distributed.get_rank() == 0:
+        raise NonFiniteError("'loss' became nan at step 5")
+    distributed.all_reduce(torch.zeros(1))
+
+
+def break_down_of_stage(context: StageContext) -> None:
+    """Rank 1 fails by mistake."""
+    if distributed.get_rank() == 1:
+        raise KeyError("nothing of that name")
+    distributed.all_reduce(torch.zeros(1))
+
+
+def stay_of_stage(context: StageContext) -> None:
+    """Both take steps without end."""
+    distributed.all_reduce(torch.zeros(1))
+    context.log("both are at work")
+    while True:
+        distributed.all_reduce(torch.zeros(1))
+        time.sleep(0.01)
+
+
+def be_busy_alone(context: StageContext) -> None:
+    """Rank 0 does something that is not shared."""
+    context.log("rank 0 is at something else")
+    time.sleep(600)

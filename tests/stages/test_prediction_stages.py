@@ -201,8 +201,8 @@ def test_the_stage_checks_before_it_trains(tmp_path: Path, monkeypatch: pytest.M
         check(prediction.Config(processes=2), Execution())
     check(prediction.Config(processes=2), Execution(device="cpu"))
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match=r"WORLD_SIZE: expected one process, .* got 2"):
-        check(prediction.Config(), Execution())
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE: expected one process, got 2: only `wsis run`"):
+        check(prediction.Config(processes=2), Execution(device="cpu"))
 
 
 def test_the_digest_follows_the_model_and_its_bases(tmp_path: Path) -> None:

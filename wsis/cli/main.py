@@ -1,6 +1,7 @@
 """The `wsis` command: its commands by group, and how each of them ends."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -64,13 +65,27 @@ _register("Your images", images.train_contours)
 _register("Store", store.verify, store.note, store.rm, store.gc)
 
 
+def _run() -> int | None:
+    """The command, in this process or in a group that torchrun has started."""
+
+    def command() -> int | None:
+        code: int | None = app(prog_name="wsis", standalone_mode=False)
+        return code
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return command()
+    from wsis.engine.launched_group import run_in_group
+
+    return run_in_group(command)
+
+
 def main() -> None:
     """Entry point: errors raised on purpose are one message, anything else a traceback."""
     # A scheduler's SIGTERM ends a run like Ctrl-C: the run record says so and work folders stay.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Without standalone mode typer gives back the code of an Exit, and 130 for Ctrl-C, instead of leaving.
-        code = app(prog_name="wsis", standalone_mode=False)
+        code = _run()
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         if code:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from wsis.errors import InputError
@@ -34,21 +34,40 @@ def descend(
     parameters: Iterable[nn.Parameter] = (),
     clip_norm: float | None = None,
     scaler: torch.amp.GradScaler | None = None,
+    average: bool = False,
 ) -> None:
     """Move the weights one step along the gradient of the loss.
 
     Args:
         clip_norm: largest norm of the gradient of all `parameters` together; None: any.
         scaler: of mixed precision. float16 alone needs one: its range is too small for gradients.
+        average: take the mean of the gradients of all processes of the group, where there is one.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)  # passes everything through
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
+    if average and distributed.is_initialized():
+        average_gradients(optimizer)
     if clip_norm is not None:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(parameters, clip_norm)
     scaler.step(optimizer)
     scaler.update()
+
+
+def average_gradients(optimizer: Optimizer) -> None:
+    """Make each gradient the mean over the processes of the group. One that no process has stays absent, so that
+    weight decay leaves its parameter alone as it does in one process."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    known = own[0].new_tensor([p.grad is not None for p in parameters])
+    total = torch.cat([known, *(g.flatten() for g in own)])
+    distributed.all_reduce(total)
+    total /= distributed.get_world_size()
+    known, rest = total[: len(own)], total[len(own) :]
+    means = rest.split([g.numel() for g in own])
+    for parameter, had, mean in zip(parameters, known.tolist(), means, strict=True):
+        parameter.grad = mean.view_as(parameter) if had else None
 
 
 def chained_rates(rate: float, total_steps: int, warmup_steps: int, cosine: bool) -> list[float]:

@@ -10,17 +10,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import torch
 from torch import distributed
 
 from data_contracts.errors import ContractError
+from wsis.engine.group import member
 from wsis.engine.machine import peak_memory
-from wsis.engine.threads import arithmetic_threads
 from wsis.engine.worker_processes import SpawnContext, follow_parent, start_failures_named
 from wsis.errors import WorkerDiedError, WorkerStuckError, WsisError
 
@@ -28,7 +26,6 @@ Send = Callable[[Any], None]
 Work = Callable[[Send], None]
 _HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 5.0
-_COLLECTIVE_SECONDS = 900.0  # longer than a rank waits for a batch, so that it can say what it lacks
 _SILENCE_SECONDS = 1800.0  # longer than a collective: the ranks name what is wrong before the stage ends them
 _FEWER = "--set prediction.processes=1"
 
@@ -170,21 +167,9 @@ def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection
     that wait for a rank that is gone may end it by a signal."""
     follow_parent()
     try:
-        if group.device == "cuda":
-            torch.cuda.set_device(rank)
         store = distributed.TCPStore(_HOST, port, is_master=False)
-        backend = "nccl" if group.device == "cuda" else "gloo"
-        distributed.init_process_group(
-            backend,
-            store=store,
-            rank=rank,
-            world_size=group.processes,
-            timeout=timedelta(seconds=_COLLECTIVE_SECONDS),
-        )
-        with arithmetic_threads(group.threads):
+        with member(store, rank, group.processes, group.device, group.threads, gpu=rank):
             work((lambda what: connection.send(_Said(what))) if rank == 0 else (lambda what: None))
-        distributed.barrier()  # nobody leaves before rank 0 has written
-        distributed.destroy_process_group()
         connection.send(_Ended(os.getpid(), peak_memory()))
         _leave(0)
     except Exception as error:

@@ -2,21 +2,23 @@
 
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from data_contracts.atomic import full_disk_named, write_atomic
-from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, SchemaError
+from data_contracts.errors import (
+    LeaseLostError,
+)
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
+from data_contracts.leases import Alone
 from data_contracts.manifest import Manifest, Parent
 from data_contracts.runs import now
 from data_contracts.shards import SharedShards
@@ -25,6 +27,8 @@ from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_pea
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.scalars import Write, scalars
 from wsis.engine.settings import Execution, StageConfig, execution_only
+from wsis.engine.stage_counts import plain_count
+from wsis.engine.stage_inputs import Reads, intact, nobody_else, remove_empty
 from wsis.engine.threads import arithmetic_threads
 
 __all__ = [
@@ -41,6 +45,8 @@ __all__ = [
     "identify",
 ]
 
+CHECKPOINT_NAME = "checkpoint.pt"
+"""File of a work folder from which a training goes on."""
 _TIMING = "timing.json"
 _SAVED = ("checkpoint.pt", "shard-*.zarr")
 _LOGGER = logging.getLogger("wsis.stages")
@@ -69,6 +75,8 @@ class StageContext:
 
     Attributes:
         workdir: the folder to write into; the same one after a kill.
+        reads: the stage's inputs, None where they lie in no store.
+        check_owner: ends a training that another machine has taken over; to be called now and then.
         seed: the run's seed; derive every random stream from it and from the step or image.
         counts: numbers and lists for the manifest. Derive them from what is written, not while computing:
             a resumed stage computes only what was missing.
@@ -84,6 +92,8 @@ class StageContext:
     execution: Execution
     progress: Progress
     stage: str
+    reads: Reads | None = None
+    check_owner: Callable[[], None] = nobody_else
     counts: dict[str, Any] = field(default_factory=dict)
     worker_memory: dict[int | str, int] = field(default_factory=dict)
     shared: SharedShards | None = None
@@ -231,11 +241,37 @@ def execute(
         seed,
         (content or "none")[:12],
     )
+    make = partial(
+        _made, stage, config, inputs, store, seed, outer_iteration, execution, progress, force, content
+    )
+    while True:
+        try:
+            return make(identity)
+        except LeaseLostError as error:
+            progress.log(f"{error}; its artefact is waited for")
+
+
+def _made(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artefact],
+    store: Store,
+    seed: int,
+    outer_iteration: int | None,
+    execution: Execution,
+    progress: Progress,
+    force: bool,
+    content: str | None,
+    identity: str,
+) -> Outcome:
+    """The artefact, once this process has its lock."""
     asked = time.monotonic()
-    with store.writing(stage.name, identity, on_wait=progress.log) as work:
+    # a training has no shards that several machines could make: one trains, and the others wait for it
+    alone = Alone(CHECKPOINT_NAME, again=force) if stage.threaded else None
+    with store.writing(stage.name, identity, progress.log, alone) as work:
         waited = time.monotonic() - asked
-        if not force and (found := _intact(store, stage.name, identity, progress)):
-            _remove_empty(work)
+        if not force and (found := intact(store, stage.name, identity, progress)):
+            remove_empty(work)
             return Outcome(found, True, 0.0, waited)
         context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
         if stage.per_image and execution.cluster is not None:
@@ -245,6 +281,8 @@ def execute(
         if not force or context.cluster is not None:  # which takes nothing that is there
             context.shared = store.shared_shards(stage.name, identity, context.cluster is not None, force)
         began = time.monotonic()
+        context.reads = Reads.of(store, inputs)
+        context.check_owner = partial(store.check_owner, stage.name, identity)
         timing = _run(stage, config, inputs, context)
         spent = time.monotonic() - began
         if force:
@@ -292,28 +330,11 @@ def identify(
     )
 
 
-def _intact(store: Store, stage: str, identity: str, progress: Progress) -> Artefact | None:
-    try:
-        return store.open(stage, identity)
-    except ArtefactMissingError:
-        return None
-    except CorruptArtefactError as error:
-        progress.log(f"{error}")
-        progress.log(f"{stage}/{identity} is set aside and computed again")
-        store.discard(stage, identity)
-        return None
-
-
 def _beginning(work: Path) -> str:
     """Whether an earlier try left something to go on from: a checkpoint, or shards."""
     if any(path for name in _SAVED for path in work.glob(name)):
         return "goes on from what an earlier try left"
     return "starts again, an earlier try had saved nothing yet" if any(work.iterdir()) else "starts"
-
-
-def _remove_empty(work: Path) -> None:
-    if not any(work.iterdir()):
-        work.rmdir()
 
 
 def _run(
@@ -363,7 +384,7 @@ def _manifest(
         content=content,
         parents={n: Parent(stage=a.manifest.stage, fingerprint=a.fingerprint) for n, a in inputs.items()},
         supervision=sorted(lineage),
-        counts={name: _count(name, value) for name, value in context.counts.items()},
+        counts={name: plain_count(name, value) for name, value in context.counts.items()},
         files={},
         wall_seconds=timing["wall"],
         cpu_seconds=timing["cpu"],
@@ -373,20 +394,3 @@ def _manifest(
         environment={**environment(), "threads": str(stage.threads(context.execution))},
         threads=stage.deciding_threads(context.execution),
     )
-
-
-def _count(name: str, value: Any) -> Any:
-    """A value of `context.counts` as plain JSON types.
-
-    Raises:
-        SchemaError: it holds NaN or infinity; names the count.
-    """
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(k): _count(f"{name}.{k}", v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_count(name, v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SchemaError(f"count '{name}': expected a finite number, got {value}")
-    return value

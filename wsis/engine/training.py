@@ -14,12 +14,12 @@ from torch import distributed
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import CorruptArtefactError
-from wsis.engine.stage import StageContext
+from wsis.engine.group import of_rank_0, rank
+from wsis.engine.stage import CHECKPOINT_NAME, StageContext
 from wsis.engine.weight_selection import BestWeights
 from wsis.errors import NonFiniteError
 from wsis.method.random_words import random_word
 
-CHECKPOINT_NAME = "checkpoint.pt"
 CURVE_NAME = "curve.json"
 WEIGHTS_NAME = "weights.pt"
 _DIGEST_BYTES = 32
@@ -48,8 +48,8 @@ def run_steps(
     step must take everything else random from i as well: a run that was killed and resumed is then equal to
     one that was not, bit by bit on CPU.
 
-    In a process of a group (`wsis.engine.process_group`) all call it alike: logged values are means over the processes,
-    and rank 0 alone writes.
+    In a process of a group (`wsis.engine.group`) all call it alike: logged values are means over the processes, and
+    rank 0 alone reads and writes the checkpoint.
 
     Args:
         state: everything a step changes; goes into the checkpoint.
@@ -72,6 +72,7 @@ def run_steps(
         context.scalars(first) as write,
     ):
         for i in range(first, total_steps):
+            context.check_owner()
             values = _finite_values(context, step, i, images)
             window.append(values)
             bar.update(1, {"loss": values["loss"], **values})
@@ -94,11 +95,6 @@ def run_steps(
     if best is not None:
         _restore(best, context, early=curve[-1]["step"] < total_steps)
     return curve
-
-
-def rank() -> int:
-    """Number of this process in its group; 0 where it is alone."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def _finite_values(
@@ -220,13 +216,8 @@ class _Checkpoint:
 
     def resume(self) -> tuple[int, list[dict[str, float]], list[dict[str, float]]]:
         """Load it where it is: steps that are done, the curve, and the values after its last point."""
-        if not self.path.exists():
-            return 0, [], []
-        raw = self.path.read_bytes()
-        digest, data = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-        if hashlib.sha256(data).digest() != digest:
-            # Checkpoints are written atomically, so this is disk damage: the steps are lost, the run is not.
-            self.context.log(f"{self.path} is damaged (its sha256 is another); this stage starts afresh")
+        data = of_rank_0(self._stored)
+        if data is None:
             return 0, [], []
         checkpoint = _load(io.BytesIO(data), self.path)
         for name, item in self.state.items():
@@ -234,3 +225,15 @@ class _Checkpoint:
         self.context.log(f"resumes at step {checkpoint['step']}")
         # those of earlier versions were written at points of the curve alone
         return checkpoint["step"], checkpoint["curve"], checkpoint.get("window", [])
+
+    def _stored(self) -> bytes | None:
+        """What torch wrote."""
+        if not self.path.exists():
+            return None
+        raw = self.path.read_bytes()
+        digest, data = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() != digest:
+            # Checkpoints are written atomically, so this is disk damage: the steps are lost, the run is not.
+            self.context.log(f"{self.path} is damaged (its sha256 is another); this stage starts afresh")
+            return None
+        return data

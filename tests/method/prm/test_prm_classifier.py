@@ -9,9 +9,11 @@ from wsis.errors import InputError, MissingWeightsError
 from wsis.method.backbones import EfficientNetLite0, ResNet
 from wsis.method.prm.augmentation import (
     augment,
+    draw_view,
     inference_size,
     jitter_colour,
-    random_crop_resized,
+    random_crop,
+    random_factors,
     resize_for_inference,
 )
 from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
@@ -97,7 +99,8 @@ def photo(height: int = 50, width: int = 80) -> np.ndarray:
 
 
 def test_augmentation_is_a_function_of_its_generator():
-    one, again, other = (augment(photo(), 32, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    views = [draw_view((50, 80), np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    one, again, other = (augment(photo(), 32, view) for view in views)
     assert one.shape == (32, 32, 3) and one.dtype == np.uint8 and one.flags.c_contiguous
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
@@ -106,25 +109,26 @@ def test_augmentation_is_a_function_of_its_generator():
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
 def test_augmentation_of_odd_sizes(size):
     for seed in range(20):
-        assert augment(photo(*size), 16, np.random.default_rng(seed)).shape == (16, 16, 3)
+        view = draw_view(size, np.random.default_rng(seed))
+        assert augment(photo(*size), 16, view).shape == (16, 16, 3)
 
 
 def test_crops_are_parts_of_the_image_of_the_asked_area():
-    ramp = np.stack(np.broadcast_arrays(np.arange(100)[:, None], np.arange(100), np.uint8(0)), 2).astype(
-        np.uint8
-    )
     for seed in range(20):
-        crop = random_crop_resized(ramp, 100, np.random.default_rng(seed), scale=(0.4, 1.0)).astype(float)
-        height, width = (np.ptp(crop[..., axis]) + 1 for axis in (0, 1))
+        rows, columns = random_crop((100, 100), np.random.default_rng(seed), scale=(0.4, 1.0))
+        assert 0 <= rows.start < rows.stop <= 100 and 0 <= columns.start < columns.stop <= 100
+        height, width = rows.stop - rows.start, columns.stop - columns.start
         assert 0.36 <= height * width / 1e4 <= 1.0
         assert 0.7 <= height / width <= 1.43
 
 
 def test_colour_jitter_moves_brightness_by_at_most_its_strength():
     grey = np.full((8, 8, 3), 100, np.uint8)
-    means = [jitter_colour(grey, np.random.default_rng(s), 0.2).mean() for s in range(30)]
+    means = [jitter_colour(grey, random_factors(np.random.default_rng(s), 0.2)).mean() for s in range(30)]
     assert min(means) >= 79 and max(means) <= 121 and np.ptp(means) > 15
-    np.testing.assert_array_equal(jitter_colour(photo(), np.random.default_rng(0), 0.0), photo())
+    np.testing.assert_array_equal(
+        jitter_colour(photo(), random_factors(np.random.default_rng(0), 0.0)), photo()
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Suffix legend: H W original pixels, h w network input pixels.
 """
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,27 +20,52 @@ def _check(image: Image) -> None:
         raise InputError(f"image: expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
 
 
-def random_crop_resized(
-    image: Image,
-    size: int,
+@dataclass(frozen=True)
+class View:
+    """What is random of a training view.
+
+    Attributes:
+        rows, columns: the part of the image.
+        mirrored: left and right change places.
+        factors: of brightness, contrast and saturation, float32 [3].
+    """
+
+    rows: slice
+    columns: slice
+    mirrored: bool
+    factors: NDArray[np.float32]
+
+
+def draw_view(size: tuple[int, int], rng: np.random.Generator) -> View:
+    """A view of an image of (H, W)."""
+    rows, columns = random_crop(size, rng)
+    return View(rows, columns, bool(rng.random() < 0.5), random_factors(rng))
+
+
+def random_crop(
+    size: tuple[int, int],
     rng: np.random.Generator,
     scale: tuple[float, float] = (0.4, 1.0),
     max_aspect: float = 4 / 3,
-) -> Image:
-    """A random part of the image, covering ``scale`` of its area, resized to [size, size, 3]."""
-    _check(image)
-    height, width = image.shape[:2]
+) -> tuple[slice, slice]:
+    """Rows and columns of a random part of an image of (H, W), covering ``scale`` of its area."""
+    height, width = size
     area = height * width * rng.uniform(*scale)
     aspect = math.exp(rng.uniform(-math.log(max_aspect), math.log(max_aspect)))
     crop_w = min(width, max(1, round(math.sqrt(area * aspect))))
     crop_h = min(height, max(1, round(math.sqrt(area / aspect))))
     top, left = int(rng.integers(height - crop_h + 1)), int(rng.integers(width - crop_w + 1))
-    return _resize(image[top : top + crop_h, left : left + crop_w], (size, size))
+    return slice(top, top + crop_h), slice(left, left + crop_w)
 
 
-def jitter_colour(image: Image, rng: np.random.Generator, strength: float = 0.2) -> Image:
-    """Random brightness, contrast and saturation, each by a factor in 1 ± ``strength``."""
-    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
+def random_factors(rng: np.random.Generator, strength: float = 0.2) -> NDArray[np.float32]:
+    """Of brightness, contrast and saturation, each in 1 ± ``strength``."""
+    return rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
+
+
+def jitter_colour(image: Image, factors: NDArray[np.float32]) -> Image:
+    """The image with factors on its brightness, contrast and saturation."""
+    brightness, contrast, saturation = factors
     pixels = image.astype(np.float32) * brightness
     pixels += (contrast - 1) * (pixels - pixels.mean())
     grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -47,12 +73,13 @@ def jitter_colour(image: Image, rng: np.random.Generator, strength: float = 0.2)
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def augment(image: Image, size: int, rng: np.random.Generator) -> Image:
-    """Training view [size, size, 3]: random crop, horizontal flip, colour."""
-    view = random_crop_resized(image, size, rng)
-    if rng.random() < 0.5:
-        view = view[:, ::-1]
-    return np.ascontiguousarray(jitter_colour(view, rng))
+def augment(image: Image, size: int, view: View) -> Image:
+    """Training view [size, size, 3]: crop, horizontal flip, colour."""
+    _check(image)
+    part = _resize(image[view.rows, view.columns], (size, size))
+    if view.mirrored:
+        part = part[:, ::-1]
+    return np.ascontiguousarray(jitter_colour(part, view.factors))
 
 
 def inference_size(size: tuple[int, int], longer_side: int, multiple: int = 32) -> tuple[int, int]:
