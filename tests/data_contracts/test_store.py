@@ -178,7 +178,7 @@ def test_unreadable_file_is_damage(store, monkeypatch):
     def bad_sector(path):
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr("data_contracts.store.sha256_file", bad_sector)
+    monkeypatch.setattr("data_contracts.manifest.sha256_file", bad_sector)
     with pytest.raises(CorruptArtefactError, match=r"weights.pt: expected sha256 .* got Input/output"):
         store.open("train", FINGERPRINT)
 

@@ -83,7 +83,7 @@ def test_a_damaged_record_is_named_and_hides_no_other(store, kind):
 
 def test_a_record_that_cannot_be_written_is_named(store):
     (store.root / "runs" / "bad.json").mkdir()
-    with pytest.raises(StoreError, match=r"cannot write .*bad\.json: Is a directory"):
+    with pytest.raises(StoreError, match=r"bad\.json is damaged: expected a file, got a folder"):
         save_run(store, RunRecord(name="bad", config_name="", config={}, created=""))
 
 
