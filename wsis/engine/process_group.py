@@ -27,7 +27,11 @@ Work = Callable[[Send], None]
 _HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 5.0
 _SILENCE_SECONDS = 1800.0  # longer than a collective: the ranks name what is wrong before the stage ends them
-_FEWER = "--set prediction.processes=1"
+
+
+def _fewer(title: str) -> str:
+    """What to set where several processes are too many for the machine."""
+    return f"--set {title.partition('@')[0]}.processes=1"
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def _started(work: Work, group: Group, port: int) -> Iterator[dict[Connection, B
     spawn = SpawnContext(work, group.threads)
     ranks: dict[Connection, BaseProcess] = {}
     try:
-        with start_failures_named(group.title, _FEWER):
+        with start_failures_named(group.title, _fewer(group.title)):
             for rank in range(group.processes):
                 receiver, sender = spawn.Pipe(duplex=False)
                 process: BaseProcess = spawn.Process(target=_rank, args=(work, group, rank, port, sender))
@@ -128,7 +132,7 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
         if not ready and not unnamed:
             raise WorkerStuckError(
                 f"{title}: the training processes said nothing for {_SILENCE_SECONDS:.0f} s; the last checkpoint is "
-                f"kept. Give the command again, or with {_FEWER}"
+                f"kept. Give the command again, or with {_fewer(title)}"
             )
         if not ready:
             break
@@ -143,7 +147,8 @@ def _messages(ranks: dict[Connection, BaseProcess], title: str) -> Iterator[_Sai
                 if process.exitcode and process.exitcode < 0:
                     raise WorkerDiedError(
                         f"{title}: a training process was ended by signal {-process.exitcode}, most often because "
-                        f"memory ran out; the last checkpoint is kept. Give the command again with fewer: {_FEWER}"
+                        "memory ran out; the last checkpoint is kept. Give the command again with fewer: "
+                        f"{_fewer(title)}"
                     ) from None
                 if process.exitcode:  # whoever loses a connection says so
                     unnamed[receiver] = (0.0, f"it ended with exit code {process.exitcode}; see above")

@@ -14,9 +14,7 @@ from typing import Any
 import torch
 
 from data_contracts.atomic import full_disk_named, write_atomic
-from data_contracts.errors import (
-    LeaseLostError,
-)
+from data_contracts.errors import LeaseLostError
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
 from data_contracts.leases import Alone
 from data_contracts.manifest import Manifest, Parent
