@@ -51,11 +51,14 @@ def test_a_stopped_owner_is_succeeded_and_takes_the_others_result(machine, tmp_p
     monkeypatch.setenv("WSIS_CACHE", str(tmp_path / "here"))
     place = Store(machine.url).remote.objects
 
-    def kept():
-        return [key for key in place.list("toy_training") if "/checkpoints/00001-" in key]
+    seen = set()
+
+    def named():  # the lease names a checkpoint before the next one is written
+        seen.update(key for key in place.list("toy_training") if "/checkpoints/00001-" in key)
+        return len(seen) > 1
 
     first, log = machine("first", 1.0)
-    wait_for(kept, seconds=120)
+    wait_for(named, seconds=120)
     first.send_signal(signal.SIGSTOP)
     second, other = machine("second", 0.01)
     out, _ = second.communicate(timeout=200)

@@ -170,6 +170,6 @@ def test_full_disk_is_said(devkit: Any, store: Store, monkeypatch: pytest.Monkey
     def no_space(*_: Any, **__: Any) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("data_contracts.records.zarr.create_group", no_space)
+    monkeypatch.setattr("data_contracts.record_shards.zarr.create_group", no_space)
     with pytest.raises(OSError, match=r"[Nn]o space|full"):
         execute(dataset.STAGE, voc(devkit.root), {}, store)

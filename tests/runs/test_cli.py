@@ -224,7 +224,7 @@ def test_a_missing_input_names_the_command(own_store: Path) -> None:
     assert refused.code == 1
     assert refused.err == (
         "error: prediction@3 needs pseudo_labels@3, which this run has not computed: "
-        "wsis stage pseudo_labels --run RUN --iteration 3\n"
+        f"wsis stage pseudo_labels --run {RUN} --iteration 3\n"
     )
 
 
