@@ -20,6 +20,8 @@ from data_contracts.schemas import Schema
 _CHUNK_BYTES = 1 << 18
 FAILURES = "failed-{:05d}.json"
 """File beside a shard: which of its images failed."""
+SHARDS_HERE = "shard-*.zarr"
+"""Pattern of `shard_name`."""
 INDEX_ARRAY = "index"
 _IDS = "image_ids"
 

@@ -19,7 +19,14 @@ from data_contracts.atomic import write_atomic
 from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import CorruptArtefactError, SchemaError
 from data_contracts.fingerprint import seal, unseal
-from data_contracts.record_shards import FAILURES, INDEX_ARRAY, shard_files, shard_name, write_shard
+from data_contracts.record_shards import (
+    FAILURES,
+    INDEX_ARRAY,
+    SHARDS_HERE,
+    shard_files,
+    shard_name,
+    write_shard,
+)
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
 
@@ -93,7 +100,7 @@ class RecordWriter:
         agreed = shared.agree(own)
         if agreed == own and path.exists():
             return
-        for folder in self.root.glob("shard-*.zarr"):
+        for folder in self.root.glob(SHARDS_HERE):
             shutil.rmtree(folder)
         write_atomic(path, agreed)
 

@@ -95,6 +95,11 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.location!r})"
 
+    @property
+    def address(self) -> str:
+        """Its location as another process, or another machine that shares it, can open it."""
+        return str(self.root) if self._remote is None else self.location
+
     # -- looking ------------------------------------------------------------------------------------------
     def has(self, stage: str, fingerprint: str) -> bool:
         """Whether the artefact is committed (its bytes are not checked)."""
@@ -237,9 +242,8 @@ class Store:
             return self.shards_below(f"{base}/{ATTEMPTS}/{new_attempt()}" if afresh else base)
         if not by_others:
             return None
-        return self.shards_below(
-            f"{stage}/{PRIVATE}/{fingerprint}.{SHARDS}{f'-{new_attempt()}' if afresh else ''}"
-        )
+        own = f"-{new_attempt()}" if afresh else ""
+        return self.shards_below(f"{stage}/{PRIVATE}/{fingerprint}.{SHARDS}{own}")
 
     def shards_below(self, base: str) -> SharedShards:
         """The shards that lie below a key; see `SharedShards.base`."""

@@ -146,7 +146,8 @@ class Trainer:
             noises = [
                 self.noise(p, _NOISE_STREAM, index, place) for place, p in zip(places, problems, strict=True)
             ]
-            batch = image_batch(images, flipped, self.examples.largest(ids)).to(self.context.device)
+            size = self.examples.largest(ids) if len(places) < len(ids) else None
+            batch = image_batch(images, flipped, size).to(self.context.device)
             moved = [p.to(self.context.device) for p in problems]
             self.network.train()
             loss, logs = dissimilarity_loss(self.network, batch, moved, noises, flipped, self.settings)

@@ -93,6 +93,7 @@ def test_a_damaged_record_runs_out(place, tmp_path):
     place.create(f"{BASE}/lease.json", b"{")
     with held(place, BASE, tmp_path / "a", tmp_path / "s", never, seconds=0.5) as lease:
         lease.renew()
+        assert (lease.epoch, record_of(place).renewals) == (1, 1)
 
 
 def test_of_many_one_owns_and_late_ones_change_nothing(place, tmp_path):

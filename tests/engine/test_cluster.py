@@ -165,7 +165,7 @@ def test_a_store_that_the_workers_do_not_see(services: Services, monkeypatch: py
 def test_no_worker_that_could(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, services: Services) -> None:
     monkeypatch.setattr(cluster, "_WORKERS_SECONDS", 6.0)
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 2.0)
-    monkeypatch.setattr("wsis.engine.stage._resources", lambda *_: {"GPU": 1.0})
+    monkeypatch.setattr("wsis.engine.stage.Stage.on_gpu", lambda *_: True)
     with pytest.raises(
         ClusterError, match=r"expected a worker with --resources GPU=1 .* within 6 s, got 2 without it"
     ):

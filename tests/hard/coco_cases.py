@@ -165,7 +165,7 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "missing": (image(file_name="none.png"), ("none.png",)),
     "folder": (node(Path.mkdir), ("a.png",)),
     "pipe": (node(os.mkfifo), ("a.png",)),
-    "device": (node(lambda path: path.symlink_to("/dev/zero")), ("image 1", "a.png", "device")),
+    "device": (node(lambda path: path.symlink_to("/dev/zero")), ("image 1", "/dev/zero")),
     "dangling link": (node(lambda path: path.symlink_to("nowhere.png")), ("image a", "missing")),
     "link loop": (node(lambda path: path.symlink_to("a.png")), ("a.png",)),
     "link of the user": (node(lambda path: path.symlink_to(path.with_name("b.png").resolve())), None),

@@ -56,7 +56,7 @@ def write_on_cluster(
     if shared is None:
         raise RuntimeError("a stage on a cluster commits its shards where others do")
     work = ShardWork(
-        store=cluster.store.location if cluster.store.remote is not None else str(cluster.store.root),
+        store=cluster.store.address,
         base=shared.base,
         plan=shared.plan() or b"",
         schema=writer.schema,

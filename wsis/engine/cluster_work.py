@@ -30,13 +30,8 @@ from wsis.engine.passing import may_pass
 from wsis.engine.threads import arithmetic_threads
 from wsis.errors import WsisError
 
-_LATE_SECONDS = (
-    0.0,
-    0.5,
-    2.0,
-    5.0,
-    15.0,
-)  # a network folder may show late what another machine has just written
+# a network folder may show late what another machine has just written
+_LATE_SECONDS = (0.0, 0.5, 2.0, 5.0, 15.0)
 
 
 @dataclass(frozen=True)

@@ -134,9 +134,8 @@ class LaunchedGroup:
             work(context)
             peaks: list[Any] = [None] * processes
             distributed.all_gather_object(peaks, peak_memory())
-        context.worker_memory.update(
-            enumerate(peaks[1:], start=1)
-        )  # by rank: other machines have the same pids
+        # by rank: other machines have the same pids
+        context.worker_memory.update(enumerate(peaks[1:], start=1))
 
     def end(self, code: int, error: BaseException | None = None) -> None:
         """Tell the others how the command ended, and give them the time to hear it."""

@@ -6,7 +6,6 @@ Each is a rank of a torch.distributed group: gloo on the CPU, nccl on CUDA, wher
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from typing import Any
 
 from torch import distributed
 
-from data_contracts.errors import ContractError
 from wsis.engine.group import member
 from wsis.engine.machine import peak_memory
+from wsis.engine.told_errors import told
 from wsis.engine.worker_processes import SpawnContext, follow_parent, start_failures_named
-from wsis.errors import WorkerDiedError, WorkerStuckError, WsisError
+from wsis.errors import WorkerDiedError, WorkerStuckError
 
 Send = Callable[[Any], None]
 Work = Callable[[Send], None]
@@ -179,9 +178,8 @@ def _rank(work: Work, group: Group, rank: int, port: int, connection: Connection
         _leave(0)
     except Exception as error:
         when = time.monotonic()
-        on_purpose = isinstance(error, ContractError | WsisError)
-        text = str(error) if on_purpose else f"rank {rank}: {traceback.format_exc()}"
-        connection.send(_Failed(type(error) if on_purpose else None, text, when))
+        said = told(error, f"rank {rank}")
+        connection.send(_Failed(type(error) if said["kind"] else None, said["text"], when))
         _leave(1)
 
 

@@ -18,6 +18,7 @@ from data_contracts.errors import LeaseLostError
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
 from data_contracts.leases import Alone
 from data_contracts.manifest import Manifest, Parent
+from data_contracts.record_shards import SHARDS_HERE
 from data_contracts.runs import now
 from data_contracts.shards import SharedShards
 from data_contracts.store import Artefact, Store
@@ -46,7 +47,7 @@ __all__ = [
 CHECKPOINT_NAME = "checkpoint.pt"
 """File of a work folder from which a training goes on."""
 _TIMING = "timing.json"
-_SAVED = ("checkpoint.pt", "shard-*.zarr")
+_SAVED = (CHECKPOINT_NAME, SHARDS_HERE)
 _LOGGER = logging.getLogger("wsis.stages")
 
 
@@ -168,6 +169,10 @@ class Stage:
     def __reduce__(self) -> tuple[Callable[[str], "Stage"], tuple[str]]:
         return _stage_of, (self.run.__module__,)
 
+    def on_gpu(self, execution: Execution) -> bool:
+        """Whether it computes on a GPU."""
+        return self.on_device and execution.torch_device().type == "cuda"
+
     def threads(self, execution: Execution) -> int:
         """Threads of its arithmetic."""
         return execution.threads if self.threaded else 1
@@ -273,9 +278,8 @@ def _made(
             return Outcome(found, True, 0.0, waited)
         context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
         if stage.per_image and execution.cluster is not None:
-            context.cluster = Cluster(
-                execution.cluster, store, stage.run.__module__, _resources(stage, execution)
-            )
+            resources = {"GPU": 1.0} if stage.on_gpu(execution) else {}
+            context.cluster = Cluster(execution.cluster, store, stage.run.__module__, resources)
         if not force or context.cluster is not None:  # which takes nothing that is there
             context.shared = store.shared_shards(stage.name, identity, context.cluster is not None, force)
         began = time.monotonic()
@@ -293,12 +297,6 @@ def _made(
         )
         store.sweep(stage.name, identity)
     return Outcome(artefact, False, spent, waited)
-
-
-def _resources(stage: Stage, execution: Execution) -> dict[str, float]:
-    """What a shard of it takes of a worker."""
-    on_gpu = stage.on_device and execution.torch_device().type == "cuda"
-    return {"GPU": 1.0} if on_gpu else {}
 
 
 def identify(

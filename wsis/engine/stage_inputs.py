@@ -29,8 +29,7 @@ class Reads:
     @classmethod
     def of(cls, store: Store, inputs: Mapping[str, Artefact]) -> Self:
         """Of a stage's inputs."""
-        location = str(store.root) if store.remote is None else store.location
-        return cls(location, tuple((a.manifest.stage, a.fingerprint, a.path) for a in inputs.values()))
+        return cls(store.address, tuple((a.manifest.stage, a.fingerprint, a.path) for a in inputs.values()))
 
     def open_here(self, verify: bool) -> None:
         """Open all in this process, and with a URL store fetch them into this machine's mirror.

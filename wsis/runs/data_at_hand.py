@@ -33,10 +33,10 @@ def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Differ
     """Where two processes that write one run have planned it on other data; None: it is not known yet."""
     if before is None or now is None:
         return []
-    pairs = (("images or labels", before.content, now.content), ("masks", before.truth, now.truth))
+    pairs = (("dataset", before.content, now.content), ("ground_truth", before.truth, now.truth))
     return [
-        Difference(f"content of {what} in {now.root}", old[:12], new[:12])
-        for what, old, new in pairs
+        _difference(key, old, new, now)
+        for key, old, new in pairs
         if old is not None and new is not None and old != new
     ]
 
@@ -50,6 +50,10 @@ def data_differences(run: Run, data: DataFacts) -> list[Difference]:
             continue
         before = run.artefact(key, verify=False).manifest.content or ""
         if before != now_digest:
-            what = "images or labels" if key == "dataset" else "masks"
-            found.append(Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12]))
+            found.append(_difference(key, before, now_digest, data))
     return found
+
+
+def _difference(key: str, before: str, now_digest: str, data: DataFacts) -> Difference:
+    what = "images or labels" if key == "dataset" else "masks"
+    return Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12])

@@ -82,7 +82,7 @@ def demand(node: Node, execution: Execution) -> Demand:
     stage = node.stage
     if stage.per_image and execution.cluster is not None:
         return Demand(1, 1)  # it waits for others
-    gpus = int(stage.on_device and execution.torch_device().type == "cuda")
+    gpus = int(stage.on_gpu(execution))
     processes = int(getattr(node.config, "processes", 1))
     if gpus:
         return Demand(1, 1, processes)

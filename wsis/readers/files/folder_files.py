@@ -143,7 +143,8 @@ def require_file(path: Path, where: str) -> None:
         raise DataError(f"{where}: the file {path} cannot be read: {reason}") from error
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "Not a file")
-        raise DataError(f"{where}: the file {path} cannot be read: {kind}")
+        link = f", a link to {path.resolve()}," if path.is_symlink() else ""
+        raise DataError(f"{where}: the file {path}{link} cannot be read: {kind}")
 
 
 def read_bytes(path: Path, where: str) -> bytes:
