@@ -1,0 +1,52 @@
+"""Units of work of the project: steps of its trainings, images of its per-image stages."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tests.gpu.pretend.counts import COUNTS
+
+
+def install() -> None:
+    """Count each step and each image as a unit, `conditional step`, `prm_seeds image`; imports the engine.
+
+    Of a stage the first image loads the network too: medians over the images leave that out.
+    """
+    from wsis.engine import per_image, training
+
+    training._finite_values = _steps(training._finite_values)
+    per_image.computing = _images(per_image.computing)
+
+
+def _stage(title: str) -> str:
+    """`conditional@2` -> `conditional`, `predictions.val@1` -> `predictions`."""
+    return re.split("[@.]", title)[0]
+
+
+def _steps(values_of: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
+    def counted(context: Any, step: Callable[[int], Mapping[str, float]], *rest: Any) -> dict[str, float]:
+        def one(index: int) -> Mapping[str, float]:
+            with COUNTS.counting(f"{_stage(context.title)} step"):
+                return step(index)
+
+        return values_of(context, one, *rest)
+
+    return counted
+
+
+def _images(computing: Callable[..., Any]) -> Callable[..., Any]:
+    @contextmanager
+    def counted(compute: Any, workers: int, total: int, title: str, *rest: Any) -> Iterator[Any]:
+        with computing(compute, workers, total, title, *rest) as of_ids:
+
+            def one_by_one(ids: Sequence[str]) -> Iterator[Any]:
+                records = iter(of_ids(ids))
+                for _ in ids:
+                    with COUNTS.counting(f"{_stage(title)} image"):
+                        record = next(records)
+                    yield record
+
+            yield one_by_one
+
+    return counted
