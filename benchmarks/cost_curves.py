@@ -4,8 +4,8 @@
 
 Generated scenes of 64 x 80 pixels and networks of their size, so that 10,000 of them take minutes: what is looked for
 is how a figure grows, not its size. Stages run in processes of their own, one worker each. Trainings have a fixed
-number of steps: what grows in them is what they do once an image. Prints Markdown, growth as the exponent of the last two
-columns (1: in proportion). P and K are varied with the fewest images.
+number of steps: what grows in them is what they do once an image. Prints Markdown; growth is the exponent between the
+last two columns (1: in proportion). P and K are varied with the fewest images.
 """
 
 import argparse
