@@ -16,6 +16,8 @@ $(RUNS): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e .
+	if $(VENV)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(PIP) install -c constraints.txt -e '.[gpu]'; fi
 	touch $@
 
 $(STAMP): $(RUNS)

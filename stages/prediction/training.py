@@ -15,6 +15,7 @@ from pathlib import Path
 from data_contracts.atomic import write_atomic
 from stages.prediction.fit import FITTED, Fit, fitted
 from stages.prediction.settings import DETECTOR_NAME, OBJECTS, PredictionConfig, config_file, model_spec
+from wsis.engine.device import check_operators
 from wsis.engine.shared_work import check_processes, run_shared
 from wsis.engine.stage import Execution, StageContext
 from wsis.engine.training import CHECKPOINT_NAME, CURVE_NAME
@@ -101,7 +102,7 @@ def check_starts(config: PredictionConfig, execution: Execution) -> None:
     """Build the model with its backbone weights, and take a detection from it, before any hour is spent.
 
     Raises:
-        ConfigError: see `check_processes`.
+        ConfigError: see `check_processes` and `check_operators`.
         InputError: no such model, one that detections cannot be taken from, or mixed precision without CUDA.
         MissingWeightsError: backbone weights absent or of another network.
     """
@@ -110,6 +111,7 @@ def check_starts(config: PredictionConfig, execution: Execution) -> None:
     from wsis.method.prediction.models import starting_model
 
     check_processes(config, execution, "prediction")
+    check_operators(execution.torch_device())
     if config.precision != "float32" and execution.torch_device().type != "cuda":
         raise InputError(
             f"prediction.precision: expected float32 without a CUDA device, got {config.precision}"

@@ -14,7 +14,16 @@ def test_device(monkeypatch):
     with pytest.raises(ConfigError, match=r"execution.device: expected a CUDA device because it is 'cuda'"):
         Execution(device="cuda").torch_device()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert Execution().torch_device().type == "cuda"
+    assert Execution(device="cuda:1").torch_device() == torch.device("cuda", 1)
+    with pytest.raises(
+        ConfigError, match=r"expected a CUDA device because it is 'cuda:2', but torch .* sees 2;"
+    ):
+        Execution(device="cuda:2").torch_device()
+    for nonsense in ("gpu", "cuda:", "cuda:-1", "cuda:x", "mps"):
+        with pytest.raises(ValueError, match="device"):
+            Execution(device=nonsense)
 
 
 def test_threads_do_not_come_from_the_environment(monkeypatch):

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -61,8 +61,10 @@ class Execution(BaseModel):
     """Where and how to run; never part of a fingerprint, but for threads of a training on the CPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto: CUDA where there is some"
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda|cuda:\d{1,3})$",
+        description="auto, cpu, cuda or cuda:N; auto: CUDA where there is some",
     )
     workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
     threads: int = Field(
@@ -116,13 +118,15 @@ class Execution(BaseModel):
         """The device to use.
 
         Raises:
-            ConfigError: CUDA is asked for and there is none.
+            ConfigError: CUDA is asked for and there is none, or none of that number.
         """
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(
-                "execution.device: expected a CUDA device because it is 'cuda', but torch "
-                f"{torch.__version__} sees none; use --set execution.device=auto"
-            )
+        if self.device.startswith("cuda"):
+            there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if (torch.device(self.device).index or 0) >= there:
+                raise ConfigError(
+                    f"execution.device: expected a CUDA device because it is {self.device!r}, but torch "
+                    f"{torch.__version__} sees {there or 'none'}; use --set execution.device=auto"
+                )
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)

@@ -11,12 +11,15 @@ from pydantic import Field, model_validator
 from torch import distributed
 
 from data_contracts.errors import ConfigError
+from wsis.engine.device import shared_memory
 from wsis.engine.launched_group import joined, processes_started
 from wsis.engine.process_group import Group, Send, run_in_processes
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.settings import Execution, StageConfig
 from wsis.engine.stage import StageContext
 from wsis.engine.stage_inputs import nobody_else
+
+_NCCL_BYTES = 0.5e9  # of /dev/shm, for the processes of one machine
 
 
 class SharedTraining(StageConfig):
@@ -51,7 +54,8 @@ def check_processes(config: SharedTraining, execution: Execution, section: str) 
         section: of the run's configuration, for the message.
 
     Raises:
-        ConfigError: more than GPUs, or than torchrun started; or this process is not one that torchrun started.
+        ConfigError: more than GPUs, or than torchrun started; or this process is not one that torchrun started; or
+            /dev/shm has no room for NCCL.
     """
     if config.processes == 1:
         return
@@ -73,6 +77,11 @@ def check_processes(config: SharedTraining, execution: Execution, section: str) 
     if execution.torch_device().type == "cuda" and gpus < here:
         raise ConfigError(
             f"{section}.processes: expected at most {gpus}, as many as there are GPUs, got {here}"
+        )
+    if execution.torch_device().type == "cuda" and here > 1 and (room := shared_memory()) < _NCCL_BYTES:
+        raise ConfigError(
+            f"{section}.processes: expected {_NCCL_BYTES / 1e9:.1f} GB of /dev/shm, which NCCL shares among {here} "
+            f"processes, got {room / 1e9:.2f} GB; in Docker use --shm-size=2g"
         )
 
 

@@ -22,6 +22,7 @@ from data_contracts.record_shards import SHARDS_HERE
 from data_contracts.runs import now
 from data_contracts.shards import SharedShards
 from data_contracts.store import Artefact, Store
+from wsis.engine.device import device_facts, leave
 from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.scalars import Write, scalars
@@ -347,6 +348,7 @@ def _run(
         with full_disk_named(context.workdir), arithmetic_threads(stage.threads(context.execution)):
             stage.run(inputs, config, context)
     finally:
+        leave(context.device)
         spent = {
             "wall": before["wall"] + time.monotonic() - wall,
             "cpu": before["cpu"] + cpu_seconds() - cpu + context.cluster_cpu_seconds,
@@ -387,6 +389,10 @@ def _manifest(
         peak_memory_bytes=peak_memory() + sum(context.worker_memory.values()),
         created=now(),
         code_version=metadata.version("wsis"),
-        environment={**environment(), "threads": str(stage.threads(context.execution))},
+        environment={
+            **environment(),
+            "threads": str(stage.threads(context.execution)),
+            **(device_facts(context.device) if stage.on_device else {}),
+        },
         threads=stage.deciding_threads(context.execution),
     )

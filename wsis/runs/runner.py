@@ -22,6 +22,7 @@ from data_contracts.runs import (
     save_run,
 )
 from data_contracts.store import Store
+from wsis.engine.device import device_line, unused_gpu
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome
 from wsis.readers.config import found_line
@@ -194,6 +195,9 @@ class Runner(Run):
             self.progress.log(line)
         if line := masks_line(self.config, data):
             self.progress.log(line)
+        self.progress.log(device_line(self.config.execution.torch_device()))
+        if self.config.execution.device == "auto" and (why := unused_gpu()):
+            self._warn(f"{why}; the run goes on the CPU")
         return nodes, data
 
     def run_stage(

@@ -80,7 +80,7 @@ def artefact_text(run: Run, key: str) -> str:
         + (f", outer iteration {m.outer_iteration}" if m.outer_iteration else ""),
         f"wall {m.wall_seconds:.1f} s, cpu {m.cpu_seconds:.1f} s, peak memory {m.peak_memory_bytes / 1e6:.0f} MB, "
         f"{sum(f.bytes for f in m.files.values()) / 1e6:.1f} MB in {len(m.files)} files",
-        f"on {m.environment.get('processor', 'an unnamed processor')}, "
+        f"on {m.environment.get('gpu', m.environment.get('processor', 'an unnamed processor'))}, "
         f"threads of its arithmetic {m.environment.get('threads', 'not recorded')}",
         *(["stale: made from artefacts that this run has replaced since"] if key in run.stale() else []),
         "supervision: " + "; ".join(m.supervision),

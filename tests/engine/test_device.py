@@ -1,0 +1,132 @@
+"""What a run says of its device, and what it refuses on one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_contracts.errors import ConfigError
+from data_contracts.store import Store
+from stages.prediction.settings import PredictionConfig
+from tests.runs.tiny_run import RUN, TINY, done, wsis
+from wsis.engine import device, shared_work
+from wsis.engine.settings import Execution
+from wsis.engine.shared_work import check_processes
+from wsis.method.prediction.ops import install_ops
+from wsis.views.run import Run
+
+_OPEN = (
+    "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder@U22)\n"
+)
+_CLOSED = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n"
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which NVIDIA's kernel module says its version."""
+    file = tmp_path / "version"
+    file.write_text(_OPEN)
+    monkeypatch.setattr(device, "_DRIVER", file)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return file
+
+
+@pytest.mark.parametrize(("text", "version"), [(_OPEN, "580.65.06"), (_CLOSED, "535.183.01"), ("odd", None)])
+def test_version_of_the_driver(driver: Path, text: str, version: str | None) -> None:
+    driver.write_text(text)
+    assert device.driver_version() == version
+
+
+def test_no_gpu_no_word(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.unlink()
+    monkeypatch.setattr(device, "_CONTROL", driver)
+    assert device.unused_gpu() is None and device.driver_version() is None
+
+
+def test_a_torch_without_cuda_beside_a_gpu(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert device.unused_gpu() == (
+        f"an NVIDIA GPU is here (driver 580.65.06), but torch {torch.__version__} was built without CUDA: install a "
+        "build of torch for CUDA"
+    )
+
+
+def test_a_driver_that_is_too_old(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 12020).\nUpdate it")
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    driver.write_text(_CLOSED)
+    said = device.unused_gpu()
+    assert said is not None and said.endswith(
+        "for CUDA 13.0 cannot use it: The NVIDIA driver on your system is too old (found version 12020)."
+    )
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    assert str(device.unused_gpu()).endswith("it sees no device (CUDA_VISIBLE_DEVICES may hide it)")
+
+
+def test_a_run_warns_of_a_gpu_that_it_cannot_use(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    options = ("--dry-run", "--store", tmp_path)
+    assert "was built without CUDA" in done(wsis("run", TINY, *options, "--set", "execution.device=auto")).err
+    asked = done(wsis("run", TINY, *options, "--set", "execution.device=cpu")).err
+    assert "was built without CUDA" not in asked and "device: cpu" in asked
+
+
+def test_cuda_without_operators_is_refused_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "install_ops", lambda: "plain")
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
+    with pytest.raises(
+        ConfigError, match=r"because it is 'cuda', found neither: pip install 'torchvision==0.28.\*'"
+    ):
+        device.check_operators(torch.device("cuda"))
+    device.check_operators(torch.device("cpu"))
+    monkeypatch.setattr(device, "install_ops", lambda: "torchvision")
+    device.check_operators(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "wanted"),
+    [("2.11.0+cu130", "torchvision==0.26.*"), ("2.0.1", "torchvision==0.15.*"), ("3.0.0", "torchvision")],
+)
+def test_the_torchvision_of_a_torch(torch_version: str, wanted: str) -> None:
+    assert device.matching_torchvision(torch_version) == wanted
+
+
+def test_nccl_needs_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(shared_work, "shared_memory", lambda: 67e6)
+    config = PredictionConfig(processes=2, batch_size=2)
+    with pytest.raises(
+        ConfigError, match=r"prediction.processes: .* among 2 processes, got 0.07 GB; .* --shm-size=2g"
+    ):
+        check_processes(config, Execution(device="cuda"), "prediction")
+    monkeypatch.setattr(shared_work, "shared_memory", lambda: 2e9)
+    check_processes(config, Execution(device="cuda"), "prediction")
+
+
+def test_facts_of_a_gpu(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA Example")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    operators = install_ops()
+    assert device.device_facts(torch.device("cuda:1")) == {
+        "device": "cuda:1",
+        "operators": operators,
+        "gpu": "NVIDIA Example",
+        "driver": "580.65.06",
+        "cuda": "13.0",
+    }
+    assert device.device_line(torch.device("cuda:1")) == (
+        f"device: NVIDIA Example (cuda:1), driver 580.65.06, torch {torch.__version__} for CUDA 13.0, operators of "
+        f"{operators}"
+    )
+
+
+def test_stages_that_compute_on_the_device_record_it(tiny_store: Path) -> None:
+    run = Run.load(Store(tiny_store), RUN)
+    assert run.artefact("prediction@1", verify=False).manifest.environment["device"] == "cpu"
+    assert "device" not in run.artefact("dataset", verify=False).manifest.environment

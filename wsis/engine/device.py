@@ -1,0 +1,94 @@
+"""The device of a run: what it is called, for log and manifest, and what keeps a GPU that is there from being used."""
+
+import gc
+import math
+import re
+import shutil
+from pathlib import Path
+
+import torch
+
+from data_contracts.errors import ConfigError
+from wsis.method.prediction.ops import install_ops
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+_CONTROL = Path("/dev/nvidiactl")
+_SHARED = Path("/dev/shm")
+
+
+def device_facts(device: torch.device) -> dict[str, str]:
+    """Name -> value: device and the backend of MMDetection's operators; of a GPU also its name, the driver, and the
+    CUDA that torch was built for. Never part of a fingerprint."""
+    facts = {"device": str(device), "operators": install_ops()}
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["driver"] = driver_version() or "unknown"
+        facts["cuda"] = str(torch.version.cuda)
+    return facts
+
+
+def device_line(device: torch.device) -> str:
+    """The same in words."""
+    facts = device_facts(device)
+    if device.type != "cuda":
+        return f"device: {device}"
+    return (
+        f"device: {facts['gpu']} ({device}), driver {facts['driver']}, torch {torch.__version__} for CUDA "
+        f"{facts['cuda']}, operators of {facts['operators']}"
+    )
+
+
+def unused_gpu() -> str | None:
+    """Why torch cannot use the NVIDIA GPU of this machine; None where it can, or where there is none."""
+    if torch.cuda.is_available() or not (_DRIVER.exists() or _CONTROL.exists()):
+        return None
+    driver = driver_version()
+    there = f"an NVIDIA GPU is here (driver {driver})" if driver else "an NVIDIA GPU is here"
+    if torch.version.cuda is None:
+        return f"{there}, but torch {torch.__version__} was built without CUDA: install a build of torch for CUDA"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).strip().splitlines()[0]
+    else:
+        why = "it sees no device (CUDA_VISIBLE_DEVICES may hide it)"
+    return f"{there}, but torch {torch.__version__} for CUDA {torch.version.cuda} cannot use it: {why}"
+
+
+def driver_version() -> str | None:
+    """Of NVIDIA's kernel module, None where it does not say."""
+    if not _DRIVER.exists():
+        return None
+    found = re.search(r"NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", _DRIVER.read_text(errors="replace"))
+    return found.group(1) if found else None
+
+
+def shared_memory() -> float:
+    """Bytes of /dev/shm, which containers get 64 MiB of; infinite where there is none."""
+    return float(shutil.disk_usage(_SHARED).total) if _SHARED.is_dir() else math.inf
+
+
+def leave(device: torch.device) -> None:
+    """Give back what torch keeps of a GPU's memory, for the next stage and for its processes."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def check_operators(device: torch.device) -> None:
+    """Refuse Mask R-CNN on CUDA without operators for it: ours in plain torch are loops over regions there.
+
+    Raises:
+        ConfigError: neither a compiled mmcv nor torchvision is installed, with the command that helps.
+    """
+    if device.type == "cuda" and install_ops() == "plain":
+        raise ConfigError(
+            f"execution.device: expected mmcv's or torchvision's operators because it is {str(device)!r}, found "
+            f"neither: pip install '{matching_torchvision(torch.__version__)}'"
+        )
+
+
+def matching_torchvision(torch_version: str) -> str:
+    """The requirement of the torchvision that a torch goes with: 0.(15 + n) to 2.n."""
+    major, minor = torch_version.split(".")[:2]
+    return f"torchvision==0.{int(minor) + 15}.*" if major == "2" else "torchvision"
