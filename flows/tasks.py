@@ -48,6 +48,13 @@ def failing_in_one_line(body: Callable[P, R]) -> Callable[P, R | State[Any]]:
     return run
 
 
+def _waited_in_vain(record: logging.LogRecord) -> bool:
+    """A filter that lets all pass: that a task run was not begun because the flow run ends is no error of its own."""
+    if record.levelno == logging.ERROR and "NotReady(" in record.getMessage():
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+    return True
+
+
 def _without_traceback(record: logging.LogRecord) -> bool:
     """A filter that lets all pass: an error on purpose is its line, and no error has no traceback."""
     if record.exc_info:
@@ -92,6 +99,7 @@ def prefect_walk(nodes: Sequence[Node], execute: Execute, stop: Stop) -> None:
         Exception: what the first node that fails raises. TerminationSignal: the flow run ends.
     """
     runs: dict[str, PrefectFuture[Any]] = {}
+    logging.getLogger("prefect.task_runs").addFilter(_waited_in_vain)
     try:
         for node in nodes:
             inputs = [runs[key] for key in node.inputs.values() if key in runs]

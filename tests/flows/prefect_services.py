@@ -132,9 +132,13 @@ class Prefect:
             time.sleep(0.1)
         assert self.task_names(flow_run_id) == expected
 
-    def messages(self, flow_run_id: str) -> list[str]:
+    def log_lines(self, flow_run_id: str) -> list[dict[str, Any]]:
+        """With level and message, in order."""
         body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_ASC"}
-        return [x["message"] for x in self.post("/logs/filter", body)]
+        return self.post("/logs/filter", body)
+
+    def messages(self, flow_run_id: str) -> list[str]:
+        return [line["message"] for line in self.log_lines(flow_run_id)]
 
     def artifacts(self, kind: str) -> dict[str, Any]:
         """Key -> data of the latest artifacts of a type."""

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -245,6 +246,8 @@ def test_a_cancelled_run_is_recorded_so_and_goes_on(
     prefect.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     assert prefect.ended(run)["state_type"] == "CANCELLED"
     assert record_of(store).status == "cancelled"
+    not_begun = [line for line in prefect.log_lines(run) if "NotReady(" in line["message"]]
+    assert not_begun and {line["level"] for line in not_begun} == {logging.INFO}
     assert re.search(rf"^{RUN} +cancelled ", wsis("runs", "--store", store).out, re.MULTILINE)
     shorter = parameters(store, *quick, "prediction.steps=2")
     again = prefect.start_flow_run("wsis/full-training", **shorter, replace="true")

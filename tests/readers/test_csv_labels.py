@@ -111,7 +111,8 @@ def test_names_in_folders_of_the_splits(tmp_path: Path, make_photographs: Make) 
         ("", {}, r"labels\.csv is empty"),
         ("file,labels\n", {}, "expected rows of an image and its labels, got a header alone"),
         ("a.jpg\nb.jpg\n", {}, r"line 1: expected an image and its labels, got one field: 'a\.jpg'"),
-        ("a.jpg,cat\nfox.jpg,dog\n", {}, r"line 2: the file .*fox\.jpg is missing"),
+        ("a.jpg,cat\nfox.jpg,dog\n", {}, r"line 2: the file .*fox\.jpg is missing$"),
+        ("a.jpg,cat\nB.png,dog\n", {}, r"line 2: the file .*B\.png is missing; did you mean '.*b\.jpg'\?"),
         (
             "file,labels\na.jpg,cat\n,dog\n",
             {},

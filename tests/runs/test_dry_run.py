@@ -4,6 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from data_contracts.store import Store
@@ -28,6 +30,16 @@ def test_nothing_is_written_and_all_of_a_new_run_is_to_compute(tmp_path: Path) -
     assert re.search(r"^disk: about \d+ MB of [\d.]+ GB free$", out, re.MULTILINE)
     assert not (tmp_path / "store").exists()
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_it_says_that_photographs_are_not_opened(tmp_path: Path) -> None:
+    for number, shown in enumerate(("cat", "dog")):
+        (tmp_path / "photos" / shown).mkdir(parents=True)
+        pixels = np.full((64, 80, 3), number * 50, np.uint8)
+        cv2.imwrite(str(tmp_path / "photos" / shown / f"{number}.png"), pixels)
+    options = ("--set", f"data.root={tmp_path / 'photos'}", "--dry-run", "--store", tmp_path / "store")
+    out = done(wsis("run", "voc_lite", *options)).out
+    assert out.rstrip().endswith("labels were read, photographs not opened: `wsis check` looks at each")
 
 
 def test_the_fingerprints_are_those_that_the_run_has_used(tiny_store: Path) -> None:

@@ -88,6 +88,8 @@ def _sums(runner: Runner, planned: list[Planned], durations: Durations) -> str:
     if None not in sizes:
         made = sum(size for size in sizes if size is not None)
         lines.append(f"disk: about {made / 1e6:.0f} MB{_free(runner)}")
+    if runner.config.data.format != "scenes" and todo[0].stage.name == "dataset":
+        lines.append("labels were read, photographs not opened: `wsis check` looks at each")
     return "\n".join(lines)
 
 

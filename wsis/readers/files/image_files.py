@@ -69,7 +69,9 @@ class ImageFiles:
             else (f" (a name of more than {_LONGEST} bytes, which no file system takes)")
         )
         path = f"{self.root / self.folder / written}"
-        raise DataError(f"{where.partition(': field')[0]}: the file {path:.400} is missing{long}")
+        near = self._by_stem.get(_same(PurePosixPath(written).stem))
+        hint = f"; did you mean {near!r:.200}?" if near else ""
+        raise DataError(f"{where.partition(': field')[0]}: the file {path:.400} is missing{long}{hint}")
 
     def _climbing(self, written: str) -> str | None:
         """The file of a name that climbs from the annotations to the images, as `../images/a.jpg` does."""
@@ -112,6 +114,12 @@ class ImageFiles:
             own = [_same(part) for part in PurePosixPath(_portable(path)).parts]
             found.setdefault(own[-1], []).append((path, own))
         return found
+
+    @cached_property
+    def _by_stem(self) -> dict[str, str]:
+        """Name without ending -> path below the folder: `a.jpg` for an `a.png` that is not there."""
+        paths = (path for alike in self._by_name.values() for path, _ in alike)
+        return {_same(PurePosixPath(path).stem): path for path in paths}
 
 
 def files_below(root: Path) -> Iterator[str]:

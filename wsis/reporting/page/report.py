@@ -220,7 +220,7 @@ def _curves(artefacts: dict[str, Artefact]) -> str:
     for key, artefact in artefacts.items():
         if CURVE_NAME in artefact.manifest.files:
             parts.append(guarded(partial(_curve, key, artefact)))
-    return "\n".join(parts) or note("No training yet.")
+    return "\n".join(filter(None, parts)) or note("No training yet.")
 
 
 def _curve(key: str, artefact: Artefact) -> str:
