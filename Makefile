@@ -6,7 +6,7 @@ RUNS := $(VENV)/.installed
 WSIS := $(VENV)/bin/wsis
 STORE ?= runs
 
-.PHONY: demo test test-slow test-services lint install results docs
+.PHONY: demo test test-slow test-services gpu-check lint install results docs
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
@@ -53,6 +53,11 @@ test-slow: $(STAMP)
 # A real Prefect server and worker, the whole demo five times: an hour and more
 test-services: $(STAMP)
 	$(VENV)/bin/python -m pytest -m service --durations 0
+
+# On a machine with a GPU, ten minutes: tests, equality with the CPU, time and memory, one table; needs no network
+GPU_PYTHON ?= $(VENV)/bin/python
+gpu-check:
+	$(GPU_PYTHON) benchmarks/gpu_check.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -13,13 +13,14 @@ def main() -> None:
         raise SystemExit("expected REPORT.json, and wsis or a script with their arguments")
     report, sys.argv = Path(sys.argv[1]), sys.argv[2:]
     native.load()
-    from tests.gpu.pretend import operators, patches, units
+    from tests.gpu import units
+    from tests.gpu.pretend import operators, patches
     from tests.gpu.pretend.counts import COUNTS
     from tests.gpu.pretend.operations import Device
 
     operators.install()
     patches.install()
-    units.install()
+    units.install(COUNTS.counting)
     try:
         with Device():
             if sys.argv[0] == "wsis":

@@ -2,21 +2,22 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from tests.gpu.pretend.counts import COUNTS
+Counting = Callable[[str], AbstractContextManager[None]]
+"""Takes what is done while it is entered as one unit of work of that name."""
 
 
-def install() -> None:
-    """Count each step and each image as a unit, `conditional step`, `prm_seeds image`; imports the engine.
+def install(counting: Counting) -> None:
+    """Take each step and each image as a unit, `conditional step`, `prm_seeds image`; imports the engine.
 
     Of a stage the first image loads the network too: medians over the images leave that out.
     """
     from wsis.engine import per_image, training
 
-    training._finite_values = _steps(training._finite_values)
-    per_image.computing = _images(per_image.computing)
+    training._finite_values = _steps(training._finite_values, counting)
+    per_image.computing = _images(per_image.computing, counting)
 
 
 def _stage(title: str) -> str:
@@ -24,10 +25,10 @@ def _stage(title: str) -> str:
     return re.split("[@.]", title)[0]
 
 
-def _steps(values_of: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
+def _steps(values_of: Callable[..., dict[str, float]], counting: Counting) -> Callable[..., dict[str, float]]:
     def counted(context: Any, step: Callable[[int], Mapping[str, float]], *rest: Any) -> dict[str, float]:
         def one(index: int) -> Mapping[str, float]:
-            with COUNTS.counting(f"{_stage(context.title)} step"):
+            with counting(f"{_stage(context.title)} step"):
                 return step(index)
 
         return values_of(context, one, *rest)
@@ -35,7 +36,7 @@ def _steps(values_of: Callable[..., dict[str, float]]) -> Callable[..., dict[str
     return counted
 
 
-def _images(computing: Callable[..., Any]) -> Callable[..., Any]:
+def _images(computing: Callable[..., Any], counting: Counting) -> Callable[..., Any]:
     @contextmanager
     def counted(compute: Any, workers: int, total: int, title: str, *rest: Any) -> Iterator[Any]:
         with computing(compute, workers, total, title, *rest) as of_ids:
@@ -43,7 +44,7 @@ def _images(computing: Callable[..., Any]) -> Callable[..., Any]:
             def one_by_one(ids: Sequence[str]) -> Iterator[Any]:
                 records = iter(of_ids(ids))
                 for _ in ids:
-                    with COUNTS.counting(f"{_stage(title)} image"):
+                    with counting(f"{_stage(title)} image"):
                         record = next(records)
                     yield record
 
