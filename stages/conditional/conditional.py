@@ -8,12 +8,15 @@ that are kept: other ones in every outer iteration, so that none is never learne
 from collections.abc import Mapping
 from functools import partial
 
+from stages.conditional.batches import processes_ahead
 from stages.conditional.examples import Examples
 from stages.conditional.training import Config, Trainer
-from wsis.engine.group import rank
+from wsis.engine.batches import Batches
+from wsis.engine.group import rank, size
 from wsis.engine.shared_work import check_processes, run_shared
 from wsis.engine.stage import Artefact, Execution, Stage, StageContext
 from wsis.engine.training import WEIGHTS_NAME, finish, load_weights, run_steps, seed_everything
+from wsis.engine.worker_processes import Patience
 from wsis.errors import InputError
 from wsis.method.conditional.architectures import build_network, save_activations
 from wsis.method.conditional.network import ConditionalNetwork
@@ -21,6 +24,8 @@ from wsis.views.dataset import class_names
 
 NAME = "conditional"
 ALGORITHM_VERSION = 8
+# four problems take well under a second, the first ones some more: a process starts
+_PATIENCE = Patience("problems of training images", 600.0, "--set execution.workers=1")
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
@@ -46,9 +51,15 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
     if not examples.ids:
         raise InputError(f"{NAME}: expected at least one training image, got none")
     trainer = Trainer(network, examples, config, context)
-    curve = run_steps(context, trainer.state(), trainer.steps, trainer.step, best=trainer.best_weights())
+    problems = min(len(trainer.train_ids), trainer.steps * config.batch_size)
+    workers = processes_ahead(context.execution, problems, context.device.type == "cpu", size())
+    with Batches(trainer.make, trainer.steps, workers, _PATIENCE) as trainer.batches:
+        curve = run_steps(context, trainer.state(), trainer.steps, trainer.step, best=trainer.best_weights())
+        waited = trainer.batches.wait_share
     if rank() > 0:
         return
+    if workers and waited is not None:
+        context.counts["data_wait_share"] = round(waited, 4)
     context.counts.update(
         images=len(trainer.train_ids),
         held_back_images=len(trainer.held_back_ids),
@@ -82,5 +93,6 @@ STAGE = Stage(
     contract="weights",
     check=_check,
     threaded=True,
+    prepared_ahead=True,
     on_device=True,
 )

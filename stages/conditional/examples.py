@@ -1,12 +1,10 @@
 """Training images of the conditional network with their problems: what it sees, and the y_p that it learns from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Literal
+from functools import cache, cached_property, lru_cache
+from typing import Any, Literal
 
-import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -14,27 +12,19 @@ from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, SEEDS
 from wsis.engine.stage import Artefact, execution_only
 from wsis.errors import WsisError
 from wsis.method.conditional.graph import ProposalGraph
-from wsis.method.dissimilarity.image_problem import ImageArrays, build_problem, network_size
+from wsis.method.dissimilarity.image_labels import ImageLabels
+from wsis.method.dissimilarity.image_problem import build_problem, network_size
 from wsis.method.dissimilarity.network_inputs import (
     Record,
     SamplingConfig,
     arrays_of_image,
     filtered_rows,
-    marks_of_image,
     resized,
-    targets_of_seeds,
 )
 from wsis.method.dissimilarity.object_marks import ObjectMark
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig
-from wsis.method.dissimilarity.targets import (
-    Targets,
-    detections_of_boxes,
-    join_targets,
-    select_targets,
-    targets_from_detections,
-)
-from wsis.method.masks.boxes import box_iou
+from wsis.method.dissimilarity.targets import Targets
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.prm.seeds import Seeds
@@ -81,7 +71,16 @@ class Examples:
         self.settings, self.stride = settings, stride
         self.num_classes = len(class_names(inputs["dataset"]))
         self.ids = list(self.seeds.ids)
-        self.get = lru_cache(maxsize=settings.cached_images)(self.build)
+
+    @cached_property
+    def get(self) -> Callable[[str], tuple[Tensor, ImageProblem]]:
+        """`build`, whose last `cached_images` results are kept."""
+        return lru_cache(maxsize=self.settings.cached_images)(self.build)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.__dict__.items() if name != "get"
+        }  # a worker keeps its own
 
     def build(self, image_id: str) -> tuple[Tensor, ImageProblem]:
         """The network's input uint8 [3, h, w] and the problem of one image.
@@ -94,12 +93,14 @@ class Examples:
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.settings.image_size)
         arrays = arrays_of_image(record, proposals, seeds, filtered_rows(proposals, seeds, self.settings))
         size = (image.shape[1] // self.stride, image.shape[2] // self.stride)
+        found = None if self.detections is None else detections_of_image(self.detections[image_id])
+        labels = cache(lambda graph: ImageLabels(graph, arrays, record, seeds, found))
 
         def make_targets(graph: ProposalGraph) -> Targets:
-            return self._targets(image_id, graph, arrays, record, seeds)
+            return labels(graph).targets(self.num_classes, self.settings, self.settings.undetected)
 
         def make_marks(graph: ProposalGraph) -> list[ObjectMark]:
-            return marks_of_image(graph, arrays, record, seeds, self._found(image_id))
+            return labels(graph).marks()
 
         try:
             problem = build_problem(arrays, size, self.settings, make_targets, make_marks)
@@ -112,38 +113,3 @@ class Examples:
         sizes = [self.dataset.read(i, ("size",))["size"].tolist() for i in image_ids]
         inputs = [network_size((height, width), self.settings.image_size) for height, width in sizes]
         return max(h for h, _ in inputs), max(w for _, w in inputs)
-
-    def _found(self, image_id: str) -> NetworkDetections | None:
-        """The prediction network's detections that count; None in outer iteration 1."""
-        return None if self.detections is None else detections_of_image(self.detections[image_id])
-
-    def _targets(
-        self, image_id: str, graph: ProposalGraph, arrays: ImageArrays, record: Record, seeds: Seeds
-    ) -> Targets:
-        """y_p of one image: its seeds in outer iteration 1, then the prediction network's detections.
-
-        Under image-level labels those of annotated classes; under boxes, for each box the one detection of its class
-        that fits it.
-        """
-        from_seeds = targets_of_seeds(graph, arrays, record, seeds, self.num_classes, self.settings)
-        found = self._found(image_id)
-        if found is None:
-            return from_seeds
-        found = found.take(np.isin(found.labels, record["labels"]))
-        if len(arrays.boxes):
-            overlap = box_iou(found.boxes, arrays.boxes)
-            of_box = detections_of_boxes(found.labels, found.scores, overlap, arrays.box_labels)
-            found, absent = found.take(of_box[of_box >= 0]), of_box < 0
-        else:
-            absent = ~np.isin(from_seeds.probabilities.argmax(1).numpy(), found.labels)
-        detected = targets_from_detections(
-            found.class_probabilities,
-            found.boxes,
-            found.masks,
-            arrays.superpixels,
-            graph.superpixel_areas,
-            (int(record["size"][0]), int(record["size"][1])),
-        )
-        if self.settings.undetected == "none":
-            return detected
-        return join_targets(detected, select_targets(from_seeds, torch.from_numpy(absent)))

@@ -25,6 +25,7 @@ from wsis.method.conditional.architectures import build_network
 from wsis.method.conditional.label_sets import SampleSet, deduplicate
 from wsis.method.conditional.network import ConditionalNetwork
 from wsis.method.dissimilarity.diversity import diversity_statistics
+from wsis.method.dissimilarity.image_labels import ImageLabels
 from wsis.method.dissimilarity.image_problem import build_problem
 from wsis.method.dissimilarity.network_inputs import (
     SamplingConfig,
@@ -33,7 +34,6 @@ from wsis.method.dissimilarity.network_inputs import (
     image_batch,
     image_key,
     image_noise,
-    marks_of_image,
     resized,
 )
 from wsis.method.dissimilarity.objective import sample_labels
@@ -105,7 +105,10 @@ class _Compute:
         arrays = arrays_of_image(record, proposals, seeds, kept)
         found = None if self.detections is None else detections_of_image(self.detections[image_id])
         problem = build_problem(
-            arrays, size, self.sampling, make_marks=lambda g: marks_of_image(g, arrays, record, seeds, found)
+            arrays,
+            size,
+            self.sampling,
+            make_marks=lambda graph: ImageLabels(graph, arrays, record, seeds, found).marks(),
         )
         # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
         noise = image_noise(problem, self.sampling, (*self.key, image_key(image_id)))

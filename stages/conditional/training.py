@@ -12,7 +12,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from stages.conditional.batches import MakeProblems, Order
 from stages.conditional.examples import Examples, ExampleSettings
+from wsis.engine.batches import Batches
 from wsis.engine.group import own_part, shared_out
 from wsis.engine.optimisation import descend, warmup_cosine
 from wsis.engine.shared_work import SharedTraining
@@ -31,8 +33,8 @@ from wsis.method.dissimilarity.objective import (
 )
 from wsis.views.stored_configs import current_section
 
-# Independent random streams of one seed; stages.conditional.pseudo_labels has 4.
-_BATCH_STREAM, _FLIP_STREAM, _NOISE_STREAM, _HELD_BACK_STREAM, _SPLIT_STREAM = 1, 2, 3, 5, 6
+# Independent random streams of one seed; stages.conditional.batches has 1, pseudo_labels 4.
+_FLIP_STREAM, _NOISE_STREAM, _HELD_BACK_STREAM, _SPLIT_STREAM = 2, 3, 5, 6
 _WEIGHT_DECAY = 1e-5
 _VALIDATION_COST = 1 / 3  # time to validate as many images as a batch has, in steps
 _REACH_STEPS, _SMALL_REACH = 20, 0.02
@@ -88,6 +90,8 @@ class Trainer:
         steps: how many the stage takes.
         train_ids: images that the steps learn from.
         held_back_ids: images that only choose the weights to keep; others in every outer iteration.
+        make: step -> its problems.
+        batches: where they come from; None: each step makes its own.
     """
 
     def __init__(
@@ -108,6 +112,11 @@ class Trainer:
         self.train_ids, self.held_back_ids = split(
             examples.ids, settings, (context.seed, _SPLIT_STREAM), turn
         )
+        order = Order(
+            tuple(self.train_ids), settings.batch_size, (context.seed, context.outer_iteration or 0)
+        )
+        self.make = MakeProblems(examples, order, own_part(range(settings.batch_size)))
+        self.batches: Batches | None = None
         self.epoch = len(self.train_ids) / settings.batch_size
         self.steps = settings.total_steps(len(self.train_ids), pretraining=examples.detections is None)
         self.reaches: deque[float] = deque(maxlen=_REACH_STEPS)
@@ -122,14 +131,8 @@ class Trainer:
         return [self.context.seed, self.context.outer_iteration or 0, stream, *rest]
 
     def batch_ids(self, step: int) -> list[str]:
-        """Ids of step's images: consecutive places in an endless row of seeded permutations of the images."""
-        count = len(self.train_ids)
-        result = []
-        for place in range(step * self.settings.batch_size, (step + 1) * self.settings.batch_size):
-            epoch, position = divmod(place, count)
-            order = np.random.default_rng(self.key(_BATCH_STREAM, epoch)).permutation(count)
-            result.append(self.train_ids[int(order[position])])
-        return result
+        """Ids of step's images."""
+        return self.make.order(step)
 
     def noise(self, problem: ImageProblem, *key: int) -> Noise:
         return image_noise(problem, self.settings, self.key(*key)).to(self.context.device)
@@ -138,15 +141,15 @@ class Trainer:
         """One optimisation step; returns what `dissimilarity_loss` logs. Of a group each process has its part of the
         batch, padded and with random numbers as in the whole one."""
         with self.naming(f"step {index}"):
-            ids = self.batch_ids(index)
-            chance = np.random.default_rng(self.key(_FLIP_STREAM, index)).random(len(ids))
-            places = own_part(range(len(ids)))
-            images, problems = zip(*(self.examples.get(ids[place]) for place in places), strict=True)
+            whole, places = self.settings.batch_size, self.make.places
+            chance = np.random.default_rng(self.key(_FLIP_STREAM, index)).random(whole)
+            made = self.make(index) if self.batches is None else self.batches.at(index)
+            images, problems = zip(*made, strict=True)
             flipped = [bool(chance[place] < 0.5) for place in places]
             noises = [
                 self.noise(p, _NOISE_STREAM, index, place) for place, p in zip(places, problems, strict=True)
             ]
-            size = self.examples.largest(ids) if len(places) < len(ids) else None
+            size = self.examples.largest(self.batch_ids(index)) if len(places) < whole else None
             batch = image_batch(images, flipped, size).to(self.context.device)
             moved = [p.to(self.context.device) for p in problems]
             self.network.train()

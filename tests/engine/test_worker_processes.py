@@ -126,3 +126,19 @@ def test_no_room_for_processes_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         WorkerPool(worker_functions.square, 1, PATIENCE)
     with pytest.raises(WorkerStartError), start_failures_named("a", "b"):
         SpawnContext(worker_functions.square).Lock()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_result_that_is_half_sent_holds_nothing_up(killed: bool) -> None:
+    """Of a worker that is killed, and of one that is ended because of an error here."""
+    error = WorkerDiedError if killed else RuntimeError
+    with pytest.raises(error), WorkerPool(worker_functions.much, 1, PATIENCE) as pool:
+        results = pool.map([0, 1, 1], ahead=2)
+        worker, here = psutil.Process(next(results)[0]), psutil.Process()
+        begun = here.io_counters().read_chars
+        wait_for(lambda: here.io_counters().read_chars > begun + 10_000_000, seconds=60)
+        if not killed:
+            raise RuntimeError("of the caller")
+        worker.kill()
+        next(results)
+    assert not children()

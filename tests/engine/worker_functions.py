@@ -31,6 +31,11 @@ def die(number: int) -> int:
     return number
 
 
+def much(number: int) -> tuple[int, bytes]:
+    """Of 0 next to nothing, else so much that it takes a while to send."""
+    return os.getpid(), bytes(number and 400_000_000)
+
+
 def pid_and_stay(seconds: Any) -> int:
     time.sleep(seconds)
     return os.getpid()

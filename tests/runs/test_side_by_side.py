@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from wsis.runs.side_by_side import Demand, Places, all_at_once
+from wsis.engine.settings import Execution
+from wsis.runs.config import load_config
+from wsis.runs.plan import plan
+from wsis.runs.side_by_side import Demand, Places, all_at_once, demand
 
 
 def node(key: str, *inputs: str) -> Any:
@@ -148,3 +151,16 @@ def test_ctrl_c_ends_what_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         all_at_once(PLAN, log.run(given, lambda key: key == "dataset" or free.wait(20) or None), stop)
     assert set(log.begun) <= {"dataset", "classifier", "proposals"}
+
+
+def test_a_training_whose_steps_are_prepared_ahead_takes_a_second_core_that_is_free() -> None:
+    nodes = {node.key: node for node in plan(load_config("demo"))}
+
+    def most(key: str, **where: int) -> tuple[int, int]:
+        wanted = demand(nodes[key], Execution(device="cpu", cores=4, **where))
+        return wanted.cores, wanted.most_cores
+
+    assert most("conditional@1", workers=4) == (1, 2) and most("prediction@1", workers=4) == (1, 1)
+    assert most("conditional@1", workers=1) == (1, 1)
+    assert most("conditional@1", workers=4, threads=3) == (3, 3)
+    assert most("pseudo_labels@1", workers=4) == (1, 4)

@@ -149,6 +149,7 @@ class Stage:
         threaded: its arithmetic uses `execution.threads`, as that of trainings does. Any other uses one thread, in
             this process as in workers, so that no number of either decides its result.
         per_image: its work is spread over `execution.workers` processes.
+        prepared_ahead: the others of these processes prepare its steps.
         on_device: it computes on `execution.device`.
     """
 
@@ -165,6 +166,7 @@ class Stage:
     seeded: bool = True
     threaded: bool = False
     per_image: bool = False
+    prepared_ahead: bool = False
     on_device: bool = False
 
     def __reduce__(self) -> tuple[Callable[[str], "Stage"], tuple[str]]:

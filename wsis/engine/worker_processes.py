@@ -21,6 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import context, reduction
+from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -63,6 +64,7 @@ class SpawnContext(context.SpawnContext):
 
     def __init__(self, payload: object, threads: int = 1) -> None:
         self.started: list[context.SpawnProcess] = []
+        self._queues: list[SimpleQueue[Any]] = []
         self._variables = dict.fromkeys(THREADS_VARIABLES, str(threads))
         self._needs_main = b"__main__" in pickle.dumps(payload)
 
@@ -72,11 +74,22 @@ class SpawnContext(context.SpawnContext):
         self.started.append(process)
         return process
 
+    def SimpleQueue(self) -> SimpleQueue[Any]:
+        queue: SimpleQueue[Any] = super().SimpleQueue()
+        self._queues.append(queue)
+        return queue
+
     def kill(self) -> None:
-        """End all at once."""
+        """End all at once. What one of them had half sent then ends too, for whoever reads it here."""
         for process in self.started:
             if process.is_alive():
                 process.kill()
+        for queue in self._queues:
+            queue._writer.close()  # type: ignore[attr-defined]  # else that read never ends: this end is open still
+
+    def lost(self) -> bool:
+        """Whether one ended that was not told to."""
+        return any(process.exitcode not in (None, 0) for process in self.started)
 
 
 @contextmanager
@@ -185,13 +198,11 @@ class WorkerPool:
                 yield self._result(*waiting.popleft())
         except BrokenProcessPool as error:
             raise WorkerDiedError(self._death()) from error
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
     def _result(self, item: Any, future: Future[Any]) -> Any:
         """The result of one item. Time in which this process itself was stopped is not counted."""
         waited, say_at, step, patience = 0.0, _SAY_AFTER_SECONDS, 1.0, self._patience
+        lost = False
         while waited < patience.seconds:
             asked = time.monotonic()
             try:
@@ -199,6 +210,9 @@ class WorkerPool:
             except TimeoutError:
                 if future.done():  # it is the function's own
                     return future.result()
+            if lost:  # the pool would have said so, but for a worker that was killed while it sent a result
+                raise WorkerDiedError(self._death())
+            lost = self._context.lost()
             waited += min(time.monotonic() - asked, 2 * step)
             if waited >= say_at:
                 _log.warning(
@@ -212,8 +226,9 @@ class WorkerPool:
         )
 
     def _death(self) -> str:
-        for process in self._context.started:
-            process.join(_GRACE_SECONDS)
+        if not self._context.lost():
+            for process in self._context.started:
+                process.join(_GRACE_SECONDS)
         codes = {p.exitcode for p in self._context.started} - {None, 0, -signal.SIGTERM}
         code = min((c for c in codes if c is not None), default=0)
         how = (
@@ -258,7 +273,17 @@ def _start(function: Callable[[Any], Any]) -> None:
 def _by_value(tensor: Any) -> tuple[Any, ...]:
     import torch
 
+    if tensor.layout == torch.sparse_coo:
+        parts = (tensor.indices().numpy(), tensor.values().numpy(), tuple(tensor.shape))
+        return _sparse, parts
     return torch.from_numpy, (tensor.detach().numpy(),)
+
+
+def _sparse(indices: Any, values: Any, shape: tuple[int, ...]) -> Any:
+    import torch
+
+    entries = torch.from_numpy(indices), torch.from_numpy(values)
+    return torch.sparse_coo_tensor(*entries, shape, is_coalesced=True, check_invariants=False)
 
 
 def follow_parent() -> None:

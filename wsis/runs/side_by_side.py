@@ -78,7 +78,8 @@ class Demand:
 
 
 def demand(node: Node, execution: Execution) -> Demand:
-    """Of a node: a training takes its threads in each of its processes, work on images what is free, or a cluster's."""
+    """Of a node: a training takes its threads in each of its processes, and a core to prepare steps if one is free;
+    work on images takes what is free, or a cluster's."""
     stage = node.stage
     if stage.per_image and execution.cluster is not None:
         return Demand(1, 1)  # it waits for others
@@ -87,7 +88,10 @@ def demand(node: Node, execution: Execution) -> Demand:
     if gpus:
         return Demand(1, 1, processes)
     threads = stage.threads(execution) * processes
-    return Demand(threads, max(threads, execution.workers if stage.per_image else 1))
+    ahead = 2 if stage.prepared_ahead and threads == 1 else 1
+    return Demand(
+        threads, max(threads, execution.workers if stage.per_image else min(ahead, execution.workers))
+    )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,13 @@ def test_graphs_built_row_by_row_are_equal(monkeypatch, sparse):
     contains = whole.contains(0.5)
     monkeypatch.setattr(graph, "_ENTRY_BUDGET", 1)
     parts = graph.build_graph(superpixels, membership, *boundary, 6)
+    assert not parts.contained
+    with_tables = graph.build_graph(superpixels, membership, *boundary, 6, thresholds=(0.3, 0.5))
+    assert torch.equal(with_tables.neighbours, parts.neighbours)
+    for threshold, table in with_tables.contained.items():
+        assert table is with_tables.contains(threshold) and torch.equal(table, parts.contains(threshold))
+    none_listed = graph.build_graph(superpixels, membership, *boundary, 0, thresholds=(0.5,))
+    assert torch.equal(none_listed.contained[0.5], contains)
     for name in ("neighbours", "neighbour_mask", "separations"):
         assert torch.equal(getattr(whole, name), getattr(parts, name))
     assert torch.equal(contains, parts.contains(0.5)) and torch.equal(contains, whole.containment() > 0.5)

@@ -4,10 +4,11 @@ Everything is computed from the superpixel partition, never from dense proposal 
 Suffix legend: P proposals, S superpixels, E superpixel-graph edges, N neighbours kept per proposal.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -15,11 +16,12 @@ from wsis.errors import InputError
 
 MAX_NEIGHBOURS = 16  # in the pairwise term
 
-# Entries of the largest temporary matrix: rows of a P x P table are made and used a block at a time.
-_ENTRY_BUDGET = 1 << 22
+# Entries of a temporary matrix: rows of a P x P table are made and used a block at a time, which a core's cache holds.
+_ENTRY_BUDGET = 1 << 18
+_TOUCHING = 1  # rank of proposals that only touch; that of an IoU is its bits as a float, far larger
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProposalGraph:
     """One image's proposals.
 
@@ -32,6 +34,7 @@ class ProposalGraph:
         separations: float32 [P, N], I_uv (see `separation_of_pairs`).
         perimeter_strengths: float32 [P], mean contour strength along the proposal's inner boundary.
         size: (h, w) of the superpixel map.
+        contained: tables of `contains` that were made together with the neighbours, by threshold.
     """
 
     membership: Tensor
@@ -42,6 +45,7 @@ class ProposalGraph:
     separations: Tensor
     perimeter_strengths: Tensor
     size: tuple[int, int]
+    contained: Mapping[float, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def num_proposals(self) -> int:
@@ -59,6 +63,8 @@ class ProposalGraph:
 
     def contains(self, threshold: float) -> Tensor:
         """Return bool [P, P]: `containment() > threshold`, without ever holding that table."""
+        if threshold in self.contained:
+            return self.contained[threshold]
         count = self.num_proposals
         result = torch.zeros(count, count, dtype=torch.bool, device=self.areas.device)
         for part in _row_blocks(count, count):
@@ -72,7 +78,7 @@ class ProposalGraph:
         return ((every if rows is None else every[rows]) * self.superpixel_areas) @ every.T
 
     def to(self, device: torch.device | str) -> "ProposalGraph":
-        """Copy to a device."""
+        """Copy to a device, without `contained`."""
         return ProposalGraph(
             self.membership.to(device),
             self.superpixel_areas.to(device),
@@ -92,6 +98,7 @@ def build_graph(
     edge_contours: np.ndarray,
     edge_lengths: np.ndarray,
     max_neighbours: int = MAX_NEIGHBOURS,
+    thresholds: Sequence[float] = (),
 ) -> ProposalGraph:
     """Build the graph of one image's (filtered) proposals.
 
@@ -102,6 +109,7 @@ def build_graph(
         edge_contours: float [E], SUM of contour strength over the boundary between the pair.
         edge_lengths: float [E], boundary pixel pairs.
         max_neighbours: neighbours kept per proposal, highest IoU first (touching ones have IoU 0).
+        thresholds: for which `contains` will be asked: from the same products as the neighbours.
 
     Raises:
         InputError: shapes disagree, ids are out of range, or a proposal is empty.
@@ -109,15 +117,15 @@ def build_graph(
     membership = np.ascontiguousarray(membership, dtype=bool)
     _check_inputs(superpixels, membership, edges, edge_contours, edge_lengths)
     superpixel_areas = np.bincount(superpixels.ravel(), minlength=membership.shape[1]).astype(np.float32)
-    rows = torch.from_numpy(membership).float()
-    areas = rows @ torch.from_numpy(superpixel_areas)
+    sizes, rows = torch.from_numpy(superpixel_areas), torch.from_numpy(membership).float()
+    areas = rows @ sizes
     if membership.shape[0] and float(areas.min()) <= 0:
         raise InputError(f"membership: proposal {int(areas.argmin())} covers no pixel")
-    neighbours, mask = find_neighbours(rows, torch.from_numpy(superpixel_areas), edges, max_neighbours)
+    neighbours, mask, contained = compare_proposals(rows, sizes, edges, max_neighbours, thresholds)
     separations = separation_of_pairs(membership, edges, edge_contours, neighbours, mask)
     return ProposalGraph(
         membership=torch.from_numpy(membership),
-        superpixel_areas=torch.from_numpy(superpixel_areas),
+        superpixel_areas=sizes,
         areas=areas,
         neighbours=neighbours,
         neighbour_mask=mask,
@@ -126,56 +134,84 @@ def build_graph(
             perimeter_strength(membership, edges, edge_contours, edge_lengths)
         ),
         size=(int(superpixels.shape[0]), int(superpixels.shape[1])),
+        contained=contained,
     )
 
 
-def find_neighbours(
-    membership: Tensor, superpixel_areas: Tensor, edges: np.ndarray, max_neighbours: int
-) -> tuple[Tensor, Tensor]:
-    """Return N_u of eq. (2): the proposals that overlap or touch u, nearest by IoU first, ties by index.
+def compare_proposals(
+    membership: Tensor,
+    superpixel_areas: Tensor,
+    edges: np.ndarray,
+    max_neighbours: int,
+    thresholds: Sequence[float] = (),
+) -> tuple[Tensor, Tensor, dict[float, Tensor]]:
+    """Return N_u of eq. (2), the proposals that overlap or touch u, nearest by IoU first, ties by index; and which
+    contain which.
 
     Args:
         membership: float32 [P, S], 0 or 1.
         superpixel_areas: float32 [S].
         edges: int [E, 2].
         max_neighbours: most to keep.
+        thresholds: of `ProposalGraph.contains`.
 
     Returns:
-        neighbours int64 [P, N] with N = min(max_neighbours, P - 1) and its mask bool [P, N].
+        neighbours int64 [P, N] with N = min(max_neighbours, P - 1), its mask bool [P, N], and a table bool [P, P] for
+        each threshold.
     """
     count = len(membership)
     width = max(min(max_neighbours, count - 1), 0)
     neighbours = torch.arange(count)[:, None].repeat(1, width)
     mask = torch.zeros(count, width, dtype=torch.bool)
-    if width == 0:
-        return neighbours, mask
-    areas = membership @ superpixel_areas
-    last_first = torch.arange(count - 1, -1, -1)
-    for part in _row_blocks(count, count):
-        common = (membership[part] * superpixel_areas) @ membership.T
-        iou = common.div_(areas[part, None] + areas - common)
-        # Non-negative floats order as their bits do; the index in the low word makes equal ones come in order.
-        rank = iou.view(torch.int32).long()
-        overlapping = rank > 0
-        rank[~overlapping] = -1
-        short = torch.nonzero(overlapping.sum(1) <= width)[:, 0]  # each overlaps itself
-        if len(short):
-            near = _touching(membership[part][short], edges, membership) & ~overlapping[short]
-            rank[short] = torch.where(near, 0, rank[short])
-        rank.diagonal(part.start)[: len(rank)] = -1
-        best = rank.bitwise_left_shift_(32).bitwise_or_(last_first).topk(width, 1).values
-        mask[part] = best >= 0
-        neighbours[part] = torch.where(mask[part], last_first[best & 0xFFFF_FFFF], neighbours[part])
-    return neighbours, mask
+    contained = {threshold: torch.zeros(count, count, dtype=torch.bool) for threshold in thresholds}
+    areas, turned = membership @ superpixel_areas, membership.T.contiguous()
+    for part in _row_blocks(count, count) if width or thresholds else ():
+        common = (membership[part] * superpixel_areas) @ turned
+        shares = common / areas if thresholds else common
+        for threshold, table in contained.items():
+            torch.gt(shares, threshold, out=table[part])
+        if width:
+            iou = common.div_(areas[part, None] + areas - common)
+            best = _nearest(iou, part.start, width, edges, membership)
+            mask[part] = best >= _TOUCHING << 32
+            neighbours[part] = torch.where(mask[part], count - 1 - (best & 0xFFFF_FFFF), neighbours[part])
+    return neighbours, mask, contained
+
+
+def _nearest(iou: Tensor, start: int, width: int, edges: np.ndarray, membership: Tensor) -> Tensor:
+    """The `width` nearest of each of the proposals from `start` on, int64 [n, width], nearest first: rank in the high
+    word, P - 1 - index in the low one; those that neither overlap nor touch have rank 0.
+
+    iou: float32 [n, P]. Non-negative floats order as their bits do, and the low word makes equal ones come in order.
+    """
+    last_first = torch.arange(iou.shape[1] - 1, -1, -1)
+    rank = iou.view(torch.int32)
+    rank.diagonal(start)[: len(rank)] = 0
+    best = _largest(rank.long().bitwise_left_shift_(32).bitwise_or_(last_first), width)
+    short = torch.nonzero(best[:, -1] < _TOUCHING << 32)[:, 0]
+    if len(short):
+        few = rank[short].long()
+        near = _touching(membership[start + short], edges, membership) & (few == 0)
+        near[torch.arange(len(short)), start + short] = False
+        few = torch.where(near, _TOUCHING, few)
+        best[short] = _largest(few.bitwise_left_shift_(32).bitwise_or_(last_first), width)
+    return best
+
+
+def _largest(keys: Tensor, width: int) -> Tensor:
+    """The largest keys of each row, descending, int64 [n, width]: four times as fast as torch's topk."""
+    kept = np.partition(keys.numpy(), -width, axis=1)[:, -width:]
+    kept.sort(axis=1)
+    return torch.from_numpy(kept[:, ::-1].copy())
 
 
 def _touching(rows: Tensor, edges: np.ndarray, membership: Tensor) -> Tensor:
     """Return bool [n, P]: True where some superpixel of u (float [n, S]) is adjacent to some superpixel of v."""
-    first, second = torch.from_numpy(edges.astype(np.int64)).T
-    reach = torch.zeros_like(rows)
-    reach.index_add_(1, second, rows[:, first])
-    reach.index_add_(1, first, rows[:, second])
-    return (reach @ membership.T) > 0
+    first, second = edges.astype(np.int32).T
+    ends = np.concatenate([first, second]), np.concatenate([second, first])
+    beside = scipy.sparse.csr_array((np.ones(len(ends[0]), np.float32), ends), (rows.shape[1],) * 2)
+    reach = torch.from_numpy(beside @ rows.T.numpy())
+    return (membership @ reach).T > 0
 
 
 def _row_blocks(rows: int, columns: int) -> Iterator[slice]:
@@ -202,22 +238,26 @@ def separation_of_pairs(
     count, width = neighbours.shape
     sums = np.zeros((count, width), dtype=np.float32)
     if width and len(edges):
-        first, second = (np.packbits(membership[:, edges[:, end]], axis=1) for end in (0, 1))
+        first, second = (np.packbits(membership.take(edges[:, end], 1), axis=1) for end in (0, 1))
         contours = _byte_sums(edge_contours)
         listed = neighbours.numpy()
         for part in _row_blocks(count, width * first.shape[1]):
-            separating = _separating(first, second, np.arange(count)[part, None], listed[part])
-            sums[part] = _weigh(separating, contours)
+            sums[part] = _weigh(_separating(first, second, part, listed[part]), contours)
     return torch.where(mask, torch.from_numpy(sums), torch.zeros(()))
 
 
-def _separating(first: np.ndarray, second: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The edges that separate u [n, 1] from v [n, N] as bits, uint8 [n, N, E / 8].
+def _separating(first: np.ndarray, second: np.ndarray, u: slice, v: np.ndarray) -> np.ndarray:
+    """The edges that separate proposals u from those of v [n, N] as bits, uint8 [n, N, E / 8].
 
     first, second: uint8 [P, E / 8], whether a proposal holds an edge's one and other end.
     """
-    in_union = (first[u] | first[v]) & (second[u] | second[v])
-    return in_union & ((first[u] ^ second[u]) | (first[v] ^ second[v]))
+    one, other = first[v], second[v]
+    separating = (first[u, None] ^ second[u, None]) | (one ^ other)
+    one |= first[u, None]
+    other |= second[u, None]
+    separating &= one
+    separating &= other
+    return separating
 
 
 def _byte_sums(values: np.ndarray) -> np.ndarray:
@@ -228,8 +268,11 @@ def _byte_sums(values: np.ndarray) -> np.ndarray:
 
 
 def _weigh(bits: np.ndarray, byte_sums: np.ndarray) -> np.ndarray:
-    """Sum of the values of the set bits, float32 [n, N]: one look-up for eight edges."""
-    return byte_sums[np.arange(len(byte_sums)), bits].sum(-1)
+    """Sum of the values of the set bits, float32 [n, N]: one look-up for eight edges, of which few separate a pair."""
+    sums = np.zeros(bits.shape, dtype=np.float32)
+    held = np.flatnonzero(bits != 0)
+    sums.ravel()[held] = byte_sums.ravel()[held % len(byte_sums) * 256 + bits.ravel()[held]]
+    return sums.sum(-1)
 
 
 def perimeter_strength(
@@ -239,7 +282,8 @@ def perimeter_strength(
 
     A proposal that is the whole image has no such boundary and gets 0.
     """
-    cut = (membership[:, edges[:, 0]] != membership[:, edges[:, 1]]).astype(np.float32)
+    held = np.ascontiguousarray(membership.T)
+    cut = (held[edges[:, 0]] != held[edges[:, 1]]).astype(np.float32).T
     strength = cut @ np.asarray(edge_contours, dtype=np.float32)
     length = cut @ np.asarray(edge_lengths, dtype=np.float32)
     return np.where(length > 0, strength / np.maximum(length, 1e-6), 0.0).astype(np.float32)

@@ -34,27 +34,33 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
         Sparse COO float32 [S, h*w], coalesced; row sums are the superpixels' areas.
     """
     if feature_size == superpixels.shape:  # nothing is upsampled: one entry a pixel
-        order = np.argsort(superpixels, axis=None, kind="stable")
+        few = num_superpixels <= 1 << 16  # 16 bits are sorted by counting
+        order = np.argsort(superpixels.astype(np.uint16) if few else superpixels, axis=None, kind="stable")
         indices = torch.from_numpy(np.stack([superpixels.ravel()[order], order], dtype=np.int64))
         return _coalesced(indices, torch.ones(order.size), (num_superpixels, order.size))
     height, width = feature_size
     (top, top_weight), (_, bottom_weight) = _axis_weights(superpixels.shape[0], height)
     (left, left_weight), (_, right_weight) = _axis_weights(superpixels.shape[1], width)
-    # Pixels of one superpixel between the same four cells are one group: far fewer entries to sort than pixels.
-    group = (superpixels.astype(np.int64) * (height * width) + (top[:, None] * width + left)).ravel()
-    ordered = np.sort(group)
-    groups = ordered[np.flatnonzero(np.diff(ordered, prepend=-1))]
-    member = np.searchsorted(groups, group)
-    segment, corner = np.divmod(groups, height * width)
+    # Pixels of one superpixel between the same four cells are one group: far fewer entries to sort than pixels. Those
+    # beside one another in a row mostly are, so that groups are looked up once for each run of them.
+    cells = height * width
+    group = superpixels.astype(np.int64)
+    group *= cells
+    group += top[:, None] * width + left
+    group = group.ravel()
+    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    groups, place = np.unique(group[starts], return_inverse=True)
+    member = np.repeat(place, np.diff(starts, append=len(group)))
+    segment, corner = np.divmod(groups, cells)
     row, column = np.divmod(corner, width)
-    weights, cells = [], []
+    weights, places = [], []
     below, beside = np.minimum(row + 1, height - 1), np.minimum(column + 1, width - 1)
     for y, y_weight in ((row, top_weight), (below, bottom_weight)):
         for x, x_weight in ((column, left_weight), (beside, right_weight)):
             weights.append(np.bincount(member, (y_weight[:, None] * x_weight).ravel(), len(groups)))
-            cells.append(y * width + x)
-    shape = (num_superpixels, height * width)
-    entries = (np.concatenate(weights), (np.tile(segment, 4), np.concatenate(cells)))
+            places.append(y * width + x)
+    shape = (num_superpixels, cells)
+    entries = (np.concatenate(weights), (np.tile(segment, 4), np.concatenate(places)))
     matrix = scipy.sparse.coo_matrix(entries, shape=shape).tocsr()
     matrix.eliminate_zeros()
     summed = matrix.tocoo()

@@ -4,7 +4,7 @@ Suffix legend: P proposals, S superpixels, E superpixel-graph edges, N boxes, C 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from wsis.method.conditional.energy import EnergyConfig
 from wsis.method.conditional.graph import MAX_NEIGHBOURS, ProposalGraph, build_graph
 from wsis.method.conditional.inference import BOX_THRESHOLD, Slots
 from wsis.method.conditional.pooling import pool_matrix
-from wsis.method.dissimilarity.object_marks import ObjectMark, slots_of_marks
+from wsis.method.dissimilarity.object_marks import OVERLAP, ObjectMark, slots_of_marks
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.targets import Targets
 from wsis.method.dissimilarity.task_loss import loss_table, miss_cost
@@ -73,9 +73,9 @@ class ImageArrays:
     def graph(self, config: EnergyConfig) -> ProposalGraph:
         """The kept proposals' graph; neighbours, most of its time, only where the score uses them."""
         neighbours = MAX_NEIGHBOURS if config.uses_neighbours else 0
-        return build_graph(
-            self.superpixels, self.membership, self.edges, self.edge_contours, self.edge_lengths, neighbours
-        )
+        edges = (self.edges, self.edge_contours, self.edge_lengths)
+        shares = (_CONTAINMENT,) if len(self.boxes) else (_CONTAINMENT, OVERLAP)  # marks have no boxes
+        return build_graph(self.superpixels, self.membership, *edges, neighbours, shares)
 
 
 def build_problem(
@@ -105,12 +105,13 @@ def build_problem(
     if make_targets is not None:
         targets = make_targets(graph)
         table, miss = loss_table(graph, targets, classes), miss_cost(targets)
+    slots = _slots(arrays, graph, classes, config, make_marks)
     return ImageProblem(
-        graph=graph,
+        graph=replace(graph, contained={}),
         matrix=pool_matrix(arrays.superpixels, feature_size, arrays.membership.shape[1]),
         feature_size=feature_size,
         classes=classes,
-        slots=_slots(arrays, graph, classes, config, make_marks),
+        slots=slots,
         target_table=table,
         miss=miss,
     )

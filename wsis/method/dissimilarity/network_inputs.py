@@ -4,7 +4,7 @@ Suffix legend: B images, K samples, P proposals, H W image, h w network input.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -18,13 +18,11 @@ from wsis.method.conditional.filtering import boxed_rows, overlapping_rows, seed
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.noise import Noise, noise_maps, score_noise
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, network_size
-from wsis.method.dissimilarity.object_marks import ObjectMark, marks_of_detections, marks_of_groups
 from wsis.method.dissimilarity.objective import ImageProblem
-from wsis.method.dissimilarity.seed_groups import group_seeds, superpixel_at
+from wsis.method.dissimilarity.seed_groups import SeedGroup
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
-from wsis.method.dissimilarity.targets import Targets, targets_from_detections
+from wsis.method.dissimilarity.targets import Targets
 from wsis.method.masks.boxes import box_iou
-from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.prm.seeds import Seeds
 from wsis.method.proposals.boxes.candidates import CANDIDATES
@@ -98,6 +96,7 @@ def targets_of_seeds(
     seeds: Seeds,
     num_classes: int,
     config: SeedTargetConfig,
+    grouped: Callable[[], list[SeedGroup]] | None = None,
 ) -> Targets:
     """The seeds of one image as targets y_p, from its stored records and the graph of the proposals kept by the filter.
 
@@ -119,44 +118,8 @@ def targets_of_seeds(
         num_classes,
         config,
         boxes,
+        grouped,
     )
-
-
-def marks_of_image(
-    graph: ProposalGraph,
-    arrays: ImageArrays,
-    dataset: Record,
-    seeds: Seeds,
-    detections: NetworkDetections | None = None,
-) -> list[ObjectMark]:
-    """Where the objects of one image are: at its seeds, or at the last detections where there are any of the class.
-
-    Args:
-        graph: of the proposals kept by the filter.
-        dataset: record with `labels` and `size`.
-        detections: of the prediction network on this image; None in outer iteration 1.
-    """
-    size = (int(dataset["size"][0]), int(dataset["size"][1]))
-    at_peak = superpixel_at(arrays.superpixels, seeds.peaks, size)
-    groups = group_seeds(
-        graph,
-        arrays.superpixels,
-        seeds.peaks,
-        at_peak,
-        seeds.class_response_maps,
-        seeds.response_classes,
-        size,
-    )
-    from_seeds = marks_of_groups(groups, at_peak)
-    if detections is None:
-        return from_seeds
-    found = detections.take(np.isin(detections.labels, dataset["labels"]))
-    masks = targets_from_detections(
-        found.class_probabilities, found.boxes, found.masks, arrays.superpixels, graph.superpixel_areas, size
-    ).masks
-    detected = marks_of_detections(found.labels, found.scores, masks, graph.superpixel_areas)
-    seen = {mark.label for mark in detected}
-    return detected + [mark for mark in from_seeds if mark.label not in seen]
 
 
 def resized(image: np.ndarray, max_side: int) -> Tensor:

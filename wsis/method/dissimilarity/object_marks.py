@@ -17,7 +17,7 @@ from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.inference import Slots
 from wsis.method.dissimilarity.seed_groups import SeedGroup
 
-_OVERLAP = 0.3  # largest share of the smaller of two instances of a class in the other
+OVERLAP = 0.3  # largest share of the smaller of two instances of a class in the other
 _SURE = 0.15  # score of a detection that marks an object
 _INSIDE = 0.7  # share of a detection in a surer one of its class above which they are one object
 
@@ -80,7 +80,7 @@ def slots_of_marks(
         if all(mark.label != label for mark in marks):
             columns.append(column)
             holds.append(torch.ones(graph.num_proposals, dtype=torch.bool))
-    shared = graph.contains(_OVERLAP)
+    shared = graph.contains(OVERLAP)
     same = torch.eye(graph.num_proposals, dtype=torch.bool)
     seeds = SeedSlots(torch.stack(holds, 1), same | shared | shared.T, same | (suppress & suppress.T))
     return Slots(torch.tensor(columns), suppress, seeds=seeds)

@@ -6,6 +6,7 @@ same image-level labels. Which seeds are one object says `seed_groups`.
 Suffix legend: N seeds, P proposals, S superpixels.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from wsis.method.conditional.box_choice import (
 )
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.inference import BOX_THRESHOLD
-from wsis.method.dissimilarity.seed_groups import group_seeds, superpixel_at
+from wsis.method.dissimilarity.seed_groups import SeedGroup, group_seeds, superpixel_at
 from wsis.method.dissimilarity.targets import Targets, one_hot_targets, targets_from_seeds
 from wsis.method.settings import Settings
 
@@ -49,6 +50,7 @@ def seed_targets(
     num_classes: int,
     config: SeedTargetConfig,
     boxes: tuple[Tensor, Tensor] | None = None,
+    grouped: Callable[[], list[SeedGroup]] | None = None,
 ) -> Targets:
     """Targets of one image's seeds.
 
@@ -65,6 +67,7 @@ def seed_targets(
         boxes: None for image-level labels; under box supervision, where seed n belongs to box n, the proposals' scores
             float [P] and the IoU of their boxes with each box, float [P, N]: `crm_proposal` then chooses one proposal a
             box, all boxes together (`conditional.box_choice`).
+        grouped: gives the groups of the seeds, where the caller needs them as well; None: they are made here.
 
     Raises:
         InputError: a peak's class has no class response map, or there is not one seed a box.
@@ -85,11 +88,12 @@ def seed_targets(
         raise InputError(
             f"class_response_maps: expected one for each peak's class, none for {sorted(missing)}"
         )
-    at_peak = superpixel_at(superpixels, peaks, image_size)
-    groups = group_seeds(
-        graph, superpixels, peaks, at_peak, class_response_maps, response_classes, image_size
-    )
-    groups.sort(key=lambda group: group.seeds)
+    if grouped is None:
+        at_peak = superpixel_at(superpixels, peaks, image_size)
+        found = group_seeds(
+            graph, superpixels, peaks, at_peak, class_response_maps, response_classes, image_size
+        )
+    groups = sorted(found if grouped is None else grouped(), key=lambda group: group.seeds)
     labels = torch.tensor([group.label for group in groups], dtype=torch.int64)
     return one_hot_targets(labels, graph.membership[[group.proposal for group in groups]], num_classes)
 

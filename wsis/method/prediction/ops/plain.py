@@ -191,8 +191,11 @@ def _fixed_point(suppresses: Tensor, free: Tensor) -> Tensor:
 
 def _overlaps(a: Tensor, b: Tensor, offset: int) -> Tensor:
     """IoU [len(a), len(b)]; 0 where both boxes have no area."""
-    sides = torch.minimum(a[:, None, 2:], b[None, :, 2:]) - torch.maximum(a[:, None, :2], b[None, :, :2])
-    common = (sides + offset).clamp(min=0).prod(dim=2)
+    left, top, right, bottom = a.T[:, :, None]
+    # axis by axis: a last dimension of two is not vectorised
+    width = torch.minimum(right, b[:, 2]).sub_(torch.maximum(left, b[:, 0])).add_(offset).clamp_(min=0)
+    height = torch.minimum(bottom, b[:, 3]).sub_(torch.maximum(top, b[:, 1])).add_(offset).clamp_(min=0)
+    common = width.mul_(height)
     area_a, area_b = (a[:, 2:] - a[:, :2] + offset).prod(1), (b[:, 2:] - b[:, :2] + offset).prod(1)
     union = area_a[:, None] + area_b[None] - common
     return torch.where(union == 0, torch.zeros_like(common), common / union)
