@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _PROTOCOLS = {
 }
 """Protocol -> the extra of wsis with its driver."""
 _CONFLICT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+PATIENCE_SECONDS = 180.0  # with a server that is gone, throttles or fails, for one request
 _MEMORY: dict[str, Any] = {}  # one for each name in this process, as a bucket is one for all machines
 _GONE = b""
 
@@ -176,7 +178,9 @@ def _opened(protocol: str, rest: str) -> tuple[Any, str]:
     if protocol == "memory":
         bucket, _, prefix = rest.partition("/")
         return _MEMORY.setdefault(bucket, store.MemoryStore()), prefix.strip("/")
-    options: Any = {}
+    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2}
+    patience = {"retry_timeout": timedelta(seconds=PATIENCE_SECONDS), "max_retries": 1000, "backoff": backoff}
+    options: Any = {"retry_config": patience}
     if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         options["client_options"] = {"allow_http": True}  # it was said in so many words
     return store.from_url(f"{'gs' if protocol == 'gcs' else protocol}://{rest}", **options), ""

@@ -26,6 +26,7 @@ def artefacts(store: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_cluster_makes_what_one_machine_made(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
