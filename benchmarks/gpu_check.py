@@ -116,7 +116,8 @@ def equality(check: Check) -> tuple[dict[str, str], bool]:
 def speed(check: Check) -> tuple[dict[str, list[list[float]]], bool]:
     """Unit of work -> of each [seconds, CPU seconds, bytes of GPU memory]; and whether the run ended."""
     report = check.folder / "speed-report.json"
-    settings = ["execution.device=cuda", f"execution.workers={max(1, len(os.sched_getaffinity(0)) // 2)}"]
+    workers = max(1, len(os.sched_getaffinity(0)) // 2)
+    settings = ["execution.device=cuda", "execution.cores=1", f"execution.workers={workers}"]
     config: object = "voc2012_image"
     if check.pretend:
         from tests.gpu.pretended import SHORT, TINY
@@ -160,10 +161,12 @@ def facts() -> str:
     """The card, and what torch was built for."""
     import torch
 
+    from wsis.engine.device import device_line
+
     if not torch.cuda.is_available():
         return f"no CUDA device for torch {torch.__version__}"
     memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-    return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
+    return f"{device_line(torch.device('cuda'))}, {memory:.0f} GiB"
 
 
 def main() -> int:

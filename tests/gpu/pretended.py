@@ -20,7 +20,8 @@ SECONDS = 900
 needed = pytest.mark.skipif(
     native.missing() is not None, reason=f"no CUDA device can be pretended: {native.missing()}"
 )
-ON_CUDA = ("execution.device=cuda", "execution.checkpoint_seconds=600")
+# with more cores stages run in processes of their own, which do not pretend
+ON_CUDA = ("execution.device=cuda", "execution.cores=1", "execution.checkpoint_seconds=600")
 # All stages of the tiny run once, in batches of the demo's size.
 SHORT = (
     *("data.scenes.train=4", "data.scenes.val=2", "prm_classifier.batch_size=4", "prm_classifier.epochs=2"),
