@@ -41,6 +41,18 @@ def test_splits_are_folders(tmp_path: Path, make_photographs: Make) -> None:
     source.validate()
 
 
+def test_an_empty_class_folder_is_said(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "cat/1.jpg", "dog/2.jpg")
+    assert "no class" not in " ".join(opened(tmp_path).notes())
+    (tmp_path / "owl" / "more").mkdir(parents=True)
+    assert "no image, and so no class: owl (empty)" in opened(tmp_path).notes()
+    (tmp_path / "owl" / "labels.txt").touch()  # a folder of something else
+    assert "no class" not in " ".join(opened(tmp_path).notes())
+    make_photographs(tmp_path / "divided", "train/cat/1.jpg", "val/cat/2.jpg")
+    (tmp_path / "divided" / "train" / "fox").mkdir()
+    assert "no image, and so no class: train/fox (empty)" in opened(tmp_path / "divided").notes()
+
+
 def test_a_class_may_be_named_train(tmp_path: Path, make_photographs: Make) -> None:
     source = opened(make_photographs(tmp_path, "train/1.jpg", "boat/2.jpg"))
     assert labels(source) == {"2": ["boat"], "1": ["train"]}

@@ -78,7 +78,7 @@ def _sums(runner: Runner, planned: list[Planned], durations: Durations) -> str:
     else:
         total = sum(s for s in seconds if s is not None)
         parts = [
-            f"{before} stages as they took here before" if before else "",
+            f"{before} stage{'s' * (before > 1)} as before" if before else "",
             f"{len(todo) - before} reckoned, right within a factor of {FACTOR:g}"
             if before < len(todo)
             else "",

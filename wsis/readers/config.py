@@ -169,7 +169,10 @@ def _coco_val(config: DataConfig, options: FolderOptions) -> CocoSource:
 
 def _root(config: DataConfig) -> Path:
     if config.root is None:
-        raise ConfigError(f"data.root: expected the folder of the {config.format} data, got nothing")
+        what = "your" if config.format == "auto" else f"the {config.format}"
+        raise ConfigError(
+            f"data.root: expected the folder of {what} data, got nothing: --set data.root=FOLDER"
+        )
     root = config.root.expanduser()
     if not root.is_dir():
         raise DataError(f"data.root: expected a folder, got {root} (which is no folder)")

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, sha256
+from wsis.readers.files.image_files import files_below
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
@@ -72,6 +73,7 @@ class ClassFolders(LabelledSource):
                 f"{'/<class>/ and '.join(self.choice.names.values())}/<class>/, got "
                 f"{f'{len(stray)} images without a class folder' if stray else 'no image'}"
             )
+        self._note_empty(files)
         images = []
         for some in _same_images(self.root, files):
             with problems.collect():
@@ -85,6 +87,22 @@ class ClassFolders(LabelledSource):
         if unused:
             shown = ", ".join(unused[:3])
             self.note(f"left out: {len(unused)} images that lie in no class folder: {shown}")
+
+    def _note_empty(self, files: list[_File]) -> None:
+        """Say which folders beside those of the classes hold no file: most often a copy that failed."""
+        above = {self.root / (one.split or "") for one in files}
+        classes = {one.folder for one in files}
+        beside = {
+            path
+            for folder in above
+            for path in folder.iterdir()
+            if path.is_dir() and path.name not in classes
+        }
+        empty = sorted(
+            path.relative_to(self.root).as_posix() for path in beside if not any(files_below(path))
+        )
+        if empty:
+            self.note(f"no image, and so no class: {', '.join(empty[:5])} (empty)")
 
     def _files(self) -> tuple[list[_File], list[str]]:
         """Files of class folders, and images that lie in none."""
