@@ -12,6 +12,7 @@ import argparse
 import glob
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -30,6 +31,7 @@ DOCKER = Path(__file__).resolve().parent
 READY_SECONDS = 300.0
 _END_SECONDS = 60.0
 _SOCKETS = tempfile.gettempdir()
+_given: set[int] = set()
 _PROGRAMS = [Path(sys.executable).parent, *map(Path, glob.glob("/usr/lib/postgresql/*/bin"))]
 
 
@@ -38,19 +40,21 @@ class Loopback:
 
     Args:
         state: folder for volumes, logs and configuration; kept.
+
     Raises:
         RuntimeError: a program is missing, or a service ends or is not healthy in time.
     """
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.services: dict[str, dict[str, Any]] = {}
         self.running: dict[str, list[subprocess.Popen[bytes]]] = {}
         self._config = compose_config()
-        self._ports: dict[str, dict[str, int]] = {}
-        for name, service in self._config["services"].items():
-            self.services[name] = service
-            self._ports[name] = {port: _free_port() for port in service.get("expose", [])}
+        self.services: dict[str, dict[str, Any]] = self._config["services"]
+        self._ports = {
+            name: {port: free_port() for port in service.get("expose", [])}
+            for name, service in self.services.items()
+        }
+        self._places = {name: self._places_of(name) for name in self.services}
 
     def start(self) -> None:
         """All services, each after those that it depends on."""
@@ -109,17 +113,13 @@ class Loopback:
         service = self.services[name]
         own = [*(service.get("entrypoint") or []), *(service.get("command") or [])]
         if service["image"].startswith("postgres:"):
-            own = [
-                "postgres",
-                "-D",
-                str(self._folder(name) / "data"),
-                "-p",
-                "5432",
-                "-h",
-                "127.0.0.1",
-                "-k",
-                _SOCKETS,
-            ]
+            options = {
+                "-D": str(self._folder(name) / "data"),
+                "-p": "5432",
+                "-h": "127.0.0.1",
+                "-k": _SOCKETS,
+            }
+            own = ["postgres", *(word for option in options.items() for word in option)]
         elif service["image"].startswith("chrislusf/seaweedfs:") and not service.get("entrypoint"):
             own = ["weed", *own]
         return [self._here(name, word) for word in own]
@@ -214,12 +214,12 @@ class Loopback:
             text = re.sub(rf"(?<![\d.]){port}(?!\d)", str(free), text)
         text = re.sub(rf"(?<=ip=){name}$", "127.0.0.1", text)
         text = re.sub(r"^0\.0\.0\.0$|(?<=bind=)0\.0\.0\.0$", "127.0.0.1", text)
-        for target, folder in self._places(name).items():
+        for target, folder in self._places[name].items():
             text = re.sub(rf"(?<![\w.:/]){re.escape(target)}(?=/|$)", folder, text)
         return text
 
-    def _places(self, name: str) -> dict[str, str]:
-        """Path in a service's container -> path here, of its volumes and configuration files."""
+    def _places_of(self, name: str) -> dict[str, str]:
+        """Path in a service's container -> path here, of its volumes and configuration files, which are made."""
         places = {"/home/wsis": str(self._folder(name) / "home")}
         for volume in self.services[name].get("volumes", []):
             here = volume["source"] if volume["type"] == "bind" else self.state / "volumes" / volume["source"]
@@ -258,16 +258,8 @@ def compose_config() -> dict[str, Any]:
     settings = DOCKER / ".env"
     if not settings.exists():
         settings = DOCKER / ".env.example"
-    options = [
-        "--env-file",
-        str(settings),
-        "--profile",
-        "cpu",
-        "--profile",
-        "cli",
-        "-f",
-        str(DOCKER / "compose.yaml"),
-    ]
+    profiles = ["--profile", "cpu", "--profile", "cli"]
+    options = ["--env-file", str(settings), *profiles, "-f", str(DOCKER / "compose.yaml")]
     command = [*compose_command(), *options, "config", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -302,16 +294,14 @@ def _program(name: str, environment: Mapping[str, str]) -> str:
     return found
 
 
-def _free_port() -> int:
-    """Below those that the system gives out, and free 10,000 above too, which SeaweedFS takes as well."""
-    for port in range(11000 + os.getpid() % 9000, 21000):
-        if port not in _taken and all(_is_free(p) for p in (port, port + 10_000)):
-            _taken.add(port)
+def free_port() -> int:
+    """One that this process has not been given before: below those that the system gives out, and free 10,000 above
+    too, which SeaweedFS takes as well."""
+    for port in random.SystemRandom().sample(range(11000, 21000), 1000):  # tests seed the usual one
+        if port not in _given and all(_is_free(p) for p in (port, port + 10_000)):
+            _given.add(port)
             return port
     raise RuntimeError("no free ports")
-
-
-_taken: set[int] = set()
 
 
 def _is_free(port: int) -> bool:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 import time
@@ -16,9 +14,12 @@ from pathlib import Path
 
 import boto3
 
+from tests.docker_files import loopback_script
+
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
 _BUCKET = "wsis-tests"
 _START_SECONDS = 120.0
+free_port = loopback_script().free_port
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -29,7 +30,7 @@ def environment(endpoint: str) -> dict[str, str]:
 @contextmanager
 def moto(folder: Path) -> Iterator[str]:
     """moto's S3 server; gives its address."""
-    port = _free_ports(1)
+    port = free_port()
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("locked_moto.py")), str(port)]
     with _running(command, folder, port) as address:
         yield address
@@ -38,15 +39,15 @@ def moto(folder: Path) -> Iterator[str]:
 @contextmanager
 def seaweed(folder: Path) -> Iterator[str]:
     """SeaweedFS with its S3 gateway; gives its address."""
-    port = _free_ports(4)
+    port, master, volume, filer = (free_port() for _ in range(4))
     (folder / "data").mkdir()
     credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
     identity = {"name": "test", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     command = [
         *(weed_binary(), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3"),
-        *(f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", f"-master.port={port + 1}"),
-        *(f"-volume.port={port + 2}", f"-filer.port={port + 3}"),
+        *(f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", f"-master.port={master}"),
+        *(f"-volume.port={volume}", f"-filer.port={filer}"),
         *("-master.volumeSizeLimitMB=64", "-volume.max=16", "-s3.port.iceberg=0", "-s3.port.lance=0"),
     ]
     with _running(command, folder, port) as address:
@@ -73,24 +74,6 @@ def new_store(endpoint: str) -> str:
         client.create_bucket(Bucket=_BUCKET)
     client.close()
     return f"s3://{_BUCKET}/{uuid.uuid4().hex}/some/where"
-
-
-def _free_ports(count: int) -> int:
-    """The first of some ports in a row that nobody listens on, below those that the system gives out; SeaweedFS
-    takes those 10,000 above too."""
-    for first in random.sample(range(11000, 21000, count), 100):
-        if all(_is_free(port + above) for port in range(first, first + count) for above in (0, 10_000)):
-            return first
-    raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as asked:
-        try:
-            asked.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @contextmanager

@@ -78,9 +78,8 @@ class Examples:
         return lru_cache(maxsize=self.settings.cached_images)(self.build)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name != "get"
-        }  # a worker keeps its own
+        # a worker keeps results of its own
+        return {name: value for name, value in self.__dict__.items() if name != "get"}
 
     def build(self, image_id: str) -> tuple[Tensor, ImageProblem]:
         """The network's input uint8 [3, h, w] and the problem of one image.

@@ -77,14 +77,14 @@ def test_a_run_warns_of_a_gpu_that_it_cannot_use(
 
 
 def test_cuda_without_operators_is_refused_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "install_ops", lambda: "plain")
+    monkeypatch.setattr(device, "operators", lambda: "plain")
     monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
     with pytest.raises(
         ConfigError, match=r"because it is 'cuda', found neither: pip install 'torchvision==0.28.\*'"
     ):
         device.check_operators(torch.device("cuda"))
     device.check_operators(torch.device("cpu"))
-    monkeypatch.setattr(device, "install_ops", lambda: "torchvision")
+    monkeypatch.setattr(device, "operators", lambda: "torchvision")
     device.check_operators(torch.device("cuda"))
 
 

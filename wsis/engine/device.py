@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from data_contracts.errors import ConfigError
-from wsis.method.prediction.ops import install_ops
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _CONTROL = Path("/dev/nvidiactl")
@@ -19,7 +18,7 @@ _SHARED = Path("/dev/shm")
 def device_facts(device: torch.device) -> dict[str, str]:
     """Name -> value: device and the backend of MMDetection's operators; of a GPU also its name, the driver, and the
     CUDA that torch was built for. Never part of a fingerprint."""
-    facts = {"device": str(device), "operators": install_ops()}
+    facts = {"device": str(device), "operators": operators()}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
         facts["driver"] = driver_version() or "unknown"
@@ -29,13 +28,21 @@ def device_facts(device: torch.device) -> dict[str, str]:
 
 def device_line(device: torch.device) -> str:
     """The same in words."""
-    facts = device_facts(device)
     if device.type != "cuda":
         return f"device: {device}"
+    facts = device_facts(device)
     return (
         f"device: {facts['gpu']} ({device}), driver {facts['driver']}, torch {torch.__version__} for CUDA "
         f"{facts['cuda']}, operators of {facts['operators']}"
     )
+
+
+def operators() -> str:
+    """The backend of MMDetection's operators. torchvision, where it is one, takes seconds to import, and most commands
+    need none."""
+    from wsis.method.prediction.ops import install_ops
+
+    return install_ops()
 
 
 def unused_gpu() -> str | None:
@@ -81,7 +88,7 @@ def check_operators(device: torch.device) -> None:
     Raises:
         ConfigError: neither a compiled mmcv nor torchvision is installed, with the command that helps.
     """
-    if device.type == "cuda" and install_ops() == "plain":
+    if device.type == "cuda" and operators() == "plain":
         raise ConfigError(
             f"execution.device: expected mmcv's or torchvision's operators because it is {str(device)!r}, found "
             f"neither: pip install '{matching_torchvision(torch.__version__)}'"

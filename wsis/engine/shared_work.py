@@ -74,11 +74,13 @@ def check_processes(config: SharedTraining, execution: Execution, section: str) 
             f"{section}.processes: expected at most {group.size}, as many as torchrun started, got {config.processes}"
         )
     here = config.processes if group is None else min(config.processes, group.size_here)
-    if execution.torch_device().type == "cuda" and gpus < here:
+    if execution.torch_device().type != "cuda":
+        return
+    if gpus < here:
         raise ConfigError(
             f"{section}.processes: expected at most {gpus}, as many as there are GPUs, got {here}"
         )
-    if execution.torch_device().type == "cuda" and here > 1 and (room := shared_memory()) < _NCCL_BYTES:
+    if here > 1 and (room := shared_memory()) < _NCCL_BYTES:
         raise ConfigError(
             f"{section}.processes: expected {_NCCL_BYTES / 1e9:.1f} GB of /dev/shm, which NCCL shares among {here} "
             f"processes, got {room / 1e9:.2f} GB; in Docker use --shm-size=2g"

@@ -88,10 +88,9 @@ def demand(node: Node, execution: Execution) -> Demand:
     if gpus:
         return Demand(1, 1, processes)
     threads = stage.threads(execution) * processes
-    ahead = 2 if stage.prepared_ahead and threads == 1 else 1
-    return Demand(
-        threads, max(threads, execution.workers if stage.per_image else min(ahead, execution.workers))
-    )
+    if stage.per_image:
+        return Demand(threads, max(threads, execution.workers))
+    return Demand(threads, min(2, execution.workers) if stage.prepared_ahead and threads == 1 else threads)
 
 
 @dataclass(frozen=True)

@@ -88,12 +88,14 @@ def seed_targets(
         raise InputError(
             f"class_response_maps: expected one for each peak's class, none for {sorted(missing)}"
         )
-    if grouped is None:
+    if grouped is not None:
+        found = grouped()
+    else:
         at_peak = superpixel_at(superpixels, peaks, image_size)
         found = group_seeds(
             graph, superpixels, peaks, at_peak, class_response_maps, response_classes, image_size
         )
-    groups = sorted(found if grouped is None else grouped(), key=lambda group: group.seeds)
+    groups = sorted(found, key=lambda group: group.seeds)
     labels = torch.tensor([group.label for group in groups], dtype=torch.int64)
     return one_hot_targets(labels, graph.membership[[group.proposal for group in groups]], num_classes)
 
