@@ -23,7 +23,7 @@ from wsis.method.conditional.network import ConditionalNetwork
 from wsis.views.dataset import class_names
 
 NAME = "conditional"
-ALGORITHM_VERSION = 8
+ALGORITHM_VERSION = 9
 # four problems take well under a second, the first ones some more: a process starts
 _PATIENCE = Patience("problems of training images", 600.0, "--set execution.workers=1")
 

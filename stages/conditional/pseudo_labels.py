@@ -21,6 +21,7 @@ from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.engine.training import WEIGHTS_NAME, load_weights
 from wsis.errors import WsisError
+from wsis.method.backbones.efficientnet_lite import fold_batch_norms
 from wsis.method.conditional.architectures import build_network
 from wsis.method.conditional.label_sets import SampleSet, deduplicate
 from wsis.method.conditional.network import ConditionalNetwork
@@ -44,7 +45,7 @@ from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
 NAME = "pseudo_labels"
-ALGORITHM_VERSION = 7
+ALGORITHM_VERSION = 8
 _NOISE_STREAM = 4
 _LABEL_OF_BOX = 0.5
 _MUCH_MISSING = 0.25  # of what the samples should name: said aloud
@@ -86,6 +87,7 @@ class _Compute:
     def network(self) -> ConditionalNetwork:
         network = build_network(self.sampling, self.num_classes, load_pretrained=False)
         network.load_state_dict(load_weights(self.weights))
+        fold_batch_norms(network)
         return network.to(self.device).eval()
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:

@@ -83,7 +83,7 @@ class ConditionalNetwork(nn.Module):
         dtype = _AUTOCAST.get(self.precision)
         with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
             mixed: Tensor = self.mix(self.extractor(images))
-        return mixed.float()
+        return mixed.float().contiguous()  # images are taken out one by one
 
     def class_maps(self, features: Tensor, noise: Tensor, columns: Tensor) -> Tensor:
         """Class maps of one image after noise and ReLU.
