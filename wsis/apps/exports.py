@@ -63,7 +63,7 @@ def export_pseudo_labels(
         InputError: they contradict the proposals. StoreError: `out` cannot be written.
     """
     labels = runner.latest("pseudo_labels", iteration)
-    dataset, proposals = runner.artefact("dataset"), runner.artefact("proposals").records(PROPOSALS)
+    dataset, proposals = runner.artefact("dataset"), runner.artefact(runner.proposals_key).records(PROPOSALS)
     check_folder(out)
     runner.progress.log(f"pseudo labels of {runner.choice(labels, iteration)}")
     images: list[dict[str, Any]] = []
