@@ -82,7 +82,7 @@ def test_every_node_comes_after_its_inputs_and_none_is_lost(_: int) -> None:
 
 def test_what_does_not_need_the_other_runs_beside_it() -> None:
     log = Log()
-    all_at_once(PLAN, log.run(places(2)), never)
+    all_at_once(PLAN, log.run(places(2), lambda key: time.sleep(0.3)), never)
     assert frozenset(("classifier", "proposals")) in log.beside
     assert log.begun[0] == "dataset" and {*log.begun[1:3]} == {
         "classifier",
@@ -98,11 +98,36 @@ def test_one_core_is_one_after_the_other() -> None:
 
 def test_work_on_images_takes_the_cores_that_nobody_else_can_use() -> None:
     log = Log()
-    many = Demand(1, 4)
+    many = Demand(1, 4, on_images=True)
     all_at_once(PLAN, log.run(places(4, proposals=many, dataset=many, after=many)), never)
     assert log.cores["dataset"] == 4  # nothing else is ready
     assert log.cores["proposals"] == 2  # classifier and alone want one each
     assert log.most <= 4
+
+
+def test_no_core_is_kept_for_what_cannot_use_it_beside() -> None:
+    """Two that scale take turns with all the cores; a training that needs both of two waits for both."""
+    log, many = Log(), Demand(1, 4, on_images=True)
+    all_at_once(PLAN, log.run(places(4, proposals=many, classifier=many, seeds=many, alone=many)), never)
+    assert log.cores["proposals"] == log.cores["classifier"] == log.cores["seeds"] == 4
+    log = Log()
+    training = places(2, proposals=many, classifier=Demand(2, 2), seeds=many, alone=many)
+    all_at_once(PLAN, log.run(training), never)
+    assert log.cores["proposals"] == log.cores["classifier"] == log.cores["seeds"] == 2
+
+
+def test_work_on_images_does_not_begin_with_what_a_training_before_it_leaves() -> None:
+    """It would keep to its one core for the whole of its time, when the other is free again in a moment."""
+    nodes = [node("truth"), node("dataset"), node("classifier", "dataset"), node("proposals", "dataset")]
+    nodes += [node("seeds", "classifier"), node("network", "seeds", "proposals")]
+    demands = {one.key: Demand(1, 1) for one in nodes}
+    demands |= {"classifier": Demand(2, 2), "proposals": Demand(1, 2, on_images=True)}
+    log = Log()
+    work = {"truth": 0.3, "dataset": 0.02}
+    ran = log.run(Places(nodes, demands, 2, 0), lambda key: time.sleep(work.get(key, 0.02)))
+    all_at_once(nodes, ran, never)
+    assert log.begun.index("classifier") < log.begun.index("proposals")
+    assert log.cores["classifier"] == 2
 
 
 def test_one_gpu_is_one_training_at_a_time() -> None:
