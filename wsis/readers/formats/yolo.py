@@ -1,8 +1,10 @@
 """YOLO's text files (the layouts of Ultralytics and Roboflow): boxes for training, polygons as masks for evaluation.
 
     data.yaml                                  names: a list, or number: name
+    classes.txt, obj.names                     or a name a line (LabelImg, Label Studio, Darknet)
     images/<split>/a.jpg, labels/<split>/a.txt
     <split>/images/a.jpg, <split>/labels/a.txt
+    a.jpg, a.txt
 
 A line is `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the image's sides. An image whose text
 file is empty or absent shows none of the classes. Suffix: H W image.
@@ -35,12 +37,14 @@ from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import Entry, FolderOptions
 from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import Labelled, LabelledSource
+from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import TruthRecord
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_TEXTS = ("classes.txt", "obj.names", "labels/classes.txt", "data/obj.names")
 _NEAR = 1.0  # how far outside of 0..1 a coordinate may be; further, it is no share of a side but pixels
 
 
@@ -58,13 +62,22 @@ class _Line:
 
 
 def find_names_file(root: Path) -> Path | None:
-    """The YAML below the root that names the classes: a usual one, else the only one with `names`."""
+    """The file below the root that names the classes: a usual YAML, else the only one with `names`, else a text."""
     usual = [root / name for name in _YAML if (root / name).is_file()]
     if usual:
         return usual[0]
     others = [one for one in sorted(root.iterdir()) if one.suffix in (".yaml", ".yml") and one.is_file()]
     named = [one for one in others if b"names" in read_bytes(one, "YAML")]
-    return named[0] if len(named) == 1 else None
+    if len(named) == 1:
+        return named[0]
+    texts = [root / name for name in _TEXTS if (root / name).is_file()]
+    return texts[0] if texts and not named and _has_labels(root, texts) else None
+
+
+def _has_labels(root: Path, texts: list[Path]) -> bool:
+    """Whether text files beside those of the names may be labels: other tools write classes.txt too."""
+    places = ("*.txt", "labels/*.txt", "*/*.txt", "labels/*/*.txt")
+    return any(path not in texts for place in places for path in root.glob(place))
 
 
 class YoloLabels(LabelledSource):
@@ -80,6 +93,9 @@ class YoloLabels(LabelledSource):
         path = find_names_file(self.root)
         if path is None:
             raise DataError(f"{self.root}: expected data.yaml with the names of the classes, got none")
+        if path.suffix not in (".yaml", ".yml"):
+            lines = [line.strip() for line in read_text(path, "names of classes").splitlines()]
+            return path, {"names": [line for line in lines if line]}
         tree = read_yaml_file(path, DataError)
         if not isinstance(tree, dict):
             raise DataError(f"{path}: expected a mapping with 'names', got {type(tree).__name__}")
@@ -141,9 +157,10 @@ class YoloLabels(LabelledSource):
     def _splits(self, problems: Problems) -> dict[str, str]:
         """Image -> its split: where the YAML says it lies (a folder, or a list of images), else by folder names."""
         path, tree = self._settings
-        known = known_splits(self.choice.names)
+        known, train = known_splits(self.choice.names), self.choice.names.get("train", "train")
         splits = {image: name for image in self._images if (name := split_folder(image, known)) is not None}
-        for name, place in tree.items():
+        train_last = sorted(tree.items(), key=lambda item: str(item[0]) in split_names(train))
+        for name, place in train_last:  # small sets name the same images for both: then they train
             written = str(place).replace("\\", "/") if isinstance(place, str) and name in known else ""
             below = PurePosixPath(*(part for part in PurePosixPath(written).parts if part not in ("..", "/")))
             if below.suffix == ".txt" and (self.root / below).is_file():
