@@ -72,15 +72,19 @@ def annotation_files(root: Path, suffix: str, splits: Collection[str]) -> Iterat
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.name.lower().endswith(suffix) and not e.name.startswith(".")]
-    return [folder / name for name in sorted(names) if (folder / name).is_file()]
+    return [path for path in _entries(folder) if path.name.lower().endswith(suffix) and os.path.isfile(path)]
 
 
 def _folders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
-    return [folder / name for name in sorted(names)]
+    return [path for path in _entries(folder) if os.path.isdir(path)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, hidden things left out; nothing of one that may not be looked into, as `os.walk` has it."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+    except PermissionError:
+        return []
 
 
 def read_object(path: Path, where: str) -> dict[str, Any]:
