@@ -80,7 +80,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, hidden things left out; nothing of one that may not be looked into, as `os.walk` has it."""
+    """What lies in a folder, hidden things left out; nothing of one that may not be looked into, as of `os.walk`."""
     try:
         return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
     except PermissionError:
