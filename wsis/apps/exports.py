@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_contracts.atomic import write_atomic
+from data_contracts.paths import safe_relative, write_file
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, array_to_text
 from data_contracts.store import Artefact
@@ -52,6 +53,7 @@ def export_pseudo_labels(
     iteration: int | None = None,
     names: Iterable[str] = (),
     worst: int | None = None,
+    with_images: bool = False,
 ) -> tuple[Path, int, int]:
     """Write the pseudo labels of the training images as COCO instances (run lengths).
 
@@ -64,6 +66,7 @@ def export_pseudo_labels(
 
     Args:
         names, worst: which images; see :func:`wsis.apps.labelled_images.chosen_images`.
+        with_images: write the images too, below `out`/images.
 
     Returns:
         The file, the number of image entries and that of annotations.
@@ -83,6 +86,11 @@ def export_pseudo_labels(
     records, data = labels.records(PSEUDO_LABELS), dataset.records(DATASET)
     numbers, categories = source_ids(dataset), _category_ids(dataset)
     for image_id in runner.progress.track(wanted, len(wanted), PSEUDO_LABELS_FILE, "img"):
+        if with_images:
+            name = array_to_text(data.read(image_id, ("file_name",))["file_name"])
+            write_file(
+                out / "images" / safe_relative(name), data.read(image_id, ("encoded",))["encoded"].tobytes()
+            )
         own = numbers.get(image_id)
         found = _sets_of(image_id, records, data, proposals, sets)
         for index, (image, instances) in enumerate(found, start=1):

@@ -91,8 +91,6 @@ def export_for_tool(
         ConfigError: the run has no such pseudo labels, a name means no image, or two images would be one file.
         CorruptArtefactError: an artefact is damaged. StoreError: `out` cannot be written.
     """
-    if image_path is not None and tool == "yolo-seg":
-        raise ConfigError("--image-path: expected labelme or label-studio, which keep a path, got yolo-seg")
     labels = runner.latest("pseudo_labels", iteration)
     ids = chosen_images(runner, labels, names, worst)
     check_folder(out)

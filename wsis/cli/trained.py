@@ -181,8 +181,8 @@ def export(
     if given and not pseudo_labels:
         raise ConfigError(f"{given[0]}: expected --pseudo-labels beside it, got none")
     tool = None if label_format == "coco" else label_format
-    if tool is None and (image_path is not None or with_images):
-        raise ConfigError(f"{given[-1]}: expected --format yolo-seg, labelme or label-studio, got coco")
+    if tool in (None, "yolo-seg") and image_path is not None:
+        raise ConfigError(f"--image-path: expected --format labelme or label-studio, got {tool or 'coco'}")
     if tool is not None and sets is not None:
         raise ConfigError(
             f"--sets: expected --format coco, got {tool}, of which an image has one set of labels"
@@ -194,7 +194,7 @@ def export(
             print(path)
     elif tool is None:
         path, images, instances = exports.export_pseudo_labels(
-            runner, out, sets or "frequent", iteration, image or (), worst
+            runner, out, sets or "frequent", iteration, image or (), worst, with_images
         )
         print(f"{instances} instances in {images} image entries: {path}")
     else:
