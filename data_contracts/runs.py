@@ -39,6 +39,7 @@ class DataFacts(BaseModel):
         truth: digest of the masks, None where there are none or the run does not evaluate.
         images, masks: number of images, and of images with masks, of each part (train, val).
         format: that of the data, found where the settings say `auto`.
+        given: digest of the files of `data.masks`, None where none are given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class DataFacts(BaseModel):
     images: dict[str, int]
     masks: dict[str, int]
     format: str | None = None
+    given: str | None = None
 
 
 class Measured(BaseModel):

@@ -120,6 +120,17 @@ GROUND_TRUTH = _contract(
     },
 )
 
+CORRECTIONS = _contract(
+    "corrections",
+    1,
+    {
+        "size": Field("int32", (2,), "height, width"),
+        "labels": Field("int32", ("N",), "class of each instance, 1..C; none: nothing is there"),
+        "mask_offsets": Field("int64", ("N+1",), "start of each mask in mask_bytes"),
+        "mask_bytes": Field("uint8", ("L",), "COCO compressed run lengths, one after another"),
+    },
+)
+
 SEEDS = _contract(
     "seeds",
     2,

@@ -116,7 +116,7 @@ class OpenedRun(Run):
 
         Raises: as `proposals`.
         """
-        proposals = self.artefact("proposals").records(SCHEMAS["proposals"])
+        proposals = self.artefact(self.proposals_key).records(SCHEMAS["proposals"])
 
         def sets_of(record: dict[str, np.ndarray], image_id: str) -> list[LabelSet]:
             samples = SampleSet.from_record(record)

@@ -5,15 +5,17 @@ from dataclasses import replace
 from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, SEEDS
+from data_contracts.schemas import CORRECTIONS, DATASET, DETECTIONS, PROPOSALS, SEEDS
 from wsis.engine.stage import Artefact, execution_only
 from wsis.errors import WsisError
 from wsis.method.conditional.graph import ProposalGraph
+from wsis.method.dissimilarity.given_labels import GivenLabels
 from wsis.method.dissimilarity.image_labels import ImageLabels
-from wsis.method.dissimilarity.image_problem import build_problem, network_size
+from wsis.method.dissimilarity.image_problem import ImageArrays, build_problem, network_size
 from wsis.method.dissimilarity.network_inputs import (
     Record,
     SamplingConfig,
@@ -25,6 +27,7 @@ from wsis.method.dissimilarity.object_marks import ObjectMark
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig
 from wsis.method.dissimilarity.targets import Targets
+from wsis.method.masks.given_masks import GivenMasks
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.prm.seeds import Seeds
@@ -54,12 +57,14 @@ class Examples:
     """Training images and their problems, built on demand; `get` keeps the last `cached_images` of them.
 
     Args:
-        inputs: dataset, proposals, prm_seeds and, from outer iteration 2 on, train_predictions.
+        inputs: dataset, proposals, prm_seeds, from outer iteration 2 on train_predictions, and corrections if there
+            are some.
         stride: of the network's features.
 
     Attributes:
-        ids: all training images.
+        ids: all training images in which something is segmented.
         detections: None where the targets are the seeds.
+        given: masks that a person has given of some of the images; None: of none.
     """
 
     def __init__(self, inputs: Mapping[str, Artefact], settings: ExampleSettings, stride: int) -> None:
@@ -70,7 +75,9 @@ class Examples:
         self.detections = None if detections is None else detections.records(DETECTIONS)
         self.settings, self.stride = settings, stride
         self.num_classes = len(class_names(inputs["dataset"]))
-        self.ids = list(self.seeds.ids)
+        corrections = inputs.get("corrections")
+        self.given = None if corrections is None else corrections.records(CORRECTIONS)
+        self.ids = [image_id for image_id in self.seeds.ids if not self._is_empty(image_id)]
 
     @cached_property
     def get(self) -> Callable[[str], tuple[Tensor, ImageProblem]]:
@@ -90,8 +97,22 @@ class Examples:
         record, seeds = self.dataset[image_id], Seeds.from_record(self.seeds[image_id])
         proposals = ProposalSet.from_record(self.proposals[image_id])
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.settings.image_size)
-        arrays = arrays_of_image(record, proposals, seeds, filtered_rows(proposals, seeds, self.settings))
         size = (image.shape[1] // self.stride, image.shape[2] // self.stride)
+        kept = filtered_rows(proposals, seeds, self.settings)
+        try:
+            if self.given is not None and image_id in self.given:
+                problem = self._given_problem(image_id, proposals, seeds, kept, size)
+            else:
+                arrays = arrays_of_image(record, proposals, seeds, kept)
+                problem = self._weak_problem(image_id, arrays, record, seeds, size)
+        except WsisError as error:
+            raise type(error)(f"image {image_id}: {error}") from error
+        return image, replace(problem, image_id=image_id)
+
+    def _weak_problem(
+        self, image_id: str, arrays: ImageArrays, record: Record, seeds: Seeds, size: tuple[int, int]
+    ) -> ImageProblem:
+        """Of an image of which weak labels are known: learned from the seeds or from the last detections."""
         found = None if self.detections is None else detections_of_image(self.detections[image_id])
         labels = cache(lambda graph: ImageLabels(graph, arrays, record, seeds, found))
 
@@ -101,11 +122,32 @@ class Examples:
         def make_marks(graph: ProposalGraph) -> list[ObjectMark]:
             return labels(graph).marks()
 
-        try:
-            problem = build_problem(arrays, size, self.settings, make_targets, make_marks)
-        except WsisError as error:
-            raise type(error)(f"image {image_id}: {error}") from error
-        return image, replace(problem, image_id=image_id)
+        return build_problem(arrays, size, self.settings, make_targets, make_marks)
+
+    def _given_problem(
+        self, image_id: str, proposals: ProposalSet, seeds: Seeds, kept: np.ndarray, size: tuple[int, int]
+    ) -> ImageProblem:
+        """Of an image whose masks are given: they are proposals among the others, and what is learned."""
+        given = GivenMasks.from_record(self.given[image_id])  # type: ignore[index]  # the caller has looked
+        rows = given.rows(len(proposals))
+        record = {"labels": np.unique(given.labels)}
+        arrays = arrays_of_image(record, proposals, seeds, np.union1d(kept, rows))
+        if len(arrays.boxes):
+            arrays = replace(arrays, boxes=given.boxes, box_labels=given.labels)
+        members = proposals.membership[rows]
+        return build_problem(
+            arrays,
+            size,
+            self.settings,
+            lambda graph: GivenLabels(graph, given.labels, members).targets(self.num_classes),
+            lambda graph: GivenLabels(graph, given.labels, members).marks(),
+        )
+
+    def _is_empty(self, image_id: str) -> bool:
+        """Whether it is said that no instance is there."""
+        if self.given is None or image_id not in self.given:
+            return False
+        return not len(self.given.read(image_id, ("labels",))["labels"])
 
     def largest(self, image_ids: Sequence[str]) -> tuple[int, int]:
         """Height and width of the network's input that hold each of these images."""

@@ -1,5 +1,5 @@
 """K samples of the conditional distribution for every training image, as proposal ids and classes (eq. 5), and how
-much they differ."""
+much they differ. An image whose masks a person has given (`corrections`) has these in every sample."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from data_contracts.records import RecordReader
-from data_contracts.schemas import DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS
+from data_contracts.schemas import CORRECTIONS, DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS
 from stages.conditional.covering import whole_images
 from stages.conditional.examples import detections_of_image
 from stages.conditional.training import trained_config
@@ -23,7 +23,7 @@ from wsis.engine.training import WEIGHTS_NAME, load_weights
 from wsis.errors import WsisError
 from wsis.method.backbones.efficientnet_lite import fold_batch_norms
 from wsis.method.conditional.architectures import build_network
-from wsis.method.conditional.label_sets import SampleSet, deduplicate
+from wsis.method.conditional.label_sets import SampleSet, certain_samples, deduplicate
 from wsis.method.conditional.network import ConditionalNetwork
 from wsis.method.dissimilarity.diversity import diversity_statistics
 from wsis.method.dissimilarity.image_labels import ImageLabels
@@ -39,6 +39,7 @@ from wsis.method.dissimilarity.network_inputs import (
 )
 from wsis.method.dissimilarity.objective import sample_labels
 from wsis.method.masks.boxes import box_iou
+from wsis.method.masks.given_masks import GivenMasks
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.prm.seeds import Seeds
 from wsis.readers.files.images import decode_image
@@ -79,6 +80,7 @@ class _Compute:
     sampling: SamplingConfig
     contour_weight: float
     num_classes: int
+    given: RecordReader | None
     weights: Path
     key: tuple[int, ...]
     device: str
@@ -93,9 +95,20 @@ class _Compute:
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
             try:
-                yield self._samples_of(image_id)
+                yield self._given_of(image_id) if self.is_given(image_id) else self._samples_of(image_id)
             except WsisError as error:
                 raise type(error)(f"{NAME}: image {image_id}: {error}") from error
+
+    def is_given(self, image_id: str) -> bool:
+        """Whether the masks of this image are certain."""
+        return self.given is not None and image_id in self.given
+
+    def _given_of(self, image_id: str) -> dict[str, np.ndarray]:
+        """K equal samples: the given masks."""
+        given = GivenMasks.from_record(self.given[image_id])  # type: ignore[index]  # `is_given`
+        rows = given.rows(len(self.proposals.read(image_id, ("scores",))["scores"]))
+        samples = certain_samples(rows, given.labels, self.sampling.k)
+        return {**samples.to_record(), "diversity": np.zeros(1, np.float32), "distinct": np.ones(1, np.int32)}
 
     def _samples_of(self, image_id: str) -> dict[str, np.ndarray]:
         record, proposals = self.dataset[image_id], ProposalSet.from_record(self.proposals[image_id])
@@ -147,6 +160,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         sampling.model_copy(update={"score_noise": noise}),
         config.contour_weight,
         len(class_names(inputs["dataset"])),
+        inputs["corrections"].records(CORRECTIONS) if "corrections" in inputs else None,
         trained.file(WEIGHTS_NAME),
         (context.seed, context.outer_iteration or 0, _NOISE_STREAM),
         str(context.device),
@@ -180,7 +194,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
     """Means over what was written, so that a resumed stage counts the same."""
     distances, distinct, instances, empty = [], [], [], 0
-    lost = wanted = boxes = 0
+    lost = wanted = boxes = given = 0
     unlabelled: list[str] = []
     for image_id, record in records:
         samples = SampleSet.from_record(record)
@@ -188,6 +202,9 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         distinct.append(int(record["distinct"][0]))
         sizes = np.diff(samples.offsets)
         instances.append(float((sizes * samples.multiplicities).sum() / samples.num_samples))
+        if compute.is_given(image_id):  # weak labels say nothing of it any more
+            given += 1
+            continue
         annotated = set(compute.dataset.read(image_id, ("labels",))["labels"].tolist())
         absent = [len(annotated - set(samples.unique(u)[1].tolist())) for u in range(len(sizes))]
         empty += any(absent)
@@ -197,6 +214,7 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         boxes += len(seeds["boxes"])
         missing = _boxes_without_label(samples, seeds, compute.proposals.read(image_id, ("boxes",))["boxes"])
         unlabelled += [f"{image_id}: box {box + 1}" for box in missing]
+    of_given = {} if compute.given is None else {"images_with_given_masks": given}
     return {
         "images": len(distances),
         "samples_per_image": compute.sampling.k,
@@ -208,6 +226,7 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         "missing_class_share": lost / wanted if wanted else 0.0,
         "boxes": boxes,
         "boxes_without_label": unlabelled,
+        **of_given,
     }
 
 
@@ -234,7 +253,7 @@ STAGE = Stage(
     config=Config,
     run=run,
     inputs=("dataset", "proposals", "prm_seeds", "conditional"),
-    optional=("train_predictions",),
+    optional=("train_predictions", "corrections"),
     contract="pseudo_labels",
     per_image=True,
     on_device=True,

@@ -42,6 +42,21 @@ def test_boxes_reach_proposals_and_seeds_and_what_comes_before_is_shared() -> No
         assert one.config.identity() == other.config.identity(), key
 
 
+def test_given_masks_reach_the_iterations_after_those_that_stay() -> None:
+    plain, given = (
+        {n.key: n for n in plan(load_config("demo", more))}
+        for more in ([], ["data.masks=some.json", "data.masks_after=2"])
+    )
+    assert set(given) - set(plain) == {"corrections", "corrected_proposals"}
+    readers = {n.key for n in given.values() if {"corrections", "corrected_proposals"} & {*n.inputs.values()}}
+    told = ("conditional", "pseudo_labels", "evaluation.pseudo_labels", "prediction")
+    assert readers == {"corrected_proposals", *(f"{name}@{t}" for name in told for t in (3, 4))}
+    for key in plain:
+        if key not in readers:
+            assert (plain[key].stage, plain[key].inputs) == (given[key].stage, given[key].inputs), key
+            assert plain[key].config.identity() == given[key].config.identity(), key
+
+
 def test_the_method_is_the_same_with_a_ceiling_beside_it() -> None:
     without = plan(load_config("demo"))
     with_ceiling = plan(load_config("demo", ["ceiling=true"]))

@@ -77,7 +77,7 @@ def export_pseudo_labels(
         StoreError: `out` cannot be written.
     """
     labels = runner.latest("pseudo_labels", iteration)
-    dataset, proposals = runner.artefact("dataset"), runner.artefact("proposals").records(PROPOSALS)
+    dataset, proposals = runner.artefact("dataset"), runner.artefact(runner.proposals_key).records(PROPOSALS)
     wanted = chosen_images(runner, labels, names, worst)
     check_folder(out)
     runner.progress.log(f"pseudo labels of {runner.choice(labels, iteration)}")

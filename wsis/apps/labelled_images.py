@@ -88,7 +88,7 @@ def labelled_images(
         CorruptArtefactError: an artefact is damaged. InputError: pseudo labels contradict the proposals.
     """
     records = labels.records(PSEUDO_LABELS)
-    proposals = runner.artefact("proposals").records(PROPOSALS)
+    proposals = runner.artefact(runner.proposals_key).records(PROPOSALS)
     data = runner.artefact("dataset").records(DATASET)
     for image_id in runner.progress.track(ids, len(ids), "writes labels", "img"):
         record = records[image_id]

@@ -11,7 +11,19 @@ import typer
 
 from data_contracts.errors import ConfigError, ContractError
 from data_contracts.printable import printable
-from wsis.cli import check, configs, diagnosis, diff, images, inspect, run, store, suites, trained
+from wsis.cli import (
+    check,
+    configs,
+    corrections,
+    diagnosis,
+    diff,
+    images,
+    inspect,
+    run,
+    store,
+    suites,
+    trained,
+)
 from wsis.cli.frame import LOGGER, OutputClosedError, QuietOption, VerboseOption, drop_closed_output, framed
 from wsis.cli.limits import limit_reached
 from wsis.errors import WsisError
@@ -60,6 +72,7 @@ _register("Inspect", diff.diff)
 _register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report)
 _register("Your images", check.check)
 _register("Your images", trained.predict, trained.evaluate, trained.export)
+_register("Your images", corrections.correct)
 _register("Your images", images.proposals, images.contours)
 _register("Your images", images.train_contours)
 _register("Store", store.verify, store.note, store.rm, store.gc)

@@ -84,7 +84,7 @@ def index_results(path: Path, targets: Iterable[Target], tolerate: bool = False)
             image's, and images without entries; with `tolerate`, malformed entries of no image of the data set
             and those that fit several.
     """
-    names = _Names(targets)
+    names = TargetNames(targets)
     problems, unknown = _Faults(tolerate), Counter[str]()
     spans = {image_id: array("q") for image_id in names.by_id}
     odd: dict[str, ResultMask] = {}  # the first mask of another size, of each image that has one
@@ -133,8 +133,8 @@ class _Faults(Problems):
                 self.by_image.setdefault(target.image_id, str(error))
 
 
-class _Names:
-    """Which image an entry is of."""
+class TargetNames:
+    """Which image of the data set an entry of a file is of."""
 
     def __init__(self, targets: Iterable[Target]) -> None:
         self.by_id = {target.image_id: target for target in targets}

@@ -1,20 +1,24 @@
 """What a data set holds, before anything is computed from it: counted from its annotations, no image is decoded."""
 
 from data_contracts.runs import DataFacts
+from wsis.readers import given_masks
 from wsis.readers.config import DataConfig, open_source, resolved
 from wsis.readers.shared.records import ROLES
 
 
-def survey(config: DataConfig, with_truth: bool, content: str | None = None) -> DataFacts:
+def survey(
+    config: DataConfig, with_truth: bool, content: str | None = None, given: str | None = None
+) -> DataFacts:
     """Count images and masks of every part, and hash what decides the artefacts made from them.
 
     Args:
         with_truth: whether masks are hashed too; they are counted in any case.
         content: digest of images and labels where it is known, see `DatasetSource.digest`.
+        given: digest of the files of `data.masks` where it is known.
 
     Raises:
         ConfigError: the root is needed and not given.
-        DataError: listing what is wrong with the annotations.
+        DataError: listing what is wrong with the annotations; a file of `data.masks` is not there.
     """
     source = open_source(config)
     images: dict[str, int] = {role: len(source.image_ids(role)) for role in ROLES}
@@ -26,4 +30,5 @@ def survey(config: DataConfig, with_truth: bool, content: str | None = None) -> 
         images=images,
         masks=masks,
         format=resolved(config).format,
+        given=given or (given_masks.digest(config.masks) if config.masks else None),
     )

@@ -1,6 +1,7 @@
 """A run's data: what it is now, what the run was made from, and a run whose data is not at hand."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from data_contracts.runs import DataFacts, RunRecord
 from wsis.readers.survey import survey
@@ -18,7 +19,24 @@ def data_now(run: Run, config: RunConfig, log: Callable[[str], None]) -> DataFac
     if run.record.data is not None and data_is_away(run.record, config):
         log(f"data.root {config.data.root} is not at hand: the run goes on from what the store has of it")
         return run.record.data
-    return survey(config.data, config.evaluate)
+    return survey(config.data, config.evaluate, given=_given(run, config, log))
+
+
+def _given(run: Run, config: RunConfig, log: Callable[[str], None]) -> str | None:
+    """Digest of the files of `data.masks` where they are not at hand any more and the store has what they held; else
+    None: they are looked at."""
+    files, known = config.data.masks, run.record.data
+    if known is None or "corrections" not in run.record.entries or all(map(_is_there, files)):
+        return None
+    if known.given is not None:
+        log(
+            f"data.masks {', '.join(map(str, files))}: not at hand; the run goes on from what the store has of it"
+        )
+    return known.given
+
+
+def _is_there(path: Path) -> bool:
+    return path.expanduser().is_file()
 
 
 def data_is_away(record: RunRecord, config: RunConfig) -> bool:
@@ -33,7 +51,11 @@ def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Differ
     """Where two processes that write one run have planned it on other data; None: it is not known yet."""
     if before is None or now is None:
         return []
-    pairs = (("dataset", before.content, now.content), ("ground_truth", before.truth, now.truth))
+    pairs = (
+        ("dataset", before.content, now.content),
+        ("ground_truth", before.truth, now.truth),
+        ("corrections", before.given, now.given),
+    )
     return [
         _difference(key, old, new, now)
         for key, old, new in pairs
@@ -44,7 +66,8 @@ def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Differ
 def data_differences(run: Run, data: DataFacts) -> list[Difference]:
     """Where the artefacts of this run were made from other data than there is now."""
     found = []
-    for key, now_digest in (("dataset", data.content), ("ground_truth", data.truth)):
+    digests = {"dataset": data.content, "ground_truth": data.truth, "corrections": data.given}
+    for key, now_digest in digests.items():
         entry = run.record.entries.get(key)
         if entry is None or now_digest is None or not run.store.has(entry.stage, entry.fingerprint):
             continue
@@ -55,5 +78,7 @@ def data_differences(run: Run, data: DataFacts) -> list[Difference]:
 
 
 def _difference(key: str, before: str, now_digest: str, data: DataFacts) -> Difference:
-    what = "images or labels" if key == "dataset" else "masks"
+    what = {"dataset": "images or labels", "ground_truth": "masks"}.get(key, "data.masks")
+    if key == "corrections":
+        return Difference(f"content of {what}", before[:12], now_digest[:12])
     return Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12])

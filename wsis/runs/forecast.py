@@ -44,6 +44,7 @@ def content_of_data(node: Node, data: DataFacts) -> str | None:
     digests: Mapping[str, str | None] = {
         "dataset": data.content,
         "boxes": data.content,
+        "corrections": data.given,
         "ground_truth": data.truth,
     }
     return digests.get(node.stage.name)

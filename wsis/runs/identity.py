@@ -59,6 +59,8 @@ def _settings(config: RunConfig) -> Iterator[tuple[str, Any]]:
     tree["data"]["supervision"] = (
         config.data.supervision
     )  # in no fingerprint: it decides which stages there are
+    tree["data"]["masks"] = len(config.data.masks) > 0  # their content is compared by itself
+    tree["data"]["masks_after"] = config.data.masks_after
     yield from _flat(tree, "")
 
 

@@ -6,17 +6,21 @@ from dataclasses import dataclass, field
 from data_contracts.errors import ArtefactMissingError, ConfigError, did_you_mean
 from data_contracts.runs import DataFacts
 from stages.conditional import conditional, pseudo_labels
-from stages.data import boxes, dataset, ground_truth
+from stages.data import boxes, corrections, dataset, ground_truth
 from stages.evaluation import evaluation
 from stages.prediction import ceiling, prediction, predictions
 from stages.prm import prm_baseline, prm_classifier, prm_seeds
-from stages.proposals import proposals
+from stages.proposals import corrected_proposals, proposals
 from wsis.engine.stage import Stage, StageConfig
 from wsis.readers.shared.records import Role
 from wsis.runs.config import RunConfig, load_config
 
 LABEL_FORMS: dict[str, Stage | None] = {"image": None, "box": boxes.STAGE}
 """`data.supervision` -> the stage that reads what the seeds take beside image-level labels."""
+
+
+CORRECTED = "corrected_proposals"
+"""Key of the proposals with the masks that a person has given (`data.masks`)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def plan(config: RunConfig, data: DataFacts | None = None) -> list[Node]:
 def every_stage() -> list[Stage]:
     """The stages that a plan can have, in the order of the method: those of every label form and of the ceiling too."""
     forms = reversed(LABEL_FORMS)
-    fullest = [plan(load_config("demo", [f"data.supervision={form}", "ceiling=true"])) for form in forms]
+    every = ["ceiling=true", "data.masks=corrected.json"]
+    fullest = [plan(load_config("demo", [f"data.supervision={form}", *every])) for form in forms]
     return list({node.stage.name: node.stage for nodes in fullest for node in nodes}.values())
 
 
@@ -116,6 +121,14 @@ def _before_the_loop(config: RunConfig) -> Iterator[Node]:
     yield Node("prm_classifier", prm_classifier.STAGE, config.prm_classifier, data)
     labels = {} if form is None else {form.name: form.name}
     yield Node("proposals", proposals.STAGE, proposals.Config(**dict(config.proposals)), {**data, **labels})
+    if config.data.masks:
+        yield Node("corrections", corrections.STAGE, corrections.Config(files=config.data.masks), data)
+        yield Node(
+            CORRECTED,
+            corrected_proposals.STAGE,
+            corrected_proposals.Config(),
+            {"proposals": "proposals", "corrections": "corrections"},
+        )
     trained = {**data, "prm_classifier": "prm_classifier"}
     yield Node("prm_seeds", prm_seeds.STAGE, config.prm_seeds, {**trained, **labels})
     proposed = {"proposals": "proposals"}
@@ -136,8 +149,10 @@ def _before_the_loop(config: RunConfig) -> Iterator[Node]:
 
 
 def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
-    data = {"dataset": "dataset", "proposals": "proposals"}
-    seeds = {**data, "prm_seeds": "prm_seeds"}
+    given = {"corrections": "corrections"} if config.data.masks and t > config.data.masks_after else {}
+    proposed = {"proposals": CORRECTED if given else "proposals"}
+    data = {"dataset": "dataset", **proposed}
+    seeds = {**data, "prm_seeds": "prm_seeds", **given}
     detected = {"train_predictions": f"predictions.train@{t - 1}"} if t > 1 else {}
     if t > 1:
         yield Node(
@@ -160,7 +175,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         "evaluation.pseudo_labels",
         evaluation.STAGE,
         config.evaluation,
-        {"ground_truth": "ground_truth", "pseudo_labels": f"pseudo_labels@{t}", "proposals": "proposals"},
+        {"ground_truth": "ground_truth", "pseudo_labels": f"pseudo_labels@{t}", **proposed},
         t,
         masks_of=("train",),
     )

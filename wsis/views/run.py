@@ -109,6 +109,12 @@ class Run:
         found = self.find(key)
         return None if found is None else found.records(SCHEMAS[found.manifest.contract])
 
+    @property
+    def proposals_key(self) -> str:
+        """Key of the proposals that pseudo labels name: with the masks that a person has given, if the run has some;
+        their rows before mean the same in both."""
+        return "corrected_proposals" if "corrected_proposals" in self.record.entries else "proposals"
+
     def manifests(self) -> Mapping[str, Manifest | None]:
         """Key -> manifest, in the record's order; None where the artefact is damaged or gone."""
         return {key: self._manifest(key) for key in self.record.entries}

@@ -109,6 +109,19 @@ class SampleSet:
         return proposals.masks(self.unique(index)[0])
 
 
+def certain_samples(
+    proposal_ids: NDArray[np.integer], classes: NDArray[np.integer], num_samples: int
+) -> SampleSet:
+    """K equal samples: these proposals, int [n], with these classes, int [n] in 1..C."""
+    return SampleSet(
+        multiplicities=np.array([num_samples], np.int32),
+        offsets=np.array([0, len(proposal_ids)], np.int32),
+        proposal_ids=proposal_ids.astype(np.int32),
+        classes=classes.astype(np.int32),
+        scores=np.ones(len(proposal_ids), np.float32),
+    )
+
+
 def deduplicate(labels: "Tensor", scores: "Tensor", classes: "Tensor", kept: np.ndarray) -> SampleSet:
     """Merge equal samples, most frequent first (ties: the one drawn first).
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wsis.engine.settings import StageConfig, execution_only
 from wsis.readers.formats.scenes import SceneSettings
@@ -42,6 +42,8 @@ class DataSettings(StageConfig):
         on_empty: a train image without annotated class is a negative (it shows none of the classes, which teaches the
             classifier and nothing else), is left out, or is an error.
         on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
+        masks: COCO instances files with the masks of some training images, all instances of each: what a person has
+            drawn or corrected. These images are certain; `masks_after`: outer iterations before they count.
         strict: a box that reaches outside of its image or has no area is an error; else it is clipped or dropped.
         train_annotations, val_annotations, train_images, val_images: COCO: paths below the root where they are not
             annotations/instances_<split>.json and <split>/, images/<split>/ or images/. Beside train labels of another
@@ -63,6 +65,8 @@ class DataSettings(StageConfig):
     classes: tuple[Name, ...] | None = Field(default=None, min_length=1)
     limit: int | None = Field(default=None, ge=1)
     supervision: Literal["image", "box"] = execution_only("image")  # whether there is a stage `boxes`
+    masks: tuple[Path, ...] = execution_only(())  # the stage `corrections` reads them
+    masks_after: int = execution_only(0, ge=0, le=20)  # the plan says which nodes read it
     sbd_root: Path | None = execution_only(None)
     labels_file: Path | None = execution_only(None)
     label_attribute: Name | None = execution_only(None)  # the labels themselves say it
@@ -75,6 +79,13 @@ class DataSettings(StageConfig):
     train_images: Name | None = None
     val_images: Name | None = None
     scenes: SceneSettings = SceneSettings()
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, str | Path) else value
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:

@@ -116,7 +116,7 @@ class TrainMeasures:
 
     def __init__(self, run: Run, truths: RecordReader, rule: SeedRule, pool: Pool | None = None) -> None:
         self.truths, self.rule, self.pool = truths, rule, pool
-        self.dataset, self.proposal_records = run.records("dataset"), run.records("proposals")
+        self.dataset, self.proposal_records = run.records("dataset"), run.records(run.proposals_key)
         self.seed_records, self.labels = run.records("prm_seeds"), run.by_iteration("pseudo_labels")
         # a run never predicts the training images with its last network
         self.detected = DetectionMeasures(

@@ -128,7 +128,7 @@ class _Drawn:
 
     def __init__(self, run: Run) -> None:
         self.classes, self.dataset, self.names = run.classes, run.images, run.names
-        self.truths, self.proposals = run.records("ground_truth"), run.records("proposals")
+        self.truths, self.proposals = run.records("ground_truth"), run.records(run.proposals_key)
         self.labels = run.by_iteration("pseudo_labels") if self.proposals is not None else {}
         self.train, self.val = run.by_iteration("predictions.train"), run.by_iteration("predictions.val")
 

@@ -117,7 +117,7 @@ def sources_of(run: Run, iteration: int | None) -> Sources:
         dataset=run.images,
         boxes=run.records("boxes"),
         seeds=run.records("prm_seeds"),
-        proposals=run.records("proposals"),
+        proposals=run.records(run.proposals_key),
         baseline=run.records("prm_baseline"),
         pseudo_labels=run.records(f"pseudo_labels@{t}"),
         predictions=[r for split in ("train", "val") if (r := run.records(f"predictions.{split}@{t}"))],

@@ -1,0 +1,83 @@
+"""Stage `corrections`: the masks of those training images that a person has drawn or corrected (`data.masks`)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_contracts.schemas import CORRECTIONS, DATASET, array_to_text
+from wsis.engine.per_image import Record, write_records
+from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
+from wsis.method.masks.given_masks import GivenMasks
+from wsis.readers import given_masks
+from wsis.readers.proposal_results import Target
+from wsis.views.dataset import class_names, segmented_ids
+
+NAME = "corrections"
+ALGORITHM_VERSION = 1
+_SHOWN = 3
+
+
+class Config(StageConfig):
+    """Which files; their content is part of the fingerprint."""
+
+    files: tuple[Path, ...] = execution_only()
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Image ids -> records of the contract."""
+
+    masks: Mapping[str, GivenMasks]
+
+    def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
+        return (self.masks[image_id].to_record() for image_id in image_ids)
+
+
+def targets_of(dataset: Artefact) -> list[Target]:
+    """The training images that can be given masks: those that show a class."""
+    records = dataset.records(DATASET)
+    found = []
+    for image_id in segmented_ids(records, "train"):
+        one = records.read(image_id, ("file_name", "size"))
+        height, width = one["size"].tolist()
+        found.append(Target(image_id, array_to_text(one["file_name"]), (height, width)))
+    return found
+
+
+def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
+    """Store the masks of the images that the files list.
+
+    Raises:
+        DataError: see `wsis.readers.given_masks.read_given`.
+    """
+    dataset = inputs["dataset"]
+    targets = targets_of(dataset)
+    found = given_masks.read_given(config.files, targets, class_names(dataset))
+    ids = [target.image_id for target in targets if target.image_id in found.masks]
+    write_records(context, CORRECTIONS, ids, _Compute(found.masks))
+    context.counts.update(
+        images=len(ids),
+        of_images=len(targets),
+        instances=sum(len(one) for one in found.masks.values()),
+        images_without_instances=sum(not len(one) for one in found.masks.values()),
+        unknown_images=len(found.unknown),
+    )
+    context.log(f"{len(ids)} of {len(targets)} training images have masks that a person has given")
+    if found.unknown:
+        context.log(
+            f"{len(found.unknown)} images are no training images that show a class, and left out: "
+            f"{', '.join(found.unknown[:_SHOWN])}{', ...' if len(found.unknown) > _SHOWN else ''}"
+        )
+
+
+STAGE = Stage(
+    name=NAME,
+    version=ALGORITHM_VERSION,
+    config=Config,
+    run=run,
+    inputs=("dataset",),
+    contract=CORRECTIONS.name,
+    supervision=lambda config: ("masks of some training images",),
+    content_digest=lambda config: given_masks.digest(config.files),
+    seeded=False,
+)

@@ -1,0 +1,187 @@
+"""`wsis correct` on the finished tiny run: corrected images are certain in the iterations that follow, others go on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wsis as package
+from data_contracts.schemas import PSEUDO_LABELS
+from data_contracts.store import Store
+from tests.runs.tiny_run import RUN, copy_of, done, fingerprints, manifest_of, record_of, wsis
+from wsis.method.masks import rle
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def exported(store: Path, out: Path) -> dict[str, Any]:
+    """The pseudo labels of the last iteration, as a person gets them to correct."""
+    done(wsis("export", RUN, "--pseudo-labels", "--out", out, "--store", store))
+    tree: dict[str, Any] = json.loads((out / "pseudo_labels.json").read_text())
+    return tree
+
+
+def corrected(tree: dict[str, Any], out: Path) -> tuple[Path, list[str]]:
+    """Three images: one as a rectangle and a disc, one as nothing, one as it was; the file, and their ids."""
+    images = tree["images"][:3]
+    height, width = images[0]["height"], images[0]["width"]
+    masks = np.zeros((2, height, width), bool)
+    masks[0, 5:30, 7:40] = True
+    y, x = np.mgrid[:height, :width]
+    masks[1] = (y - 45) ** 2 + (x - 60) ** 2 < 100
+    drawn = [
+        {
+            "id": 1000 + i,
+            "image_id": images[0]["id"],
+            "category_id": tree["categories"][i]["id"],
+            "segmentation": {"size": [height, width], "counts": rle.encode(mask).decode()},
+            "bbox": [0, 0, 1, 1],
+            "iscrowd": 0,
+        }
+        for i, mask in enumerate(masks)
+    ]
+    kept = [a for a in tree["annotations"] if a["image_id"] == images[2]["id"]]
+    path = out / "corrected.json"
+    path.write_text(json.dumps({**tree, "images": images, "annotations": [*drawn, *kept]}))
+    return path, [image["source_image"] for image in images]
+
+
+@pytest.fixture(scope="module")
+def gone_on(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A copy of the run that was corrected after its two iterations."""
+    folder = tmp_path_factory.mktemp("corrected")
+    store = copy_of(tiny_store, folder / "store")
+    path, ids = corrected(exported(store, folder), folder)
+    result = done(wsis("correct", RUN, path, "--store", store))
+    return store, path, ids, result
+
+
+def test_what_was_there_stays_and_one_iteration_more_learns_from_it(gone_on, tiny_store: Path) -> None:
+    store, _, _, result = gone_on
+    before, after = fingerprints(tiny_store), fingerprints(store)
+    assert before.items() <= after.items()
+    new = after.keys() - before.keys()
+    assert new >= {"corrections", "corrected_proposals", "pseudo_labels@3", "prediction@3"}
+    assert "3 of 12 training images have given masks" in result.err
+    assert "iterations 1 to 2 stay, iteration 3 is the first" in result.err
+    assert record_of(store).config["outer_iterations"] == 3
+
+
+def test_corrected_images_are_certain_to_the_pixel(gone_on) -> None:
+    store, path, ids, _ = gone_on
+    labels = package.open_run(RUN, store=str(store)).pseudo_labels(3)
+    tree = json.loads(path.read_text())
+    for image, image_id in zip(tree["images"], ids, strict=True):
+        (only,) = labels[image_id]
+        drawn = [a for a in tree["annotations"] if a["image_id"] == image["id"]]
+        size = image["height"], image["width"]
+        counts = [a["segmentation"]["counts"].encode() for a in drawn]
+        np.testing.assert_array_equal(only.masks, rle.decode_many(counts, size))
+        names = {c["id"]: c["name"] for c in tree["categories"]}
+        assert list(only.classes) == [names[a["category_id"]] for a in drawn]
+        assert only.share == 1.0
+
+
+def test_other_images_are_sampled_as_ever(gone_on) -> None:
+    store, _, ids, _ = gone_on
+    entry = record_of(store).entries["pseudo_labels@3"]
+    records = Store(store).open(entry.stage, entry.fingerprint).records(PSEUDO_LABELS)
+    others = [i for i in records.ids if i not in ids]
+    assert len(others) == 9 and max(int(records[i]["distinct"][0]) for i in others) > 1
+    assert manifest_of(store, "pseudo_labels@3").counts["images_with_given_masks"] == 3
+
+
+def test_the_lineage_says_masks_from_then_on(gone_on) -> None:
+    store, *_ = gone_on
+    said = "masks of some training images"
+    assert said in manifest_of(store, "prediction@3").supervision
+    assert said not in manifest_of(store, "prediction@2").supervision
+
+
+def test_everything_that_reads_a_run_reads_this_one(gone_on, tmp_path: Path) -> None:
+    store, _, ids, _ = gone_on
+    for command in (
+        ("report", RUN),
+        ("figures", RUN),
+        ("show", RUN),
+        ("diagnose", RUN, "--images", 4),
+        ("verify",),
+    ):
+        more = ("--out", tmp_path / command[0]) if command[0] in ("report", "figures") else ()
+        done(wsis(*command, *more, "--store", store))
+    tree = exported(store, tmp_path)
+    first = [a for a in tree["annotations"] if a["image_id"] == tree["images"][0]["id"]]
+    assert len(first) == 2 and tree["images"][0]["source_image"] == ids[0]
+
+
+def test_it_goes_on_without_the_file_and_without_doing_anything_twice(gone_on, tmp_path: Path) -> None:
+    store, path, *_ = gone_on
+    again = copy_of(store, tmp_path / "store")
+    hidden = path.rename(path.with_suffix(".away"))
+    try:
+        result = done(wsis("run", "--name", RUN, "--store", again))
+        assert "not at hand; the run goes on from what the store has of it" in result.err
+        assert fingerprints(again) == fingerprints(store)
+        assert all(entry.reused for entry in record_of(again).entries.values())
+    finally:
+        hidden.rename(path)
+
+
+def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> None:
+    store, path, ids, _ = gone_on
+    again = copy_of(store, tmp_path / "store")
+    tree = json.loads(path.read_text())
+    second = tmp_path / "second.json"
+    first = tree["images"][0]
+    second.write_text(json.dumps({**tree, "images": [first], "annotations": tree["annotations"][:1]}))
+    result = done(wsis("correct", RUN, second, "--store", again, "--dry-run"))
+    assert "3 of 12 training images have given masks" in result.err and "pseudo_labels@3" in result.out
+    assert fingerprints(again) == fingerprints(store)
+    done(wsis("correct", RUN, second, "--store", again))
+    (only,) = package.open_run(RUN, store=str(again)).pseudo_labels(3)[ids[0]]
+    assert len(only.masks) == 1 and record_of(again).config["outer_iterations"] == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t["categories"][0].update(name="dragon"), "unknown class: expected one of cup, fish"),
+        (lambda t: t["images"][0].update(height=1), r"expected height and width \(64, 80\)"),
+        (
+            lambda t: [i.update(file_name="elsewhere/none.png") for i in t["images"]],
+            "expected training images that show a class, got 3 others",
+        ),
+        (lambda t: t["annotations"][0]["segmentation"].update(counts="1"), "segmentation"),
+        (lambda t: t.pop("images"), "field 'images': expected a list"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_before_anything_changes(gone_on, tmp_path, change, said) -> None:
+    import re
+
+    store, path, *_ = gone_on
+    tree = json.loads(path.read_text())
+    change(tree)
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(tree))
+    before = record_of(store)
+    result = wsis("correct", RUN, bad, "--store", store)
+    assert result.code != 0 and re.search(said, result.err), result.err
+    assert record_of(store) == before
+
+
+def test_masks_from_the_start_are_mixed_supervision_in_one_run(
+    gone_on, tiny_store: Path, tmp_path: Path
+) -> None:
+    _, path, ids, _ = gone_on
+    mixed = copy_of(tiny_store, tmp_path / "store")
+    tiny = Path(__file__).with_name("tiny.yaml")
+    refused = wsis("run", tiny, "--store", mixed, "--set", f"data.masks={path}")
+    assert refused.code == 2 and "data.masks: False → True" in refused.err
+    done(wsis("run", tiny, "--name", "mixed", "--store", mixed, "--set", f"data.masks={path}"))
+    labels = package.open_run("mixed", store=str(mixed)).pseudo_labels(1)
+    assert all(len(labels[i]) == 1 for i in ids)
+    shared = fingerprints(mixed, "mixed").items() & fingerprints(tiny_store).items()
+    assert {"dataset", "proposals", "prm_classifier", "prm_seeds"} <= dict(shared).keys()
+    assert manifest_of(mixed, "conditional@1", "mixed").counts["images"] < 12

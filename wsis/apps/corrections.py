@@ -1,0 +1,66 @@
+"""`wsis correct`: a run goes on with the masks that a person has corrected."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from stages.data.corrections import targets_of
+from wsis.readers.given_masks import GivenFiles, read_given
+from wsis.runs.config import RunConfig, stored_config
+from wsis.views.run import Run
+
+
+class Correction(NamedTuple):
+    """What is to be done.
+
+    Attributes:
+        config: the run's, with the file among `data.masks`.
+        found: what the files hold.
+        trained: training images that show a class.
+    """
+
+    config: RunConfig
+    found: GivenFiles
+    trained: int
+
+    def line(self) -> str:
+        """In words."""
+        instances = sum(len(one) for one in self.found.masks.values())
+        after = self.config.data.masks_after
+        stay = f"iterations 1 to {after} stay, " if after > 1 else "iteration 1 stays, " if after else ""
+        return (
+            f"{len(self.found.masks)} of {self.trained} training images have given masks ({instances} instances); "
+            f"{stay}iteration {after + 1} is the first to learn from them"
+        )
+
+
+def correct(run: Run, file: Path, after: int | None = None) -> Correction:
+    """The configuration with which the run goes on, the file read and checked.
+
+    Args:
+        file: COCO instances; its images are certain from now on. Files of before are kept, and an image that is in
+            both is as this one says.
+        after: outer iterations that stay as they are. None: as the run has it if it has been corrected before, else
+            those that it has finished. One more iteration is planned where all are finished.
+
+    Raises:
+        ConfigError: the run has no data set yet. DataError: the file cannot be used, with all that is wrong.
+    """
+    config = stored_config(run.record)
+    dataset = run.dataset
+    path = file.expanduser().absolute()
+    files = (*(one for one in config.data.masks if one != path), path)
+    if after is None:
+        after = config.data.masks_after if config.data.masks else _finished(run)
+    targets = targets_of(dataset)
+    found = read_given(files, targets, run.classes)
+    data = config.data.model_copy(update={"masks": files, "masks_after": after})
+    iterations = max(config.outer_iterations, after + 1)
+    changed = config.model_copy(update={"data": data, "outer_iterations": iterations})
+    return Correction(changed, found, len(targets))
+
+
+def _finished(run: Run) -> int:
+    """Outer iterations that have their network."""
+    return max(
+        (e.outer_iteration or 0 for e in run.record.entries.values() if e.stage == "prediction"), default=0
+    )

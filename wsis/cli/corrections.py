@@ -1,0 +1,49 @@
+"""`wsis correct`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsis.cli.options import RunArgument, StoreOption
+
+
+def correct(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(help="COCO instances of the corrected images, and of no others")],
+    after: Annotated[
+        int | None,
+        typer.Option("--after", min=0, help="outer iterations that stay (default: those that are finished)"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only say what is corrected, what is computed and what it costs")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Go on with a run from masks that a person has corrected: these images are certain in all later iterations.
+
+    All instances of each image must be in FILE; an image without any has none. `wsis export RUN --pseudo-labels`
+    writes what there is to correct.
+
+    Example: wsis correct mine corrected.json
+    """
+    from data_contracts.store import Store
+    from wsis.apps.corrections import correct as corrected
+    from wsis.reporting.tables.results import nothing_scored, results_of
+    from wsis.reporting.tables.tables import results_table
+    from wsis.runs.runner import Runner
+    from wsis.views.run import Run
+
+    opened = Store(store)
+    made = corrected(Run.load(opened, run), file, after)
+    runner = Runner(opened, run, made.config, replace=True)
+    runner.progress.log(made.line())
+    if dry_run:
+        from wsis.apps.dry_run import dry_run_text
+
+        print(dry_run_text(runner))
+        return
+    runner.run()
+    rows = results_of(runner)
+    print(results_table(rows) if rows else nothing_scored(runner.record))
+    print(f"\nrun {run!r} in {opened.location}: `wsis show {run}`, `wsis report {run}`")
