@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from functools import partial
 
-from wsis.method.proposals import import_cob, import_mcg
+from wsis.method.proposals import import_cob, import_mcg, import_sam
 from wsis.method.proposals.imports.mat_files import load_variables
+from wsis.method.proposals.imports.sam import sam_masks
 from wsis.readers.proposal_files import FileAnImage, ProposalPlace, ResultsFile
 
 
@@ -26,6 +27,7 @@ class ProposalSource:
 _BOUNDARIES = "BSDS500 boundaries, or what their author names"
 _MASKS = "published ones learned it from VOC masks"
 _ANY = "whatever trained their source, masks not excluded"
+_SAM = "Segment Anything, trained on the masks of SA-1B"
 
 SOURCES = {
     "mcg_mat": ProposalSource(
@@ -37,4 +39,5 @@ SOURCES = {
         FileAnImage(import_cob, partial(load_variables, names=("maskmat",))), _BOUNDARIES, _MASKS
     ),
     "coco_results": ProposalSource(ResultsFile(), _ANY, _ANY),
+    "sam": ProposalSource(FileAnImage(import_sam, sam_masks, ".json"), _SAM, _SAM),
 }

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image
 
+from tests.hard import drawn_datasets
 from wsis.readers.config import DataConfig, open_source
 
 SIZE = (12, 8)  # width, height
@@ -83,12 +84,25 @@ def yolo(root: Path) -> dict[str, Any]:
     return {}
 
 
+def drawn(format_: str) -> Callable[[Path], dict[str, Any]]:
+    """A data set of `drawn_datasets`, with its photographs."""
+
+    def build(root: Path) -> dict[str, Any]:
+        for seed, name in enumerate(drawn_datasets.SHOWN):
+            picture(root / ("images" if format_ == "instances" else ".") / f"{name}.png", seed)
+        getattr(drawn_datasets, format_)(root, write)
+        return {}
+
+    return build
+
+
 BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "coco": coco,
     "voc": voc,
     "folders": folders,
     "csv": csv,
     "yolo": yolo,
+    **{name: drawn(name) for name in ("labelme", "via", "label_studio", "instances")},
 }
 
 
@@ -98,7 +112,8 @@ def facts_of(format_: str, root: Path, **settings: Any) -> dict[str, Any]:
     source.validate()
     source.digest()
     train = [source.image(image_id) for image_id in source.image_ids("train")]
-    truths = [source.truth_of(i) for i in source.truth_ids("val")] if format_ in ("coco", "voc") else []
+    masked = ("coco", "voc", "labelme", "via", "label_studio", "instances")
+    truths = [source.truth_of(i) for i in source.truth_ids("val")] if format_ in masked else []
     return {
         "labels": {Path(r.file_name).name: [source.classes[n - 1] for n in r.labels] for r in train},
         "boxes": sum(len(record.boxes) for record in train),

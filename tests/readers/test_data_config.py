@@ -16,7 +16,7 @@ from wsis.readers.formats.voc import VocSource
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": "tfrecord"}, "'csv', 'folders' or 'scenes'"),
+        ({"format": "tfrecord"}, "'instances', 'folders' or 'scenes'"),
         ({"format": "voc", "limits": 3}, "Extra inputs are not permitted"),
         ({"format": "voc", "limit": 0}, "greater than or equal to 1"),
         ({"format": "voc", "classes": []}, "at least 1 item"),

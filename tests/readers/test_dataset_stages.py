@@ -13,6 +13,7 @@ from data_contracts.errors import DataError
 from data_contracts.schemas import BOXES, DATASET, GROUND_TRUTH, array_to_text
 from data_contracts.store import Store
 from stages.data import boxes, dataset, ground_truth
+from tests.hard.datasets import BUILDERS
 from wsis.engine.stage import execute
 from wsis.method.masks import rle
 from wsis.readers.config import DataConfig
@@ -64,6 +65,20 @@ def test_boxes_lie_beside_the_data_set_that_all_supervision_shares(devkit: Any, 
     record = records["c"]
     np.testing.assert_array_equal(record["boxes"], [[1, 2, 5, 6], [1, 2, 5, 6]])
     assert record["box_labels"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["labelme", "via", "label_studio", "instances"])
+def test_drawn_objects_are_labels_and_boxes_and_masks_of_val(name: str, tmp_path: Path, store: Store) -> None:
+    BUILDERS[name](tmp_path / "data")
+    config = DataConfig(root=tmp_path / "data", supervision="box")
+    data, boxed = (execute(stage.STAGE, config, {}, store).artefact for stage in (dataset, boxes))
+    assert data.manifest.supervision == ["image labels"] and boxed.manifest.supervision == ["boxes"]
+    assert [one["labels"].tolist() for _, one in data.records(DATASET)] == [[1], [2], [2]]
+    assert [one["boxes"].tolist() for _, one in boxed.records(BOXES)] == [[[2, 3, 6, 6]]] * 2
+    truth = execute(ground_truth.STAGE, config, {}, store).artefact.records(GROUND_TRUTH)["d"]
+    mask = np.zeros((8, 12), bool)
+    mask[3:6, 2:6] = True
+    np.testing.assert_array_equal(rle.decode(truth["mask_bytes"].tobytes(), (8, 12)), mask)
 
 
 def test_training_needs_no_masks(devkit: Any, store: Store) -> None:

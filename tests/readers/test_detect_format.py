@@ -11,6 +11,7 @@ import pytest
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Store
 from stages.data import dataset
+from tests.hard.datasets import BUILDERS
 from wsis.engine.stage import execute
 from wsis.readers.config import DataConfig, open_source, resolved
 from wsis.readers.files.folder_files import Problems, read_text
@@ -81,9 +82,19 @@ def coco(root: Path, make: Make, file: str, image: str, val: str = "val") -> Non
         path.write_text(json.dumps(tree))
 
 
+def drawn(name: str) -> Callable[..., None]:
+    """The smallest data set of a format of drawn objects."""
+
+    def make(root: Path, make_photographs: Make) -> None:
+        BUILDERS[name](root)
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
+        *[(drawn(name), name) for name in ("labelme", "via", "label_studio", "instances")],
         (folders, "folders"),
         (flat_folders, "folders"),
         (table, "csv"),
@@ -180,7 +191,8 @@ def test_a_format_is_a_module_and_a_row(
         ),
         (
             [],
-            r"got 0 images and none of: a VOC devkit .* COCO .* YOLO .* a table .* a folder a class .* data\.format",
+            r"got 0 images and none of: a VOC devkit .* COCO .* YOLO .* labelme .* VIA .* Label Studio .* a table .* "
+            r"instance masks .* a folder a class .* data\.format",
         ),
     ],
 )
@@ -190,6 +202,22 @@ def test_several_or_none(root: Path, make_photographs: Make, makers: list[Any], 
     with pytest.raises(DataError, match=message) as caught:
         found(root)
     assert "\n" not in str(caught.value)
+
+
+def test_files_of_other_tools_are_not_coco(root: Path, make_photographs: Make) -> None:
+    """Under names that COCO's files have too, and many side by side."""
+    BUILDERS["label_studio"](root)
+    (root / "tasks.json").rename(root / "train.json")
+    assert found(root) == "label_studio"
+    BUILDERS["labelme"](root)
+    with pytest.raises(
+        DataError, match=r"got labelme \(train/a\.json and others\), label_studio \(train\.json\)"
+    ):
+        found(root)
+    (root / "train.json").unlink()
+    for path in sorted(root.glob("*/*.json")):
+        path.rename(root / path.name)
+    assert found(root) == "labelme"
 
 
 def test_images_alone_are_not_labels(root: Path, make_photographs: Make) -> None:

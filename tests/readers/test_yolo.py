@@ -93,6 +93,44 @@ def test_lists_in_the_yaml_and_images_without_splits(tmp_path: Path, make_photog
     assert sorted(source.image_ids("train") + source.image_ids("val")) == list("abcd")
 
 
+def test_the_same_images_for_both_parts_train(tmp_path: Path, make_photographs: Make) -> None:
+    """As in coco128.yaml, and in what we export."""
+    make_photographs(tmp_path, "images/all/a.jpg", "images/all/b.jpg")
+    write(tmp_path, {"labels/all/a.txt": "0 0.5 0.5 0.5 0.5", "labels/all/b.txt": ""})
+    for order in ("train: images/all\nval: images/all\n", "val: images/all\ntrain: images/all\n"):
+        write(tmp_path, {"data.yaml": f"path: .\n{order}names: [cat]\n"})
+        source = opened(tmp_path)
+        assert (source.image_ids("train"), source.image_ids("val")) == (("a", "b"), ())
+        assert any("no val part" in note for note in source.notes())
+
+
+@pytest.mark.parametrize(
+    ("names", "image", "text"),
+    [
+        ("classes.txt", "{}.jpg", "{}.txt"),
+        ("classes.txt", "images/{}.jpg", "labels/{}.txt"),
+        ("labels/classes.txt", "images/{}.jpg", "labels/{}.txt"),
+        ("obj.names", "obj_train_data/{}.jpg", "obj_train_data/{}.txt"),
+    ],
+)
+def test_names_in_a_text_file(
+    tmp_path: Path, make_photographs: Make, names: str, image: str, text: str
+) -> None:
+    """As LabelImg, Label Studio and Darknet write them."""
+    make_photographs(tmp_path, image.format("a"), image.format("b"))
+    line = "1 0.5 0.5 0.5 0.5\n"
+    write(tmp_path, {names: "cat\ndog\n", text.format("a"): line, text.format("b"): ""})
+    source = opened(tmp_path, format="auto")
+    assert labels(source) == {"a": ["dog"], "b": []}
+    assert any("data.format=yolo" in note for note in source.notes())
+
+
+def test_names_alone_are_no_labels(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "cat/a.jpg", "dog/b.jpg")
+    write(tmp_path, {"classes.txt": "cat\ndog\n"})
+    assert opened(tmp_path, format="auto").classes == ("cat", "dog")  # of folders
+
+
 def test_keypoints_are_left_out(tmp_path: Path, make_photographs: Make) -> None:
     make_photographs(tmp_path, "images/train/a.jpg")
     write(tmp_path, {"data.yaml": "names: [cat]\nkpt_shape: [1, 3]\n"})

@@ -107,6 +107,22 @@ def test_what_segment_anything_writes_is_named(root: Path, tmp_path: Path) -> No
         assert re.search(pattern, message), message
 
 
+def test_a_folder_of_segment_anything_starts(root: Path, tmp_path: Path) -> None:
+    """A file an image, named by it; missing and broken ones are named before anything is computed."""
+    folder = tmp_path / "amg"
+    asked = ("proposals.source=sam", f"proposals.folder={folder}")
+    source = load_config(str(TINY), ["data.format=coco", f"data.root={root}"]).data
+    (one, *_) = entries({"train": 1})
+    masks = [{"segmentation": one["segmentation"], "predicted_iou": 0.9}]
+    folder.mkdir()
+    files = [write(folder / f"{image.image_id}.json", masks) for image in open_source(source).outlines()]
+    assert started(root, tmp_path, *asked)[0] == ["dataset"]
+    write(files[0], [{"segmentation": one["segmentation"]}])
+    assert "mask 0: predicted_iou: expected a finite number" in refused(root, tmp_path, *asked)
+    files[1].unlink()
+    assert f"the file {files[1]} is missing" in refused(root, tmp_path, *asked)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -58,12 +58,12 @@ class Log(Progress):
         self.said.append(message)
 
 
-def do(store, file, workers=1, data_format="voc", progress=None, **settings):
+def do(store, file=None, workers=1, data_format="voc", progress=None, source="coco_results", **settings):
     execution = Execution(device="cpu", workers=workers, threads=1)
     data = execute(
         DATASET_STAGE, GivenConfig(format=data_format), {}, store, execution=execution, progress=Log()
     )
-    config = proposals.Config(source="coco_results", contour="lab_gradient", file=file, **settings)
+    config = proposals.Config(source=source, contour="lab_gradient", file=file, **settings)
     return execute(
         proposals.STAGE,
         config,
@@ -191,6 +191,28 @@ def test_damaged_runs_are_named_with_image_and_entry(store, tmp_path):
         DataError, match=r"image t_10: .*results\.json: entry 5: segmentation\.counts: expected runs"
     ):
         do(store, write(tmp_path, entries))
+
+
+def test_files_of_segment_anything_give_the_same(store, tmp_path):
+    entries = [entry for name in SIZES for entry in entries_of(name)]
+    wanted = do(store, write(tmp_path, entries), ranking="file").records(PROPOSALS)
+    folder = tmp_path / "amg"
+    folder.mkdir()
+    for name in SIZES:
+        masks = [
+            {**one, "predicted_iou": one["score"], "score": 0, "bbox": [0, 0, 1, 1]}
+            for one in entries_of(name)
+        ]
+        write(folder, masks, f"{name}.json")
+    made = do(store, folder=folder, source="sam", workers=2, ranking="file")
+    assert made.manifest.counts["proposals"] == 10
+    assert any("imported sam (Segment Anything, trained on the masks" in s for s in made.manifest.supervision)
+    for name, record in made.records(PROPOSALS):
+        for field, value in record.items():
+            np.testing.assert_array_equal(value, wanted[name][field], err_msg=f"{name} {field}")
+    (folder / "t_2.json").write_text("[]")
+    with pytest.raises(DataError, match=r"image t_2: .*t_2\.json: expected a JSON list of masks"):
+        do(store, folder=folder, source="sam")
 
 
 def test_content_decides_and_not_the_place(store, tmp_path):

@@ -1,14 +1,16 @@
 """`wsis export`: what a run learned, in forms that need no store: a plain MMDetection model, COCO instances."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from data_contracts.atomic import write_atomic
+from data_contracts.paths import safe_relative, write_file
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, array_to_text
 from data_contracts.store import Artefact
+from wsis.apps.labelled_images import chosen_images
 from wsis.apps.output_paths import check_folder
 from wsis.apps.training_objects import training_objects
 from wsis.method.conditional.label_sets import SampleSet
@@ -45,32 +47,50 @@ def export_model(runner: Runner, out: Path, iteration: int | None = None) -> lis
 
 
 def export_pseudo_labels(
-    runner: Runner, out: Path, sets: Sets = "frequent", iteration: int | None = None
+    runner: Runner,
+    out: Path,
+    sets: Sets = "frequent",
+    iteration: int | None = None,
+    names: Iterable[str] = (),
+    worst: int | None = None,
+    with_images: bool = False,
 ) -> tuple[Path, int, int]:
     """Write the pseudo labels of the training images as COCO instances (run lengths).
 
     K samples of an image fall into distinct sets. `frequent` writes the most frequent one, `all` an image entry
     for each, so that no two samples ever lie in one image: same `file_name` and `source_image`, another `id`.
-    Either way an image entry carries `multiplicity` (samples equal to this set) and `weight` (that over K).
+    Either way an image entry carries `multiplicity` (samples equal to this set), `weight` (that over K) and `diversity`
+    (how far the K samples of its image disagree: the mean of 1 - IoU over pairs).
     Where the data set's own annotations number images and classes, the entries have those ids (`all`: as `source_id`,
     and an `id` of text, ID#1, ID#2, ...), so that none means another image of the data set.
+
+    Args:
+        names, worst: which images; see :func:`wsis.apps.labelled_images.chosen_images`.
+        with_images: write the images too, below `out`/images.
 
     Returns:
         The file, the number of image entries and that of annotations.
 
     Raises:
-        ConfigError: the run has no such pseudo labels. CorruptArtefactError: they are damaged.
-        InputError: they contradict the proposals. StoreError: `out` cannot be written.
+        ConfigError: the run has no such pseudo labels, or a name means no image.
+        CorruptArtefactError: they are damaged. InputError: they contradict the proposals.
+        StoreError: `out` cannot be written.
     """
     labels = runner.latest("pseudo_labels", iteration)
     dataset, proposals = runner.artefact("dataset"), runner.artefact(runner.proposals_key).records(PROPOSALS)
+    wanted = chosen_images(runner, labels, names, worst)
     check_folder(out)
     runner.progress.log(f"pseudo labels of {runner.choice(labels, iteration)}")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     records, data = labels.records(PSEUDO_LABELS), dataset.records(DATASET)
     numbers, categories = source_ids(dataset), _category_ids(dataset)
-    for image_id in runner.progress.track(records.ids, len(records), PSEUDO_LABELS_FILE, "img"):
+    for image_id in runner.progress.track(wanted, len(wanted), PSEUDO_LABELS_FILE, "img"):
+        if with_images:
+            name = array_to_text(data.read(image_id, ("file_name",))["file_name"])
+            write_file(
+                out / "images" / safe_relative(name), data.read(image_id, ("encoded",))["encoded"].tobytes()
+            )
         own = numbers.get(image_id)
         found = _sets_of(image_id, records, data, proposals, sets)
         for index, (image, instances) in enumerate(found, start=1):
@@ -111,7 +131,8 @@ def _sets_of(
     image_id: str, labels: RecordReader, dataset: RecordReader, proposals: RecordReader, sets: Sets
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """An image entry and its annotations for each set that is wanted; most frequent first."""
-    samples = SampleSet.from_record(labels[image_id])
+    record = labels[image_id]
+    samples = SampleSet.from_record(record)
     regions = Regions.from_record(proposals.read(image_id, Regions.FIELDS))
     height, width = regions.image_size
     name = array_to_text(dataset.read(image_id, ("file_name",))["file_name"])
@@ -125,6 +146,7 @@ def _sets_of(
             "width": width,
             "multiplicity": multiplicity,
             "weight": multiplicity / samples.num_samples,
+            "diversity": float(record["diversity"][0]),
         }
         yield image, list(_instances(samples, index, regions))
 

@@ -7,7 +7,7 @@ import typer
 
 from data_contracts.errors import ConfigError
 from wsis.cli.images import ImagesArgument, end_with_failures
-from wsis.cli.options import IdsOption, JsonOption, RunArgument, SetOption, StoreOption
+from wsis.cli.options import IdsOption, ImageOption, JsonOption, RunArgument, SetOption, StoreOption
 
 IterationOption = Annotated[
     int | None, typer.Option("--iteration", help="outer iteration, from 1 (default: the last)", min=1)
@@ -128,28 +128,77 @@ def export(
             help="of each image the most frequent set (default), or each in an image entry of its own",
         ),
     ] = None,
+    label_format: Annotated[
+        Literal["coco", "yolo-seg", "labelme", "label-studio"] | None,
+        typer.Option(
+            "--format",
+            help="of pseudo labels: coco (default; CVAT and FiftyOne take it), yolo-seg, labelme, label-studio",
+        ),
+    ] = None,
+    worst: Annotated[
+        int | None,
+        typer.Option(
+            "--worst", help="the so many images whose samples disagree most, the worst first", min=1
+        ),
+    ] = None,
+    image: ImageOption = None,
+    image_path: Annotated[
+        str | None,
+        typer.Option(
+            "--image-path",
+            help="labelme, label-studio: what stands before the name of an image (default: nothing; "
+            "/data/local-files/?d=)",
+        ),
+    ] = None,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="write the images too, where the labels look for them")
+    ] = False,
     iteration: IterationOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Write the trained model as a plain MMDetection config and checkpoint, or the pseudo labels as COCO JSON.
+    """Write the trained model as a plain MMDetection config and checkpoint, or pseudo labels for another tool.
 
     model.py and weights.pth are what mmdet.apis.init_detector takes. pseudo_labels.json holds the training images'
-    instances; "multiplicity" and "weight" of an image entry say how many of the K samples equal its set.
+    instances; "multiplicity" and "weight" of an image entry say how many of the K samples equal its set, "diversity"
+    how far they disagree. Polygons (yolo-seg, labelme) fill holes; coco and label-studio keep every pixel.
 
-    Example: wsis export demo --out model
+    Example: wsis export demo --out worst --pseudo-labels --worst 100 --format label-studio
     """
     from data_contracts.store import Store
-    from wsis.apps import exports
+    from wsis.apps import exports, tool_exports
     from wsis.cli.stale_warning import warn_of_stale
     from wsis.runs.runner import Runner
 
-    if sets is not None and not pseudo_labels:
-        raise ConfigError("--sets: expected --pseudo-labels beside it, got none")
+    of_labels = {
+        "--sets": sets,
+        "--format": label_format,
+        "--worst": worst,
+        "--image": image,
+        "--image-path": image_path,
+        "--with-images": with_images or None,
+    }
+    given = [option for option, value in of_labels.items() if value]
+    if given and not pseudo_labels:
+        raise ConfigError(f"{given[0]}: expected --pseudo-labels beside it, got none")
+    tool = None if label_format == "coco" else label_format
+    if tool in (None, "yolo-seg") and image_path is not None:
+        raise ConfigError(f"--image-path: expected --format labelme or label-studio, got {tool or 'coco'}")
+    if tool is not None and sets is not None:
+        raise ConfigError(
+            f"--sets: expected --format coco, got {tool}, of which an image has one set of labels"
+        )
     runner = Runner(Store(store), run_name)
     warn_of_stale(runner)
-    if pseudo_labels:
-        path, images, annotations = exports.export_pseudo_labels(runner, out, sets or "frequent", iteration)
-        print(f"{annotations} instances in {images} image entries: {path}")
-        return
-    for path in exports.export_model(runner, out, iteration):
-        print(path)
+    if not pseudo_labels:
+        for path in exports.export_model(runner, out, iteration):
+            print(path)
+    elif tool is None:
+        path, images, instances = exports.export_pseudo_labels(
+            runner, out, sets or "frequent", iteration, image or (), worst, with_images
+        )
+        print(f"{instances} instances in {images} image entries: {path}")
+    else:
+        path, images, instances = tool_exports.export_for_tool(
+            runner, out, tool, image or (), worst, iteration, image_path, with_images
+        )
+        print(f"{instances} instances in {images} images: {path}")

@@ -30,7 +30,8 @@ class DataConfig(DataSettings):
 
     Attributes:
         format: folders (a folder a class), csv, yolo (Ultralytics, Roboflow), voc (a devkit), coco (instances JSON),
-            scenes (generated); auto: what lies in `root` says it.
+            labelme, via (VGG Image Annotator), label_studio, instances (masks as image files), scenes (generated);
+            auto: what lies in `root` says it.
     """
 
     format: FormatName = "auto"
@@ -192,6 +193,10 @@ def _check_keys(config: DataConfig) -> None:
     if config.supervision == "box" and not FORMATS[config.format].boxes:
         raise ConfigError(
             f"data.supervision: expected image, because data of format {config.format} have no boxes, got box"
+        )
+    if config.label_attribute is not None and config.format not in ("via", "label_studio"):
+        raise ConfigError(
+            f"data.label_attribute: expected data of format via or label_studio, got {config.format}"
         )
     if config.labels_file is not None and config.format != "csv":
         raise ConfigError(f"data.labels_file: expected data of format csv, got {config.format}")

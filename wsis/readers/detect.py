@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_contracts.errors import DataError
-from wsis.readers.formats import FORMATS
+from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.layout import annotation_file
 from wsis.readers.shared.names import images_below
@@ -30,8 +30,8 @@ def find_format(root: Path, given: Given) -> Found:
     if "train" in given.annotations:
         return Found("coco", ", ".join(given.annotations.values()))
     found: dict[str, str] = {}
-    for name in (*(name for name in FORMATS if name != "folders"), "folders"):
-        if name == "folders" and _has_boxes(found, root, given):
+    for name in (*(name for name in FORMATS if name not in LAST), *LAST):
+        if name in LAST and _has_boxes(found, root, given):
             continue  # beside boxes, folders of images may have any names
         if (what := FORMATS[name].look(root, given)) is not None:
             found[name] = what

@@ -194,6 +194,6 @@ def _sam(likely: bool) -> str:
     if not likely:
         return ""
     return (
-        " (as Segment Anything writes, one for each image: put its annotations into one list, with file_name, and "
-        "predicted_iou as score)"
+        " (as Segment Anything writes, one for each image: proposals.source=sam, with their folder as "
+        "proposals.folder, takes them)"
     )

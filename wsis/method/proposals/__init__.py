@@ -6,6 +6,7 @@ from wsis.method.proposals.generator.generation import generate
 from wsis.method.proposals.imports.coco_results import import_coco_results
 from wsis.method.proposals.imports.complete import ImportSettings
 from wsis.method.proposals.imports.published import import_cob, import_mcg
+from wsis.method.proposals.imports.sam import import_sam
 
 __all__ = [
     "ImportSettings",
@@ -15,4 +16,5 @@ __all__ = [
     "import_cob",
     "import_coco_results",
     "import_mcg",
+    "import_sam",
 ]

@@ -134,6 +134,25 @@ def decode_indices(data: bytes, where: str) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
+def decode_ids(data: bytes, where: str) -> NDArray[np.int64]:
+    """Decode a PNG or TIFF of whole numbers (palette, black and white, grey of 8 to 32 bits), int64 [H, W] as stored;
+    of colours that are all grey, their value.
+
+    Raises:
+        DataError: another format, damaged, or colours.
+    """
+    image = _load(data, where, formats=("PNG", "TIFF"), orient=False)
+    if image.mode in ("RGB", "RGBA", "LA"):
+        planes = np.asarray(image, dtype=np.int64)
+        if image.mode == "LA" or (planes[:, :, :3] == planes[:, :, :1]).all():
+            return planes[:, :, 0]
+    if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
+        raise DataError(
+            f"{where}: expected a grey or palette image of whole numbers, got colours (mode {image.mode})"
+        )
+    return np.asarray(image).astype(np.int64)
+
+
 def image_size(data: bytes, where: str) -> tuple[int, int]:
     """Height and width as `decode_image` would give them, from the header alone.
 

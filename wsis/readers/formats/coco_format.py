@@ -14,8 +14,9 @@ from wsis.readers.files.folder_files import (
     number,
     whole_number,
 )
+from wsis.readers.files.json_files import tool_of
 from wsis.readers.shared.format import Given
-from wsis.readers.shared.layout import annotation_file, common_file
+from wsis.readers.shared.layout import annotation_file, common_file, some_files
 from wsis.readers.shared.records import ROLES
 
 _EXACT = 2**53  # whole numbers below are floats too
@@ -143,14 +144,11 @@ def image_of(item: Mapping[str, Any], where: str, path: Path) -> CocoImage:
 
 def look(root: Path, given: Given) -> str | None:
     """The files in a root that say it is COCO."""
-    files = [annotation_file(root, role, given.names[role]) for role in ROLES if role in given.names]
-    if any(files):
-        return ", ".join(name for name in files if name is not None)
+    named = [annotation_file(root, role, given.names[role]) for role in ROLES if role in given.names]
+    files = [name for name in named if name is not None and tool_of(root / name) in ("coco", None)]
+    if files:
+        return ", ".join(files)
+    if all(tool_of(root / name) != "coco" for name in some_files(root)):
+        return None
     found = common_file(root)
-    return found if found is not None and _is_coco(root / found) else None
-
-
-def _is_coco(path: Path) -> bool:
-    """Whether a JSON has COCO's lists: read as bytes, it may be large."""
-    data = path.read_bytes()
-    return all(f'"{key}"'.encode() in data for key in ("images", "annotations", "categories"))
+    return found if found is not None and tool_of(root / found) == "coco" else None

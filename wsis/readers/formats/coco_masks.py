@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as coco_mask
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from wsis.errors import InputError
 from wsis.method.masks import rle
-from wsis.readers.files.folder_files import finite_number
+from wsis.readers.shared.regions import polygons_mask
 
 
 def has_mask(annotation: Mapping[str, Any]) -> bool:
@@ -30,30 +29,10 @@ def segmentation_mask(annotation: Mapping[str, Any], size: tuple[int, int], wher
     place = f"{where}: field 'segmentation'"
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list) and has_mask(annotation):
-        return _polygons([polygon for polygon in segmentation if polygon != []], size, place)
+        return polygons_mask([polygon for polygon in segmentation if polygon != []], size, place)
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, size, place)
     raise DataError(f"{place}: expected polygons or run lengths, got {segmentation!r:.80}")
-
-
-def _polygons(polygons: list[Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
-    """Points and lines, which tools leave behind where a corner was clicked once, cover no pixel."""
-    checked = []
-    for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) % 2:
-            raise DataError(f"{place}: expected polygons [x, y, x, y, x, y, ...], got {polygon!r:.80}")
-        points = np.array([finite_number(v, place) for v in polygon]).reshape(-1, 2)
-        over = max(float(-points.min()), float((points - size[::-1]).max()))
-        if over > max(size):
-            raise DataError(
-                f"{place}: expected points near the image of {size[1]} x {size[0]}, got one {over:g} pixels outside"
-            )
-        if len(points) > 2:
-            checked.append(points.ravel().tolist())
-    if not checked:
-        return np.zeros(size, dtype=bool)
-    merged = coco_mask.merge(coco_mask.frPyObjects(checked, *size))
-    return rle.decode(bytes(merged["counts"]), size)
 
 
 def _run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside
+from wsis.readers.formats.instances import TABLE as INSTANCES_TABLE
 from wsis.readers.formats.table import Row, read_table
 from wsis.readers.formats.table_labels import Divider, label_divider
+from wsis.readers.formats.via_format import is_via_table
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
@@ -55,12 +57,17 @@ def find_tables(root: Path, names: Mapping[Role, str]) -> dict[str | None, str]:
     wanted = names.get("train") or names["val"]
     if wanted in found:
         return found
-    single = sorted(one.name for one in root.iterdir() if one.suffix.lower() in _ENDINGS and one.is_file())
+    single = sorted(one.name for one in root.iterdir() if one.suffix.lower() in _ENDINGS and _may_be(one))
     if len(single) > 1:
         raise DataError(
             f"{root}: expected one table of labels, got {', '.join(single[:5])}; data.labels_file names yours"
         )
     return {None: single[0]} if single else {}
+
+
+def _may_be(path: Path) -> bool:
+    """Whether a file may be a table of labels: those of instances and of VIA's regions are none."""
+    return path.is_file() and path.name != INSTANCES_TABLE and not is_via_table(path)
 
 
 @dataclass

@@ -148,9 +148,19 @@ def look(root: Path, given: Given) -> str | None:
     found = devkit(root)
     if not (found / "ImageSets").is_dir() or not (found / "Annotations").is_dir():
         names = [name for split in given.names.values() for name in split_names(split)]
-        there = [name for name in (*names, "Annotations", ".") if any((root / name).glob("*.xml"))]
+        there = [
+            name for name in (*names, "Annotations", ".") if any(map(_may_be, (root / name).glob("*.xml")))
+        ]
         return f"{there[0]}/*.xml" if there else None
     return "ImageSets/, Annotations/" if found == root else str(found.relative_to(root))
+
+
+def _may_be(path: Path) -> bool:
+    """Whether an XML file may be of VOC: Label Studio's interface, which lies beside tasks, is none."""
+    if not path.is_file():
+        return True  # whoever opens it says what it is
+    with path.open("rb") as stream:
+        return not stream.read(100).lstrip().startswith(b"<View")
 
 
 def xml_ids(folder: Path, problems: Problems) -> tuple[str, ...]:

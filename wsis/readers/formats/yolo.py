@@ -1,8 +1,10 @@
 """YOLO's text files (the layouts of Ultralytics and Roboflow): boxes for training, polygons as masks for evaluation.
 
     data.yaml                                  names: a list, or number: name
+    classes.txt, obj.names                     or a name a line (LabelImg, Label Studio, Darknet)
     images/<split>/a.jpg, labels/<split>/a.txt
     <split>/images/a.jpg, <split>/labels/a.txt
+    a.jpg, a.txt
 
 A line is `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the image's sides. An image whose text
 file is empty or absent shows none of the classes. Suffix: H W image.
@@ -19,7 +21,6 @@ import numpy as np
 
 from data_contracts.errors import DataError
 from data_contracts.yaml_text import read_yaml_file
-from wsis.method.masks import rle
 from wsis.readers.files.folder_files import (
     Problems,
     clean_text,
@@ -30,17 +31,16 @@ from wsis.readers.files.folder_files import (
     require_file,
 )
 from wsis.readers.files.images import image_size
-from wsis.readers.formats.coco_masks import segmentation_mask
-from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource
 from wsis.readers.shared.folder import Entry, FolderOptions
 from wsis.readers.shared.format import Format, Given
-from wsis.readers.shared.labelled import Labelled, LabelledSource
-from wsis.readers.shared.names import NameIndex, images_below
-from wsis.readers.shared.records import TruthRecord
+from wsis.readers.shared.layout import split_names
+from wsis.readers.shared.regions import Polygon, box_around
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_TEXTS = ("classes.txt", "obj.names", "labels/classes.txt", "data/obj.names")
 _NEAR = 1.0  # how far outside of 0..1 a coordinate may be; further, it is no share of a side but pixels
 
 
@@ -58,28 +58,39 @@ class _Line:
 
 
 def find_names_file(root: Path) -> Path | None:
-    """The YAML below the root that names the classes: a usual one, else the only one with `names`."""
+    """The file below the root that names the classes: a usual YAML, else the only one with `names`, else a text."""
     usual = [root / name for name in _YAML if (root / name).is_file()]
     if usual:
         return usual[0]
     others = [one for one in sorted(root.iterdir()) if one.suffix in (".yaml", ".yml") and one.is_file()]
     named = [one for one in others if b"names" in read_bytes(one, "YAML")]
-    return named[0] if len(named) == 1 else None
+    if len(named) == 1:
+        return named[0]
+    texts = [root / name for name in _TEXTS if (root / name).is_file()]
+    return texts[0] if texts and not named and _has_labels(root, texts) else None
 
 
-class YoloLabels(LabelledSource):
+def _has_labels(root: Path, texts: list[Path]) -> bool:
+    """Whether text files beside those of the names may be labels: other tools write classes.txt too."""
+    places = ("*.txt", "labels/*.txt", "*/*.txt", "labels/*/*.txt")
+    return any(path not in texts for place in places for path in root.glob(place))
+
+
+class YoloLabels(DrawnSource):
     """A folder of Ultralytics' or Roboflow's shape."""
 
     def __init__(self, root: Path, options: FolderOptions, choice: SplitChoice) -> None:
         super().__init__(root, options, choice)
         self._lines: dict[str, list[_Line]] = {}  # image -> its lines
-        self._sizes: dict[str, tuple[int, int]] = {}
 
     @cached_property
     def _settings(self) -> tuple[Path, dict[str, Any]]:
         path = find_names_file(self.root)
         if path is None:
             raise DataError(f"{self.root}: expected data.yaml with the names of the classes, got none")
+        if path.suffix not in (".yaml", ".yml"):
+            lines = [line.strip() for line in read_text(path, "names of classes").splitlines()]
+            return path, {"names": [line for line in lines if line]}
         tree = read_yaml_file(path, DataError)
         if not isinstance(tree, dict):
             raise DataError(f"{path}: expected a mapping with 'names', got {type(tree).__name__}")
@@ -108,42 +119,37 @@ class YoloLabels(LabelledSource):
             )
         return dict(sorted(classes.items()))
 
-    @cached_property
-    def _images(self) -> list[str]:
-        return images_below(self.root)
-
-    def _names(self) -> NameIndex:
-        return NameIndex(self.root, self._images, "images" if (self.root / "images").is_dir() else ".")
-
-    def _scan(self, problems: Problems) -> list[Labelled]:
+    def _drawn(self, problems: Problems) -> Iterator[DrawnImage]:
         split_of = self._splits(problems)
-        classes = self._classes
-        images, missing = [], 0
+        classes, missing = self._classes, 0
         for path in self._images:
             with problems.collect():
                 text = self._text_file(path)
                 missing += not text.exists()
                 self._lines[path] = self._lines_of(text, classes) if text.exists() else []
-                images.append(self._labelled(path, text, split_of.get(path)))
-        if images and missing == len(images):
+                yield self._image(path, text, split_of.get(path))
+        if self._drawings and missing == len(self._drawings):
             raise DataError(
                 f"{self.root}: expected text files of labels beside the images, labels/train/a.txt for "
                 f"images/train/a.jpg, got none for {missing} images"
             )
         if missing:
-            self.note(f"{missing} of {len(images)} images have no text file: they show none of the classes")
-        unused = [n for n in classes.values() if not any(n in one.classes for one in images)]
+            self.note(
+                f"{missing} of {len(self._drawings)} images have no text file: they show none of the classes"
+            )
+        used = {one.name for image in self._drawings.values() for one in image.objects}
+        unused = [name for name in classes.values() if name not in used]
         if unused and self.options.classes is None:
             shown = ", ".join(unused[:10])
             self.note(f"left out: {len(unused)} of {len(classes)} classes, which no object has: {shown}")
-        return images
 
     def _splits(self, problems: Problems) -> dict[str, str]:
         """Image -> its split: where the YAML says it lies (a folder, or a list of images), else by folder names."""
         path, tree = self._settings
-        known = known_splits(self.choice.names)
+        known, train = known_splits(self.choice.names), self.choice.names.get("train", "train")
         splits = {image: name for image in self._images if (name := split_folder(image, known)) is not None}
-        for name, place in tree.items():
+        train_last = sorted(tree.items(), key=lambda item: str(item[0]) in split_names(train))
+        for name, place in train_last:  # small sets name the same images for both: then they train
             written = str(place).replace("\\", "/") if isinstance(place, str) and name in known else ""
             below = PurePosixPath(*(part for part in PurePosixPath(written).parts if part not in ("..", "/")))
             if below.suffix == ".txt" and (self.root / below).is_file():
@@ -176,54 +182,21 @@ class YoloLabels(LabelledSource):
                 lines.append(_parsed(fields[:5] if keypoints else fields, classes, where))
         return lines
 
-    def _labelled(self, image: str, text: Path, split: str | None) -> Labelled:
+    def _image(self, image: str, text: Path, split: str | None) -> DrawnImage:
         lines = self._lines[image]
-        where = str(text)
         if not lines:
-            return Labelled(image, (), where, split)
+            return DrawnImage(image, (), str(text), split)
         size = image_size(read_bytes(self.root / image, f"image {image}"), str(self.root / image))
-        self._sizes[image] = size
-        objects = tuple(DeclaredObject(one.name, _box(one, size), one.where) for one in lines)
-        return Labelled(image, objects, where, split)
+        return DrawnImage(image, tuple(_object(one, size) for one in lines), str(text), split)
 
     def _infer_classes(self, declared: Any) -> tuple[str, ...]:
         used = {one.name for some in self._lines.values() for one in some}
         return tuple(name for name in self._classes.values() if name in used)
 
-    # -- masks, for evaluation alone ----------------------------------------------------------------------
-    def _own(self, entry: Entry) -> list[_Line]:
-        return [one for one in self._lines[entry.declared.file_name] if one.name in self.classes]
-
-    def _has_truth(self, entry: Entry) -> bool:
-        return not any(one.is_box for one in self._own(entry))
-
     def _truth_bytes(self, entry: Entry) -> Iterator[bytes]:
-        for one in self._own(entry):
-            yield repr((one.name, one.numbers)).encode()
-
-    def _truth(self, entry: Entry) -> TruthRecord:
-        height, width = entry.size
-        masks, labels = [], []
-        for one in self._own(entry):
-            if one.is_box:
-                raise DataError(
-                    f"{one.where}: expected a polygon, got a box (image {entry.declared.image_id})"
-                )
-            points = (np.array(one.numbers).reshape(-1, 2) * (width, height)).ravel().tolist()
-            mask = segmentation_mask({"segmentation": [points]}, entry.size, one.where)
-            if mask.any():  # a polygon thinner than a pixel covers none
-                masks.append(rle.encode(mask))
-                labels.append(self.classes.index(one.name) + 1)
-        return TruthRecord(
-            image_id=entry.declared.image_id,
-            split=entry.declared.role,
-            height=height,
-            width=width,
-            masks=tuple(masks),
-            labels=np.array(labels, dtype=np.int32),
-            boxes=rle.bboxes(masks, entry.size),
-            void=rle.encode(np.zeros(entry.size, dtype=bool)),
-        )
+        for one in self._lines[entry.declared.file_name]:
+            if one.name in self.classes:
+                yield repr((one.name, one.numbers)).encode()
 
 
 def _parsed(fields: list[str], classes: dict[int, str], where: str) -> _Line:
@@ -242,14 +215,15 @@ def _parsed(fields: list[str], classes: dict[int, str], where: str) -> _Line:
     return _Line(classes[int(values[0])], tuple(values[1:]), where)
 
 
-def _box(line: _Line, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """xyxy in pixels: the box itself, or that of the polygon."""
+def _object(line: _Line, size: tuple[int, int]) -> Drawn:
+    """In pixels: a box, or a polygon with its box."""
     height, width = size
     if line.is_box:
         cx, cy, w, h = line.numbers
-        return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
-    x, y = line.numbers[0::2], line.numbers[1::2]
-    return min(x) * width, min(y) * height, max(x) * width, max(y) * height
+        box = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
+        return Drawn(line.name, box, line.where)
+    points = np.array(line.numbers).reshape(-1, 2) * (width, height)
+    return Drawn(line.name, box_around(points), line.where, (Polygon(points),))
 
 
 def _look(root: Path, given: Given) -> str | None:

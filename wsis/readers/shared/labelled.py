@@ -1,4 +1,4 @@
-"""What the readers of images that carry their own labels share: folders of classes, tables, YOLO's text files.
+"""What the readers of images that carry their own labels share: folders of classes, tables, YOLO, drawings.
 
 A format gives `_scan`: its images with their objects. Which part each plays, its id and its digest follow here.
 """
@@ -29,12 +29,14 @@ class Labelled:
         objects: empty for a negative.
         where: what declares it, for messages.
         split: name of its split in the data; None where the data say nothing.
+        size: (height, width) that the annotation claims, None if it claims none.
     """
 
     file_name: str
     objects: tuple[DeclaredObject, ...]
     where: str
     split: str | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def classes(self) -> set[str]:
@@ -114,7 +116,7 @@ class LabelledSource(FolderSource):
         path = inside(self.root, one.file_name, one.where)
         clean_text(image_id, f"{one.where}: file name")
         digest = sha256(repr((image_id, [(item.name, item.box) for item in one.objects])).encode())
-        return Declared(image_id, role, path, one.file_name, None, one.objects, one.where, digest)
+        return Declared(image_id, role, path, one.file_name, one.size, one.objects, one.where, digest)
 
     def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:
         return tuple(sorted({item.name for one in declared for item in one.objects}))

@@ -47,7 +47,7 @@ _OF_ALL = (
 )
 _FOLDERS = ("{}", "images/{}", "{}/images", "{}/images/default", "JPEGImages/{}", "data/{}")
 _FOLDERS_OF_ALL = ("images", "images/default", "JPEGImages", "img", "imgs", "data")
-_LOOKED_AT = 50  # images by which a folder is chosen
+_LOOKED_AT = 50  # images by which a folder is chosen, or files that may be the one of all images
 
 
 def split_names(split: str) -> tuple[str, ...]:
@@ -78,10 +78,18 @@ def common_file(root: Path) -> str | None:
         DataError: several places have one.
     """
     found = _only(root, _OF_ALL, "train")
-    if found is None:
-        others = [path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json"))]
-        found = _only(root, (path.relative_to(root).as_posix() for path in others), "train")
-    return found
+    return _only(root, _any_json(root), "train") if found is None else found
+
+
+def some_files(root: Path) -> list[str]:
+    """Files that may be that of all images, below the root: the usual ones, and the first of others."""
+    usual = [place for place in _OF_ALL if inside(root, place, "annotations").is_file()]
+    return [*usual, *_any_json(root)[:_LOOKED_AT]]
+
+
+def _any_json(root: Path) -> list[str]:
+    paths = (path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json")))
+    return [path.relative_to(root).as_posix() for path in paths]
 
 
 def _only(root: Path, places: Iterable[str], role: Role) -> str | None:

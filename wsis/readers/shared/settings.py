@@ -35,7 +35,10 @@ class DataSettings(StageConfig):
             labels are the same artefact under both.
         sbd_root: SBD's folder `dataset`, for `trainaug`.
         labels_file: csv: the table, where it is not the only one in `root`.
-        negatives: folders, csv: names of folders or labels that mean "none of the classes", with or without "_" before.
+        label_attribute: via, label_studio: the attribute, or the tag of choices, that holds the class, where there are
+            several.
+        negatives: folders, csv, label_studio: names of folders, labels or choices that mean "none of the classes", with
+            or without "_" before.
         on_empty: a train image without annotated class is a negative (it shows none of the classes, which teaches the
             classifier and nothing else), is left out, or is an error.
         on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
@@ -66,6 +69,7 @@ class DataSettings(StageConfig):
     masks_after: int = execution_only(0, ge=0, le=20)  # the plan says which nodes read it
     sbd_root: Path | None = execution_only(None)
     labels_file: Path | None = execution_only(None)
+    label_attribute: Name | None = execution_only(None)  # the labels themselves say it
     negatives: tuple[Name, ...] = NEGATIVES
     on_empty: OnEmpty = "negative"
     on_unknown_class: Literal["error", "ignore"] = "error"

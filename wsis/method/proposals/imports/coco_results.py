@@ -40,14 +40,14 @@ class ResultMask:
     where: str
 
 
-def parse_entry(entry: Mapping[str, Any], where: str) -> ResultMask:
+def parse_entry(entry: Mapping[str, Any], where: str, score_field: str = "score") -> ResultMask:
     """The mask and score of one entry; its other fields are not looked at.
 
     Raises:
-        InputError: segmentation is absent or no run lengths, its size or counts are of another type, or score
+        InputError: segmentation is absent or no run lengths, its size or counts are of another type, or the score
             is absent, no number or not finite; names `where` and the field.
     """
-    segmentation, score = entry.get("segmentation"), entry.get("score")
+    segmentation, score = entry.get("segmentation"), entry.get(score_field)
     if not isinstance(segmentation, Mapping):
         got = "polygons" if isinstance(segmentation, list) else repr(segmentation)[:80]
         raise InputError(f"{where}: segmentation: expected run lengths {{size, counts}}, got {got}")
@@ -56,11 +56,11 @@ def parse_entry(entry: Mapping[str, Any], where: str) -> ResultMask:
         raise InputError(f"{where}: segmentation.size: expected [height, width], got {size!r:.80}")
     if isinstance(score, bool) or not isinstance(score, int | float) or not _is_finite(score):
         hint = (
-            " (predicted_iou is there: give it as score)"
-            if score is None and "predicted_iou" in entry
+            " (predicted_iou is there: give it as score, or take proposals.source=sam)"
+            if score is None and score_field != "predicted_iou" and "predicted_iou" in entry
             else ""
         )
-        raise InputError(f"{where}: score: expected a finite number, got {score!r:.80}{hint}")
+        raise InputError(f"{where}: {score_field}: expected a finite number, got {score!r:.80}{hint}")
     return ResultMask((size[0], size[1]), _counts(segmentation.get("counts"), where), float(score), where)
 
 
