@@ -11,7 +11,7 @@ import typer
 
 from data_contracts.errors import ConfigError, ContractError
 from data_contracts.printable import printable
-from wsis.cli import check, configs, diagnosis, diff, images, inspect, run, store, suites, trained
+from wsis.cli import check, configs, diagnosis, diff, images, inspect, run, store, suites, trained, view
 from wsis.cli.frame import LOGGER, OutputClosedError, QuietOption, VerboseOption, drop_closed_output, framed
 from wsis.cli.limits import limit_reached
 from wsis.errors import WsisError
@@ -57,7 +57,7 @@ def _register(panel: str, *commands: Callable[..., None]) -> None:
 _register("Run", run.run, run.stage, suites.ablations, suites.bench, configs.configs)
 _register("Inspect", inspect.runs, inspect.show, inspect.results)
 _register("Inspect", diff.diff)
-_register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report)
+_register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report, view.view)
 _register("Your images", check.check)
 _register("Your images", trained.predict, trained.evaluate, trained.export)
 _register("Your images", images.proposals, images.contours)
