@@ -106,12 +106,12 @@ def main() -> None:
     asked = parser.parse_args()
     run = Run.load(Store(asked.store), asked.run)
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
+        start = time.process_time()
         path = repeated_page(run, asked.images, asked.out or Path(folder) / "report.html")
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         size = path.stat().st_size
         print(f"{asked.images} images: {size / 1e6:.1f} MB, {size / asked.images / 1e3:.1f} kB an image")
-        print(f"made in {seconds:.0f} s, {1e3 * seconds / asked.images:.0f} ms an image")
+        print(f"made in {seconds:.0f} CPU seconds, {1e3 * seconds / asked.images:.0f} ms an image")
         for name, value in parts_of(run).items():
             print(f"  {name}: {value / 1e3:.1f} kB an image")
         for name, values in first_views(path).items():
