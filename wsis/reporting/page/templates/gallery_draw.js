@@ -70,8 +70,8 @@ function outline(context, path, colour, scale, line) {
 }
 
 function dashed(context, path, scale, line) {
-  stroked(context, path, scale, line + 1, "#000");
-  stroked(context, path, scale, line, "#fff", [5, 4]);
+  stroked(context, path, scale, 0.6 * line + 0.8, "#000");
+  stroked(context, path, scale, 0.6 * line, "#fff", [5, 4]);
 }
 
 function stroked(context, path, scale, width, style, dash = []) {
