@@ -13,6 +13,7 @@ from tests.reporting.conftest import (
     pseudo_labels_record,
 )
 from wsis.reporting.pictures.figures import SIDE, figures_of_run, write_figures
+from wsis.reporting.pictures.overlays import instance_colours
 from wsis.reporting.pictures.text import text_size
 
 SIZE = (60, 80)
@@ -109,6 +110,16 @@ def test_figure_4_draws_sure_instances_beside_the_truth(run):
     assert (truth[second] != found[second]).any()
 
 
+def test_a_thing_keeps_its_colour(run):
+    """The first square is the first true instance (0 pixels apart), in both iterations' samples and the predictions."""
+    case = figures_of_run(run.run, ["train0"])[0].parts["train0"]
+    edge = np.s_[round(SIDE * 20 / 80), round(SIDE * 10 / 80) + 1]
+    drawn = [
+        panel(case, row, column, 2)[edge] for row, column in ((0, 1), (0, 2), (0, 4), (1, 0), (1, 1), (1, 4))
+    ]
+    assert all((one == instance_colours(1)[0]).all() for one in drawn)
+
+
 def test_a_run_without_ground_truth_is_drawn_without_true_masks(run):
     forget(run, "ground_truth")
     two, four = figures_of_run(run.run, images=2)
@@ -134,5 +145,7 @@ def test_an_unfinished_run(run, tmp_path):
 def test_files(run, tmp_path):
     paths = write_figures(run.run, tmp_path / "out", ["train1", "val2"])
     assert [p.name for p in paths] == ["figure2.png", "figure2_train1.png", "figure4.png", "figure4_val2.png"]
+    more = write_figures(run.run, tmp_path / "all")
+    assert [p.name for p in more if "sheet" in p.name] == ["sheet_train.png", "sheet_val.png"]
     part, whole = (np.asarray(Image.open(p)) for p in (paths[1], paths[0]))
     assert (whole[-8 - part.shape[0] : -8] == part).all()

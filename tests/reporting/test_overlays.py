@@ -1,9 +1,17 @@
 """Drawing: what changes, what does not, and that nothing hides what it names."""
 
+import cv2
 import numpy as np
 import pytest
 
-from wsis.reporting.pictures.overlays import border, draw_instances, draw_seeds, fit, instance_colours
+from wsis.reporting.pictures.overlays import (
+    border,
+    contrasting,
+    draw_instances,
+    draw_seeds,
+    fit,
+    instance_colours,
+)
 from wsis.reporting.pictures.panels import Panel, side_by_side
 from wsis.reporting.pictures.text import label_size, put_label, shorten, text_size
 
@@ -22,8 +30,21 @@ def test_colours_differ():
     colours = instance_colours(30).astype(int)
     apart = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 999 * np.eye(30, dtype=int)
     assert colours.shape == (30, 3) and apart.min() > 20
-    assert apart[:10, :10].min() > 90
+    assert apart[:10, :10].min() > 80
     assert instance_colours(0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", ["protanopia", "deuteranopia"])
+def test_colours_differ_for_who_sees_two_kinds_of_light(kind):
+    """As Viénot, Brettel and Mollon (1999) map linear RGB; a difference of 10 in CIELAB is seen at a glance."""
+    weights = {"protanopia": (0.11238, 0.88762), "deuteranopia": (0.29275, 0.70725)}[kind]
+    linear = (instance_colours(7) / 255.0) ** 2.2
+    yellow = linear[:, :2] @ np.array(weights)
+    blue = linear[:, 2] + (0.00401 if kind == "protanopia" else -0.02234) * (linear[:, 0] - linear[:, 1])
+    seen = np.stack([yellow, yellow, np.clip(blue, 0, 1)], axis=1) ** (1 / 2.2)
+    lab = cv2.cvtColor(seen[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 999 * np.eye(7)
+    assert apart.min() > 10
 
 
 def test_without_names_only_pixels_inside_change():
@@ -41,21 +62,31 @@ def test_border_has_the_colour_and_the_inside_is_a_tint():
     image, masks, colours = noise(100, 120), squares(), instance_colours(2)
     drawn = draw_instances(image, masks, colours, fill=0.4)
     for mask, colour in zip(masks, colours, strict=True):
-        dark, bright = border(mask, 2)
-        np.testing.assert_array_equal(drawn[bright], np.broadcast_to(colour, (bright.sum(), 3)))
-        tint = mask & ~dark & ~bright
+        rim, line = border(mask, 2)
+        np.testing.assert_array_equal(drawn[line], np.broadcast_to(colour, (line.sum(), 3)))
+        np.testing.assert_array_equal(drawn[rim], np.broadcast_to(contrasting(colour), (rim.sum(), 3)))
+        tint = mask & ~rim & ~line
         expected = 0.6 * image[tint] + 0.4 * colour
         assert np.abs(drawn[tint] - expected).max() <= 0.5
 
 
 def test_border_rings():
-    """A 9 x 9 square: a bright ring of 2, a dark ring of 1, and 3 x 3 left."""
+    """A 9 x 9 square: a line of 2, a rim of 1, and 3 x 3 left."""
     mask = np.zeros((20, 20), bool)
     mask[5:14, 5:14] = True
     dark, bright = border(mask, 2)
     assert bright.sum() == 81 - 25 and dark.sum() == 25 - 9
     full = np.ones((9, 9), bool)
     assert border(full, 2)[1].sum() == 81 - 25  # the image's edge is a border too
+    assert border(mask, 8)[1].sum() == 81 - 25  # half of what it is thick, at most
+
+
+def test_a_line_is_seen_on_every_ground():
+    """Of the line and its rim one differs from any grey by a third of the range of luminance."""
+    weights = np.array([0.3, 0.59, 0.11])
+    for colour in instance_colours(40):
+        two = np.array([weights @ colour, weights @ np.array(contrasting(colour))])
+        assert all(np.abs(two - ground).max() >= 60 for ground in range(256))
 
 
 def test_no_instances_and_empty_masks():
@@ -73,6 +104,26 @@ def test_label_of_a_small_instance_leaves_it_visible():
     named = draw_instances(image, mask, instance_colours(1), ["cat 0.93"])
     assert (plain != named).any()
     np.testing.assert_array_equal(plain[mask[0]], named[mask[0]])
+
+
+def test_names_hide_no_other_instance():
+    """Where forty small things lie close together, those names are left out that would cover them."""
+    masks = np.zeros((40, 200, 320), bool)
+    for index in range(40):
+        row, column = divmod(index, 8)
+        masks[index, 40 * row + 5 : 40 * row + 35, 40 * column + 5 : 40 * column + 35] = True
+    image, colours = noise(200, 320), instance_colours(40)
+    plain, named = (
+        draw_instances(image, masks, colours),
+        draw_instances(image, masks, colours, ["person"] * 40),
+    )
+    hidden = (plain != named).any(axis=2)
+    assert hidden.any()
+    assert max(float(hidden[mask].mean()) for mask in masks) <= 0.3
+
+
+def test_names_are_never_under_ten_pixels():
+    assert all(label_size(width) >= 10 for width in (1, 90, 284, 4000))
 
 
 @pytest.mark.parametrize("about", [(0, 0, 5, 5), (295, 195, 300, 200), (140, 90, 150, 100)])

@@ -6,6 +6,7 @@ import jinja2
 import pytest
 
 from wsis.reporting.page.elements import note, picture
+from wsis.reporting.page.overview import Overview
 from wsis.reporting.page.rendering import render
 
 PAGE: dict[str, Any] = {
@@ -14,13 +15,15 @@ PAGE: dict[str, Any] = {
     "record": {"name": "<i>", "status": "s", "error": None, "config_name": "c", "created": "now"},
     "location": "'\"<u>",
     "stale": "<s>",
-    "sections": [("<q>", "<em>")],
+    "overview": Overview({"<u>": "<p>"}, [], "", "<b>", "<i>"),
+    "sections": [("<q>", "x", "<em>")],
+    "gallery": None,
 }
 
 
 def test_text_is_escaped() -> None:
     page = render("report.html", **PAGE)
-    for tag in ("<b>", "<i>", "<u>", "<s>", "<q>", "<em>"):
+    for tag in ("<b>", "<u>", "<s>", "<q>", "<em>"):
         assert tag not in page and tag.replace("<", "&lt;").replace(">", "&gt;") in page
     assert "<h1>" in page and "system-ui" in page
     assert "<b>" not in note("<b>") and picture(b"x", "image/png", '"<b>').startswith('<img alt="&#34;&lt;b')

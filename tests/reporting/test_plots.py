@@ -26,7 +26,7 @@ def pixels(png: bytes) -> np.ndarray:
 def test_map_plot_draws_its_lines():
     rows = [result("prm_baseline", None, 0.1), result("prediction", 1, 0.3), result("prediction", 2, 0.4)]
     drawn = pixels(map_plot(rows))
-    assert (drawn == (0x9A, 0x53, 0xC9)).all(axis=2).sum() > 100  # the last threshold's colour, on top
+    assert (drawn == (0xCC, 0x79, 0xA7)).all(axis=2).sum() > 100  # the last threshold's colour, on top
     assert map_plot(rows) == map_plot(rows)
     assert map_plot(rows) != map_plot(rows[:2])
 
@@ -54,7 +54,7 @@ def test_time_plot_grows_with_its_bars():
 
 def test_waterfall_plot_shows_what_is_left_and_what_is_lost():
     """Bars of 100 and 60 %, then 40 % of red; what stands aside is an outline, a gain is green."""
-    blue, red, green = (0x1F, 0x6F, 0xD6), (0xDD, 0x73, 0x63), (0x0A, 0x8F, 0x5B)
+    blue, red, green = (0x00, 0x72, 0xB2), (0xE0, 0x86, 0x40), (0x00, 0x9E, 0x73)
 
     def fall(*steps: tuple[str, float, float | None, bool]) -> list[dict]:
         named = [dict(zip(("step", "iou", "loss", "aside"), step, strict=True)) for step in steps]

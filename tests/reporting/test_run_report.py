@@ -13,14 +13,24 @@ from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Store
 from wsis.reporting.page.report import report_html, write_report
 from wsis.reporting.pictures.overlays import instance_colours
-from wsis.reporting.pictures.pictures import decode, overlays, picture_of, sources_of, write_overlays
+from wsis.reporting.pictures.pictures import (
+    PANEL_SIDE,
+    decode,
+    overlays,
+    picture_of,
+    sources_of,
+    write_overlays,
+)
+from wsis.reporting.pictures.text import text_size
 from wsis.views.run import Run
+
+COLUMN, HEIGHT = PANEL_SIDE + 8, round(PANEL_SIDE * 60 / 80)
 
 
 class Page(HTMLParser):
-    """Checks that tags nest and collects images, tables' cells and outside links."""
+    """Checks that tags nest and collects images, tables' cells and links."""
 
-    VOID = ("meta", "img")
+    VOID = ("meta", "link", "img", "input")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -44,18 +54,27 @@ class Page(HTMLParser):
 
 
 def test_overlays_show_every_source(demo_run):
-    """Six panels: image, seeds, three unique samples, prediction; each 340 wide with gaps of 8."""
+    """Six panels in rows of four: image, seeds, two of three unique samples; the third, prediction."""
     pictures = overlays(demo_run.run, "pseudo_labels@1", 2)
     assert [one.name for one in pictures] == ["photo0", "photo2"]
-    assert pictures[0].picture.shape[1] == 6 * 348 + 8
+    assert pictures[0].picture.shape[1] == 4 * COLUMN + 8
+    assert (panel(pictures[0].picture, 1, 1) != 255).any() and (panel(pictures[0].picture, 1, 2) == 255).all()
+
+
+def panel(picture: np.ndarray, row: int, column: int) -> np.ndarray:
+    """Of two rows of panels, each with its caption above."""
+    bottom = picture.shape[0] - 8 - (1 - row) * (text_size("", 14)[1] + 5 + HEIGHT + 8)
+    return picture[bottom - HEIGHT : bottom, 8 + column * COLUMN : 8 + column * COLUMN + PANEL_SIDE]
 
 
 def test_overlay_samples_come_most_frequent_first(demo_run):
     """The most frequent sample has both squares, the next the first alone: its second square is untouched."""
     sources = sources_of(demo_run.run, 1)
     picture = picture_of(sources, "photo0")
-    image, both, first = (picture[-263:-8, 8 + 348 * i : 348 * (i + 1)] for i in (0, 2, 3))
-    second_square = np.s_[170:230, 180:290]
+    image, both, first = (panel(picture, 0, column) for column in (0, 2, 3))
+    second_square = np.s_[
+        HEIGHT * 30 // 60 : HEIGHT * 50 // 60, PANEL_SIDE * 45 // 80 : PANEL_SIDE * 65 // 80
+    ]
     assert (both[second_square] != image[second_square]).mean() > 0.9
     np.testing.assert_array_equal(first[second_square], image[second_square])
 
@@ -81,7 +100,7 @@ def test_what_cannot_be_drawn(demo_run, key, text):
 def test_run_that_has_only_data(demo_run):
     demo_run.record.entries = {"dataset": demo_run.record.entries["dataset"]}
     ((*_, picture),) = overlays(demo_run.run, "dataset", 1)
-    assert picture.shape[1] == 348 + 8
+    assert picture.shape[1] == COLUMN + 8
     page = Page(report_html(demo_run.run, 1))
     assert any("dataset photo0" in image["alt"] for image in page.images)
 
@@ -92,17 +111,18 @@ def test_boxes_are_drawn_before_there_are_seeds_and_with_them(demo_run):
     ((*_, with_seeds),) = overlays(demo_run.run, "boxes", 1)
     demo_run.record.entries = {key: demo_run.record.entries[key] for key in ("dataset", "boxes")}
     ((*_, picture),) = overlays(demo_run.run, "boxes", 1)
-    assert picture.shape[1] == 2 * 348 + 8 < with_seeds.shape[1]  # image and boxes, side by side
+    assert picture.shape[1] == 2 * COLUMN + 8 < with_seeds.shape[1]  # image and boxes, side by side
     colour = instance_colours(1)[0]
-    assert not (picture[:, :348] == colour).all(axis=2).any()
-    assert (picture[:, 348:] == colour).all(axis=2).sum() > 100
+    assert not (picture[:, :COLUMN] == colour).all(axis=2).any()
+    assert (picture[:, COLUMN:] == colour).all(axis=2).sum() > 100
 
 
 def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
     path = write_report(demo_run.run, tmp_path / "report", images=2)
     text = path.read_text()
     page = Page(text)
-    assert all(link.startswith("data:image/") for link in page.links)
+    assert all(link.startswith(("data:image/", "data:,", "#")) for link in page.links)
+    assert all(f'id="{link[1:]}"' in text for link in page.links if link.startswith("#"))
     assert len(page.images) == 1 + 2 + 4 * 2 + 2 + 1  # mAP, figures, pictures, curves, times
     assert all(image["alt"] for image in page.images)
     for cell in ("50.0", "pseudo labels", "prediction@2", "12 s", "0.610"):
@@ -121,6 +141,7 @@ def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
         "Lineage",
     ):
         assert f"<h2>{title}</h2>" in text
+    assert text.index("Learned from") < text.index("<h2>Results") < text.index('id="gallery-index"')
     assert len(list((tmp_path / "report" / "overlays").glob("*.png"))) == 8
 
 

@@ -213,7 +213,8 @@ def test_figures_are_written_beside_the_store(tiny_store: Path, tmp_path: Path) 
     before = state_of(tiny_store)
     out = done(wsis("figures", RUN, "--store", tiny_store, "--out", tmp_path / "f", "--images", 2)).out
     names = [Path(line).name for line in out.splitlines()]
-    assert len(names) == 6 and {"figure2.png", "figure4.png"} <= set(names)
+    assert len(names) == 8
+    assert {"figure2.png", "figure4.png", "sheet_train.png", "sheet_val.png"} <= set(names)
     assert sorted(names) == sorted(p.name for p in (tmp_path / "f").iterdir())
     named = ("--image", "train_00003", "--image", "val_00002")
     out = done(wsis("figures", RUN, "--store", tiny_store, "--out", tmp_path / "g", *named)).out

@@ -87,7 +87,8 @@ def figures(
     first and the last outer iteration. The last network never predicts training images: the latest that did is shown.
     figure4.png: predictions on val at score 0.3 and more, beside the true masks. A PNG of each image as well.
     Unless --image names them, images are ranked by their mean instance IoU and taken at evenly spread ranks, from the
-    best to the worst (evenly spread where there are no masks). Nothing is written into the store.
+    best to the worst (evenly spread where there are no masks), and contact sheets are written, sheet_train.png and
+    sheet_val.png: small pictures of up to 84 images of each split. Nothing is written into the store.
 
     Example: wsis figures demo --out pictures
     """

@@ -103,22 +103,40 @@ def results(
 def report(
     run_name: RunArgument,
     out: Annotated[Path | None, typer.Option("--out", help="folder (default: STORE/reports/RUN)")] = None,
-    images: Annotated[int, typer.Option("--images", help="overlays of each kind", min=0)] = 6,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images",
+            help="images of the gallery at most, evenly spread (default: 2000); 0: a page without pictures",
+            min=0,
+        ),
+    ] = None,
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="with the diagnosis: every image is compared with its masks")
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Write one HTML page: results, curves, figures, pictures, where the time went, lineage.
+    """Write one HTML page that needs nothing else: results, curves, lineage, and a gallery of every image.
+
+    The gallery filters and sorts the images; a click shows one with its weak label, seeds, samples and predictions of
+    all outer iterations, beside its true masks where there are. `wsis view RUN` shows the same while the run goes on.
 
     Example: wsis report demo --diagnose
     """
     from data_contracts.store import Store
     from wsis.apps.diagnose import diagnose_run
+    from wsis.engine.progress import Progress
     from wsis.reporting.page.report import write_report
     from wsis.views.run import Run
 
     run = Run.load(Store(store), run_name)
     found = diagnose_run(run) if diagnose else None
-    page = write_report(run, out or run.store.root / "reports" / run_name, images, found)
+    bar = Progress()
+    page = write_report(
+        run,
+        out or run.store.root / "reports" / run_name,
+        images,
+        found,
+        lambda numbers, total: bar.track(numbers, total, "gallery", "part"),
+    )
     print(f"artefacts: {run.store.location}\nreport and pictures: {page}")

@@ -23,6 +23,7 @@ from wsis.cli import (
     store,
     suites,
     trained,
+    view,
 )
 from wsis.cli.frame import LOGGER, OutputClosedError, QuietOption, VerboseOption, drop_closed_output, framed
 from wsis.cli.limits import limit_reached
@@ -69,7 +70,7 @@ def _register(panel: str, *commands: Callable[..., None]) -> None:
 _register("Run", run.run, run.stage, suites.ablations, suites.bench, configs.configs)
 _register("Inspect", inspect.runs, inspect.show, inspect.results)
 _register("Inspect", diff.diff)
-_register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report)
+_register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report, view.view)
 _register("Your images", check.check)
 _register("Your images", trained.predict, trained.evaluate, trained.export)
 _register("Your images", corrections.correct)

@@ -40,6 +40,16 @@ class Run:
         """
         return Run(store, load_run(store, name))
 
+    def reloaded(self) -> "Run":
+        """The run as its record is now; artefacts that were opened are not hashed again.
+
+        Raises:
+            ArtefactMissingError, CorruptArtefactError: the record is gone or damaged.
+        """
+        fresh = Run.load(self.store, self.name)
+        fresh._opened = self._opened
+        return fresh
+
     @property
     def name(self) -> str:
         return self.record.name

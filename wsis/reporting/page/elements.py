@@ -43,7 +43,14 @@ def number(value: float | None) -> str:
 def picture(data: bytes, kind: str, description: str) -> str:
     """An image file of a media type, `image/png`, within the page."""
     encoded = base64.b64encode(data).decode()
-    return str(Markup('<img alt="{}" src="data:{};base64,{}">').format(description, kind, encoded))
+    return str(
+        Markup('<img alt="{}" decoding="async" src="data:{};base64,{}">').format(description, kind, encoded)
+    )
+
+
+def unscaled(shown: str) -> str:
+    """A picture with text in it: at its own size, so that the text stays legible, in a part that moves sideways."""
+    return f'<div class="pictures">{shown}</div>'
 
 
 def wide(table: str) -> str:

@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from wsis.reporting.diagnosis.summary import STEPS
 from wsis.reporting.tables.tables import THRESHOLDS
 
-_COLOURS = ("#1f6fd6", "#d1442f", "#0a8f5b", "#9a53c9")
+_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+)  # Okabe and Ito's: told apart with every kind of colour vision
 _LINES = {"prediction": "-", "pseudo_labels": "--", "prm_baseline": ":", "ceiling": "-."}
 _MARKERS = {"prediction": {"marker": "o"}, "pseudo_labels": {"marker": "s", "markerfacecolor": "white"}}
+_LABELS_HIGH = 21  # labels over each other in the height of the axes
+_LABEL_POINTS = 10.5
 _SMOOTHED_POINTS = 60  # a longer curve is drawn faint, with a running mean of a twentieth over it
 
 
@@ -29,7 +37,7 @@ def map_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
         of_kind = [row for row in rows if (row["kind"], row["split"]) == (kind, split)]
         marker = _MARKERS.get(kind, {"marker": "d"})
         for colour, threshold in zip(_COLOURS, THRESHOLDS, strict=True):
-            label = f"{kind.replace('_', ' ')} ({split}) {threshold}"
+            label = f"{kind.replace('_', ' ')}, {split}, IoU {threshold}"
             points = [
                 (row["outer_iteration"], 100 * row["mAP"][threshold])
                 for row in of_kind
@@ -47,9 +55,46 @@ def map_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
     axes.set_ylim(bottom=0)
     if iterations:
         axes.set_xticks(iterations)
-    if axes.lines:
-        _legend(axes, columns=1)
+    _name_lines(axes)
     return _png(figure)
+
+
+def _name_lines(axes: Any) -> None:
+    """Each line's label at its right end, in its colour, as near to its height as no other label is in the way."""
+    lines = sorted(axes.lines, key=lambda line: line.get_ydata()[-1])
+    if not lines:
+        return
+    low, high = axes.get_ylim()
+    right = max(float(line.get_xdata()[-1]) for line in lines)
+    apart = (high - low) / _LABELS_HIGH
+    places = _spread_apart([float(line.get_ydata()[-1]) for line in lines], apart, low, high)
+    for line, place in zip(lines, places, strict=True):
+        end = float(line.get_xdata()[-1]), float(line.get_ydata()[-1])
+        axes.annotate(
+            line.get_label(),
+            end,
+            (16, (place - end[1]) / (high - low) * _LABELS_HIGH * _LABEL_POINTS),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=line.get_color(),
+            arrowprops={
+                "arrowstyle": "-",
+                "color": line.get_color(),
+                "linewidth": 0.5,
+                "shrinkA": 1,
+                "shrinkB": 3,
+            },
+            annotation_clip=False,
+        )
+    axes.set_xlim(right=right + 0.02 * (right - axes.get_xlim()[0]))
+
+
+def _spread_apart(values: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+    """Ascending values, moved as little as leaves `apart` between neighbours and all in low..high, if there is room."""
+    steps = apart * np.arange(len(values))
+    level = isotonic_regression(np.asarray(values) - steps).x  # least squares under rising order
+    return (np.clip(level, low, max(low, high - steps[-1])) + steps).tolist()
 
 
 def loss_plot(curve: Sequence[Mapping[str, float]], title: str = "") -> bytes:
@@ -159,17 +204,6 @@ def _clean(axes: Any) -> None:
     axes.tick_params(labelsize=8, colors="#444444")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-
-
-def _legend(axes: Any, columns: int) -> None:
-    axes.legend(
-        fontsize=7,
-        ncols=columns,
-        frameon=False,
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        handlelength=2.6,
-    )
 
 
 def _png(figure: Figure) -> bytes:

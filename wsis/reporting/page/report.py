@@ -1,7 +1,8 @@
-"""One self-contained HTML page a run: results, curves, pictures, where the time went, lineage."""
+"""One self-contained HTML page a run: overview, results, curves, pictures, time, lineage, every image."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,71 +19,121 @@ from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Artefact
 from wsis.reporting.diagnosis.text import diagnosis_html
 from wsis.reporting.page.cost import lineage, times
-from wsis.reporting.page.elements import ABSENT, guarded, json_of, note, number, picture, wide
+from wsis.reporting.page.elements import ABSENT, guarded, json_of, note, number, picture, unscaled, wide
+from wsis.reporting.page.gallery_part import GalleryPart, Track, embedded_gallery, no_track
+from wsis.reporting.page.overview import overview
 from wsis.reporting.page.plots import loss_plot, map_plot, waterfall_plot
 from wsis.reporting.page.rendering import render
 from wsis.reporting.pictures.figures import figures_of_run, write_figure
 from wsis.reporting.pictures.pictures import encode, overlays
-from wsis.reporting.tables.results import measured_of, nothing_scored, results_of
+from wsis.reporting.tables.results import measured_of, results_of
 from wsis.reporting.tables.tables import format_table, measured_tables, results_table
 from wsis.views.run import Run
 
 CURVE_NAME = "curve.json"
+OVERLAYS = 6
+"""Of each kind, on the page and beside it: the gallery shows every image."""
 QUALITY_NAME = "instance_quality.json"
 _QUALITY = ("mean_best_iou", "found", "merged", "split", "missed", "predicted", "spurious", "duplicates")
+Section = tuple[str, Callable[[], str]]
 
 
-def write_report(run: Run, out: Path, images: int = 6, diagnosis: Mapping[str, Any] | None = None) -> Path:
+def write_report(
+    run: Run,
+    out: Path,
+    images: int | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
+    track: Track = no_track,
+) -> Path:
     """Write `report.html`, the overlays (`overlays/*.png`) and figures of a run; returns the page.
 
     Read-only over the store. What cannot be read (damaged, not computed yet) is said on the page instead.
 
     Args:
-        images: overlays of each kind; 0: no figures either.
+        images: of the gallery, at most, evenly spread; None: `wsis.reporting.page.gallery_part.MOST`. 0: no gallery, no
+            overlays and no figures. Overlays of each kind are `OVERLAYS` at most.
         diagnosis: as `wsis.reporting.diagnosis.diagnosis.diagnose` makes it; None: no section on it.
+        track: progress over the chunks of the gallery.
     """
     out.mkdir(parents=True, exist_ok=True)
     page = out / "report.html"
-    write_atomic(page, report_html(run, images, out, diagnosis).encode())
+    write_atomic(page, report_html(run, images, out, diagnosis, track).encode())
     return page
 
 
 def report_html(
     run: Run,
-    images: int,
+    images: int | None,
     folder: Path | None = None,
     diagnosis: Mapping[str, Any] | None = None,
+    track: Track = no_track,
 ) -> str:
     """The page as text; overlays and figures are also written below `folder` if it is given."""
+    drawn = OVERLAYS if images is None else min(OVERLAYS, images)
+    pictures: list[Section] = [
+        ("Figures", lambda: _figures(run, folder)),
+        ("Pictures", lambda: _pictures(run, drawn, folder and folder / "overlays")),
+    ]
+    sections = sections_of(run, diagnosis, pictures if drawn and "dataset" in run.record.entries else ())
+    try:
+        gallery = embedded_gallery(run, images, track)
+    except ContractError as error:
+        gallery, said = None, note(f"Not readable: {error}")
+        sections.append(("Gallery", lambda: said))
+    return page_of(run, sections, gallery, diagnosis)
+
+
+def sections_of(
+    run: Run, diagnosis: Mapping[str, Any] | None = None, pictures: Sequence[Section] = ()
+) -> list[Section]:
+    """Titles of the sections below the overview, with what makes each."""
     record, artefacts = run.record, dict(_artefacts(run))
-    sections: list[tuple[str, Callable[[], str]]] = [
-        ("Results", lambda: _results(run)),
+    sections: list[Section] = []
+    if notes := notes_of(run.store, run.name):
+        sections.append(("Notes", lambda: "".join(note(f"{one.written}: {one.text}") for one in notes)))
+    if warnings := run.warnings():
+        sections.append(("Warnings", lambda: "".join(note(line) for line in warnings)))
+    sections.append(("Results", lambda: _results(run)))
+    if diagnosis is not None:
+        sections.append(("Diagnosis", lambda: _diagnosis(diagnosis)))
+    return [
+        *sections,
         ("Pseudo labels, instance by instance", lambda: _quality(artefacts)),
         ("Conditional distribution", lambda: _conditional(artefacts)),
-        ("Figures", lambda: _figures(run, images, folder)),
-        ("Pictures", lambda: _pictures(run, images, folder and folder / "overlays")),
+        *pictures,
         ("Training curves", lambda: _curves(artefacts)),
         ("Where the time went", lambda: times(record, artefacts)),
         ("Lineage", lambda: lineage(run, artefacts)),
         ("Configuration", lambda: _config(record)),
     ]
-    if warnings := run.warnings():
-        sections.insert(0, ("Warnings", lambda: "".join(note(line) for line in warnings)))
-    if notes := notes_of(run.store, run.name):
-        sections.insert(0, ("Notes", lambda: "".join(note(f"{one.written}: {one.text}") for one in notes)))
-    if diagnosis is not None:
-        sections.insert(1, ("Diagnosis", lambda: _diagnosis(diagnosis)))
+
+
+def page_of(
+    run: Run,
+    sections: Sequence[Section],
+    gallery: GalleryPart | None,
+    diagnosis: Mapping[str, Any] | None = None,
+) -> str:
+    """The page: the overview, the sections that say something, the gallery. The numbers stand before its data."""
+    made = [(title, guarded(make)) for title, make in sections]
     return printable(
         render(
             "report.html",
-            title=record.name,
+            title=run.name,
             style="report.css",
-            record=record,
+            record=run.record,
             location=run.store.location,
             stale=run.stale_line(),
-            sections=[(title, Markup(guarded(make))) for title, make in sections],
+            overview=overview(run, diagnosis),
+            sections=[(title, _anchor(title), Markup(text)) for title, text in made if text],
+            gallery=gallery,
         )
     )
+
+
+def _anchor(title: str) -> str:
+    """`Where the time went` -> `where-the-time-went`"""
+    return "-".join(re.findall(r"[a-z0-9]+", title.lower()))
 
 
 def _artefacts(run: Run) -> Iterator[tuple[str, Artefact]]:
@@ -94,10 +145,11 @@ def _artefacts(run: Run) -> Iterator[tuple[str, Artefact]]:
 
 
 def _results(run: Run) -> str:
+    """Empty where nothing is scored, which the overview says."""
     rows = results_of(run)
     measured = wide(measured_tables(measured_of(run), "html")) if run.record.measured else ""
     if not rows:
-        return measured or note(nothing_scored(run.record).capitalize() + ".")
+        return measured
     parts = [wide(results_table(rows, "html")), picture(map_plot(rows), "image/png", "mAP by iteration")]
     for measure, title in (("0.50", "VOC AP at IoU 0.50"), ("0.75", "VOC AP at IoU 0.75"), ("AP", "COCO AP")):
         parts += [f"<h3>{title} by class</h3>", wide(results_table(rows, "html", measure))]
@@ -119,7 +171,7 @@ def _quality(artefacts: dict[str, Artefact]) -> str:
             value = json_of(artefact, QUALITY_NAME)
             rows.append([key, f"{value['instances']:.0f}", *(number(value.get(name)) for name in _QUALITY)])
     if not rows:
-        return note("None evaluated yet.")
+        return ""
     header = ["evaluation", "true instances", *(name.replace("_", " ") for name in _QUALITY)]
     explained = (
         "Means over the K samples. found: IoU ≥ 0.5; merged: covered together with a neighbour of the class; "
@@ -135,7 +187,7 @@ def _conditional(artefacts: dict[str, Artefact]) -> str:
     training = [[key, *_training_cells(a)] for key, a in named.items() if a.manifest.stage == "conditional"]
     samples = [[key, *_sample_cells(a)] for key, a in named.items() if a.manifest.stage == "pseudo_labels"]
     if not training and not samples:
-        return note("Not trained yet.")
+        return ""
     header = ["training", "steps", "weights of step", "held-back DISC", "stopped early", "div pc", "reach"]
     parts = [wide(format_table(header, training, "html"))] if training else []
     header = ["samples", "images", "diversity", "10 % of images below", "above", "distinct", "one set only"]
@@ -178,22 +230,19 @@ def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
     return "\n".join([*parts, diagnosis_html(diagnosis)])
 
 
-def _figures(run: Run, images: int, folder: Path | None) -> str:
+def _figures(run: Run, folder: Path | None) -> str:
     """The paper's Figures 2 and 4."""
-    if images == 0:
-        return note("None asked for.")
     parts = []
     for figure in figures_of_run(run):
         if folder is not None:
             write_figure(figure, folder / "figures")
         data = encode(figure.picture, "JPEG", quality=88)
-        parts += [f"<h3>{escape(figure.caption)}</h3>", picture(data, "image/jpeg", figure.caption)]
-    return "\n".join(parts) or note("Nothing to draw yet.")
+        parts.append(f"<h3>{escape(figure.caption)}</h3>")
+        parts.append(unscaled(picture(data, "image/jpeg", figure.caption)))
+    return "\n".join(parts)
 
 
 def _pictures(run: Run, images: int, folder: Path | None) -> str:
-    if images == 0:
-        return note("None asked for.")
     parts = []
     for key in _pictured(run.record):
         parts.append(f"<h3>{escape(key)}</h3>")
@@ -201,8 +250,9 @@ def _pictures(run: Run, images: int, folder: Path | None) -> str:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(folder / file_name, encode(drawn, "PNG"))
-            parts.append(picture(encode(drawn, "JPEG", quality=88), "image/jpeg", f"{key} {name}"))
-    return "\n".join(parts) or note("Nothing to draw yet.")
+            data = encode(drawn, "JPEG", quality=88)
+            parts.append(unscaled(picture(data, "image/jpeg", f"{key} {name}")))
+    return "\n".join(parts)
 
 
 def _pictured(record: RunRecord) -> list[str]:
@@ -220,7 +270,7 @@ def _curves(artefacts: dict[str, Artefact]) -> str:
     for key, artefact in artefacts.items():
         if CURVE_NAME in artefact.manifest.files:
             parts.append(guarded(partial(_curve, key, artefact)))
-    return "\n".join(filter(None, parts)) or note("No training yet.")
+    return "\n".join(filter(None, parts))
 
 
 def _curve(key: str, artefact: Artefact) -> str:

@@ -10,7 +10,7 @@ Read-only; pixel labels for measuring and for the panels of true masks.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +18,23 @@ from numpy.typing import NDArray
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import array_to_text
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.diagnosis import RegionOverlaps, TrueMasks, network_measures, sample_measures
 from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import Regions
-from wsis.reporting.pictures.overlays import colours_of_instances, draw_instances, fit, instance_colours
+from wsis.reporting.pictures.contact_sheet import contact_sheets
+from wsis.reporting.pictures.image_sets import SURE, ImageSets, ImageSources, sets_of
+from wsis.reporting.pictures.instances import InstanceSet
+from wsis.reporting.pictures.overlays import draw_instances, fit
 from wsis.reporting.pictures.panels import Panel, side_by_side, under_each_other
 from wsis.reporting.pictures.pictures import decode, encode
 from wsis.views.image_names import ImageNames, shortened
 from wsis.views.run import Run, class_name, spread
 
-SIDE = 270  # of a panel
+SIDE = 226  # of a panel: five of them are as wide as a page
 SAMPLES = 3
 CASES, EXAMPLES = 3, 12
-SURE = 0.3
 _RANKED = 120
 _CAPTION = 30  # characters over a panel
 
@@ -59,7 +60,8 @@ class FigureOfRun(NamedTuple):
 
 
 def write_figures(run: Run, out: Path, chosen: Sequence[str] = (), images: int | None = None) -> list[Path]:
-    """Write figure2.png and figure4.png, and a PNG of each of their images, into `out`.
+    """Write figure2.png and figure4.png, and a PNG of each of their images, into `out`; unless images are chosen, also
+    a contact sheet of each split, sheet_train.png and sheet_val.png.
 
     Raises: as `figures_of_run`; ConfigError too where the run has nothing yet that a figure shows.
     """
@@ -69,7 +71,11 @@ def write_figures(run: Run, out: Path, chosen: Sequence[str] = (), images: int |
         raise ConfigError(
             f"run {run.name}: expected pseudo labels (train) or predictions (val) of {what} to draw, got none yet"
         )
-    return [path for figure in made for path in write_figure(figure, out)]
+    paths = [path for figure in made for path in write_figure(figure, out)]
+    for split, sheet in ({} if chosen else contact_sheets(run)).items():
+        paths.append(out / f"sheet_{split}.png")
+        write_atomic(paths[-1], encode(sheet, "PNG"))
+    return paths
 
 
 def write_figure(figure: FigureOfRun, out: Path) -> list[Path]:
@@ -123,20 +129,30 @@ def _choose(
     return spread(sorted(ious, key=lambda i: (-ious[i], i)) if ious else records.ids, images)
 
 
+class _Shown(NamedTuple):
+    """An image at the size of a panel: uint8 [h, w, 3], and what the run says of it."""
+
+    photo: Picture
+    sets: ImageSets
+
+
 class _Drawn:
     """What the figures are drawn from. labels, train, val: outer iteration -> records, in ascending order."""
 
     def __init__(self, run: Run) -> None:
+        self.sources = ImageSources(run)
         self.classes, self.dataset, self.names = run.classes, run.images, run.names
-        self.truths, self.proposals = run.records("ground_truth"), run.records(run.proposals_key)
-        self.labels = run.by_iteration("pseudo_labels") if self.proposals is not None else {}
-        self.train, self.val = run.by_iteration("predictions.train"), run.by_iteration("predictions.val")
+        self.truths, self.proposals = self.sources.truths, self.sources.proposals
+        self.labels = self.sources.labels
+        self.train, self.val = (self.sources.predicted[split] for split in ("train", "val"))
 
     def split_of(self, image_id: str) -> str:
-        return array_to_text(self.dataset.read(image_id, ("split",))["split"])
+        return self.sources.split_of(image_id)
 
-    def image(self, image_id: str) -> Picture:
-        return decode(self.dataset.read(image_id, ("encoded",))["encoded"].tobytes(), image_id)
+    def image(self, image_id: str) -> "_Shown":
+        """The photograph, and what the run says of it, at the size of a panel."""
+        data = self.dataset.read(image_id, ("encoded",))["encoded"].tobytes()
+        return _Shown(fit(decode(data, image_id), SIDE)[0], sets_of(self.sources, image_id, SIDE))
 
     def name(self, label: int) -> str:
         return class_name(self.classes, label)
@@ -182,47 +198,43 @@ def _figure_2(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
 
 def _case(run: _Drawn, image_id: str, iterations: Sequence[int]) -> Picture:
     """A row an iteration: image or true masks, the most frequent samples, the prediction."""
-    image, truth = run.image(image_id), run.truth(image_id)
+    shown = run.image(image_id)
     panels: list[Panel] = []
-    shown: set[int] = set()
+    drawn: set[int] = set()
     for row, iteration in enumerate(iterations):
         if row == 0:
             labels = run.dataset.read(image_id, ("labels",))["labels"].tolist()
-            panels.append(Panel(", ".join(map(run.name, labels)), fit(image, SIDE)[0]))
+            panels.append(Panel(", ".join(map(run.name, labels)), shown.photo))
         else:
-            panels.append(_truth_panel(run, image, truth))
-        panels += _samples(run, image_id, image, iteration)
-        there = [t for t in run.train if t <= iteration and image_id in run.train[t] and t not in shown]
-        shown |= set(there)
-        panels.append(_trained_panel(run, image_id, image, there[-1] if there else None, iteration))
+            panels.append(_truth_panel(run, shown))
+        panels += _samples(run, shown, iteration)
+        there = [t for t in run.train if t <= iteration and image_id in run.train[t] and t not in drawn]
+        drawn |= set(there)
+        panels.append(_trained_panel(run, shown, there[-1] if there else None, iteration))
     ious = [(t, run.sample_iou(image_id, t)) for t in iterations]
     measured = ", ".join(f"{100 * iou:.0f} % in iteration {t}" for t, iou in ious if iou is not None)
     title = run.names.shown(image_id) + (f"   mean IoU of the samples: {measured}" if measured else "")
     return side_by_side(panels, title, columns=SAMPLES + 2)
 
 
-def _samples(run: _Drawn, image_id: str, image: Picture, iteration: int) -> list[Panel]:
+def _samples(run: _Drawn, shown: _Shown, iteration: int) -> list[Panel]:
     """SAMPLES panels: the most frequent distinct sets; empty ones where there are fewer."""
-    if run.proposals is None:
-        return []
-    samples = SampleSet.from_record(run.labels[iteration][image_id])
-    regions = Regions.from_record(run.proposals[image_id])
-    order = samples.most_frequent(SAMPLES)
-    colour_of = colours_of_instances(samples, order)
+    samples = shown.sets.samples.get(iteration, [])
+    total = sum(count for count, _ in samples)
     panels = []
-    for u in order:
-        caption = f"iteration {iteration}: {samples.multiplicities[u]} of {samples.num_samples} samples"
-        names = [run.name(label) for label in samples.unique(u)[1].tolist()]
-        panels.append(_instances(caption, image, samples.masks(u, regions), names, colour_of[u]))
-    return panels + [_blank(image, "no other sample")] * (SAMPLES - len(panels))
+    for count, one in samples[:SAMPLES]:
+        names = [run.name(label) for label in one.labels.tolist()]
+        caption = f"iteration {iteration}: {count} of {total}"
+        panels.append(_instances(caption, shown, one, names))
+    return panels + [_blank(shown, "no other sample")] * (SAMPLES - len(panels))
 
 
-def _trained_panel(run: _Drawn, image_id: str, image: Picture, t: int | None, iteration: int) -> Panel:
+def _trained_panel(run: _Drawn, shown: _Shown, t: int | None, iteration: int) -> Panel:
     """The prediction of network t on a training image; networks see those for the next iteration alone."""
     if t is None:
-        return _blank(image, f"no prediction {iteration} on train")
+        return _blank(shown, f"no prediction {iteration} on train")
     note = "" if t == iteration else f" (none of {iteration})"
-    return _prediction(run, f"prediction {t}{note}", image, run.train[t][image_id])
+    return _prediction(run, f"prediction {t}{note}", shown, t)
 
 
 # ------------------------------------------------------------------------------------------ Figure 4
@@ -231,10 +243,10 @@ def _trained_panel(run: _Drawn, image_id: str, image: Picture, t: int | None, it
 def _figure_4(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     t = max(run.val)
     pairs = {image_id: _example(run, image_id, t) for image_id in ids}
-    per_row = 6 if all(len(pair) == 2 for pair in pairs.values()) else 5
     ranked = any(len(pair) == 2 for pair in pairs.values())
+    per_row = 4 if all(len(pair) == 2 for pair in pairs.values()) else 5
     caption = f"Predictions of outer iteration {t} on val at score ≥ {SURE}" + (
-        ": true masks beside them, mean IoU of the instances" if ranked else ""
+        ": true masks beside them, mean IoU" if ranked else ""
     )
     picture = side_by_side([panel for pair in pairs.values() for panel in pair], caption, columns=per_row)
     alone = {i: side_by_side(pair, run.names.shown(i)) for i, pair in pairs.items()}
@@ -243,37 +255,32 @@ def _figure_4(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
 
 def _example(run: _Drawn, image_id: str, t: int) -> list[Panel]:
     """True masks where there are any, and the prediction."""
-    image, truth, iou = run.image(image_id), run.truth(image_id), run.val_iou(image_id)
+    shown, iou = run.image(image_id), run.val_iou(image_id)
     measured = "" if iou is None else f"IoU {100 * iou:.0f} %"
     name = shortened(run.names(image_id), _CAPTION)
-    predicted = _prediction(run, measured or name, image, run.val[t][image_id])
-    return [predicted] if truth is None else [_truth_panel(run, image, truth, name), predicted]
+    predicted = _prediction(run, measured or name, shown, t)
+    return [predicted] if shown.sets.truth is None else [_truth_panel(run, shown, name), predicted]
 
 
-def _truth_panel(run: _Drawn, image: Picture, truth: TrueMasks | None, caption: str = "true masks") -> Panel:
+def _truth_panel(run: _Drawn, shown: _Shown, caption: str = "true masks") -> Panel:
+    truth = shown.sets.truth
     if truth is None:
-        return _blank(image, "no true masks")
-    return _instances(caption, image, truth.masks, [run.name(label) for label in truth.labels.tolist()])
+        return _blank(shown, "no true masks")
+    return _instances(caption, shown, truth, [run.name(label) for label in truth.labels.tolist()])
 
 
-def _prediction(run: _Drawn, caption: str, image: Picture, found: Mapping[str, NDArray[Any]]) -> Panel:
-    sure = NetworkDetections.from_record(found).sure(SURE)
-    labels, scores = sure.labels.tolist(), sure.scores.tolist()
-    names = [f"{run.name(label)} {score:.2f}" for label, score in zip(labels, scores, strict=True)]
-    return _instances(caption if len(sure) else f"{caption}: nothing found", image, sure.pasted(), names)
+def _prediction(run: _Drawn, caption: str, shown: _Shown, t: int) -> Panel:
+    found = shown.sets.predictions[t]
+    scores = np.zeros(len(found)) if found.scores is None else found.scores
+    pairs = zip(found.labels.tolist(), scores.tolist(), strict=True)
+    names = [f"{run.name(label)} {score:.2f}" for label, score in pairs]
+    return _instances(caption if len(found) else f"{caption}: nothing found", shown, found, names)
 
 
-def _instances(
-    caption: str,
-    image: Picture,
-    masks: NDArray[np.bool_],
-    names: Sequence[str],
-    colours: NDArray[np.uint8] | None = None,
-) -> Panel:
-    small, small_masks = fit(image, SIDE, masks)
-    colours = instance_colours(len(masks)) if colours is None else colours
-    return Panel(caption, draw_instances(small, small_masks, colours, names))
+def _instances(caption: str, shown: _Shown, one: InstanceSet, names: Sequence[str]) -> Panel:
+    masks = shown.sets.pool.masks(one.masks)
+    return Panel(caption, draw_instances(shown.photo, masks, shown.sets.colours(one), names))
 
 
-def _blank(image: Picture, caption: str) -> Panel:
-    return Panel(caption, np.full_like(fit(image, SIDE)[0], 245))
+def _blank(shown: _Shown, caption: str) -> Panel:
+    return Panel(caption, np.full_like(shown.photo, 245))

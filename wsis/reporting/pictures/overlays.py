@@ -4,54 +4,49 @@ Suffixes: N instances or peaks, H W image, h w response map.
 """
 
 import colorsys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsis.method.conditional.label_sets import SampleSet
 from wsis.reporting.pictures.text import Box, put_label
 
 Image = NDArray[np.uint8]
 
-# Far apart in hue and lightness, none near grass, sky or skin; further ones walk the hue circle.
+# The colours of Okabe and Ito, told apart with every kind of colour vision, without their black; then some of Paul
+# Tol's that lie between them. Further ones walk the hue circle, their lightness changing too.
 _PALETTE = (
-    (255, 64, 64),
-    (48, 162, 255),
-    (255, 200, 0),
-    (190, 80, 255),
-    (0, 214, 143),
-    (255, 105, 0),
-    (255, 90, 190),
-    (0, 224, 230),
-    (170, 255, 40),
-    (120, 110, 255),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (204, 121, 167),
+    (213, 94, 0),
+    (136, 34, 85),
+    (170, 255, 195),
+    (80, 40, 160),
 )
 _GOLDEN = 0.618033988749895
+_LIGHT = 120  # luminance from which black is read on a colour, and white below
 
 
 def instance_colours(count: int) -> NDArray[np.uint8]:
     """`count` RGB colours, neighbours in the list clearly different, uint8 [count, 3]."""
     colours = list(_PALETTE[:count])
     for index in range(len(colours), count):
-        red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN % 1.0, 0.55 + 0.4 * (index % 2), 1.0)
+        value = (1.0, 0.55, 0.75)[index % 3]
+        red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN % 1.0, 0.5 + 0.4 * (index % 2), value)
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return np.array(colours, dtype=np.uint8).reshape(-1, 3)
 
 
-def colours_of_instances(samples: SampleSet, order: Iterable[int]) -> dict[int, NDArray[np.uint8]]:
-    """Unique sample -> colours uint8 [n, 3] of its instances, for the samples in `order`.
-
-    A proposal of a class keeps its colour from sample to sample.
-    """
-    pairs = {u: list(zip(*(part.tolist() for part in samples.unique(u)[:2]), strict=True)) for u in order}
-    distinct = list(dict.fromkeys(pair for of_one in pairs.values() for pair in of_one))
-    colour_of = dict(zip(distinct, instance_colours(len(distinct)), strict=True))
-    return {
-        u: np.array([colour_of[pair] for pair in of_one], np.uint8).reshape(-1, 3)
-        for u, of_one in pairs.items()
-    }
+def contrasting(colour: Sequence[int]) -> tuple[int, int, int]:
+    """Black for a light colour, white for a dark one: beside each other, one of the two is seen on any ground."""
+    red, green, blue = (int(part) for part in colour)
+    light = 0.3 * red + 0.59 * green + 0.11 * blue > _LIGHT
+    return (0, 0, 0) if light else (255, 255, 255)
 
 
 def draw_instances(
@@ -61,7 +56,11 @@ def draw_instances(
     names: Sequence[str] | None = None,
     fill: float = 0.4,
 ) -> Image:
-    """Tint each instance and line its border, first instances on top; name it inside its box.
+    """Tint each instance and line its border, first instances on top; name it.
+
+    The line has the instance's colour and a thin one beside it, black or white, so that it is seen on any ground. It
+    is thinner in small instances. A name stands on a large instance and beside a small one, and is left out where it
+    would hide another.
 
     Args:
         image: uint8 [H, W, 3]; not changed.
@@ -74,24 +73,24 @@ def draw_instances(
     for index in order:
         inside, colour = masks[index], colours[index].astype(np.float32)
         drawn[inside] = np.rint((1 - fill) * drawn[inside] + fill * colour).astype(np.uint8)
-    width = line_width(image.shape)
     for index in order:
-        dark, bright = border(masks[index], width)
-        drawn[dark] = (0.35 * colours[index].astype(np.float32)).astype(np.uint8)
-        drawn[bright] = colours[index]
+        rim, line = border(masks[index], line_width(image.shape))
+        drawn[rim] = contrasting(colours[index])
+        drawn[line] = colours[index]
     if names is not None:
         _name_instances(drawn, masks, colours, names)
     return drawn
 
 
 def border(mask: NDArray[np.bool_], width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Two rings inside the mask: a thin dark one inside a bright one of `width`, both bool [H, W].
+    """Two rings inside the mask: a rim of one pixel inside a line of `width`, both bool [H, W].
 
-    The dark one keeps the line visible on ground of the line's own colour.
+    The line takes a quarter of what the mask is thick, at most, and a pixel at least: a small object stays visible.
     """
     distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    bright = mask & (distance <= width)
-    return mask & ~bright & (distance <= width + 1), bright
+    width = max(1, min(width, int(distance.max()) // 2)) if mask.any() else width
+    line = mask & (distance <= width)
+    return mask & ~line & (distance <= width + 1), line
 
 
 def draw_seeds(
@@ -124,30 +123,32 @@ def draw_seeds(
     if boxes is not None and len(boxes):
         draw_boxes(result, boxes, colours)
     arm = 4 * line_width(image.shape)
-    worth = np.zeros(image.shape[:2])
+    worth = np.zeros(image.shape[:2])  # of a cross, the share that a label hides
     around = [(c - arm, r - arm, c + arm + 1, r + arm + 1) for _, r, c in peaks.tolist()]
     for left, top, right, bottom in around:
-        worth[max(top, 0) : bottom, max(left, 0) : right] = 1 / arm**2
+        worth[max(top, 0) : bottom, max(left, 0) : right] = 1 / (2 * arm + 1) ** 2
     taken: list[Box] = []
     for index, name in enumerate(names or ()):
-        colour_of = tuple(colours[index].tolist())
-        taken.append(put_label(result, name, around[index], colour_of, taken, worth))
+        plate = put_label(result, name, around[index], tuple(colours[index].tolist()), taken, worth)
+        taken += [] if plate is None else [plate]
     for index, (_, row, column) in enumerate(peaks.tolist()):
         draw_cross(result, row, column, tuple(colours[index].tolist()))
     return result
 
 
 def draw_boxes(image: Image, boxes: NDArray[np.floating], colours: NDArray[np.uint8]) -> None:
-    """Outlines of boxes float [N, 4], xyxy in image pixels, in colours uint8 [N, 3], in place."""
+    """Outlines of boxes float [N, 4], xyxy in image pixels, in colours uint8 [N, 3] with a rim, in place."""
+    width = line_width(image.shape)
     for (x1, y1, x2, y2), colour in zip(np.rint(boxes).astype(int).tolist(), colours.tolist(), strict=True):
-        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, line_width(image.shape))
+        for line, thickness in ((contrasting(colour), width + 2), (colour, width)):
+            cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), line, thickness)
 
 
 def draw_cross(image: Image, row: int, column: int, colour: tuple[int, ...]) -> None:
-    """A cross with a black rim at one pixel, in place."""
+    """A cross with a black or white rim at one pixel, in place."""
     width = line_width(image.shape)
     arm = 3 * width
-    for line, thickness in (((0, 0, 0), width + 2), (colour, width)):
+    for line, thickness in ((contrasting(colour), width + 2), (colour, width)):
         cv2.line(image, (column - arm, row), (column + arm, row), line, thickness)
         cv2.line(image, (column, row - arm), (column, row + arm), line, thickness)
 
@@ -186,4 +187,5 @@ def _name_instances(
         rows, columns = np.flatnonzero(masks[index].any(axis=1)), np.flatnonzero(masks[index].any(axis=0))
         if len(rows):
             box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-            taken.append(put_label(drawn, name, box, tuple(colours[index].tolist()), taken, worth))
+            plate = put_label(drawn, name, box, tuple(colours[index].tolist()), taken, worth)
+            taken += [] if plate is None else [plate]

@@ -13,30 +13,20 @@ from PIL import ImageOps
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError, DataError
-from data_contracts.records import RecordReader
 from data_contracts.schemas import SCHEMAS
 from wsis.engine.per_image import Record
-from wsis.method.conditional.label_sets import SampleSet
-from wsis.method.masks.network_detections import NetworkDetections
-from wsis.method.masks.proposal_set import ProposalSet, Regions
-from wsis.reporting.pictures.overlays import (
-    colours_of_instances,
-    draw_boxes,
-    draw_instances,
-    draw_seeds,
-    fit,
-    instance_colours,
-)
+from wsis.method.masks.proposal_set import ProposalSet
+from wsis.reporting.pictures.image_sets import BASELINE, SURE, ImageSets, ImageSources, Samples, sets_of
+from wsis.reporting.pictures.instances import InstanceSet
+from wsis.reporting.pictures.overlays import draw_boxes, draw_instances, draw_seeds, fit, instance_colours
 from wsis.reporting.pictures.panels import Panel, side_by_side
 from wsis.reporting.pictures.proposal_sheet import proposal_panels
-from wsis.views.image_names import ImageNames
 from wsis.views.run import Run, class_name, spread
 
-PANEL_SIDE = 340
+PANEL_SIDE, COLUMNS = 284, 4  # as wide as a page, so that nothing makes the text smaller
 MAX_SAMPLES = 4
 MAX_DETECTIONS = 8
 MAX_PROPOSALS = 14
-MIN_SCORE = 0.3
 _DRAWABLE = tuple(
     name for name in SCHEMAS if name != "ground_truth"
 )  # records of images, but for their truth
@@ -44,17 +34,9 @@ _DRAWABLE = tuple(
 
 @dataclass(frozen=True)
 class Sources:
-    """Readers of what is drawn; None where the run holds nothing of the kind."""
+    """What is drawn: all that the run says of its images, at one outer iteration; None: of a run that has none yet."""
 
-    classes: tuple[str, ...]
-    names: ImageNames
-    dataset: RecordReader
-    boxes: RecordReader | None
-    seeds: RecordReader | None
-    proposals: RecordReader | None
-    baseline: RecordReader | None
-    pseudo_labels: RecordReader | None
-    predictions: list[RecordReader]
+    images: ImageSources
     iteration: int | None
 
 
@@ -93,7 +75,7 @@ def overlays(run: Run, key: str, images: int, chosen: Sequence[str] = ()) -> lis
         raise ConfigError(f"{key} holds {contract}, nothing to draw; expected one of {', '.join(_DRAWABLE)}")
     ids = artefact.records(SCHEMAS[contract]).ids
     sources = sources_of(run, run.record.entries[key].outer_iteration)
-    names = sources.names
+    names = sources.images.names
     if chosen:
         wanted = names.chosen(chosen)
         if absent := [names.shown(i) for i in wanted if i not in set(ids)]:
@@ -111,60 +93,56 @@ def sources_of(run: Run, iteration: int | None) -> Sources:
     """
     made = [e.outer_iteration for e in run.record.entries.values() if e.outer_iteration is not None]
     t = iteration if iteration is not None else max(made, default=None)
-    return Sources(
-        classes=run.classes,
-        names=run.names,
-        dataset=run.images,
-        boxes=run.records("boxes"),
-        seeds=run.records("prm_seeds"),
-        proposals=run.records(run.proposals_key),
-        baseline=run.records("prm_baseline"),
-        pseudo_labels=run.records(f"pseudo_labels@{t}"),
-        predictions=[r for split in ("train", "val") if (r := run.records(f"predictions.{split}@{t}"))],
-        iteration=t,
-    )
+    return Sources(ImageSources(run), t)
 
 
 def picture_of(sources: Sources, image_id: str, contract: str = "") -> NDArray[np.uint8]:
     """All that is known of one image, side by side, uint8 [H, W, 3].
 
+    A thing keeps its colour from sample to sample, in predictions, and in other iterations.
+
     Args:
         contract: `proposals` shows the first proposals too, which are else too many to be looked at.
     """
-    record = sources.dataset[image_id]
+    found, t = sources.images, sources.iteration
+    record = found.dataset[image_id]
     image = decode(record["encoded"].tobytes(), image_id)
+    sets = sets_of(found, image_id, PANEL_SIDE)
     annotated = ", ".join(_name(sources, label) for label in record["labels"].tolist()) or "no class"
     panels = [Panel(f"image: {annotated}", fit(image, PANEL_SIDE)[0])]
     spread = ""
-    if sources.seeds is not None and image_id in sources.seeds:
-        panels.append(_seeds_panel(sources, image, sources.seeds[image_id]))
-    elif sources.boxes is not None and image_id in sources.boxes:
-        panels.append(_boxes_panel(image, sources.boxes[image_id]["boxes"]))
-    if sources.proposals is not None and image_id in sources.proposals:
-        proposals = sources.proposals[image_id]
-        if sources.pseudo_labels is not None and image_id in sources.pseudo_labels:
-            labels = sources.pseudo_labels[image_id]
-            panels += _sample_panels(sources, image, proposals, labels)
-            spread = f"   diversity {float(labels['diversity'][0]):.2f}"
-        elif sources.baseline is not None and image_id in sources.baseline:
-            panels.append(_baseline_panel(sources, image, proposals, sources.baseline[image_id]))
-        if contract == "proposals":
-            panels += proposal_panels(image, ProposalSet.from_record(proposals), MAX_PROPOSALS)
-    for predictions in sources.predictions:
-        if image_id in predictions:
-            panels.append(_prediction_panel(sources, image, predictions[image_id]))
-    iteration = "" if sources.iteration is None else f"   outer iteration {sources.iteration}"
-    return side_by_side(panels, f"{sources.names.shown(image_id)}{iteration}{spread}", columns=8)
+    if found.seeds is not None and image_id in found.seeds:
+        panels.append(_seeds_panel(sources, image, found.seeds[image_id]))
+    elif found.boxes is not None and image_id in found.boxes:
+        panels.append(_boxes_panel(image, found.boxes[image_id]["boxes"]))
+    if t in sets.samples:
+        panels += _sample_panels(sources, image, sets, sets.samples[t])
+        diversity = found.labels[t].read(image_id, ("diversity",))["diversity"]
+        spread = f"   diversity {float(diversity[0]):.2f}"
+    elif BASELINE in sets.others:
+        panels.append(_instances_panel(sources, BASELINE, image, sets, sets.others[BASELINE]))
+    if contract == "proposals" and found.proposals is not None and image_id in found.proposals:
+        panels += proposal_panels(image, ProposalSet.from_record(found.proposals[image_id]), MAX_PROPOSALS)
+    if t in sets.predictions:
+        panels.append(_prediction_panel(sources, image, sets, sets.predictions[t]))
+    iteration = "" if t is None else f"   outer iteration {t}"
+    return side_by_side(panels, f"{found.names.shown(image_id)}{iteration}{spread}", columns=COLUMNS)
 
 
-def decode(data: bytes, image_id: str) -> NDArray[np.uint8]:
+def decode(data: bytes, image_id: str, at_least: int | None = None) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3] of an image file, EXIF orientation applied (the data set checked the file already).
+
+    Args:
+        at_least: pixels a side that are enough: a JPEG is then read at an eighth to all of its size, which is faster.
 
     Raises:
         DataError: the bytes are no image.
     """
     try:
-        image = ImageOps.exif_transpose(PillowImage.open(io.BytesIO(data)))
+        opened = PillowImage.open(io.BytesIO(data))
+        if at_least is not None:
+            opened.draft(None, (at_least, at_least))
+        image = ImageOps.exif_transpose(opened)
     except OSError as error:
         raise DataError(f"image {image_id}: field 'encoded': expected an image, got {error}") from error
     if image.mode.startswith("I"):
@@ -199,46 +177,37 @@ def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> P
 
 
 def _sample_panels(
-    sources: Sources, image: NDArray[np.uint8], proposals: Record, labels: Record
+    sources: Sources, image: NDArray[np.uint8], sets: ImageSets, samples: Samples
 ) -> list[Panel]:
-    """The most frequent unique samples. A proposal keeps its colour from sample to sample."""
-    samples, regions = SampleSet.from_record(labels), Regions.from_record(proposals)
-    different, order = len(samples.multiplicities), samples.most_frequent(MAX_SAMPLES)
-    colour_of = colours_of_instances(samples, range(different))
+    """The most frequent unique samples."""
+    total, different = sum(count for count, _ in samples), len(samples)
     panels = []
-    for u in order:
-        names = _names(sources, *samples.unique(u)[1:])
-        more = f" (of {different} different)" if u == order[0] and different > MAX_SAMPLES else ""
-        caption = f"{samples.multiplicities[u]} of {samples.num_samples} samples{more}"
-        panels.append(_instances_panel(caption, image, samples.masks(u, regions), colour_of[u], names))
+    for place, (count, one) in enumerate(samples[:MAX_SAMPLES]):
+        more = f" (of {different} different)" if place == 0 and different > MAX_SAMPLES else ""
+        panels.append(_instances_panel(sources, f"{count} of {total} samples{more}", image, sets, one))
     return panels
 
 
-def _baseline_panel(sources: Sources, image: NDArray[np.uint8], proposals: Record, baseline: Record) -> Panel:
-    best = np.argsort(-baseline["scores"], kind="stable")[:MAX_DETECTIONS]
-    masks = Regions.from_record(proposals, baseline["proposal_ids"][best]).masks()
-    names = _names(sources, baseline["labels"][best], baseline["scores"][best])
-    return _instances_panel("PRM baseline", image, masks, instance_colours(len(best)), names)
-
-
-def _prediction_panel(sources: Sources, image: NDArray[np.uint8], found: Record) -> Panel:
-    sure = NetworkDetections.from_record(found).sure(MIN_SCORE)
-    best = sure.take(np.argsort(-sure.scores, kind="stable")[:MAX_DETECTIONS])
-    names = _names(sources, best.labels, best.scores)
-    shown = f"{len(best)} of {len(sure)}" if len(sure) > len(best) else f"{len(best)}"
-    caption = f"prediction: {shown} at score ≥ {MIN_SCORE}"
-    return _instances_panel(caption, image, best.pasted(), instance_colours(len(best)), names)
+def _prediction_panel(sources: Sources, image: NDArray[np.uint8], sets: ImageSets, one: InstanceSet) -> Panel:
+    shown = f"{MAX_DETECTIONS} of {len(one)}" if len(one) > MAX_DETECTIONS else f"{len(one)}"
+    return _instances_panel(
+        sources, f"prediction: {shown} at score ≥ {SURE}", image, sets, one, MAX_DETECTIONS
+    )
 
 
 def _instances_panel(
+    sources: Sources,
     caption: str,
     image: NDArray[np.uint8],
-    masks: NDArray[np.bool_],
-    colours: NDArray[np.uint8],
-    names: Sequence[str],
+    sets: ImageSets,
+    one: InstanceSet,
+    most: int | None = None,
 ) -> Panel:
-    small, small_masks = fit(image, PANEL_SIDE, masks)
-    return Panel(caption, draw_instances(small, small_masks, colours, names))
+    """The first `most` instances of a set, with their names and scores."""
+    scores = np.zeros(len(one)) if one.scores is None else one.scores
+    names = _names(sources, one.labels, scores)[:most]
+    masks, colours = sets.pool.masks(one.masks[:most]), sets.colours(one)[:most]
+    return Panel(caption, draw_instances(fit(image, PANEL_SIDE)[0], masks, colours, names))
 
 
 def _names(sources: Sources, labels: NDArray[np.integer], scores: NDArray[np.floating]) -> list[str]:
@@ -249,4 +218,4 @@ def _names(sources: Sources, labels: NDArray[np.integer], scores: NDArray[np.flo
 
 
 def _name(sources: Sources, label: int) -> str:
-    return class_name(sources.classes, label)
+    return class_name(sources.images.classes, label)

@@ -11,6 +11,7 @@ from PIL import ImageDraw, ImageFont
 
 Box = tuple[int, int, int, int]
 _PADDING = 3
+_MOST_HIDDEN = 0.3  # of the things under a label
 
 
 @lru_cache(maxsize=16)
@@ -48,14 +49,15 @@ def put_label(
     colour: tuple[int, ...],
     taken: list[Box],
     worth: NDArray[np.floating],
-) -> Box:
+) -> Box | None:
     """Write text on a plate of `colour`, in place, where it hides least.
 
     Args:
         about: xyxy box of what the text names.
-        taken: plates that stand already. worth: float [H, W], what hiding a pixel costs.
+        taken: plates that stand already. worth: float [H, W], which share of a thing a pixel is.
 
-    Returns the plate, xyxy.
+    Returns the plate, xyxy. None where every place would hide more than `_MOST_HIDDEN` of a thing: then nothing is
+    written.
     """
     size = label_size(image.shape[1])
     text = shorten(text, image.shape[1] - 2 * _PADDING, size, bold=True)
@@ -66,6 +68,8 @@ def put_label(
     costs = [_cost(one, about, taken, worth) + 0.08 * (index > 0) for index, one in enumerate(plates)]
     plate = plates[int(np.argmin(costs))]
     left, top, right, bottom = plate
+    if float(worth[top:bottom, left:right].sum()) > _MOST_HIDDEN:
+        return None
     image[top:bottom, left:right] = colour
     luminance = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
     ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)

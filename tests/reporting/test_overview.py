@@ -1,0 +1,70 @@
+"""The first screen of a page: what it says of runs in every state."""
+
+import pytest
+
+from tests.reporting.conftest import row
+from tests.reporting.gallery_run import gallery_run
+from wsis.reporting.page.overview import overview
+
+
+@pytest.fixture
+def built(tmp_path):
+    return gallery_run(tmp_path / "store")
+
+
+def test_a_finished_run(built):
+    said = overview(built.run, None)
+    assert [(bar.title, round(bar.percent)) for bar in said.bars] == [
+        ("prediction, iteration 1", 35),
+        ("prediction, iteration 2", 49),
+    ]
+    assert said.scored == "mAP^r at IoU 0.50 on val, in percent" and not said.unscored
+    weak = said.facts["Learned from"]
+    assert weak == "5 photographs with boxes and image-level labels: cat, cow; 3 more were held out."
+    assert said.facts["So far"] == "2 of 2 outer iterations; finished."
+    assert said.following == "Ask where accuracy is lost: wsis report demo --diagnose."
+
+
+def test_baseline_and_ceiling_stand_beside(built):
+    baseline = {**row("prm_baseline", 1, 0.2), "outer_iteration": None, "split": "val"}
+    ceiling = {**row("prediction", 1, 0.9), "outer_iteration": None}
+    for key, metrics in (("evaluation.prm_baseline", baseline), ("evaluation.ceiling", ceiling)):
+        built.commit(key, "evaluation", "metrics", files={"metrics.json": metrics})
+    titles = [bar.title for bar in overview(built.run, None).bars]
+    assert titles == [
+        "PRM baseline", "prediction, iteration 1", "prediction, iteration 2", "ceiling: trained on true masks",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "following"),
+    [("running", "wsis view demo shows it live"), ("failed", "Go on with wsis run --name demo")],
+)
+def test_a_run_that_is_not_finished(built, status, following):
+    built.record.status = status
+    said = overview(built.run, None)
+    assert following in said.following and status in said.facts["So far"]
+
+
+def test_a_diagnosis_says_what_to_do(built):
+    def step(name: str, loss: float | None) -> dict:
+        return {"step": name, "iou": 0.5, "loss": loss, "aside": False}
+
+    steps = [
+        step("perfect", None),
+        step("best proposal", 0.1),
+        step("best of K", 0.3),
+        step("mean over K", 0.05),
+    ]
+    found = {"conclusion": "most is lost there", "waterfalls": [{"iteration": 2, "steps": steps}]}
+    said = overview(built.run, found)
+    assert said.facts["Where accuracy is lost"] == "most is lost there"
+    assert "choose other proposals than the best" in said.following
+
+
+def test_without_masks_it_says_what_to_look_at(tmp_path):
+    said = overview(gallery_run(tmp_path / "store", masks=False).run, None)
+    assert said.unscored.startswith(
+        "Nothing is scored: evaluate=false. Look at what the trained network predicts"
+    )
+    assert not said.bars and "disagreement" in said.following
