@@ -152,7 +152,8 @@ def test_one_image(visit, report):
     visit.page.keyboard.press("ArrowLeft")
     visit.page.wait_for_function("() => document.querySelector('#viewer h2').textContent === 'val2'")
     visit.page.keyboard.press("Escape")
-    assert not visit.page.is_visible("#viewer") and "#image=" not in visit.page.url
+    visit.page.wait_for_function("() => !location.hash.startsWith('#image=')")
+    assert not visit.page.is_visible("#viewer")
 
 
 def test_masks_are_drawn_where_they_are(visit, report):
