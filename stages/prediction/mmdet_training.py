@@ -115,8 +115,11 @@ class DetectorSteps:
         with nullcontext() if low is None else torch.autocast(self.device, low):
             losses = self.shared(**self.model.data_preprocessor(batch, True), mode="loss")
         loss, values = self.model.parse_losses(losses)
+        names = sorted(values)
+        # in one copy, and before the backward pass, which the host does not wait for
+        logged = torch.stack([values[name].detach().double() for name in names]).tolist()
         self.descend(loss, index)
-        return {name: torch.as_tensor(values[name]).item() for name in sorted(values)}
+        return dict(zip(names, logged, strict=True))
 
     def descend(self, loss: torch.Tensor, index: int) -> None:
         """Move the weights along the gradient of the loss of step `index`, and their average with them."""

@@ -64,7 +64,7 @@ def build_network(
     extractor = _extractor(config, config.pretrained if load_pretrained else None)
     network = ConditionalNetwork(extractor, num_classes, config, config.precision)
     # depthwise convolutions need no other order in memory then: a training step takes three quarters of the time
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def save_activations(network: ConditionalNetwork) -> None:
