@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.method.conditional.conditional_cases import random_case
 from wsis.method import transfers
-from wsis.method.conditional import exclusion, inference
+from wsis.method.conditional import exclusion, greedy
 from wsis.method.conditional.box_choice import box_candidates
 from wsis.method.conditional.exclusion import SeedSlots
 from wsis.method.conditional.inference import Slots, infer
@@ -19,7 +19,7 @@ def found_on_a_device(*arguments, **options):
     with (
         mock.patch.object(transfers, "host_waits", lambda t: True),
         mock.patch.object(exclusion, "host_waits", lambda t: True),
-        mock.patch.object(inference, "host_waits", lambda t: True),
+        mock.patch.object(greedy, "host_waits", lambda t: True),
     ):
         return infer(*arguments, **options)
 

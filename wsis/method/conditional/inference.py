@@ -22,23 +22,20 @@ Where nothing beats the background the class keeps one instance, unless the high
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from wsis.errors import InputError
 from wsis.method.conditional.box_choice import BoxCandidates, JointChoice, choose_jointly
-from wsis.method.conditional.exclusion import SeedSlots, joint_labels, padded_tables
+from wsis.method.conditional.exclusion import SeedSlots, joint_labels
+from wsis.method.conditional.greedy import greedy_picks
 from wsis.method.finite import FiniteChecks
-from wsis.method.transfers import host_waits, places, rounds_unseen
+from wsis.method.transfers import places
 
 BOX_THRESHOLD = 0.8  # departure D6
 _IMPOSSIBLE = float("-inf")
-_NOTHING_LEFT = -1e4  # gain of a slot's second best when it has none
-_ENTRY_BUDGET = 1 << 22  # gains looked at together while further proposals are picked
 _MOST_PAIRS = 30  # of boxes that share pixels, up to which they also move two at a time
-_WINDOW = 64  # candidates looked at together while skipping those that earlier picks removed
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,12 @@ def infer(
         [seeds for slot in slots if (seeds := slot.seeds) is not None],
         higher_order,
     )
-    picks = _greedy([gains[i] for i in plain], [slots[i] for i in plain], higher_order) if plain else []
+    picks = greedy_picks(
+        [gains[i] for i in plain],
+        [slots[i].suppress for i in plain],
+        [slots[i].box_iou is None for i in plain],
+        higher_order,
+    )
     if higher_order:
         _share_out(picks, [gains[i] for i in plain], [slots[i].candidates for i in plain])
     columns = (torch.cat([slots[i].columns.new_zeros(1), slots[i].columns]) for i in plain)
@@ -182,149 +184,3 @@ def _share_out(
         slots = torch.arange(1, choice.picks.shape[1] + 1, device=chosen.device)
         moved = torch.zeros_like(chosen[rows]).scatter_(1, choice.picks, slots.expand_as(choice.picks))
         chosen[rows] = torch.where(all_held, moved, chosen[rows])
-
-
-def _greedy(gains: list[Tensor], slots: Sequence[Slots], higher_order: bool) -> list[Tensor]:
-    """Return per image int64 [Q, P]: 0 or 1 + slot."""
-    state = _State(gains, slots)
-    if state.gains.numel():
-        state.fill_slots(higher_order)
-        step = max(1, _ENTRY_BUDGET // state.gains[0].numel())
-        for start in range(0, len(state.optional), step):
-            state.take_gainful(state.optional[start : start + step])
-    return state.results()
-
-
-class _State:
-    """All problems of all images, flattened to R rows and padded to the largest P and A."""
-
-    def __init__(self, gains: list[Tensor], slots: Sequence[Slots]) -> None:
-        self.shapes = [tuple(gain.shape) for gain in gains]
-        self.suppress = [slot.suppress for slot in slots]
-        self.table = padded_tables(self.suppress) if len(slots) == 1 or host_waits(gains[0]) else None
-        device = gains[0].device
-        rows = sum(shape[0] for shape in self.shapes)
-        self.num_slots = max(shape[1] for shape in self.shapes)
-        self.num_proposals = max(shape[2] for shape in self.shapes)
-        dtype = torch.promote_types(gains[0].dtype, torch.float32)
-        size = (rows, self.num_slots, self.num_proposals)
-        self.gains = torch.full(size, _IMPOSSIBLE, device=device, dtype=dtype)
-        self.image = torch.zeros(rows, dtype=torch.int64, device=device)
-        optional = [torch.zeros(0, dtype=torch.int64, device=device)]
-        self.starts = [0, *accumulate(shape[0] for shape in self.shapes)]
-        for index, (gain, slot) in enumerate(zip(gains, slots, strict=True)):
-            part = slice(self.starts[index], self.starts[index + 1])
-            self.gains[part, : gain.shape[1], : gain.shape[2]] = gain
-            self.image[part] = index
-            if slot.box_iou is None:
-                optional.append(torch.arange(part.start, part.stop, device=device))
-        self.optional = torch.cat(optional)  # rows whose slots are classes
-        self.labels = torch.zeros(rows, self.num_proposals, dtype=torch.int64, device=device)
-
-    def fill_slots(self, higher_order: bool) -> None:
-        """Give every slot of every row its best proposal, largest regret first.
-
-        Without the higher-order term no class must have one, and a box gets one only if it beats the background.
-        """
-        best, proposal, second, runner_up = self._two_best(self.gains)
-        unfilled = torch.ones_like(best, dtype=torch.bool)
-        if not higher_order:
-            unfilled.index_fill_(0, self.optional, False)
-        for _ in range(self.num_slots):
-            served = unfilled & (best > (_IMPOSSIBLE if higher_order else 0.0))
-            serves = served.any(1)
-            (rows,) = places(serves)
-            if len(rows) == 0:
-                return
-            serves = serves[rows]
-            regret = best - second.clamp(min=_NOTHING_LEFT)
-            slot = torch.where(served, regret, _IMPOSSIBLE).argmax(1)[rows]
-            taken = proposal[rows, slot]
-            self.labels[rows, taken] = torch.where(serves, slot + 1, self.labels[rows, taken])
-            unfilled[rows, slot] &= ~serves
-            self.gains[rows, :, taken] = self.gains[rows, :, taken].masked_fill(serves[:, None], _IMPOSSIBLE)
-            contained = self._contained(self.image[rows], taken) & serves[:, None]
-            self.gains[rows, slot] = self.gains[rows, slot].masked_fill(contained, _IMPOSSIBLE)
-            # Of the other slots only those lose that had their eye on the proposal.
-            wanted = (proposal[rows] == taken[:, None]) | (runner_up[rows] == taken[:, None])
-            row, other = places(wanted & unfilled[rows])
-            row = rows[row]
-            again = self._two_best(self.gains[row, other])
-            for table, value in zip((best, proposal, second, runner_up), again, strict=True):
-                table[row, other] = value
-
-    @staticmethod
-    def _two_best(gains: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Best and second best over the last dimension, each with its index; the lower index where equal."""
-        best, first = gains.max(-1)
-        gains.scatter_(-1, first[..., None], _IMPOSSIBLE)
-        second, runner_up = gains.max(-1)
-        gains.scatter_(-1, first[..., None], best[..., None])
-        return best, first, second, runner_up
-
-    def take_gainful(self, rows: Tensor) -> None:
-        """In these rows, take what beats the background, best first, until nothing is left.
-
-        Only candidates of positive gain are listed, sorted once; a pick strikes out what it removes, and each row
-        walks down its list over what is struck out.
-        """
-        count, slots, proposals = len(rows), self.num_slots, self.num_proposals
-        struck = torch.zeros(count, slots + 1, proposals, dtype=torch.bool, device=rows.device)
-        struck[:, slots] = True  # where the ends of the lists point to
-        lines = struck.view(-1, proposals)
-        candidates, counts = self._candidates(rows)
-        at = torch.arange(count, device=rows.device) * candidates.shape[1]
-        end, images, window = at + counts, self.image[rows], torch.arange(_WINDOW, device=rows.device)
-        row = torch.arange(count, device=rows.device)
-        while len(row := row[at[row] < end[row]]):
-            for _ in range(rounds_unseen(row)):
-                candidate = candidates.take(at[row, None] + window)
-                first = struck.take(candidate).byte().argmin(1)
-                picked = candidate.gather(1, first[:, None])[:, 0]
-                found = ~struck.take(picked)
-                (hit,) = places(found)
-                line, proposal = picked[hit] // proposals, picked[hit] % proposals
-                is_hit, hit = found[hit], row[hit]
-                label, before = line - hit * (slots + 1) + 1, self.labels[rows[hit], proposal]
-                self.labels[rows[hit], proposal] = torch.where(is_hit, label, before)
-                struck[hit, :, proposal] |= is_hit[:, None]
-                lines[line] |= self._contained(images[hit], proposal) & is_hit[:, None]
-                at[row] = torch.minimum(at[row] + torch.where(found, first + 1, _WINDOW), end[row])
-
-    def _candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What gains, best first (ties: lower proposal, then slot), and how many in each row, int64 [n, M] and [n].
-
-        A candidate is its place in a table [n, A + 1, P]; lists are filled up with the first place of slot A.
-        """
-        gains = self.gains[rows].transpose(1, 2)  # row, proposal, slot: the order of ties
-        gainful = gains > 0
-        row, proposal, slot = places(gainful)
-        if host_waits(gains):  # all are listed, those without gain as filled up
-            counts = gainful.sum((1, 2))
-            place, width = proposal * self.num_slots + slot, self.num_slots * self.num_proposals
-        else:
-            counts = torch.bincount(row, minlength=len(rows))
-            place = torch.arange(len(row), device=rows.device) - (torch.cumsum(counts, 0) - counts)[row]
-            width = int(counts.max())
-        value, is_gainful = gains[row, proposal, slot], gainful[row, proposal, slot]
-        values = gains.new_full((len(rows), width + _WINDOW), _IMPOSSIBLE)
-        values[row, place] = value.masked_fill(~is_gainful, _IMPOSSIBLE)
-        line = torch.arange(len(rows), device=rows.device)[:, None] * (self.num_slots + 1)
-        candidates = ((line + self.num_slots) * self.num_proposals).repeat(1, values.shape[1])
-        candidates[row, place] -= is_gainful * ((self.num_slots - slot) * self.num_proposals - proposal)
-        order = torch.sort(values, dim=1, descending=True, stable=True).indices
-        return candidates.gather(1, order), counts
-
-    def _contained(self, images: Tensor, proposals: Tensor) -> Tensor:
-        """What taking each proposal of each image removes, bool [n, P]."""
-        if self.table is not None:
-            return self.table[images, proposals]
-        result = torch.zeros(len(proposals), self.num_proposals, dtype=torch.bool, device=images.device)
-        for index, suppress in enumerate(self.suppress):
-            mine = torch.nonzero(images == index)[:, 0]
-            result[mine, : len(suppress)] = suppress[proposals[mine]]
-        return result
-
-    def results(self) -> list[Tensor]:
-        parts = zip(self.starts, self.shapes, strict=False)
-        return [self.labels[start : start + shape[0], : shape[2]] for start, shape in parts]
