@@ -28,6 +28,7 @@ from wsis.method.dissimilarity.objective import ImageProblem, LearningConfig, di
 from wsis.method.dissimilarity.surrogate import SurrogateConfig, augmented_scores
 from wsis.method.dissimilarity.targets import targets_from_labels
 from wsis.method.dissimilarity.task_loss import loss_table, miss_cost, sample_loss_tables
+from wsis.method.transfers import moved
 
 TOLERANCE = 1e-5
 AMPLE, TRAINED = 0.0, 9.0  # the background's lead: half of all scores beat it, or none but the required ones
@@ -103,7 +104,7 @@ def inference(sizes: Sizes, device: torch.device, background: float, share: floa
     problems = augmented_scores(drawn, tables[0], tables, config)
     suppress, columns, plain = slot.suppress.numpy(), slot.columns.numpy(), problems.numpy()
     order = np.random.default_rng(0).permutation(len(problems))  # a share is of both kinds
-    on_device, moved = problems[torch.from_numpy(order)].to(device), slot.to(device)
+    on_device, there = problems[torch.from_numpy(order)].to(device), moved(slot, device)
     few = max(1, round(share * len(problems)))
     picks = float((infer([problems], [slot])[0] > 0).sum(1).float().mean())
 
@@ -112,7 +113,7 @@ def inference(sizes: Sizes, device: torch.device, background: float, share: floa
         return torch.tensor(rows, device=device)
 
     return Timed(
-        lambda: infer([on_device], [moved])[0],
+        lambda: infer([on_device], [there])[0],
         {"plain Algorithm 1": reference},
         share,
         f"{len(problems)} problems, P = {graph.num_proposals}, {sizes.annotated} classes, {picks:.0f} picks each",
@@ -132,7 +133,9 @@ def pairwise(sizes: Sizes, device: torch.device) -> Timed:
 
     def ours() -> Tensor:
         graph = case.graph()
-        return refine_scores(drawn, replace(graph, separations=WEIGHT * graph.separations).to(device), energy)
+        return refine_scores(
+            drawn, moved(replace(graph, separations=WEIGHT * graph.separations), device), energy
+        )
 
     height, width = case.superpixels.shape
     return Timed(
@@ -146,10 +149,10 @@ def pairwise(sizes: Sizes, device: torch.device) -> Timed:
 def updates(sizes: Sizes, device: torch.device) -> Timed:
     """The three iterations alone, forward and backward."""
     graph = regions(sizes).graph()
-    drawn, moved = scores(graph, sizes, AMPLE).to(device).requires_grad_(), graph.to(device)
+    drawn, there = scores(graph, sizes, AMPLE).to(device).requires_grad_(), moved(graph, device)
 
     def ours() -> Tensor:
-        (gradient,) = torch.autograd.grad(refine_scores(drawn, moved, EnergyConfig()).square().sum(), drawn)
+        (gradient,) = torch.autograd.grad(refine_scores(drawn, there, EnergyConfig()).square().sum(), drawn)
         return gradient
 
     return Timed(ours)
@@ -182,9 +185,9 @@ def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Tim
             loss_table(graph, targets, classes),
             miss_cost(targets),
         )
-        problems.append(problem.to(device))
+        problems.append(moved(problem, device))
     images = 255 * torch.rand(batch, 3, sizes.height, sizes.width, device=device)
-    noises = [Noise(noise_maps(sizes.samples, size)).to(device) for _ in range(batch)]
+    noises = moved([Noise(noise_maps(sizes.samples, size)) for _ in range(batch)], device)
     config, flipped = LearningConfig(gamma=0.5, reach_weight=0), [False] * batch
 
     def ours() -> Tensor:

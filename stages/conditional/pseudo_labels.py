@@ -42,6 +42,7 @@ from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.prm.seeds import Seeds
+from wsis.method.transfers import moved
 from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
@@ -127,16 +128,10 @@ class _Compute:
         )
         # One image at a time and noise from its id: no record depends on how images are grouped or ordered.
         noise = image_noise(problem, self.sampling, (*self.key, image_key(image_id)))
-        labels, scores = sample_labels(
-            self.network,
-            image_batch([image], [False]).to(self.device),
-            [problem.to(self.device)],
-            [noise.to(self.device)],
-            self.sampling,
-            self.contour_weight,
-        )
-        own = labels[0].cpu()
-        samples = deduplicate(own, scores[0].cpu(), problem.classes, kept)
+        batch = moved((image_batch([image], [False]), [problem], [noise]), self.device)
+        drawn = sample_labels(self.network, *batch, self.sampling, self.contour_weight)
+        (own,), (scores,) = moved(drawn, "cpu")
+        samples = deduplicate(own, scores, problem.classes, kept)
         spread = diversity_statistics(own, problem.graph.membership, problem.graph.superpixel_areas)
         return {
             **samples.to_record(),

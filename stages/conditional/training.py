@@ -31,6 +31,7 @@ from wsis.method.dissimilarity.objective import (
     dissimilarity_loss,
     estimate_dissimilarity,
 )
+from wsis.method.transfers import moved
 from wsis.views.stored_configs import current_section
 
 # Independent random streams of one seed; stages.conditional.batches has 1, pseudo_labels 4.
@@ -135,7 +136,7 @@ class Trainer:
         return self.make.order(step)
 
     def noise(self, problem: ImageProblem, *key: int) -> Noise:
-        return image_noise(problem, self.settings, self.key(*key)).to(self.context.device)
+        return image_noise(problem, self.settings, self.key(*key))
 
     def step(self, index: int) -> dict[str, float]:
         """One optimisation step; returns what `dissimilarity_loss` logs. Of a group each process has its part of the
@@ -150,10 +151,9 @@ class Trainer:
                 self.noise(p, _NOISE_STREAM, index, place) for place, p in zip(places, problems, strict=True)
             ]
             size = self.examples.largest(self.batch_ids(index)) if len(places) < whole else None
-            batch = image_batch(images, flipped, size).to(self.context.device)
-            moved = [p.to(self.context.device) for p in problems]
+            batch = moved((image_batch(images, flipped, size), problems, noises), self.context.device)
             self.network.train()
-            loss, logs = dissimilarity_loss(self.network, batch, moved, noises, flipped, self.settings)
+            loss, logs = dissimilarity_loss(self.network, *batch, flipped, self.settings)
             self.descend(loss, index)
         self.watch(logs["reach"])
         return {"loss": logs["surrogate"], **logs}
@@ -193,8 +193,7 @@ class Trainer:
         """Input, problem and noise of a held-back image."""
         image, problem = self.examples.build(image_id)
         noise = self.noise(problem, _HELD_BACK_STREAM, image_key(image_id))
-        device = self.context.device
-        return image_batch([image], [False]).to(device), problem.to(device), noise
+        return moved((image_batch([image], [False]), problem, noise), self.context.device)
 
     @contextmanager
     def naming(self, where: str) -> Iterator[None]:

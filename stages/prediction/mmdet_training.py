@@ -4,7 +4,7 @@ The loop is the engine's. Of several processes each takes its share of every bat
 are normalised over each process's own images, as MMDetection does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from wsis.engine.training import run_steps
 from wsis.engine.worker_processes import Patience
 from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import plain_config, training_config
-from wsis.method.prediction.data.batches import BatchOrder, MakeBatch, derived_seed
+from wsis.method.prediction.data.batches import BatchOrder, MakeBatches, derived_seed
 from wsis.method.prediction.data.dataset import PseudoLabelDataset
 from wsis.method.prediction.data.training_images import PseudoLabelSource
 from wsis.method.prediction.models import starting_model
@@ -61,11 +61,13 @@ def train(
         model_config, source.classes, config.pretrained, seed, init_weights=init_weights
     )
     model = model.to(context.device).train()
-    order = _order(config, source, seed)
-    make = MakeBatch(_dataset(model_config, source), order)
+    orders = _orders(config, source, seed)
+    make = MakeBatches(_dataset(model_config, source), orders)
     with Batches(make, total_steps, config.data_workers, _PATIENCE) as batches:
         steps = DetectorSteps(model, config, seed, total_steps, batches)
-        run_steps(context, steps.state(), total_steps, steps.step, images=lambda i: _images(order, source, i))
+        run_steps(
+            context, steps.state(), total_steps, steps.step, images=lambda i: _images(orders, source, i)
+        )
         waited = batches.wait_share
     if rank() > 0:
         return
@@ -108,17 +110,31 @@ class DetectorSteps:
 
     def step(self, index: int) -> dict[str, float]:
         """One optimisation step; returns what the heads log."""
-        batch, number = self.batches.at(index), rank()
-        # each process samples regions of its own images
-        torch.manual_seed(derived_seed(self.seed, index, *([number] if number else [])))
-        low = _LOW_PRECISION.get(self.config.precision)
-        with nullcontext() if low is None else torch.autocast(self.device, low):
-            losses = self.shared(**self.model.data_preprocessor(batch, True), mode="loss")
-        loss, values = self.model.parse_losses(losses)
-        self.descend(loss, index)
-        return {name: torch.as_tensor(values[name]).item() for name in sorted(values)}
+        logged: list[dict[str, float]] = []
+        self.descend(self._losses(index, self.batches.at(index), logged), index)
+        return {name: float(np.mean([part[name] for part in logged])) for name in logged[0]}
 
-    def descend(self, loss: torch.Tensor, index: int) -> None:
+    def _losses(
+        self, index: int, parts: Sequence[dict[str, Any]], logged: list[dict[str, float]]
+    ) -> Iterator[torch.Tensor]:
+        """The share of each part of a batch in the loss, to be differentiated before the next is asked for."""
+        low = _LOW_PRECISION.get(self.config.precision)
+        for place, batch in enumerate(parts):
+            # each part samples regions of its own images
+            number = rank() * len(parts) + place
+            torch.manual_seed(derived_seed(self.seed, index, *([number] if number else [])))
+            shares_later = isinstance(self.shared, DistributedDataParallel) and place < len(parts) - 1
+            with self.shared.no_sync() if shares_later else nullcontext():
+                with nullcontext() if low is None else torch.autocast(self.device, low):
+                    losses = self.shared(**self.model.data_preprocessor(batch, True), mode="loss")
+                loss, values = self.model.parse_losses(losses)
+                names = sorted(values)
+                # in one copy, and before the backward pass, which the host does not wait for
+                numbers = torch.stack([values[name].detach().double() for name in names]).tolist()
+                logged.append(dict(zip(names, numbers, strict=True)))
+                yield loss / len(parts)
+
+    def descend(self, loss: torch.Tensor | Iterator[torch.Tensor], index: int) -> None:
         """Move the weights along the gradient of the loss of step `index`, and their average with them."""
         for group, rates in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rates[index]
@@ -146,14 +162,17 @@ def parameter_groups(model: nn.Module, config: PredictionConfig) -> list[dict[st
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
 
-def _order(config: PredictionConfig, source: PseudoLabelSource, seed: int) -> BatchOrder:
+def _orders(config: PredictionConfig, source: PseudoLabelSource, seed: int) -> list[BatchOrder]:
+    """Of the parts that this process computes."""
     sizes = np.array([source.image_size(i) for i in range(len(source))])
-    own = config.batch_size // config.processes
-    return BatchOrder(sizes[:, 1] >= sizes[:, 0], own, seed, rank(), config.processes)
+    parts = config.gradient_accumulation
+    together, first = config.processes * parts, rank() * parts
+    own, landscape = config.batch_size // together, sizes[:, 1] >= sizes[:, 0]
+    return [BatchOrder(landscape, own, seed, first + place, together) for place in range(parts)]
 
 
-def _images(order: BatchOrder, source: PseudoLabelSource, step: int) -> list[str]:
-    return [source.image_id(key.image) for key in order.batch(step)]
+def _images(orders: Sequence[BatchOrder], source: PseudoLabelSource, step: int) -> list[str]:
+    return [source.image_id(key.image) for order in orders for key in order.batch(step)]
 
 
 def _dataset(model_config: Config, source: PseudoLabelSource) -> PseudoLabelDataset:

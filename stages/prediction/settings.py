@@ -2,9 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_contracts.errors import ConfigError
 from wsis.engine.shared_work import SharedTraining
@@ -49,6 +49,13 @@ class PredictionConfig(SharedTraining):
     later_steps: int = Field(600, ge=1, description="of every later one, from the weights before")
     max_epochs: float = Field(12.0, gt=0, description="fewer steps where the data set is small")
     batch_size: int = Field(4, ge=1, le=256, description="images a step, of all processes together")
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="parts in which each process computes its images of a step, one after the other: memory of one "
+        "part, losses as of so many processes",
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has momentum 0.9, Mask R-CNN's own")
     learning_rate: float = Field(5e-4, gt=0, description="after the warm-up")
     backbone_factor: float = Field(0.3, ge=0, le=1, description="factor on the backbone's learning rate")
@@ -66,6 +73,22 @@ class PredictionConfig(SharedTraining):
     )
     precision: Precision = Field("float32", description="bfloat16 and float16 need CUDA")
     data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
+
+    @model_validator(mode="after")
+    def _batch_has_parts(self) -> Self:
+        parts = self.processes * self.gradient_accumulation
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size: expected a multiple of processes x gradient_accumulation ({parts}), got {self.batch_size}"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """As of every training; one part is left out, as one process is."""
+        found = super().identity()
+        if found["gradient_accumulation"] == 1:
+            del found["gradient_accumulation"]
+        return found
 
     def total_steps(self, images: int, outer_iteration: int | None) -> int:
         """Steps of this outer iteration."""

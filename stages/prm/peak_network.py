@@ -19,6 +19,7 @@ from wsis.method.prm.augmentation import resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec
 from wsis.method.prm.peak_backprop import PeakBackpropagation
 from wsis.method.prm.seeds import SeedConfig
+from wsis.method.transfers import moved
 from wsis.views.dataset import read_image
 
 SPEC_NAME = "classifier.json"
@@ -43,7 +44,7 @@ class PeakNetwork:
     def batch(self, image_id: str) -> torch.Tensor:
         """One image at the classifier's size, uint8 [1, 3, h, w] on the device."""
         image = resize_for_inference(read_image(self.dataset, image_id), self.config.image_size)
-        return torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
+        return moved(torch.from_numpy(image.transpose(2, 0, 1)[None]), self.device)
 
 
 def open_peak_network(

@@ -53,9 +53,9 @@ class _Compute:
     def detections_of(self, image_id: str) -> dict[str, np.ndarray]:
         network, batch = self.peaks.network, self.peaks.batch(image_id)
         passed = network.forward(batch)
-        probabilities = network.scores(passed)[0].sigmoid()
+        probabilities = network.scores(passed)[0].sigmoid().cpu()
         predicted = (probabilities >= self.config.class_threshold).nonzero()[:, 0] + 1
-        labels = np.union1d(predicted.cpu().numpy(), [int(probabilities.argmax()) + 1])
+        labels = np.union1d(predicted.numpy(), [int(probabilities.argmax()) + 1])
         height, width = self.peaks.dataset.read(image_id, ("size",))["size"].tolist()
         size = (height, width)
         (seeds,) = generate_seeds(network, batch, [labels], [size], self.config, passed=passed)

@@ -28,6 +28,7 @@ from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
 from wsis.method.prm.learning import not_above_chance
 from wsis.method.prm.multilabel import average_precisions
 from wsis.method.prm.peak_stimulation import classification_loss
+from wsis.method.transfers import moved
 from wsis.views.dataset import class_names, image_ids, read_image
 
 NAME = "prm_classifier"
@@ -99,8 +100,8 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
     def step(i: int) -> dict[str, float]:
         images, labels = examples.batch(i)
         set_learning_rates(optimizer, warmup_cosine(i, total, config.warmup_steps))
-        scores = model.scores(model(images.to(context.device)))
-        loss = classification_loss(scores, labels.to(context.device))
+        images, labels = moved((images, labels), context.device)
+        loss = classification_loss(model.scores(model(images)), labels)
         descend(loss, optimizer, average=True)
         return {"loss": loss.item()}
 

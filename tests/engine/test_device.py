@@ -1,5 +1,6 @@
 """What a run says of its device, and what it refuses on one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,35 @@ def test_stages_that_compute_on_the_device_record_it(tiny_store: Path) -> None:
     run = Run.load(Store(tiny_store), RUN)
     assert run.artefact("prediction@1", verify=False).manifest.environment["device"] == "cpu"
     assert "device" not in run.artefact("dataset", verify=False).manifest.environment
+
+
+def test_sums_in_one_order_are_for_cuda_and_for_the_time_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with device.ordered_sums(torch.device("cpu"), True):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with device.ordered_sums(torch.device("cuda"), False):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with device.ordered_sums(torch.device("cuda"), True):
+        assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.deterministic
+
+
+def test_the_peak_of_a_gpus_memory_is_counted_once_and_what_is_kept_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: asked.append("reset"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: asked.append("emptied"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7)
+    counts: dict[str, int] = {}
+    with device.computing(torch.device("cuda"), False, counts):
+        assert asked == ["reset"]
+    assert counts == {"peak_gpu_bytes": 7} and asked == ["reset", "emptied"]
+    counts = {"peak_gpu_bytes": 9}  # of a process of its own
+    with device.computing(torch.device("cuda"), False, counts):
+        pass
+    with device.computing(torch.device("cpu"), False, counts):
+        pass
+    assert counts == {"peak_gpu_bytes": 9}

@@ -4,7 +4,7 @@ Its arguments: a file with [[name, mistake or null, words of the command], ...],
 stderr].
 """
 
-import dataclasses
+import copy
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -40,14 +40,17 @@ def stopped(step: int) -> Iterator[None]:
 
 def left_on_the_cpu(field: str) -> Any:
     """Problems of the conditional network that are moved without one of their tensors."""
-    from wsis.method.dissimilarity.objective import ImageProblem
+    from stages.conditional import training as conditional
+    from wsis.method.transfers import moved
 
-    move = ImageProblem.to
+    def all_but_one(batch: Any, device: Any) -> Any:
+        images, problems, noises = moved(batch, device)
+        there = [copy.copy(problem) for problem in problems]
+        for problem, original in zip(there, batch[1], strict=True):
+            object.__setattr__(problem, field, getattr(original, field))
+        return images, there, noises
 
-    def moved(problem: Any, device: Any) -> Any:
-        return dataclasses.replace(move(problem, device), **{field: getattr(problem, field)})
-
-    return mock.patch.object(ImageProblem, "to", moved)
+    return mock.patch.object(conditional, "moved", all_but_one)
 
 
 def image_not_moved() -> Any:

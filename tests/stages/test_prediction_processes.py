@@ -38,7 +38,7 @@ def _each_image_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make one process normalise losses and sample regions image by image, as two with an image each do."""
 
     def step(self: DetectorSteps, index: int) -> dict[str, float]:
-        data, parsed = self.batches.at(index), []
+        (data,), parsed = self.batches.at(index), []
         for rank in (0, 1):
             torch.manual_seed(derived_seed(self.seed, index, *([rank] if rank else [])))
             own = {name: values[rank : rank + 1] for name, values in data.items()}
@@ -105,3 +105,26 @@ def test_the_batch_is_shared_and_one_process_leaves_the_identity() -> None:
         prediction.Config(processes=3)
     one, two = prediction.Config(), prediction.Config(processes=2)
     assert "processes" not in one.identity() and two.identity() == {**one.identity(), "processes": 2}
+
+
+def test_parts_one_after_the_other_are_what_several_processes_compute(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(tmp_path)
+    sgd: dict[str, Any] = dict(optimizer="sgd", learning_rate=0.02)
+    config = prediction.Config(model=str(tiny_config), gradient_accumulation=2, **SETTINGS, **sgd)
+    parts, alone = context(tmp_path / "parts", 1), context(tmp_path / "one", 1)
+    prediction.run(inputs, config, parts)
+    _each_image_on_its_own(monkeypatch)
+    prediction.run(inputs, config.model_copy(update={"gradient_accumulation": 1}), alone)
+    weights = [_weights(given.workdir / DETECTOR_NAME) for given in (parts, alone)]
+    assert _furthest(*weights) < 1e-5
+    curves = [json.loads((given.workdir / CURVE_NAME).read_text()) for given in (parts, alone)]
+    assert curves[0] == [pytest.approx(entry, rel=1e-4, abs=1e-5) for entry in curves[1]]
+
+
+def test_one_part_leaves_the_identity_and_parts_are_equally_large() -> None:
+    one, two = prediction.Config(), prediction.Config(gradient_accumulation=2)
+    assert two.identity() == {**one.identity(), "gradient_accumulation": 2}
+    with pytest.raises(ValidationError, match=r"processes x gradient_accumulation \(8\), got 4"):
+        prediction.Config(processes=2, gradient_accumulation=4)

@@ -2,9 +2,13 @@
 
 import gc
 import math
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,9 +79,47 @@ def shared_memory() -> float:
     return float(shutil.disk_usage(_SHARED).total) if _SHARED.is_dir() else math.inf
 
 
-def leave(device: torch.device) -> None:
-    """Give back what torch keeps of a GPU's memory, for the next stage and for its processes."""
-    if device.type == "cuda":
+@contextmanager
+def ordered_sums(device: torch.device, wanted: bool) -> Iterator[None]:
+    """Inside, CUDA adds up in one order where torch has a way to, and torch warns where it has none. The CPU always
+    does.
+
+    Args:
+        wanted: `execution.deterministic`; without it nothing changes.
+    """
+    if device.type != "cuda" or not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.deterministic = before[1]
+
+
+@contextmanager
+def computing(device: torch.device, deterministic: bool, counts: dict[str, Any]) -> Iterator[None]:
+    """Inside, a stage computes on the device, with `ordered_sums`. At its end what torch keeps of a GPU's memory is
+    given back, for the next stage and for its processes.
+
+    Args:
+        counts: of the manifest, which get `peak_gpu_bytes`, the most that tensors of this process took of a GPU, where
+            it took any and no other process has said it already.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        with ordered_sums(device, deterministic):
+            yield
+        if peak := torch.cuda.max_memory_allocated(device):
+            counts.setdefault("peak_gpu_bytes", peak)
+    finally:
         gc.collect()
         torch.cuda.empty_cache()
 

@@ -29,23 +29,25 @@ def set_learning_rates(optimizer: Optimizer, factor: float) -> None:
 
 
 def descend(
-    loss: Tensor,
+    losses: Tensor | Iterable[Tensor],
     optimizer: Optimizer,
     parameters: Iterable[nn.Parameter] = (),
     clip_norm: float | None = None,
     scaler: torch.amp.GradScaler | None = None,
     average: bool = False,
 ) -> None:
-    """Move the weights one step along the gradient of the loss.
+    """Move the weights one step along the gradient of the loss, or of the sum of several.
 
     Args:
+        losses: several are taken one after the other, so that the graph of one is gone when the next is computed.
         clip_norm: largest norm of the gradient of all `parameters` together; None: any.
         scaler: of mixed precision. float16 alone needs one: its range is too small for gradients.
         average: take the mean of the gradients of all processes of the group, where there is one.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)  # passes everything through
     optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
+    for loss in [losses] if isinstance(losses, Tensor) else losses:
+        scaler.scale(loss).backward()
     if average and distributed.is_initialized():
         average_gradients(optimizer)
     if clip_norm is not None:

@@ -73,6 +73,10 @@ class Execution(BaseModel):
         le=256,
         description="of the arithmetic of each training process; on the CPU another number is another result",
     )
+    deterministic: bool = Field(
+        default=False,
+        description="on CUDA, sums in one order where torch has a way to: slower; the CPU always has one",
+    )
     cores: int = Field(
         default=1,
         ge=1,

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import distributed
 
 from data_contracts.errors import ConfigError
-from wsis.engine.device import shared_memory
+from wsis.engine.device import computing, shared_memory
 from wsis.engine.launched_group import joined, processes_started
 from wsis.engine.process_group import Group, Send, run_in_processes
 from wsis.engine.progress import Bar, Progress
@@ -142,7 +142,8 @@ class _OfARank:
         if distributed.get_rank() > 0:
             execution = execution.model_copy(update={"tensorboard": None})
         context = replace(self.context, execution=execution, progress=_Told(send))
-        self.work(context)
+        with computing(context.device, execution.deterministic, context.counts):
+            self.work(context)
         send(_Counted(context.counts))
 
 

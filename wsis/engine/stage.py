@@ -22,7 +22,7 @@ from data_contracts.record_shards import SHARDS_HERE
 from data_contracts.runs import now
 from data_contracts.shards import SharedShards
 from data_contracts.store import Artefact, Store
-from wsis.engine.device import device_facts, leave
+from wsis.engine.device import computing, device_facts
 from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.scalars import Write, scalars
@@ -346,15 +346,14 @@ def _run(
     before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
     wall, cpu = time.monotonic(), cpu_seconds()
     context.log(_beginning(context.workdir) + context.progress.place())
+    execution = context.execution
+    on_device = computing(context.device, execution.deterministic, context.counts)
     try:
-        with full_disk_named(context.workdir), arithmetic_threads(stage.threads(context.execution)):
+        with full_disk_named(context.workdir), arithmetic_threads(stage.threads(execution)), on_device:
             stage.run(inputs, config, context)
     finally:
-        leave(context.device)
-        spent = {
-            "wall": before["wall"] + time.monotonic() - wall,
-            "cpu": before["cpu"] + cpu_seconds() - cpu + context.cluster_cpu_seconds,
-        }
+        cpu_spent = before["cpu"] + cpu_seconds() - cpu + context.cluster_cpu_seconds
+        spent = {"wall": before["wall"] + time.monotonic() - wall, "cpu": cpu_spent}
         write_atomic(timing_file, json.dumps(spent).encode())
     timing_file.unlink()
     context.log(f"done in {spent['wall']:.1f} s")

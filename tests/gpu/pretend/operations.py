@@ -38,13 +38,20 @@ def operate(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     tensors = [t for t in found if isinstance(t, Tensor)]
     ours = [t for t in tensors if isinstance(t, PretendTensor)]
     if not ours and not any(isinstance(d, torch.device) and d.type == "cuda" for d in found):
-        return func(*args, **kwargs)
+        return _pinned(func, args, kwargs) if kwargs.get("pin_memory") else func(*args, **kwargs)
     if func._can_decompose():  # inference mode gives composite operations whole
         with Device():
             done = func.decompose(*args, **kwargs)
         if done is not NotImplemented:
             return done
     return _primitive(func, args, kwargs, tensors, ours)
+
+
+def _pinned(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A tensor of the CPU that is made in pinned memory, which a torch without CUDA has none of."""
+    made = func(*args, **{**kwargs, "pin_memory": False})
+    setattr(made, PINNED, True)
+    return made
 
 
 def _primitive(

@@ -64,7 +64,7 @@ def test_output_stride_16():
 def test_normalise_is_torchvisions():
     white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
     expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
-    torch.testing.assert_close(ResNet.normalise(white).flatten(), expected)
+    torch.testing.assert_close(ResNet(18).normalise(white).flatten(), expected)
 
 
 def test_unknown_names():

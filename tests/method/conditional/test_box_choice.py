@@ -11,6 +11,7 @@ from tests.method.conditional.conditional_cases import random_case
 from wsis.method.conditional.box_choice import (
     SAME,
     BoxCandidates,
+    JointChoice,
     box_candidates,
     choose_jointly,
     pairs_that_share,
@@ -42,10 +43,16 @@ def value(gains, candidates, weight, picks):
     return total - cost * sum(float(candidates.overlap[u, v]) for u, v in itertools.combinations(picks, 2))
 
 
+def chosen(*arguments):
+    choice = JointChoice(*arguments)
+    choose_jointly([choice])
+    return choice.picks
+
+
 def loss(seed, boxes):
     gains, candidates = a_case(seed, boxes)
     start = candidates.ids[:, 0][None]
-    picks = choose_jointly(gains, start, candidates, 0.7)[0].tolist()
+    picks = chosen(gains, start, candidates, 0.7)[0].tolist()
     assert all(u in row for u, row in zip(picks, candidates.ids.tolist(), strict=True))
     best = max(value(gains[0], candidates, 0.7, p) for p in itertools.product(*candidates.ids.tolist()))
     return best - value(gains[0], candidates, 0.7, picks)
@@ -64,12 +71,13 @@ def test_rows_do_not_depend_on_one_another_and_the_start_only_breaks_ties():
     cases = [a_case(seed, 3) for seed in range(6)]
     candidates = cases[0][1]
     gains, start = torch.cat([gains for gains, _ in cases]), candidates.ids[:, 1].repeat(6, 1)
-    together = choose_jointly(gains, start, candidates)
-    apart = [choose_jointly(gains[i : i + 1], start[i : i + 1], candidates) for i in range(6)]
-    torch.testing.assert_close(together, torch.cat(apart))
+    together = chosen(gains, start, candidates)
+    apart = [JointChoice(gains[i : i + 1], start[i : i + 1], candidates) for i in range(6)]
+    choose_jointly(apart)
+    torch.testing.assert_close(together, torch.cat([choice.picks for choice in apart]))
     equal = torch.ones_like(gains[:1])
     none = BoxCandidates(candidates.ids, candidates.listed, torch.zeros_like(candidates.overlap))
-    torch.testing.assert_close(choose_jointly(equal, start[:1], none), start[:1])
+    torch.testing.assert_close(chosen(equal, start[:1], none), start[:1])
 
 
 @pytest.fixture
@@ -97,7 +105,7 @@ def test_no_problem_and_no_box(graph):
     fits = torch.rand(graph.num_proposals, 2)
     found = box_candidates(graph, fits, 0.5)
     start = torch.zeros(0, 2, dtype=torch.int64)
-    assert choose_jointly(torch.zeros(0, 2, graph.num_proposals), start, found).shape == (0, 2)
+    assert chosen(torch.zeros(0, 2, graph.num_proposals), start, found).shape == (0, 2)
 
 
 def test_inference_shares_pixels_out_among_boxes():

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsis.method.conditional.exclusion import EMPTY, SeedSlots, joint_picks
+from wsis.method.conditional.exclusion import EMPTY, Exclusion, SeedSlots, joint_picks
 from wsis.method.conditional.inference import Slots, infer
 
 
@@ -43,6 +43,11 @@ def allowed(picks, columns, same, other):
     )
 
 
+def picks_of(values, columns, same, other):
+    holds = torch.ones(values.shape[:0:-1], dtype=torch.bool)
+    return joint_picks([values], [columns], Exclusion([len(values)], [SeedSlots(holds, same, other)]))
+
+
 def worth(values, picks):
     return sum(float(values[slot, u]) for slot, u in enumerate(picks) if u != EMPTY)
 
@@ -51,7 +56,7 @@ def worth(values, picks):
 @given(st.integers(0, 2**31 - 1), st.integers(1, 3), st.integers(1, 5))
 def test_up_to_three_slots_are_exact(seed, slots, proposals):
     values, columns, same, other = random_problem(seed, slots, proposals)
-    (picks,) = joint_picks(values, columns, same, other).tolist()
+    (picks,) = picks_of(values, columns, same, other).tolist()
     assert allowed(picks, columns, same, other)
     assert worth(values[0], picks) == pytest.approx(largest_sum(values[0], columns, same, other))
 
@@ -60,9 +65,9 @@ def test_more_slots_are_near_the_best_and_rows_do_not_depend_on_one_another():
     found, best = 0.0, 0.0
     for seed in range(12):
         values, columns, same, other = random_problem(seed, slots=4, proposals=5, problems=3)
-        together = joint_picks(values, columns, same, other)
+        together = picks_of(values, columns, same, other)
         for row in range(3):
-            (picks,) = joint_picks(values[row : row + 1], columns, same, other).tolist()
+            (picks,) = picks_of(values[row : row + 1], columns, same, other).tolist()
             assert together[row].tolist() == picks and allowed(picks, columns, same, other)
             found += worth(values[row], picks)
             best += largest_sum(values[row], columns, same, other)

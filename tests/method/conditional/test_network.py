@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.method.conditional.conditional_cases import dense_masks, random_case
-from wsis.errors import InputError, NonFiniteError
+from wsis.errors import InputError
 from wsis.method.backbones.lite_unet import FeatureExtractor, LiteUNet
 from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.network import ConditionalNetwork, HeadConfig
@@ -72,16 +72,6 @@ def test_noise_moves_scores_and_equal_noise_does_not():
     )
     gain = (drawn[..., 1] - drawn[..., 0]).detach()
     assert float(gain.std(0).min()) > 1e-4
-
-
-def test_nan_features_are_named():
-    superpixels, membership, _, graph = random_case(0)
-    network = ConditionalNetwork(Given(), 2, HeadConfig())
-    matrix = pool_matrix(superpixels, (4, 5), membership.shape[1])
-    with pytest.raises(NonFiniteError, match="a feature is NaN or infinite"):
-        network.proposal_scores(
-            torch.full((3, 4, 5), torch.nan), torch.zeros(1, 4, 5), matrix, graph, torch.tensor([1])
-        )
 
 
 def test_unet_has_kohls_widths_and_full_resolution():

@@ -78,7 +78,7 @@ def test_k_branches_equal_k_passes(pooling):
     weight = torch.randn(6, 8, 3)
 
     def scores_of(z):
-        return conditional_scores(network, network.features(images)[0], z, problem, EnergyConfig())
+        return conditional_scores(network, network.features(images), [problem], [Noise(z)], EnergyConfig())[0]
 
     together = scores_of(noise)
     gradient = torch.autograd.grad((weight * together).sum(), list(network.parameters()))
@@ -109,13 +109,16 @@ def test_the_unet_too_runs_once_and_its_branches_are_passes():
 def test_scores_of_an_image_do_not_depend_on_padding_or_mirroring():
     network, problem, images = a_network(), a_problem(), images_of(1)
     noise = noise_maps(3, SIZE, grid=2)
-    features = network.features(images)[0]
-    expected = conditional_scores(network, features, noise, problem, EnergyConfig())
+    features = network.features(images)
+
+    def scores_of(features, flipped=False):
+        return conditional_scores(network, features, [problem], [Noise(noise)], EnergyConfig(), [flipped])[0]
+
+    expected = scores_of(features)
     padded = torch.nn.functional.pad(features, (0, 7, 0, 5), value=9.0)
-    torch.testing.assert_close(conditional_scores(network, padded, noise, problem, EnergyConfig()), expected)
+    torch.testing.assert_close(scores_of(padded), expected)
     mirrored = torch.nn.functional.pad(features.flip(-1), (0, 7), value=9.0)[..., : SIZE[1]]
-    result = conditional_scores(network, mirrored, noise, problem, EnergyConfig(), flipped=True)
-    torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(scores_of(mirrored, flipped=True), expected)
 
 
 @pytest.mark.parametrize("pooling", ["image", "root"])
@@ -152,7 +155,7 @@ def test_features_that_are_not_finite_stop_sampling_and_learning(value):
     noises = [Noise(noise_maps(2, SIZE)) for _ in problems]
     with torch.no_grad():
         network.mix.bias[0] = value
-    with pytest.raises(NonFiniteError, match="NaN or infinite"):
+    with pytest.raises(NonFiniteError, match="a feature is NaN or infinite"):
         sample_labels(network, images, problems, noises, EnergyConfig())
-    with pytest.raises(NonFiniteError, match="NaN or infinite"):
+    with pytest.raises(NonFiniteError, match="a feature is NaN or infinite"):
         dissimilarity_loss(network, images, problems, noises, [False] * 2, LearningConfig())

@@ -14,7 +14,7 @@ from wsis.method.dissimilarity.objective import (
     LearningConfig,
     dissimilarity_loss,
     estimate_dissimilarity,
-    reach,
+    reached,
     surrogate_of_scores,
 )
 from wsis.method.dissimilarity.surrogate import SurrogateConfig, reach_penalty
@@ -46,14 +46,15 @@ def test_hand_worked_reach(direction, changed, expected):
     own = [0, 1, 2, 0, 0, 1, 1, 2, 2]
     augmented = labels[own].clone()
     augmented[changed, 0] += 2
-    assert reach(labels, augmented, SurrogateConfig(direction=direction)) == pytest.approx(expected)
+    changed = reached(labels, augmented, SurrogateConfig(direction=direction))
+    assert float(changed.float().mean()) == pytest.approx(expected)
 
 
 def test_reach_without_self_diversity():
     labels = torch.tensor([[1, 0], [0, 1]])
     augmented = torch.tensor([[1, 0], [2, 1]])
-    assert reach(labels, augmented, SurrogateConfig(gamma=0.0)) == 0.5
-    assert reach(labels[:1], augmented[1:], SurrogateConfig()) == 1.0
+    assert reached(labels, augmented, SurrogateConfig(gamma=0.0)).tolist() == [False, True]
+    assert reached(labels[:1], augmented[1:], SurrogateConfig()).tolist() == [True]
 
 
 def problem_of(seed):

@@ -31,7 +31,7 @@ def test_noise_of_no_size_and_a_bad_size():
     assert not score_noise((2, 3, 2), 0.0).any()
     with pytest.raises(InputError, match="scale >= 0"):
         score_noise((2, 3, 2), -0.1)
-    noise = Noise(torch.zeros(2, 4, 4)).to("cpu")
+    noise = Noise(torch.zeros(2, 4, 4))
     assert noise.scores is None
 
 

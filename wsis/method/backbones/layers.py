@@ -144,6 +144,8 @@ class Backbone(nn.Module):
     head_channels: int
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
+    input_mean: Tensor
+    input_std: Tensor
 
     def __init__(self, out_indices: Sequence[int], batch_norm: BatchNormMode) -> None:
         super().__init__()
@@ -154,20 +156,20 @@ class Backbone(nn.Module):
             raise InputError(f"batch_norm: expected train, frozen_statistics or frozen, got {batch_norm!r}")
         self.out_indices = indices
         self.batch_norm: BatchNormMode = batch_norm
+        # on the device once, and no part of the weights
+        self.register_buffer("input_mean", torch.tensor(self.mean), persistent=False)
+        self.register_buffer("input_std", torch.tensor(self.std), persistent=False)
 
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of each returned feature."""
         return tuple(self.channels[i] for i in self.out_indices)
 
-    @classmethod
-    def normalise(cls, images: Tensor) -> Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
         """RGB images [B, 3, H, W] in 0..255 (uint8 or float) -> float32, as the weights were trained."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f"images: expected [B, 3, H, W], got {tuple(images.shape)}")
-        mean = torch.tensor(cls.mean, device=images.device).view(1, 3, 1, 1)
-        std = torch.tensor(cls.std, device=images.device).view(1, 3, 1, 1)
-        return (images.float() - mean) / std
+        return (images.float() - self.input_mean.view(1, 3, 1, 1)) / self.input_std.view(1, 3, 1, 1)
 
     def head(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] -> the last features [B, head_channels, H/32, W/32]."""

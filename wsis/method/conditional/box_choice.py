@@ -6,7 +6,8 @@ none helps.
 Suffix legend: R problems, P proposals, A boxes, M candidates of a box.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,12 +37,6 @@ class BoxCandidates:
     listed: Tensor
     overlap: Tensor
     pairs: tuple[tuple[int, int], ...] = ()
-
-    def to(self, device: torch.device | str) -> "BoxCandidates":
-        """Copy to a device."""
-        return replace(
-            self, ids=self.ids.to(device), listed=self.listed.to(device), overlap=self.overlap.to(device)
-        )
 
 
 def box_candidates(graph: ProposalGraph, box_iou: Tensor, threshold: float) -> BoxCandidates:
@@ -89,53 +84,58 @@ def best_candidates(gains: Tensor, candidates: BoxCandidates) -> Tensor:
     return candidates.ids.gather(1, own.argmax(1, keepdim=True))[:, 0]
 
 
-def choose_jointly(
-    gains: Tensor,
-    start: Tensor,
-    candidates: BoxCandidates,
-    weight: float = SHARED_PIXELS,
-    most_pairs: int | None = None,
-) -> Tensor:
-    """Proposal of each box, int64 [R, A].
+def choose_jointly(choices: Sequence["JointChoice"]) -> None:
+    """Improve the picks of several images until no step does: all of them round by round, so that the host asks for
+    those that moved once a round."""
+    moving = list(choices)
+    for _ in range(_ROUNDS):
+        if not moving:
+            return
+        moved = torch.stack([choice.improve() for choice in moving]).tolist()
+        moving = [choice for choice, has_moved in zip(moving, moved, strict=True) if has_moved]
+
+
+class JointChoice:
+    """The proposals of the boxes of one image in R problems, and what each proposal would share with them.
 
     Exact for two boxes; for more, no change of one box or of two that overlap makes it better. Ties keep what is.
 
     Args:
-        gains: float [R, A, P].
+        gains: float [R, A, P], at least one box.
         start: int64 [R, A], a proposal for every box; it may be none of its candidates.
         candidates: of the image.
         weight: of shared pixels, in mean ranges of a box's gains over its candidates.
         most_pairs: more pairs of boxes than these move one by one alone: time; None: pairs always move.
+
+    Attributes:
+        picks: int64 [R, A], the proposal of each box.
     """
-    rows, boxes, _ = gains.shape
-    if rows == 0 or boxes == 0:
-        return start
-    own = gains.gather(2, candidates.ids.expand(rows, -1, -1)).double()
-    high = own.masked_fill(~candidates.listed, _IMPOSSIBLE).amax(2)
-    low = own.masked_fill(~candidates.listed, -_IMPOSSIBLE).amin(2)
-    forbidden = 2 * gains.abs().amax(dim=(1, 2)).double() / SAME  # no gain makes up for a proposal held twice
-    cost = torch.maximum(weight * (high - low).mean(1), forbidden)
-    state = _Choice(gains.double(), start.clone(), candidates, cost)
-    pairs = candidates.pairs if most_pairs is None or len(candidates.pairs) <= most_pairs else ()
-    for _ in range(_ROUNDS):
-        changed = False
-        for box in range(boxes):
-            changed |= state.improve(box)
-        for one, other in pairs:
-            changed |= state.improve_two(one, other)
-        if not changed:
-            break
-    return state.picks
 
-
-class _Choice:
-    """The picks [R, A] of all problems, and what each proposal would share with them."""
-
-    def __init__(self, gains: Tensor, picks: Tensor, candidates: BoxCandidates, cost: Tensor) -> None:
-        self.gains, self.picks, self.candidates, self.cost = gains, picks, candidates, cost
+    def __init__(
+        self,
+        gains: Tensor,
+        start: Tensor,
+        candidates: BoxCandidates,
+        weight: float = SHARED_PIXELS,
+        most_pairs: int | None = None,
+    ) -> None:
+        own = gains.gather(2, candidates.ids.expand(len(gains), -1, -1)).double()
+        high = own.masked_fill(~candidates.listed, _IMPOSSIBLE).amax(2)
+        low = own.masked_fill(~candidates.listed, -_IMPOSSIBLE).amin(2)
+        # no gain makes up for a proposal held twice
+        forbidden = 2 * gains.abs().amax(dim=(1, 2)).double() / SAME
+        self.cost = torch.maximum(weight * (high - low).mean(1), forbidden)
+        self.pairs = candidates.pairs if most_pairs is None or len(candidates.pairs) <= most_pairs else ()
+        self.gains, self.picks, self.candidates = gains.double(), start.clone(), candidates
         self.overlap = candidates.overlap.double()
-        self.shared = self.overlap[picks].sum(1)  # [R, P]
-        self.rows = torch.arange(len(picks), device=picks.device)
+        self.shared = self.overlap[start].sum(1)  # [R, P]
+        self.rows = torch.arange(len(start), device=start.device)
+
+    def improve(self) -> Tensor:
+        """Move each box and each pair of boxes once where that helps; bool [], whether any moved."""
+        moved = [self._improve_one(box) for box in range(self.picks.shape[1])]
+        moved += [self._improve_two(one, other) for one, other in self.pairs]
+        return torch.stack(moved).any()
 
     def _value(self, box: int, ids: Tensor, without: tuple[int, ...]) -> Tensor:
         """Gain of proposals int64 [R, n] for a box, less what they share with the picks of all boxes but some."""
@@ -155,16 +155,16 @@ class _Choice:
         self.shared += self.overlap[ids] - self.overlap[self.picks[:, box]]
         self.picks[:, box] = ids
 
-    def improve(self, box: int) -> bool:
-        """Move one box in every row in which that helps; whether any moved."""
+    def _improve_one(self, box: int) -> Tensor:
+        """Move one box in every row in which that helps; bool [], whether any moved."""
         options, possible = self._options(box)
         values = self._value(box, options, (box,)).masked_fill(~possible, _IMPOSSIBLE)
         values[:, 0] += 1e-9
         best = values.argmax(1)
         self._move(box, options[self.rows, best])
-        return bool((best > 0).any())
+        return (best > 0).any()
 
-    def improve_two(self, one: int, other: int) -> bool:
+    def _improve_two(self, one: int, other: int) -> Tensor:
         """Move two boxes at once, likewise."""
         (a, may_a), (b, may_b) = self._options(one), self._options(other)
         value_a = self._value(one, a, (one, other)).masked_fill(~may_a, _IMPOSSIBLE)
@@ -175,7 +175,7 @@ class _Choice:
         best = values.argmax(1)
         self._move(one, a[self.rows, best // b.shape[1]])
         self._move(other, b[self.rows, best % b.shape[1]])
-        return bool((best > 0).any())
+        return (best > 0).any()
 
 
 def pairs_that_share(ids: Tensor, overlap: Tensor) -> tuple[tuple[int, int], ...]:

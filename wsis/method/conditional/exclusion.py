@@ -3,26 +3,29 @@
 Two instances of one class have no pixel in common, and a seed has one instance: so the picks of an image's seeds are
 chosen together, not one after the other. The choice maximises the sum of values over the slots that are filled; an
 empty slot counts 0.
-Suffix legend: Q problems of an image, A slots, P proposals, M candidates looked at together.
+Suffix legend: Q problems of an image, R of all images, A slots, P proposals, J = 1 + number of annotated
+classes.
 
 Two slots of one class want the same large proposal (0), and the two small ones in it are worth more together:
 
 >>> values = torch.tensor([[[5.0, 3.0, -9.0], [5.0, -9.0, 4.0]]])
 >>> same = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
->>> joint_picks(values, torch.tensor([1, 1]), same, torch.eye(3, dtype=torch.bool))
+>>> seeds = SeedSlots(torch.ones(3, 2, dtype=torch.bool), same, torch.eye(3, dtype=torch.bool))
+>>> joint_picks([values], [torch.tensor([1, 1])], Exclusion([1], [seeds]))
 tensor([[1, 2]])
 """
 
-from dataclasses import dataclass, fields
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-EMPTY = -1
+from wsis.method.conditional.exchange import EMPTY, HostTables, candidate_lists, exchanged
+from wsis.method.transfers import host_waits, moved, places, rounds_unseen
+
 _IMPOSSIBLE = float("-inf")
-_CANDIDATES = 24  # of a slot, the best ones, when several slots are chosen together
-_TOGETHER = 3  # slots that are chosen together where there are no more
 
 
 @dataclass(frozen=True)
@@ -33,51 +36,131 @@ class SeedSlots:
         holds: bool [P, A], the proposals that hold the mark of each slot.
         same: bool [P, P], symmetric, True for u = v: two instances of one class exclude one another.
         other: bool [P, P], the same of two classes.
+        on_host: the last two as they were made.
     """
 
     holds: Tensor
     same: Tensor
     other: Tensor
+    on_host: HostTables | None = None
 
-    def to(self, device: torch.device | str) -> "SeedSlots":
-        """Copy to a device."""
-        return SeedSlots(*(getattr(self, one.name).to(device) for one in fields(self)))
+    def __post_init__(self) -> None:
+        if self.on_host is None:
+            object.__setattr__(self, "on_host", HostTables(self.same, self.other))
 
 
 def joint_labels(
-    scores: Tensor, gains: Tensor, columns: Tensor, seeds: SeedSlots, higher_order: bool
-) -> Tensor:
-    """Label an image whose slots are marks: those jointly, then whatever else beats the background, best first.
+    scores: Sequence[Tensor],
+    gains: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    seeds: Sequence[SeedSlots],
+    higher_order: bool,
+) -> list[Tensor]:
+    """Label images whose slots are marks: those jointly, then whatever else beats the background, best first.
 
     The marks are the annotation's, so that without the higher-order term (terms U, U+P) they say nothing: an image is
     then labelled by scores alone, best first.
 
     Args:
-        scores: float [Q, P, J].
-        gains: float [Q, A, P], what a proposal in a slot gains over the background.
-        columns: int64 [A], score column of each slot's class.
-        seeds: which proposals hold which mark, and what excludes what.
+        scores: per image float [Q, P, J].
+        gains: per image float [Q, A, P], what a proposal in a slot gains over the background.
+        columns: per image int64 [A], score column of each slot's class.
+        seeds: per image which proposals hold which mark, and what excludes what.
         higher_order: whether every mark must have an instance, if any is left that holds it.
 
     Returns:
-        int64 [Q, P], the score column of every proposal.
+        Per image int64 [Q, P], the score column of every proposal.
     """
-    labels = torch.zeros(scores.shape[:2], dtype=torch.int64, device=scores.device)
-    left = (scores[..., 1:] - scores[..., :1]).transpose(1, 2).clone()  # [Q, J - 1, P]
-    classes = torch.arange(1, scores.shape[2], device=scores.device)
-    if higher_order:
-        picks = joint_picks(_demanded(gains, seeds.holds), columns, seeds.same, seeds.other)
-        for slot, column in enumerate(columns):
-            rows = torch.nonzero(picks[:, slot] != EMPTY)[:, 0]
-            _take(labels, left, rows, picks[rows, slot], column.expand(len(rows)), classes, seeds)
+    if len(scores) > 1 and not host_waits(scores[0]):  # one by one nothing is padded
+        images = zip(scores, gains, columns, seeds, strict=True)
+        return [joint_labels([s], [g], [c], [e], higher_order)[0] for s, g, c, e in images]
+    if not scores:
+        return []
+    exclusion = Exclusion([len(s) for s in scores], seeds)
+    left = _padded([(s[..., 1:] - s[..., :1]).transpose(1, 2) for s in scores], _IMPOSSIBLE)  # [R, J - 1, P]
+    labels = torch.zeros(len(left), left.shape[2], dtype=torch.int64, device=left.device)
+    if higher_order and labels.numel():
+        values = [_demanded(g, e.holds) for g, e in zip(gains, seeds, strict=True)]
+        picks = joint_picks(values, columns, exclusion)
+        of_slots = _padded([c[None].expand(len(s), -1) for c, s in zip(columns, scores, strict=True)], 0)
+        for slot in range(picks.shape[1]):
+            filled = picks[:, slot] != EMPTY
+            (rows,) = places(filled)
+            picked, column = picks[rows, slot].clamp(min=0), of_slots[rows, slot]
+            labels[rows, picked] = torch.where(filled[rows], column, labels[rows, picked])
+            apart = exclusion.of_classes(rows, picked, column, left.shape[1]) & filled[rows, None, None]
+            left[rows] = left[rows].masked_fill(apart, _IMPOSSIBLE)
+    _take_gainful(labels, left, exclusion)
+    return [
+        part[:, : s.shape[1]] for part, s in zip(labels.split([len(s) for s in scores]), scores, strict=True)
+    ]
+
+
+def _take_gainful(labels: Tensor, left: Tensor, exclusion: "Exclusion") -> None:
+    """Label what beats the background, best first, until nothing is left: labels int64 [R, P] in place, from what each
+    proposal gains in each class, float [R, J - 1, P]."""
+    rows, proposals, turn = torch.arange(len(left), device=left.device), left.shape[2], 0
     while left.numel():
         gain, place = left.flatten(1).max(1)
-        rows = torch.nonzero(gain > 0)[:, 0]
-        if len(rows) == 0:
-            break
-        place = place[rows]
-        _take(labels, left, rows, place % left.shape[2], place // left.shape[2] + 1, classes, seeds)
-    return labels
+        turn += 1
+        if turn % rounds_unseen(left) == 0:
+            kept = torch.nonzero(gain > 0)[:, 0]
+            rows, left, gain, place = rows[kept], left[kept], gain[kept], place[kept]
+            if not len(rows):
+                return
+        picked, column = place % proposals, place // proposals + 1
+        labels[rows, picked] = torch.where(gain > 0, column, labels[rows, picked])
+        left.masked_fill_(exclusion.of_classes(rows, picked, column, left.shape[1]), _IMPOSSIBLE)
+
+
+class Exclusion:
+    """What excludes what in the problems of several images, one after the other: R rows, of images padded to the
+    largest P.
+
+    Args:
+        counts: problems of each image.
+        seeds: per image what excludes what.
+    """
+
+    def __init__(self, counts: Sequence[int], seeds: Sequence[SeedSlots]) -> None:
+        self.same = padded_tables([one.same for one in seeds])
+        self.other = padded_tables([one.other for one in seeds])
+        self.on_host = [one.on_host or HostTables(one.same, one.other) for one in seeds]
+        self.starts = [0, *accumulate(counts)]
+        self.image = torch.zeros(self.starts[-1], dtype=torch.int64, device=self.same.device)
+        for index, (start, stop) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
+            self.image[start:stop] = index
+
+    def of(self, rows: Tensor, picked: Tensor, is_same: Tensor) -> Tensor:
+        """What a pick of each row (int64 [n] both) excludes in slots that are of its class or not, bool [n, A] ->
+        bool [n, A, P]."""
+        image = self.image[rows]
+        same, other = self.same[image, picked], self.other[image, picked]
+        return torch.where(is_same[:, :, None], same[:, None], other[:, None])
+
+    def of_classes(self, rows: Tensor, picked: Tensor, column: Tensor, classes: int) -> Tensor:
+        """The same in every class, of picks in the columns int64 [n]: bool [n, J - 1, P]."""
+        every = torch.arange(1, classes + 1, device=column.device)
+        return self.of(rows, picked, every[None] == column[:, None])
+
+
+def padded_tables(tables: Sequence[Tensor]) -> Tensor:
+    """Tables bool [P, P] of several images as one [B, P, P] for the largest P."""
+    return _padded([table[None] for table in tables], 0)
+
+
+def _padded(parts: Sequence[Tensor], value: float) -> Tensor:
+    """Tensors concatenated, with the value where another is longer in the dimensions after the first. A copy, but of
+    one tensor that is a view alone."""
+    if len(parts) == 1:
+        return parts[0] if value == 0 else parts[0].clone(memory_format=torch.contiguous_format)
+    size = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    result = parts[0].new_full((sum(map(len, parts)), *size), value)
+    start = 0
+    for part in parts:
+        result[(slice(start, start + len(part)), *map(slice, part.shape[1:]))] = part
+        start += len(part)
+    return result
 
 
 def _demanded(gains: Tensor, holds: Tensor) -> Tensor:
@@ -89,136 +172,55 @@ def _demanded(gains: Tensor, holds: Tensor) -> Tensor:
     return gains.double().masked_fill(~holds.T, _IMPOSSIBLE) + (1.0 + 2.0 * gains.shape[1] * largest)
 
 
-def _take(
-    labels: Tensor,
-    left: Tensor,
-    rows: Tensor,
-    picked: Tensor,
-    column: Tensor,
-    classes: Tensor,
-    seeds: SeedSlots,
-) -> None:
-    """Label a proposal in each of the rows and strike out what it excludes."""
-    labels[rows, picked] = column
-    own = (classes[None] == column[:, None])[:, :, None]
-    apart = torch.where(own, seeds.same[picked][:, None], seeds.other[picked][:, None])
-    left[rows] = left[rows].masked_fill(apart, _IMPOSSIBLE)
-
-
-def joint_picks(values: Tensor, columns: Tensor, same: Tensor, other: Tensor) -> Tensor:
+def joint_picks(values: Sequence[Tensor], columns: Sequence[Tensor], exclusion: "Exclusion") -> Tensor:
     """Choose at most one proposal for each slot, none of them exclusive, with the largest sum of values.
 
-    Greedy, best value first, which is the best where no slot's best was taken from it. Elsewhere up to `_TOGETHER`
-    slots are chosen together among their `_CANDIDATES` best, which is exact for slots with no more. Of more slots each
-    pair of which one keeps the other from its best is chosen so once, all others held.
+    Greedy, best value first, which is the best where no slot's best was taken from it. Elsewhere up to three slots are
+    chosen together among their 24 best, which is exact for slots with no more. Of more slots each pair of which one
+    keeps the other from its best is chosen so once, all others held (`exchange`).
 
     Args:
-        values: float [Q, A, P]; minus infinity where a proposal is no candidate of the slot.
-        columns: int64 [A], class of each slot.
-        same: bool [P, P], symmetric, True for u = v: which proposals exclude one another within a class.
-        other: bool [P, P], the same between two classes.
+        values: per image float [Q, A, P]; minus infinity where a proposal is no candidate of the slot.
+        columns: per image int64 [A], class of each slot.
+        exclusion: of these images.
 
     Returns:
-        int64 [Q, A], the proposal of each slot or `EMPTY`.
+        int64 [R, A], the proposal of each slot or `EMPTY`, of all images one after the other, for the largest A.
     """
-    if values.numel() == 0:
-        return torch.full(values.shape[:2], EMPTY, device=values.device)
-    picks = _greedy(values, columns, same, other)
-    wanted, first = values.max(2)
-    contested = torch.nonzero((picks != torch.where(wanted > 0, first, EMPTY)).any(1))[:, 0]
-    if len(contested):
-        picks[contested] = _Exchange(values[contested], columns, same, other).improved(picks[contested])
+    picks = _greedy(values, columns, exclusion)
+    lists, parts = [], []
+    for index, value in enumerate(values):
+        own = picks[exclusion.starts[index] : exclusion.starts[index + 1], : value.shape[1]]
+        contested = own.new_zeros(len(own), dtype=torch.bool)
+        if value.numel():
+            wanted, first = value.max(2)
+            contested = (own != torch.where(wanted > 0, first, EMPTY)).any(1)
+        (rows,) = places(contested)
+        parts.append((exclusion.starts[index] + rows, value.shape[1]))
+        lists.append((contested[rows], own[rows], *candidate_lists(value[rows], own[rows])))
+    # few problems, and steps that depend on one another: for the host, whichever device has the rest
+    on_host, of_slots = moved((lists, list(columns)), "cpu")
+    better = [
+        exchanged(*of_image, slots.tolist(), tables)
+        for of_image, slots, tables in zip(on_host, of_slots, exclusion.on_host, strict=True)
+    ]
+    for (rows, slots), chosen in zip(parts, moved(better, picks.device), strict=True):
+        picks[rows, :slots] = chosen
     return picks
 
 
-def _greedy(values: Tensor, columns: Tensor, same: Tensor, other: Tensor) -> Tensor:
-    """Best value first, int64 [Q, A]."""
-    problems, slots, proposals = values.shape
-    rows = torch.arange(problems, device=values.device)
-    picks = torch.full((problems, slots), EMPTY, device=values.device)
-    left = values.clone()
-    for _ in range(slots):
+def _greedy(values: Sequence[Tensor], columns: Sequence[Tensor], exclusion: Exclusion) -> Tensor:
+    """Best value first, int64 [R, A]."""
+    left = _padded(values, _IMPOSSIBLE)
+    of_slots = _padded([c[None].expand(len(v), -1) for c, v in zip(columns, values, strict=True)], 0)
+    problems, slots, proposals = left.shape
+    rows = torch.arange(problems, device=left.device)
+    picks = torch.full((problems, slots), EMPTY, device=left.device)
+    for _ in range(slots if left.numel() else 0):
         value, place = left.flatten(1).max(1)
-        taken = value > 0
-        if not bool(taken.any()):
-            break
         slot, proposal = place // proposals, place % proposals
-        picks[rows[taken], slot[taken]] = proposal[taken]
-        left[rows, slot] = _IMPOSSIBLE
-        of_class = columns[slot, None] == columns[None]  # [Q, A]
-        apart = torch.where(of_class[:, :, None], same[proposal][:, None], other[proposal][:, None])
-        left.masked_fill_(apart, _IMPOSSIBLE)
+        picks[rows, slot] = torch.where(value > 0, proposal, picks[rows, slot])
+        left.scatter_(1, slot[:, None, None].expand(-1, 1, proposals), _IMPOSSIBLE)
+        is_same = of_slots[rows, slot, None] == of_slots
+        left.masked_fill_(exclusion.of(rows, proposal, is_same), _IMPOSSIBLE)
     return picks
-
-
-class _Exchange:
-    """Slots chosen anew on lists [Q, A, M + 2] of each one's best candidates, its present pick and the empty slot."""
-
-    def __init__(self, values: Tensor, columns: Tensor, same: Tensor, other: Tensor) -> None:
-        self.values, self.columns = values, columns.tolist()
-        self.tables = [_with_empty(other), _with_empty(same)]
-
-    def improved(self, picks: Tensor) -> Tensor:
-        """int64 [Q, A] -> the same or better."""
-        slots, proposals = self.values.shape[1:]
-        worth, ids = self.values.topk(min(_CANDIDATES, proposals), 2)
-        present = picks.clamp(min=0)[..., None]
-        own = self.values.gather(2, present).masked_fill(picks[..., None] == EMPTY, _IMPOSSIBLE)
-        self.worth = torch.cat([worth, own, torch.zeros_like(own)], 2)
-        self.ids = torch.cat([ids, present, torch.full_like(present, proposals)], 2)
-        empty = self.ids.shape[2] - 1
-        at = torch.where(picks == EMPTY, empty, empty - 1)
-        every = torch.arange(len(at), device=at.device)
-        at = self._choose(at, list(range(slots)), every) if slots <= _TOGETHER else self._exchanged(at)
-        result = self.ids.gather(2, at[:, :, None])[..., 0]
-        return torch.where(at == empty, EMPTY, result)
-
-    def _exchanged(self, at: Tensor) -> Tensor:
-        """Pairs of which one has what keeps the other from its best, in the problems where it is so."""
-        for first, second in combinations(range(len(self.columns)), 2):
-            picked, apart = self.ids.gather(2, at[:, :, None])[..., 0], self._apart(first, second)
-            taken = apart[self.ids[:, first, 0], picked[:, second]] & (at[:, first] != 0)
-            taken |= apart[self.ids[:, second, 0], picked[:, first]] & (at[:, second] != 0)
-            rows = torch.nonzero(taken)[:, 0]
-            if len(rows):
-                at = self._choose(at, [first, second], rows)
-        return at
-
-    def _apart(self, first: int, second: int) -> Tensor:
-        """bool [P + 1, P + 1], what excludes what between two slots."""
-        return self.tables[self.columns[first] == self.columns[second]]
-
-    def _choose(self, at: Tensor, chosen: list[int], rows: Tensor) -> Tensor:
-        """Choose some slots of some problems (int64 [n]) together, all others held.
-
-        at: int64 [Q, A], places in the lists; returns the like.
-        """
-        ids, worths, size = self.ids[rows], self.worth[rows], self.ids.shape[2]
-        picked = ids.gather(2, at[rows, :, None])[..., 0]
-        together = worths.new_zeros(len(rows), *[1] * len(chosen))
-        for axis, slot in enumerate(chosen, start=1):
-            worth = worths[:, slot].clone()
-            for held in set(range(len(self.columns))) - set(chosen):
-                apart = self._apart(slot, held)[picked[:, held, None], ids[:, slot]]
-                worth.masked_fill_(apart, _IMPOSSIBLE)
-            together = together + _along(worth, axis, len(chosen))
-        for (axis, slot), (beside, another) in combinations(enumerate(chosen, start=1), 2):
-            one, two = (_along(ids[:, k], a, len(chosen)) for k, a in ((slot, axis), (another, beside)))
-            together = together.masked_fill(self._apart(slot, another)[one, two], _IMPOSSIBLE)
-        best, place = together.flatten(1).max(1)
-        current = worths.gather(2, at[rows, :, None])[:, chosen, 0].sum(1)
-        result = at.clone()
-        for slot in reversed(chosen):
-            result[rows, slot] = torch.where(best > current, place % size, at[rows, slot])
-            place = place // size
-        return result
-
-
-def _along(entries: Tensor, axis: int, axes: int) -> Tensor:
-    """Entries [Q, M] of one slot along its axis of a table [Q, M, .., M]."""
-    return entries.reshape(len(entries), *[-1 if a == axis else 1 for a in range(1, axes + 1)])
-
-
-def _with_empty(apart: Tensor) -> Tensor:
-    """One more row and column, for the empty slot, that exclude nothing."""
-    return torch.nn.functional.pad(apart, (0, 1, 0, 1))

@@ -77,19 +77,6 @@ class ProposalGraph:
         every = self.membership.float()
         return ((every if rows is None else every[rows]) * self.superpixel_areas) @ every.T
 
-    def to(self, device: torch.device | str) -> "ProposalGraph":
-        """Copy to a device, without `contained`."""
-        return ProposalGraph(
-            self.membership.to(device),
-            self.superpixel_areas.to(device),
-            self.areas.to(device),
-            self.neighbours.to(device),
-            self.neighbour_mask.to(device),
-            self.separations.to(device),
-            self.perimeter_strengths.to(device),
-            self.size,
-        )
-
 
 def build_graph(
     superpixels: np.ndarray,

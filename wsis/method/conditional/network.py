@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from wsis.errors import InputError, NonFiniteError
+from wsis.errors import InputError
 from wsis.method.backbones.lite_unet import FeatureExtractor
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.pooling import Pooling, pool_proposals
@@ -79,7 +79,9 @@ class ConditionalNetwork(nn.Module):
         self.register_load_state_dict_pre_hook(_without_margin)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in 0..255 -> mixed features before noise and ReLU, float32 [B, D, h, w]."""
+        """Images uint8 or float [B, 3, H, W] in 0..255 -> mixed features before noise and ReLU, float32
+        [B, D, h, w]."""
+        images = images if images.is_floating_point() else images.float()
         dtype = _AUTOCAST.get(self.precision)
         with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
             mixed: Tensor = self.mix(self.extractor(images))
@@ -115,11 +117,9 @@ class ConditionalNetwork(nn.Module):
             graph: the image's proposals.
             classes: int64 [J - 1] in 1..C; the annotated classes, or all.
 
-        Raises:
-            NonFiniteError: a feature or a score is NaN or infinite.
+        Features that are not finite may give finite scores, since the ReLU hides minus infinity: see
+        `wsis.method.finite`.
         """
-        if not torch.isfinite(features).all():  # ReLU would hide -inf
-            raise NonFiniteError("conditional network: a feature is NaN or infinite")
         columns = torch.cat([classes.new_zeros(1), classes])
         maps = self.class_maps(features, noise, columns)
         samples = len(noise)
@@ -127,10 +127,7 @@ class ConditionalNetwork(nn.Module):
         pixels = graph.size[0] * graph.size[1]
         pooled = pool_proposals(sums, graph.membership, graph.areas, pixels, self.config.pooling)
         pooled = pooled.reshape(-1, samples, len(columns)).transpose(0, 1)
-        scores = pooled * self.log_temperature.exp() + self.classify.bias[columns]
-        if not torch.isfinite(scores).all():
-            raise NonFiniteError("conditional network: a proposal score is NaN or infinite")
-        return scores
+        return pooled * self.log_temperature.exp() + self.classify.bias[columns]
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, object]]:
         """Parameter groups for an optimizer: the pretrained part learns slower, by `BACKBONE_FACTOR`."""

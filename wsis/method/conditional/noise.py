@@ -26,10 +26,6 @@ class Noise:
     maps: Tensor
     scores: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "Noise":
-        """Copy to a device."""
-        return Noise(self.maps.to(device), None if self.scores is None else self.scores.to(device))
-
 
 def noise_maps(
     samples: int,

@@ -22,13 +22,22 @@ class DiversityStatistics:
     distinct: int
 
 
-def label_maps(labels: Tensor, membership: Tensor) -> Tensor:
+def used_columns(labels: Tensor) -> int:
+    """One more than the largest label, 1 where there is none."""
+    return int(labels.max()) + 1 if labels.numel() else 1
+
+
+def distinct_samples(labels: Tensor) -> int:
+    """How many of the label sets int64 [K, P] differ."""
+    return len(torch.unique(labels, dim=0)) if labels.numel() else min(1, len(labels))
+
+
+def label_maps(labels: Tensor, membership: Tensor, columns: int) -> Tensor:
     """Paint label sets onto superpixels, one layer a class: instances of different classes may overlap.
 
     Returns float32 [K, J, S] with 1 where an instance of class column j covers the superpixel (column 0 unused).
     """
-    columns = int(labels.max()) + 1 if labels.numel() else 1
-    one_hot = torch.nn.functional.one_hot(labels, max(columns, 1)).float()  # [K, P, J]
+    one_hot = torch.nn.functional.one_hot(labels, columns).float()  # [K, P, J]
     one_hot[..., 0] = 0
     return (one_hot.transpose(1, 2) @ membership.float()).clamp(max=1.0)
 
@@ -43,14 +52,19 @@ def diversity_statistics(labels: Tensor, membership: Tensor, superpixel_areas: T
         membership: bool [P, S].
         superpixel_areas: float [S].
     """
-    distinct = len(torch.unique(labels, dim=0)) if labels.numel() else min(1, len(labels))
+    distance = mean_distance(labels, membership, superpixel_areas, used_columns(labels))
+    return DiversityStatistics(float(distance), distinct_samples(labels))
+
+
+def mean_distance(labels: Tensor, membership: Tensor, superpixel_areas: Tensor, columns: int) -> Tensor:
+    """`DiversityStatistics.mean_distance` of labels below `columns`, float32 []; see `diversity_statistics`."""
     samples = len(labels)
     if samples < 2 or labels.numel() == 0:
-        return DiversityStatistics(0.0, distinct)
-    maps = label_maps(labels, membership)
+        return superpixel_areas.new_zeros(())
+    maps = label_maps(labels, membership, columns)
     common = (maps * superpixel_areas).flatten(1) @ maps.flatten(1).T
     size = common.diagonal()
     union = size[:, None] + size[None] - common
-    overlap = torch.where(union > 0, common / union.clamp(min=1e-6), torch.ones(()))
+    overlap = torch.where(union > 0, common / union.clamp(min=1e-6), 1.0)
     distance = (1.0 - overlap).sum() / (samples * (samples - 1))
-    return DiversityStatistics(float(distance.clamp(min=0.0)), distinct)
+    return distance.clamp(min=0.0)

@@ -139,13 +139,13 @@ def resized(image: np.ndarray, max_side: int) -> Tensor:
 def image_batch(
     images: Sequence[Tensor], flipped: Sequence[bool], size: tuple[int, int] | None = None
 ) -> Tensor:
-    """Stack images uint8 [3, h, w] to float [B, 3, H, W]: mirrored where asked, zeros on the right and below.
+    """Stack images uint8 [3, h, w] to uint8 [B, 3, H, W]: mirrored where asked, zeros on the right and below.
 
     Args:
         size: H and W, where the images are a part of a larger batch; None: what these images need.
     """
     height, width = size or (max(i.shape[1] for i in images), max(i.shape[2] for i in images))
-    batch = torch.zeros(len(images), 3, height, width)
+    batch = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
     for row, image, flip in zip(batch, images, flipped, strict=True):
         row[:, : image.shape[1], : image.shape[2]] = image.flip(-1) if flip else image
     return batch

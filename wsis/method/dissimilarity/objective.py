@@ -4,18 +4,17 @@ Suffix legend: B images, K samples, P proposals, J score columns (0 = background
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wsis.errors import NonFiniteError
 from wsis.method.conditional.energy import EnergyConfig, add_contours, refine_scores
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.inference import Slots, infer
 from wsis.method.conditional.network import ConditionalNetwork
 from wsis.method.conditional.noise import Noise
-from wsis.method.dissimilarity.diversity import diversity_statistics
+from wsis.method.dissimilarity.diversity import distinct_samples, mean_distance, used_columns
 from wsis.method.dissimilarity.surrogate import (
     SurrogateConfig,
     augmented_scores,
@@ -23,7 +22,9 @@ from wsis.method.dissimilarity.surrogate import (
     sample_pairs,
     surrogate_weights,
 )
-from wsis.method.dissimilarity.task_loss import CLAMP, labelling_loss, sample_loss_tables
+from wsis.method.dissimilarity.task_loss import CLAMP, Picks, labelling_loss, sample_loss_tables
+from wsis.method.finite import FiniteChecks
+from wsis.method.transfers import moved
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,6 @@ class ImageProblem:
     miss: float = 0.0
     image_id: str = ""
 
-    def to(self, device: torch.device | str) -> "ImageProblem":
-        """Copy to a device; itself where it is there already."""
-        if self.classes.device == torch.device(device):
-            return self
-        return replace(
-            self,
-            graph=self.graph.to(device),
-            matrix=self.matrix.to(device),
-            classes=self.classes.to(device),
-            slots=self.slots.to(device),
-            target_table=None if self.target_table is None else self.target_table.to(device),
-        )
-
 
 class LearningConfig(EnergyConfig, SurrogateConfig):
     """Settings of one learning step: those of the score, and those of Algorithm 2."""
@@ -71,31 +59,33 @@ class LearningConfig(EnergyConfig, SurrogateConfig):
 def conditional_scores(
     network: ConditionalNetwork,
     features: Tensor,
-    noise: Tensor,
-    problem: ImageProblem,
+    problems: Sequence[ImageProblem],
+    noises: Sequence[Noise],
     energy: EnergyConfig,
-    flipped: bool = False,
-) -> Tensor:
-    """Return the refined scores G^k_{u,j} of one image, float [K, P, J].
+    flipped: Sequence[bool] | None = None,
+    checks: FiniteChecks | None = None,
+) -> list[Tensor]:
+    """Return the refined scores G^k_{u,j} of each image, float [K, P, J].
 
     Args:
-        features: float [D, h', w'], one image of `network.features`, maybe padded on the right and below.
-        noise: float [K, h, w].
-        flipped: the features are of the mirrored image; they are mirrored back.
-
-    Raises:
-        NonFiniteError: features or scores hold NaN or infinite values; names the image if the problem does.
+        features: float [B, D, h', w'], those of `network.features`, maybe padded on the right and below.
+        problems: B problems.
+        noises: one an image, of K samples; only their maps matter here.
+        flipped: the features are of mirrored images where True; they are mirrored back. None: none is.
+        checks: get the features and the network's scores, with what names the image.
     """
-    height, width = problem.feature_size
-    valid = features[:, :height, :width]
-    valid = valid.flip(-1) if flipped else valid
-    try:
-        unary = network.proposal_scores(valid, noise, problem.matrix, problem.graph, problem.classes)
-    except NonFiniteError as error:
-        raise NonFiniteError(
-            f"image {problem.image_id}: {error}" if problem.image_id else str(error)
-        ) from error
-    return refine_scores(unary, problem.graph, energy)
+    checks = FiniteChecks() if checks is None else checks
+    scores = []
+    for index, (problem, noise) in enumerate(zip(problems, noises, strict=True)):
+        height, width = problem.feature_size
+        valid = features[index, :, :height, :width]
+        valid = valid.flip(-1) if flipped is not None and flipped[index] else valid
+        unary = network.proposal_scores(valid, noise.maps, problem.matrix, problem.graph, problem.classes)
+        where = f"image {problem.image_id}: " if problem.image_id else ""
+        checks.add(valid, f"{where}conditional network: a feature is NaN or infinite")
+        checks.add(unary, f"{where}conditional network: a proposal score is NaN or infinite")
+        scores.append(refine_scores(unary, problem.graph, energy))
+    return scores
 
 
 def sample_labels(
@@ -109,7 +99,7 @@ def sample_labels(
     """Draw K labellings of each image (eq. 5).
 
     Args:
-        images: float [B, 3, H, W] in 0..255.
+        images: uint8 or float [B, 3, H, W] in 0..255.
         problems: B problems.
         noises: one an image, of K samples.
         contour_weight: of the contour along the outlines (`add_contours`), where the score has a pairwise term and the
@@ -118,19 +108,17 @@ def sample_labels(
     Returns:
         Per image int64 [K, P] score columns, and refined scores float [K, P, J] without the noise of the scores.
     """
+    checks = FiniteChecks()
     with torch.no_grad():
         features = network.features(images)
-        scores = [
-            conditional_scores(network, f, z.maps, p, energy)
-            for f, z, p in zip(features, noises, problems, strict=True)
-        ]
+        scores = conditional_scores(network, features, problems, noises, energy, checks=checks)
         if contour_weight and energy.uses_neighbours:
             scores = [
                 add_contours(s, p.graph, contour_weight) if p.slots.box_iou is None else s
                 for s, p in zip(scores, problems, strict=True)
             ]
-        noisy = _noisy(scores, noises)
-        return infer(noisy, [p.slots for p in problems], higher_order=energy.higher_order), scores
+        noisy, slots = _noisy(scores, noises), [p.slots for p in problems]
+        return infer(noisy, slots, higher_order=energy.higher_order, checks=checks), scores
 
 
 def _noisy(scores: Sequence[Tensor], noises: Sequence[Noise]) -> list[Tensor]:
@@ -157,61 +145,69 @@ def dissimilarity_loss(
     inference changes. Near 0 the surrogate has no gradient.
 
     Args:
-        images: float [B, 3, H, W] in 0..255, mirrored where `flipped`.
+        images: uint8 or float [B, 3, H, W] in 0..255, mirrored where `flipped`.
         problems: B problems with target tables.
         noises: one an image, of K samples; what they add to the scores is added before every inference.
         flipped: B flags.
     """
+    checks = FiniteChecks()
     features = network.features(images)
-    scores = [
-        conditional_scores(network, f, z.maps, p, config, flip)
-        for f, z, p, flip in zip(features, noises, problems, flipped, strict=True)
-    ]
+    scores = conditional_scores(network, features, problems, noises, config, flipped, checks)
     with torch.no_grad():
-        weights, logs = surrogate_of_scores(_noisy(scores, noises), problems, config)
+        weights, logs = surrogate_of_scores(_noisy(scores, noises), problems, config, checks)
     loss = torch.stack([(w * s).sum() for w, s in zip(weights, scores, strict=True)]).mean()
-    logs = {"surrogate": float(loss.detach()), **logs}
-    if config.reach_weight:
-        reach = config.epsilon * CLAMP
-        penalty = torch.stack([reach_penalty(s, reach) for s in scores]).mean()
-        loss = loss + config.reach_weight * penalty
-        logs["reach_penalty"] = float(penalty.detach())
-    return loss, logs
+    if not config.reach_weight:
+        return loss, {"surrogate": float(loss.detach()), **logs}
+    reach = config.epsilon * CLAMP
+    penalty = torch.stack([reach_penalty(s, reach) for s in scores]).mean()
+    surrogate, penalised = torch.stack([loss.detach(), penalty.detach()]).tolist()
+    loss = loss + config.reach_weight * penalty
+    return loss, {"surrogate": surrogate, **logs, "reach_penalty": penalised}
 
 
 def surrogate_of_scores(
-    scores: Sequence[Tensor], problems: Sequence[ImageProblem], config: LearningConfig
+    scores: Sequence[Tensor],
+    problems: Sequence[ImageProblem],
+    config: LearningConfig,
+    checks: FiniteChecks | None = None,
 ) -> tuple[list[Tensor], dict[str, float]]:
-    """Solve all argmaxes of a batch and return d surrogate / d G per image [K, P, J], and the logs."""
+    """Solve all argmaxes of a batch and return d surrogate / d G per image [K, P, J], and the logs.
+
+    Args:
+        scores: per image float [K, P, J], detached.
+        checks: of what the scores came from; see `infer`.
+    """
     slots = [p.slots for p in problems]
     higher_order = config.higher_order
-    labels = infer(scores, slots, higher_order=higher_order)
-    tables = _sample_tables(labels, problems)
+    labels = infer(scores, slots, higher_order=higher_order, checks=checks)
+    drawn = _Drawn.of(labels, problems)
     problems_to_solve = [
         augmented_scores(s, _target_table(p), t, config)
-        for s, p, t in zip(scores, problems, tables, strict=True)
+        for s, p, t in zip(scores, problems, drawn.tables, strict=True)
     ]
     solutions = infer(problems_to_solve, slots, higher_order=higher_order)
     weights = [
         surrogate_weights(y, a, s.shape[2], config) for y, a, s in zip(labels, solutions, scores, strict=True)
     ]
-    reaches = [reach(y, a, config) for y, a in zip(labels, solutions, strict=True)]
-    return weights, _logs(labels, tables, problems, config) | {"reach": sum(reaches) / len(reaches)}
+    changed = [reached(y, a, config) for y, a in zip(labels, solutions, strict=True)]
+    logs, reaches = _logs(drawn, problems, config, changed)
+    return weights, logs | {"reach": sum(reaches) / len(reaches)}
 
 
-def reach(labels: Tensor, augmented: Tensor, config: SurrogateConfig) -> float:
-    """Share of the K samples that at least one of their loss-augmented inferences changes; 0 for K = 0.
+def reached(labels: Tensor, augmented: Tensor, config: SurrogateConfig) -> Tensor:
+    """Which of the K samples at least one of their loss-augmented inferences changes, bool [K].
 
     Args:
         labels: int64 [K, P].
         augmented: int64 [Q, P], solutions of `augmented_scores` in its order.
     """
-    own = torch.arange(len(labels))
-    if config.uses_self_diversity(len(labels)):
-        own = torch.cat([own, sample_pairs(len(labels))[0]])
-    own = own.to(labels.device)
-    changed = (augmented != labels[own]).any(1)
-    return len(torch.unique(own[changed])) / max(1, len(labels))
+    samples = len(labels)
+    changed = (augmented[:samples] != labels).any(1)
+    if not config.uses_self_diversity(samples):
+        return changed
+    own, _ = sample_pairs(samples, labels.device)
+    against_samples = (augmented[samples:] != labels[own]).any(1)
+    return changed | against_samples.reshape(samples, samples - 1).any(1)
 
 
 @torch.no_grad()
@@ -227,11 +223,7 @@ def estimate_dissimilarity(
     Args: as `dissimilarity_loss`, none of the images mirrored.
     """
     labels, _ = sample_labels(network, images, problems, noises, config)
-    return _logs(labels, _sample_tables(labels, problems), problems, config)
-
-
-def _sample_tables(labels: Sequence[Tensor], problems: Sequence[ImageProblem]) -> list[Tensor]:
-    return [sample_loss_tables(y, p.graph, 1 + len(p.classes)) for y, p in zip(labels, problems, strict=True)]
+    return _logs(_Drawn.of(labels, problems), problems, config)[0]
 
 
 def _target_table(problem: ImageProblem) -> Tensor:
@@ -240,34 +232,57 @@ def _target_table(problem: ImageProblem) -> Tensor:
     return problem.target_table
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """The samples of a batch: per image labels int64 [K, P] on the device and on the host, and the task loss against
+    each of them, float [K, P, J] (`sample_loss_tables`)."""
+
+    labels: Sequence[Tensor]
+    on_host: Sequence[Tensor]
+    tables: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, labels: Sequence[Tensor], problems: Sequence[ImageProblem]) -> "_Drawn":
+        on_host: list[Tensor] = moved(list(labels), "cpu")
+        picks = moved([Picks.of(y) for y in on_host], labels[0].device)
+        tables = [
+            sample_loss_tables(y, p.graph, 1 + len(p.classes), picked)
+            for y, p, picked in zip(labels, problems, picks, strict=True)
+        ]
+        return cls(labels, on_host, tables)
+
+
 def _logs(
-    labels: Sequence[Tensor],
-    tables: Sequence[Tensor],
+    drawn: _Drawn,
     problems: Sequence[ImageProblem],
     config: LearningConfig,
-) -> dict[str, float]:
-    totals = {"div_pc": 0.0, "div_cc": 0.0, "diversity": 0.0, "distinct": 0.0, "instances": 0.0}
-    for y, table, problem in zip(labels, tables, problems, strict=True):
-        totals["div_pc"] += float(labelling_loss(_target_table(problem), y, problem.miss).mean())
-        totals["div_cc"] += self_diversity(y, table)
-        statistics = diversity_statistics(y, problem.graph.membership, problem.graph.superpixel_areas)
-        totals["diversity"] += statistics.mean_distance
-        totals["distinct"] += statistics.distinct
-        totals["instances"] += float((y > 0).float().sum(1).mean())
-    means = {name: value / len(labels) for name, value in totals.items()}
+    reached_samples: Sequence[Tensor] = (),
+) -> tuple[dict[str, float], list[float]]:
+    """What is logged of samples, and the share of each image's that were reached (bool [K])."""
+    measured = []
+    for y, own, table, problem in zip(drawn.labels, drawn.on_host, drawn.tables, problems, strict=True):
+        against_targets = labelling_loss(_target_table(problem), y, problem.miss).mean()
+        graph = problem.graph
+        distance = mean_distance(y, graph.membership, graph.superpixel_areas, used_columns(own))
+        measured.append(torch.stack([against_targets, self_diversity(y, table), distance]))
+    values, reached_on_host = moved((torch.stack(measured), list(reached_samples)), "cpu")
+    names, count = ("div_pc", "div_cc", "diversity"), len(drawn.labels)
+    means = {name: sum(of_images) / count for name, of_images in zip(names, values.T.tolist(), strict=True)}
+    means["distinct"] = sum(distinct_samples(y) for y in drawn.on_host) / count
+    means["instances"] = sum(float((y > 0).float().sum(1).mean()) for y in drawn.on_host) / count
     means["dissimilarity"] = means["div_pc"] - config.gamma * means["div_cc"]
-    return means
+    return means, [int(one.sum()) / max(1, len(one)) for one in reached_on_host]
 
 
-def self_diversity(labels: Tensor, tables: Tensor) -> float:
-    """Return DIV(c, c) of eq. (11b): mean over k != k' of Delta(ŷ^{k'}, ŷ^k); 0 for K = 1.
+def self_diversity(labels: Tensor, tables: Tensor) -> Tensor:
+    """Return DIV(c, c) of eq. (11b): mean over k != k' of Delta(ŷ^{k'}, ŷ^k), float []; 0 for K = 1.
 
     Args:
         labels: int64 [K, P].
         tables: float [K, P, J] of `sample_loss_tables`.
     """
     if len(labels) < 2:
-        return 0.0
-    first, second = sample_pairs(len(labels))
+        return tables.new_zeros(())
+    first, second = sample_pairs(len(labels), labels.device)
     misses = (labels > 0).sum(1).to(tables.dtype) * CLAMP
-    return float(labelling_loss(tables[second], labels[first], misses[second]).mean())
+    return labelling_loss(tables[second], labels[first], misses[second]).mean()

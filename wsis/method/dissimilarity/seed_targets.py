@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wsis.errors import InputError
 from wsis.method.conditional.box_choice import (
+    JointChoice,
     best_candidates,
     box_candidates,
     box_fit,
@@ -105,4 +106,6 @@ def _proposals_of_boxes(graph: ProposalGraph, scores: Tensor, boxes_iou: Tensor)
     candidates = box_candidates(graph, boxes_iou, BOX_THRESHOLD)
     fit = box_fit(scores, boxes_iou, BOX_THRESHOLD).T
     start = best_candidates(fit, candidates)
-    return choose_jointly(fit[None], start[None], candidates)[0]
+    choice = JointChoice(fit[None], start[None], candidates)
+    choose_jointly([choice])
+    return choice.picks[0]

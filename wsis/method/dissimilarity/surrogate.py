@@ -62,11 +62,11 @@ def reach_penalty(scores: Tensor, reach: float) -> Tensor:
     return (margins - reach).clamp(min=0).square().sum() / max(1, len(scores))
 
 
-def sample_pairs(samples: int) -> tuple[Tensor, Tensor]:
+def sample_pairs(samples: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """Return k and k' of all ordered pairs k != k', int64 [K(K-1)] each."""
-    first, second = torch.meshgrid(torch.arange(samples), torch.arange(samples), indexing="ij")
-    different = first != second
-    return first[different], second[different]
+    pairs = torch.arange(samples * (samples - 1), device=device)
+    first, second = pairs // max(1, samples - 1), pairs % max(1, samples - 1)
+    return first, second + (second >= first)
 
 
 def augmented_scores(
@@ -87,7 +87,7 @@ def augmented_scores(
     against_targets = scores + size * net_gains(target_table)
     if not config.uses_self_diversity(len(scores)):
         return against_targets
-    first, second = sample_pairs(len(scores))
+    first, second = sample_pairs(len(scores), scores.device)
     return torch.cat([against_targets, scores[first] + size * net_gains(sample_tables)[second]])
 
 

@@ -5,6 +5,8 @@ class and mask terms remain. Everything comes from per-superpixel integrals.
 Suffix legend: P proposals, S superpixels, N targets, K samples, J = 1 + annotated classes (column 0 = background).
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -72,7 +74,30 @@ def loss_table(graph: ProposalGraph, targets: Targets, columns: Tensor) -> Tenso
     return torch.where((overlap >= MATCH_IOU)[:, None], matched, table)
 
 
-def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int) -> Tensor:
+@dataclass(frozen=True)
+class Picks:
+    """The labelled proposals of K labellings.
+
+    Attributes:
+        proposals: int64 [n] ascending, those that any of them labels.
+        of_samples: K times int64 [n_k] ascending, the places in it of those that each one labels.
+    """
+
+    proposals: Tensor
+    of_samples: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, labels: Tensor) -> "Picks":
+        """Of labels int64 [K, P]."""
+        owner, target = torch.nonzero(labels, as_tuple=True)
+        proposals, place = torch.unique(target, return_inverse=True)
+        counts = torch.bincount(owner, minlength=len(labels)).tolist()
+        return cls(proposals, place.split(counts))
+
+
+def sample_loss_tables(
+    labels: Tensor, graph: ProposalGraph, columns: int, picks: Picks | None = None
+) -> Tensor:
     """Return Delta_{u,j} with each of K labellings as the targets, float32 [K, P, J].
 
     The same table as `loss_table(targets_from_labels(...))`, from the IoU with the labelled proposals alone.
@@ -81,17 +106,16 @@ def sample_loss_tables(labels: Tensor, graph: ProposalGraph, columns: int) -> Te
         labels: int64 [K, P], score columns (0 = background).
         graph: proposals.
         columns: J.
+        picks: of the labels, where they are known; those of a device are waited for.
     """
+    picks = Picks.of(labels) if picks is None else picks
     best = torch.zeros(labels.shape, device=labels.device)
     classes = torch.zeros_like(labels)  # class column of the instance that each proposal is matched to
-    owner, target = torch.nonzero(labels, as_tuple=True)
-    picked, position = torch.unique(target, return_inverse=True)
-    overlaps = graph.iou(picked)
-    counts = torch.bincount(owner, minlength=len(labels)).tolist()
-    for k, chosen in enumerate(position.split(counts)):
+    overlaps = graph.iou(picks.proposals)
+    for k, chosen in enumerate(picks.of_samples):
         if len(chosen):
             best[k], which = overlaps[chosen].max(0)
-            classes[k] = labels[k, picked[chosen]][which]
+            classes[k] = labels[k, picks.proposals[chosen]][which]
     is_matched = ((best >= MATCH_IOU) & (classes > 0))[..., None]
     right = is_matched & (torch.arange(columns, device=labels.device) == classes[..., None])
     table = ~right * CLAMP + torch.where(is_matched, ((1.0 - best) * CLAMP)[..., None], 0.0)

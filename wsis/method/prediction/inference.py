@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.datasets.transforms import Resize
-from mmdet.models.layers import multiclass_nms
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config, ConfigDict
@@ -20,17 +19,20 @@ from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsis.errors import InputError, NonFiniteError
+from wsis.errors import InputError
+from wsis.method.finite import FiniteChecks
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.prediction.checkpoints import classes_of, load_detector_weights, read_checkpoint
 from wsis.method.prediction.config import TRAINING_OBJECTS, image_scale
 from wsis.method.prediction.data.dataset import too_thin_named
 from wsis.method.prediction.heads.region_outputs import region_outputs, require_known_head, soft_masks
+from wsis.method.prediction.heads.rpn import grouped_nms
 from wsis.method.prediction.merging import merge_tiles
 from wsis.method.prediction.models import build_model, checked_device
 from wsis.method.prediction.settings import PredictSettings
 from wsis.method.prediction.tiles import Tiling, Window, choose_tiling
 from wsis.method.prediction.training_objects import Scale, TrainingObjects
+from wsis.method.transfers import moved
 
 MASK_SIZE = 28
 
@@ -146,10 +148,18 @@ class Detector:
         features = self.model.extract_feat(data["inputs"])  # type: ignore[operator]
         rpn_head: Any = self.model.rpn_head
         regions = rpn_head.predict(features, samples, rescale=False)
-        found = _detect_boxes(self.model.roi_head, features, regions, samples, settings)
+        checks = FiniteChecks()
+        found = _detect_boxes(self.model.roi_head, features, regions, samples, settings, checks)
         masks = _detect_masks(self.model.roi_head, features, found)
-        for (boxes, scores, labels, probabilities), soft, sample in zip(found, masks, samples, strict=True):
-            yield _detections(boxes, scores, labels, probabilities, soft, sample.metainfo)
+        on_device = [
+            _detected(*of_image, soft, sample.metainfo)
+            for of_image, soft, sample in zip(found, masks, samples, strict=True)
+        ]
+        on_host = checks.check_with(on_device)
+        for arrays, sample in zip(on_host, samples, strict=True):
+            height, width = sample.metainfo["ori_shape"]
+            fields = {name: tensor.numpy() for name, tensor in arrays.items()}
+            yield NetworkDetections(**fields, size=(int(height), int(width)))
 
 
 def _check_image(index: int, image: NDArray[np.uint8]) -> None:
@@ -221,7 +231,12 @@ Found = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _detect_boxes(
-    head: Any, features: Any, regions: list[Any], samples: list[Any], settings: PredictSettings
+    head: Any,
+    features: Any,
+    regions: list[Any],
+    samples: list[Any],
+    settings: PredictSettings,
+    checks: FiniteChecks,
 ) -> list[Found]:
     """Per image: boxes [N, 4] in network pixels, scores [N], labels [N] 0-based, probabilities [N, C + 1]."""
     rois = bbox2roi([r.bboxes for r in regions])
@@ -239,21 +254,37 @@ def _detect_boxes(
         rescale=False,
     )
     nms = ConfigDict(head.test_cfg.nms, iou_threshold=settings.nms_iou)
+    most = settings.limit(head.test_cfg.max_per_img)
     found = []
     for image, sample in zip(raw, samples, strict=True):
-        if not torch.isfinite(image.scores).all():
-            raise NonFiniteError(f"image {sample.img_id}: the network gives class scores that are not finite")
-        boxes, labels, kept = multiclass_nms(
-            image.bboxes,
-            image.scores,
-            settings.score_threshold,
-            nms,
-            settings.limit(head.test_cfg.max_per_img),
-            return_inds=True,
+        checks.add(image.scores, f"image {sample.img_id}: the network gives class scores that are not finite")
+        dets, labels, region = _best_of_classes(
+            image.bboxes, image.scores, settings.score_threshold, nms, most
         )
-        region = kept // (image.scores.shape[1] - 1)
-        found.append((boxes[:, :4], boxes[:, 4], labels, image.scores[region]))
+        found.append((dets[:, :4], dets[:, 4], labels, image.scores[region]))
     return found
+
+
+def _best_of_classes(
+    boxes: Tensor, scores: Tensor, threshold: float, nms: ConfigDict, most: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes with scores [N, 5], labels [N] 0-based and regions [N] of what stays of each class, best first.
+
+    Args:
+        boxes: float [R, C * 4], or [R, 4] for all classes.
+        scores: float [R, C + 1], the background last.
+    """
+    classes = scores.shape[1] - 1
+    places = (scores[:, :-1] > threshold).flatten().nonzero()[:, 0]
+    region, labels = places // classes, places % classes
+    wide = boxes.shape[1] > 4
+    own = boxes.view(len(boxes), -1, 4)[region, labels if wide else torch.zeros_like(labels)]
+    likely = scores[region, labels]
+    if not len(places):
+        return torch.cat([own, likely[:, None]], 1), labels, region
+    dets, kept = grouped_nms(own, likely, labels, nms)
+    kept = kept[:most]
+    return dets[:most], labels[kept], region[kept]
 
 
 def _nothing(rois: Tensor, head: Any) -> Found:
@@ -274,21 +305,17 @@ def _detect_masks(head: Any, features: Any, found: Sequence[Found]) -> Sequence[
     return masks.split(counts)
 
 
-def _detections(
+def _detected(
     boxes: Tensor, scores: Tensor, labels: Tensor, probabilities: Tensor, soft: Tensor, meta: dict[str, Any]
-) -> NetworkDetections:
-    """To arrays; boxes to original pixels; MMDetection's background, the last column, to column 0."""
-    scaled = boxes / boxes.new_tensor([*meta["scale_factor"], *meta["scale_factor"]])
+) -> dict[str, Tensor]:
+    """Fields of `NetworkDetections`: boxes in original pixels; the background, MMDetection's last column, first."""
     height, width = meta["ori_shape"]
-    limits = boxes.new_tensor([width, height, width, height])
-    return NetworkDetections(
-        class_probabilities=torch.cat([probabilities[:, -1:], probabilities[:, :-1]], 1)
-        .float()
-        .cpu()
-        .numpy(),
-        boxes=torch.minimum(scaled.clamp(min=0), limits).float().cpu().numpy(),
-        masks=(soft * 255).round().byte().cpu().numpy(),
-        labels=(labels + 1).int().cpu().numpy(),
-        scores=scores.float().cpu().numpy(),
-        size=(int(height), int(width)),
-    )
+    borders = torch.tensor([[*meta["scale_factor"]] * 2, [width, height] * 2], dtype=boxes.dtype)
+    scale, limits = moved(borders, boxes.device)
+    return {
+        "class_probabilities": torch.cat([probabilities[:, -1:], probabilities[:, :-1]], 1).float(),
+        "boxes": torch.minimum((boxes / scale).clamp(min=0), limits).float(),
+        "masks": (soft * 255).round().byte(),
+        "labels": (labels + 1).int(),
+        "scores": scores.float(),
+    }

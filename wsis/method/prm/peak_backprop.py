@@ -27,6 +27,7 @@ from wsis.errors import InputError
 from wsis.method.backbones.layers import ConvStep, MaxPoolStep, ResidualStep, Step, Steps
 from wsis.method.prm.classifier import PeakResponseClassifier
 from wsis.method.prm.excitation import ImageOfPeak, Tape, backward, fold, forward
+from wsis.method.transfers import moved
 
 
 def _split_at_stride(steps: Steps, stop_stride: int) -> int:
@@ -98,9 +99,9 @@ class PeakBackpropagation:
         """Peak response maps float32 [M, H / stop_stride, W / stop_stride]; each sums to 1.
 
         Args:
-            peaks: int64 [N, 4]: image, class (1..C), row, column in cells of the class response maps.
-            shared: int64 [N], 0..M-1: peaks of one number, in one image, go down in one pass and share a map, to which
-                each brings the probability that reaches the bottom from it. Default: a map a peak, M = N.
+            peaks: int64 [N, 4] on the CPU: image, class (1..C), row, column in cells of the class response maps.
+            shared: int64 [N] on the CPU, 0..M-1: peaks of one number, in one image, go down in one pass and share a
+                map, to which each brings the probability that reaches the bottom from it. Default: a map a peak, M = N.
 
         A peak that no positive input contributes to has a map of zeros. N = 0 gives [0, H, W].
 
@@ -109,23 +110,27 @@ class PeakBackpropagation:
         """
         maps = passed.class_response_maps
         _check_peaks(peaks, maps)
-        shared = torch.arange(len(peaks), device=peaks.device) if shared is None else shared
+        shared = torch.arange(len(peaks)) if shared is None else shared
         images = peaks.new_zeros(int(shared.max()) + 1 if len(peaks) else 0)
         images[shared] = peaks[:, 0]
         if not torch.equal(images[shared], peaks[:, 0]):
             raise InputError("peaks: expected those that share a map in one image, got some in two")
+        # all peaks as places in maps [M, C, h, w]; then those of a chunk from its first map on
+        classes, height, width = maps.shape[1:]
+        starts = ((shared * classes + peaks[:, 1] - 1) * height + peaks[:, 2]) * width + peaks[:, 3]
         chunks = []
         for first in range(0, len(images), self.chunk_size):
-            of_chunk = images[first : first + self.chunk_size]
-            members = (shared >= first) & (shared < first + len(of_chunk))
-            chunks.append(self._backward_chunk(passed, of_chunk, peaks[members], shared[members] - first))
-        return torch.cat(chunks) if chunks else maps.new_zeros(0, *passed.grid)
+            members = (shared >= first) & (shared < first + self.chunk_size)
+            place = starts[members] - first * classes * height * width
+            chunks.append((images[first : first + self.chunk_size], place))
+        found = [self._backward_chunk(passed, *chunk) for chunk in moved(chunks, maps.device)]
+        return torch.cat(found) if found else maps.new_zeros(0, *passed.grid)
 
-    def _backward_chunk(self, passed: "ForwardPass", images: Tensor, peaks: Tensor, shared: Tensor) -> Tensor:
-        """Maps of M' images [M']; peaks [n, 4] start in their maps shared [n], 0..M'-1."""
+    def _backward_chunk(self, passed: "ForwardPass", images: Tensor, starts: Tensor) -> Tensor:
+        """Maps of M' images [M']; peaks start at these places of [M', C, h, w]."""
         maps = passed.class_response_maps
         start = maps.new_zeros(len(images), *maps.shape[1:])
-        start[shared, peaks[:, 1] - 1, peaks[:, 2], peaks[:, 3]] = 1
+        start.view(-1).index_fill_(0, starts, 1)
         below = backward(self._above, start, passed.tape, ImageOfPeak.of_peaks(images, len(maps)))
         summed = below.sum(1)
         total = summed.sum((1, 2), keepdim=True)
@@ -144,7 +149,8 @@ class ForwardPass:
 def peak_response_maps(
     model: PeakResponseClassifier, images: Tensor, peaks: Tensor, stop_stride: int = 1, chunk_size: int = 4
 ) -> Tensor:
-    """Peak response maps [N, H, W] of ``peaks`` [N, 4] in ``images`` [B, 3, H, W]; see PeakBackpropagation."""
+    """Peak response maps [N, H, W] of ``peaks`` [N, 4], on the CPU, in ``images`` [B, 3, H, W]; see
+    PeakBackpropagation."""
     network = PeakBackpropagation(model, stop_stride, chunk_size)
     return network.backward(network.forward(images), peaks)
 

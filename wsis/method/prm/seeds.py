@@ -24,6 +24,7 @@ from wsis.method.prm.boxes import NO_BOX, boxes_apart, cell_centres, cells_insid
 from wsis.method.prm.peak_backprop import ForwardPass, PeakBackpropagation
 from wsis.method.prm.peak_stimulation import local_maxima
 from wsis.method.settings import Settings
+from wsis.method.transfers import moved
 
 THRESHOLD = 0.0  # class response (logit) that a peak must exceed
 _MAP_STRIDE = 4  # network-input pixels to a pixel of the stored maps
@@ -119,20 +120,20 @@ def generate_seeds(
     _check_labels(labels, sizes, len(images), network.num_classes)
     passed = network.forward(images) if passed is None else passed
     maps = passed.class_response_maps
-    if not bool(torch.isfinite(maps).all()):
+    found = moved((local_maxima(maps, network.window) & (maps > THRESHOLD), maps.float()), "cpu")
+    maxima, values = (tensor.numpy() for tensor in found)
+    if not np.isfinite(values).all():
         raise NonFiniteError(
             "class response maps: NaN or infinite values; the classifier's weights are unusable"
         )
-    maxima = (local_maxima(maps, network.window) & (maps > THRESHOLD)).cpu().numpy()
-    values = maps.float().cpu().numpy()
     chosen = [
         _choose(values[i], maxima[i], labels[i], sizes[i], None if boxes is None else boxes[i])
         for i in range(len(images))
     ]
     rows = [(i, *cell[:3]) for i, c in enumerate(chosen) for cell in c.cells]
-    peaks = torch.tensor(rows, dtype=torch.int64, device=maps.device).reshape(-1, 4)
+    peaks = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     shared = torch.arange(len(peaks)) if boxes is None else _shared([of_image for of_image, _ in boxes])
-    responses = network.backward(passed, peaks, shared.to(maps.device))
+    responses = network.backward(passed, peaks, shared)
     responses = _pool(responses, (images.shape[2], images.shape[3])).cpu()
     per_image = torch.split(responses[shared], [len(c.cells) for c in chosen])
     return [

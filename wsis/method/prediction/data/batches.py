@@ -80,13 +80,12 @@ def derived_seed(*key: int) -> int:
 
 
 @dataclass(frozen=True)
-class MakeBatch:
-    """Step -> its batch, as MMDetection's data preprocessor takes it."""
+class MakeBatches:
+    """Step -> the parts of its batch that one process computes, each as MMDetection's data preprocessor takes it."""
 
     dataset: PseudoLabelDataset
-    order: BatchOrder
+    orders: Sequence[BatchOrder]
 
-    def __call__(self, step: int) -> dict[str, Any]:
+    def __call__(self, step: int) -> list[dict[str, Any]]:
         """Raises InputError as the data set."""
-        batch: dict[str, Any] = pseudo_collate([self.dataset[key] for key in self.order.batch(step)])
-        return batch
+        return [pseudo_collate([self.dataset[key] for key in order.batch(step)]) for order in self.orders]

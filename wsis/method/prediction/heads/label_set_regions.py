@@ -23,34 +23,35 @@ from typing import Any
 
 import torch
 from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner, MaxIoUAssigner
-from mmdet.models.task_modules.samplers import BaseSampler, SamplingResult
+from mmdet.models.task_modules.samplers import BaseSampler, RandomSampler, SamplingResult
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from wsis.errors import InputError
+from wsis.method.prediction.heads import device_regions
+from wsis.method.transfers import host_waits, moved
 
 
 class InstanceSets:
     """The unique sets of one image, read from its `gt_instances`.
 
     Attributes:
-        members: per set, int64 rows of `gt_instances`.
-        weights: float64, one a set, sum 1.
+        members: per set, int64 rows of `gt_instances`, on the CPU.
+        weights: float64, one a set, sum 1, on the CPU.
     """
 
     def __init__(self, gt_instances: InstanceData) -> None:
         self.instances = gt_instances
-        device = gt_instances.bboxes.device
         count = len(gt_instances.bboxes)
-        everything = torch.arange(count, device=device)
+        everything = torch.arange(count)
         if "set_weights" not in gt_instances or count == 0:
             self.members, self.weights = [everything], torch.ones(1, dtype=torch.float64)
             return
-        table = gt_instances.set_weights.double().cpu()
+        table = torch.as_tensor(gt_instances.set_weights).double().cpu()
         columns = table.max(dim=0).values
         used = (columns > 0).nonzero()[:, 0].tolist()
-        self.members = [everything[(table[:, u] > 0).to(device)] for u in used]
+        self.members = [everything[table[:, u] > 0] for u in used]
         weights = columns[used]
         # float32 columns sum to one up to rounding; what is missing beyond that are empty sets
         if (empty := 1.0 - float(weights.sum())) > 1e-4:
@@ -63,7 +64,7 @@ class InstanceSets:
 
     def subset(self, index: int) -> InstanceData:
         """Boxes and labels of one set (masks are not needed to assign and sample)."""
-        rows = self.members[index]
+        rows = self.members[index].to(self.instances.bboxes.device)
         return InstanceData(bboxes=self.instances.bboxes[rows], labels=self.instances.labels[rows])
 
 
@@ -95,10 +96,12 @@ class PseudoLabelAssigner(BaseAssigner):
         sets = InstanceSets(gt_instances)
         if self._overlaps_are_shared(gt_instances_ignore):
             overlaps = self.inner.iou_calculator(gt_instances.bboxes, pred_instances.priors)
-            results = [
-                self.inner.assign_wrt_overlaps(overlaps[rows], gt_instances.labels[rows])
-                for rows in sets.members
-            ]
+            labels = gt_instances.labels
+            members = moved(sets.members, overlaps.device)
+            if host_waits(overlaps):
+                results = [device_regions.assign(self.inner, overlaps[m], labels[m]) for m in members]
+            else:
+                results = [self.inner.assign_wrt_overlaps(overlaps[m], labels[m]) for m in members]
         else:
             results = [
                 self.inner.assign(pred_instances, sets.subset(u), gt_instances_ignore, **kwargs)
@@ -110,6 +113,7 @@ class PseudoLabelAssigner(BaseAssigner):
         """MaxIoUAssigner needs the overlaps alone: computed once for all sets."""
         return (
             type(self.inner) is MaxIoUAssigner
+            and isinstance(self.inner.neg_iou_thr, float | tuple)
             and self.inner.gpu_assign_thr <= 0
             and self.inner.perm_repeat_gt_cfg is None
             and (ignored is None or len(ignored) == 0)
@@ -153,6 +157,11 @@ class PseudoLabelSampler(BaseSampler):
                 f"got a {type(assign_result).__name__}"
             )
         sets = assign_result.sets
+        if host_waits(pred_instances.priors) and type(self.inner) is RandomSampler:
+            drawn = device_regions.sample(self.inner, assign_result.results)
+            return _of_device(
+                drawn, self._owners(sets, pred_instances, gt_instances), sets, pred_instances.priors
+            )
         state = torch.get_rng_state()
         samples = []
         for index, result in enumerate(assign_result.results):
@@ -160,21 +169,37 @@ class PseudoLabelSampler(BaseSampler):
             samples.append(self.inner.sample(result, pred_instances, sets.subset(index), **kwargs))
         if len(samples) == 1 and len(sets.members[0]) == len(gt_instances.bboxes):
             return samples[0]
-        return self._merge(samples, sets, len(pred_instances.priors), gt_instances)
+        return self._merge(samples, sets, pred_instances, gt_instances)
 
-    def _merge(
-        self, samples: list[SamplingResult], sets: InstanceSets, candidates: int, gt_instances: InstanceData
-    ) -> SamplingResult:
-        """Give each candidate to one set; unite what stays in the order of `gt_instances` and candidates."""
-        device = gt_instances.bboxes.device
-        added = len(gt_instances.bboxes) if self.inner.add_gt_as_proposals else 0
-        uniform = _uniform(added + candidates).to(device)
+    def _added(self, gt_instances: InstanceData) -> int:
+        """How many instances are candidates themselves."""
+        return len(gt_instances.bboxes) if self.inner.add_gt_as_proposals else 0
+
+    def _owners(self, sets: InstanceSets, pred_instances: InstanceData, gt_instances: InstanceData) -> Tensor:
+        """The set that each candidate is given to, int64 [A] on the CPU, added instances first."""
+        uniform = _uniform(self._added(gt_instances) + len(pred_instances.priors))
         upper = sets.weights.cumsum(0)
         upper[-1] = 1.0
-        owner = torch.bucketize(uniform, upper.to(device), right=True)
-        parts = [_Part(sample, sets.members[u], added).owned_by(owner, u) for u, sample in enumerate(samples)]
-        factor = float(sum(w * s.avg_factor for w, s in zip(sets.weights.tolist(), samples, strict=True)))
+        return torch.bucketize(uniform, upper, right=True)
+
+    def _merge(
+        self,
+        samples: list[SamplingResult],
+        sets: InstanceSets,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+    ) -> SamplingResult:
+        """Give each candidate to one set; unite what stays in the order of `gt_instances` and candidates."""
+        device, added = gt_instances.bboxes.device, self._added(gt_instances)
+        owner = self._owners(sets, pred_instances, gt_instances).to(device)
+        members = [m.to(device) for m in sets.members]
+        parts = [_Part(sample, members[u], added).owned_by(owner, u) for u, sample in enumerate(samples)]
+        factor = _mean_factor(sets, [s.avg_factor for s in samples])
         return _united(parts, gt_instances, factor, samples[0].avg_factor_with_neg)
+
+
+def _mean_factor(sets: InstanceSets, factors: list[int]) -> float:
+    return float(sum(w * factor for w, factor in zip(sets.weights.tolist(), factors, strict=True)))
 
 
 def _uniform(count: int) -> Tensor:
@@ -208,6 +233,38 @@ class _Part:
         self.is_gt, self.labels = self.is_gt[kept], self.labels[kept]
         self.negative, self.negative_boxes = self.negative[kept_negative], self.negative_boxes[kept_negative]
         return self
+
+
+def _of_device(
+    samples: list[device_regions.Sampled], owner: Tensor, sets: InstanceSets, priors: Tensor
+) -> SamplingResult:
+    """The samples of all sets, on the CPU, as one of the device: `_merge`, and the sample itself of a single set."""
+    instances = sets.instances
+    added = len(owner) - len(priors)
+    positives, negatives, assigned = [], [], []
+    for index, (one, members) in enumerate(zip(samples, sets.members, strict=True)):
+        own = len(members) if added else 0
+        to = members[one.assigned] if len(members) else one.assigned
+        positive = torch.where(one.positive < own, to, one.positive + added - own)
+        negative = one.negative + added - own
+        kept = owner[positive] == index
+        positives.append(positive[kept])
+        assigned.append(to[kept])
+        negatives.append(negative[owner[negative] == index])
+    parts = (torch.cat(positives), torch.cat(negatives), torch.cat(assigned))
+    is_gt = (parts[0] < added).byte()
+    united = SamplingResult.__new__(SamplingResult)
+    there = moved((*parts, is_gt), priors.device)
+    united.pos_inds, united.neg_inds, united.pos_assigned_gt_inds, united.pos_is_gt = there
+    candidates = torch.cat([instances.bboxes, priors]) if added else priors
+    united.pos_priors, united.neg_priors = candidates[united.pos_inds], candidates[united.neg_inds]
+    united.pos_gt_labels = instances.labels[united.pos_assigned_gt_inds]
+    united.pos_gt_bboxes = instances.bboxes[united.pos_assigned_gt_inds].view(-1, 4)
+    united.num_gts, united.avg_factor_with_neg = len(instances.bboxes), True
+    united.num_pos, united.num_neg = (max(len(part), 1) for part in parts[:2])
+    factors = [max(len(one.positive), 1) + max(len(one.negative), 1) for one in samples]
+    united.avg_factor = factors[0] if len(samples) == 1 else _mean_factor(sets, factors)
+    return united
 
 
 def _united(

@@ -91,7 +91,7 @@ class _TorchvisionOperators:
         return grad
 
     def nms(self, boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-        grown = boxes + boxes.new_tensor([0, 0, offset, offset])
+        grown = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1) if offset else boxes
         kept: Tensor = self._ops.nms(grown.float(), scores.float(), iou_threshold)
         return kept
 
