@@ -186,7 +186,7 @@ def test_lineage_says_what_supervised_it(tmp_path):
         ({"folder": "somewhere"}, "folder: expected None for source generate"),
         ({"contour": "forests"}, "lab_gradient"),
         ({"max_side": 8}, "greater than or equal to 16"),
-        ({"source": "sam"}, "mcg_mat"),
+        ({"source": "boing"}, "mcg_mat"),
         ({"sides": 8}, "Extra inputs"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 
 from tests.method.conditional.conditional_cases import random_case
 from tests.method.conditional.inference_references import plain_algorithm
-from wsis.method.conditional import energy, graph, inference
+from wsis.method.conditional import energy, graph, greedy
 from wsis.method.conditional.energy import EnergyConfig, refine_scores
 from wsis.method.conditional.inference import Slots, infer
 
@@ -77,8 +77,8 @@ def test_refined_scores_and_gradients_do_not_depend_on_the_groups_of_neighbours(
 
 @pytest.mark.parametrize("window", [1, 3])
 def test_many_picks_row_by_row_equal_algorithm_1(monkeypatch, window):
-    monkeypatch.setattr(inference, "_ENTRY_BUDGET", 1)
-    monkeypatch.setattr(inference, "_WINDOW", window)
+    monkeypatch.setattr(greedy, "_ENTRY_BUDGET", 1)
+    monkeypatch.setattr(greedy, "_WINDOW", window)
     rng = np.random.default_rng(0)
     columns = np.arange(1, 4)
     for coarse in (False, True):  # coarse values make ties

@@ -43,7 +43,8 @@ class DataSettings(StageConfig):
             classifier and nothing else), is left out, or is an error.
         on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
         masks: COCO instances files with the masks of some training images, all instances of each: what a person has
-            drawn or corrected. These images are certain; `masks_after`: outer iterations before they count.
+            drawn or corrected; these images are certain.
+        masks_after: outer iterations that do not take `masks` yet.
         strict: a box that reaches outside of its image or has no area is an error; else it is clipped or dropped.
         train_annotations, val_annotations, train_images, val_images: COCO: paths below the root where they are not
             annotations/instances_<split>.json and <split>/, images/<split>/ or images/. Beside train labels of another
