@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import wsis as package
+from data_contracts.runs import save_run
 from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Store
 from tests.runs.tiny_run import RUN, copy_of, done, fingerprints, manifest_of, record_of, wsis
@@ -65,6 +66,7 @@ def test_what_was_there_stays_and_one_iteration_more_learns_from_it(gone_on, tin
     new = after.keys() - before.keys()
     assert new >= {"corrections", "corrected_proposals", "pseudo_labels@3", "prediction@3"}
     assert "3 of 12 training images have given masks" in result.err
+    assert "1 of the images without any: negatives from now on" in result.err
     assert "iterations 1 to 2 stay, iteration 3 is the first" in result.err
     assert record_of(store).config["outer_iterations"] == 3
 
@@ -169,6 +171,17 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_changes(gone_on, tm
     result = wsis("correct", RUN, bad, "--store", store)
     assert result.code != 0 and re.search(said, result.err), result.err
     assert record_of(store) == before
+
+
+def test_a_run_at_work_is_not_corrected(gone_on, tmp_path: Path) -> None:
+    store, path, *_ = gone_on
+    again = Store(copy_of(store, tmp_path / "store"))
+    record = record_of(again.root)
+    record.status = "running"
+    save_run(again, record)
+    result = wsis("correct", RUN, path, "--store", again.root)
+    assert result.code == 2 and "expected one that is not at work" in result.err
+    assert record_of(again.root) == record
 
 
 def test_masks_from_the_start_are_mixed_supervision_in_one_run(

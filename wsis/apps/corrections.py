@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from data_contracts.errors import ConfigError
 from stages.data.corrections import targets_of
 from wsis.readers.given_masks import GivenFiles, read_given
 from wsis.runs.config import RunConfig, stored_config
@@ -25,10 +26,13 @@ class Correction(NamedTuple):
     def line(self) -> str:
         """In words."""
         instances = sum(len(one) for one in self.found.masks.values())
+        empty = sum(not len(one) for one in self.found.masks.values())
+        none = f", {empty} of the images without any: negatives from now on" if empty else ""
         after = self.config.data.masks_after
         stay = f"iterations 1 to {after} stay, " if after > 1 else "iteration 1 stays, " if after else ""
         return (
-            f"{len(self.found.masks)} of {self.trained} training images have given masks ({instances} instances); "
+            f"{len(self.found.masks)} of {self.trained} training images have given masks "
+            f"({instances} instances{none}); "
             f"{stay}iteration {after + 1} is the first to learn from them"
         )
 
@@ -43,8 +47,14 @@ def correct(run: Run, file: Path, after: int | None = None) -> Correction:
             those that it has finished. One more iteration is planned where all are finished.
 
     Raises:
-        ConfigError: the run has no data set yet. DataError: the file cannot be used, with all that is wrong.
+        ConfigError: the run has no data set yet, or is at work. DataError: the file cannot be used, with all that is
+            wrong.
     """
+    if run.record.status == "running":
+        raise ConfigError(
+            f"run {run.name}: expected one that is not at work, because it goes on with other data, got one that is "
+            f"running or was killed: let it end or interrupt it (one that was killed: wsis run --name {run.name})"
+        )
     config = stored_config(run.record)
     dataset = run.dataset
     path = file.expanduser().absolute()

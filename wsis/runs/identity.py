@@ -47,8 +47,9 @@ def refuse_differences(name: str, differences: list[Difference]) -> None:
     shown = "; ".join(str(one) for one in differences[:_SHOWN])
     more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
     raise ConfigError(
-        f"run {name!r} is of other settings or data: {shown}{more}. Use --name OTHER for a new run, or --replace to go "
-        "on under this name with what was given (artefacts that fit are reused)"
+        f"run {name!r} is of other settings or data: {shown}{more}. `wsis run --name {name}` goes on as it is "
+        "configured; --name OTHER is a new run; --replace goes on under this name with what was given (artefacts that "
+        "fit are reused)"
     )
 
 

@@ -156,7 +156,8 @@ def _following(run: Run, diagnosis: Mapping[str, Any] | None, scored: bool) -> s
         return f"Most is lost there: {_ADVICE[worst]}."
     if scored:
         return f"Ask where accuracy is lost: wsis report {name} --diagnose."
-    return "Sort the gallery by disagreement: where the samples differ, a box or a better label helps most."
+    export = f"wsis export {name} --pseudo-labels --worst 20 --out labels"
+    return f"Correct the photographs whose samples differ most: {export}, then wsis correct."
 
 
 def _worst(diagnosis: Mapping[str, Any]) -> str | None:
