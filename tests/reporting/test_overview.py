@@ -67,4 +67,4 @@ def test_without_masks_it_says_what_to_look_at(tmp_path):
     assert said.unscored.startswith(
         "Nothing is scored: evaluate=false. Look at what the trained network predicts"
     )
-    assert not said.bars and "disagreement" in said.following
+    assert not said.bars and "--pseudo-labels --worst 20 --out labels, then wsis correct" in said.following
