@@ -60,17 +60,10 @@ def correct(run: Run, file: Path, after: int | None = None) -> Correction:
     path = file.expanduser().absolute()
     files = (*(one for one in config.data.masks if one != path), path)
     if after is None:
-        after = config.data.masks_after if config.data.masks else _finished(run)
+        after = config.data.masks_after if config.data.masks else run.finished_iterations()
     targets = targets_of(dataset)
     found = read_given(files, targets, run.classes)
     data = config.data.model_copy(update={"masks": files, "masks_after": after})
     iterations = max(config.outer_iterations, after + 1)
     changed = config.model_copy(update={"data": data, "outer_iterations": iterations})
     return Correction(changed, found, len(targets))
-
-
-def _finished(run: Run) -> int:
-    """Outer iterations that have their network."""
-    return max(
-        (e.outer_iteration or 0 for e in run.record.entries.values() if e.stage == "prediction"), default=0
-    )

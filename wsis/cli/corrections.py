@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from wsis.cli.options import RunArgument, StoreOption
+from wsis.cli.run import compute
 
 
 def correct(
@@ -29,8 +30,6 @@ def correct(
     """
     from data_contracts.store import Store
     from wsis.apps.corrections import correct as corrected
-    from wsis.reporting.tables.results import nothing_scored, results_of
-    from wsis.reporting.tables.tables import results_table
     from wsis.runs.runner import Runner
     from wsis.views.run import Run
 
@@ -38,12 +37,4 @@ def correct(
     made = corrected(Run.load(opened, run), file, after)
     runner = Runner(opened, run, made.config, replace=True)
     runner.progress.log(made.line())
-    if dry_run:
-        from wsis.apps.dry_run import dry_run_text
-
-        print(dry_run_text(runner))
-        return
-    runner.run()
-    rows = results_of(runner)
-    print(results_table(rows) if rows else nothing_scored(runner.record))
-    print(f"\nrun {run!r} in {opened.location}: `wsis show {run}`, `wsis report {run}`")
+    compute(runner, dry_run)

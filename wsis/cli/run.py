@@ -1,13 +1,16 @@
 """Commands of `wsis` that compute a run, or one stage of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_contracts.errors import ConfigError
 from wsis.cli.completion import complete_config, complete_run, complete_stage
 from wsis.cli.options import ReplaceOption, SetOption, StoreOption
+
+if TYPE_CHECKING:  # commands import what they need when they run
+    from wsis.runs.runner import Runner
 
 
 def run(
@@ -40,8 +43,6 @@ def run(
     """
     from data_contracts.runs import load_run
     from data_contracts.store import Store
-    from wsis.reporting.tables.results import nothing_scored, results_of
-    from wsis.reporting.tables.tables import results_table
     from wsis.runs.config import load_config, stored_config
     from wsis.runs.runner import Runner
 
@@ -56,15 +57,22 @@ def run(
     else:
         raise ConfigError("wsis run: expected CONFIG, or --name of a run that is to go on, got neither")
     runner = Runner(opened, run_name, loaded, config_name=config, replace=replace)
-    if dry_run:
-        from wsis.apps.dry_run import dry_run_text
+    compute(runner, dry_run)
 
+
+def compute(runner: "Runner", dry_run: bool) -> None:
+    """Compute a run to its end and print its results; or only say what would be computed."""
+    from wsis.apps.dry_run import dry_run_text
+    from wsis.reporting.tables.results import nothing_scored, results_of
+    from wsis.reporting.tables.tables import results_table
+
+    if dry_run:
         print(dry_run_text(runner))
         return
     runner.run()
-    rows = results_of(runner)
+    rows, name = results_of(runner), runner.name
     print(results_table(rows) if rows else nothing_scored(runner.record))
-    print(f"\nrun {run_name!r} in {opened.location}: `wsis show {run_name}`, `wsis report {run_name}`")
+    print(f"\nrun {name!r} in {runner.store.location}: `wsis show {name}`, `wsis report {name}`")
 
 
 def stage(

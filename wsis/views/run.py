@@ -148,6 +148,11 @@ class Run:
         made = [e.outer_iteration or 0 for e in self.record.entries.values()]
         return list(range(1, max([int(self.record.config.get("outer_iterations", 0)), *made]) + 1))
 
+    def finished_iterations(self) -> int:
+        """How many outer iterations have their prediction network."""
+        done = (e.outer_iteration or 0 for e in self.record.entries.values() if e.stage == "prediction")
+        return max(done, default=0)
+
     def by_iteration(self, name: str) -> dict[int, RecordReader]:
         """Outer iteration -> records of `name@iteration`, of those that are there, in ascending order."""
         opened = {t: self.records(f"{name}@{t}") for t in self.iterations()}

@@ -141,4 +141,6 @@ def test_bad_descriptions_are_named():
 
 def test_weights_of_before_with_a_margin_of_zero_are_loaded():
     network = ConditionalNetwork(Given(), 2, HeadConfig())
-    network.load_state_dict(network.state_dict() | {"margin": torch.zeros(3)})
+    stored = {name: value + 1 for name, value in network.state_dict().items()}
+    network.load_state_dict(stored | {"margin": torch.zeros(3)})
+    assert all(torch.equal(value, stored[name]) for name, value in network.state_dict().items())

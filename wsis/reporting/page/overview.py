@@ -121,11 +121,10 @@ def _learned_from(run: Run) -> str:
 
 
 def _progress(run: Run) -> str:
-    done = [e.outer_iteration or 0 for e in run.record.entries.values() if e.stage == "prediction"]
     planned = len(run.iterations())
     status = "finished" if run.record.status == "completed" else run.record.status
     return (
-        f"{max(done, default=0)} of {planned} outer iterations; {status}."
+        f"{run.finished_iterations()} of {planned} outer iterations; {status}."
         if planned
         else f"{status.capitalize()}."
     )
