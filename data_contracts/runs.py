@@ -51,6 +51,11 @@ class DataFacts(BaseModel):
     format: str | None = None
     given: str | None = None
 
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """Stage that reads the user's files -> digest of what it reads."""
+        return {"dataset": self.content, "ground_truth": self.truth, "corrections": self.given}
+
 
 class Measured(BaseModel):
     """One scoring of the run's prediction network on other data (`wsis evaluate`).

@@ -51,11 +51,7 @@ def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Differ
     """Where two processes that write one run have planned it on other data; None: it is not known yet."""
     if before is None or now is None:
         return []
-    pairs = (
-        ("dataset", before.content, now.content),
-        ("ground_truth", before.truth, now.truth),
-        ("corrections", before.given, now.given),
-    )
+    pairs = ((key, before.digests[key], new) for key, new in now.digests.items())
     return [
         _difference(key, old, new, now)
         for key, old, new in pairs
@@ -66,8 +62,7 @@ def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Differ
 def data_differences(run: Run, data: DataFacts) -> list[Difference]:
     """Where the artefacts of this run were made from other data than there is now."""
     found = []
-    digests = {"dataset": data.content, "ground_truth": data.truth, "corrections": data.given}
-    for key, now_digest in digests.items():
+    for key, now_digest in data.digests.items():
         entry = run.record.entries.get(key)
         if entry is None or now_digest is None or not run.store.has(entry.stage, entry.fingerprint):
             continue
@@ -78,7 +73,9 @@ def data_differences(run: Run, data: DataFacts) -> list[Difference]:
 
 
 def _difference(key: str, before: str, now_digest: str, data: DataFacts) -> Difference:
-    what = {"dataset": "images or labels", "ground_truth": "masks"}.get(key, "data.masks")
-    if key == "corrections":
-        return Difference(f"content of {what}", before[:12], now_digest[:12])
-    return Difference(f"content of {what} in {data.root}", before[:12], now_digest[:12])
+    what = {
+        "dataset": f"images or labels in {data.root}",
+        "ground_truth": f"masks in {data.root}",
+        "corrections": "data.masks",
+    }
+    return Difference(f"content of {what[key]}", before[:12], now_digest[:12])

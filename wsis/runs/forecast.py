@@ -1,6 +1,6 @@
 """Which artefact each node of a plan will give, before anything is computed: fingerprints follow from settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from data_contracts.runs import DataFacts
 from wsis.engine.stage import identify
@@ -41,10 +41,5 @@ def forecast(nodes: Sequence[Node], config: RunConfig, data: DataFacts) -> dict[
 
 def content_of_data(node: Node, data: DataFacts) -> str | None:
     """The digest of what a node reads of the user's data; None of a node that reads none of it."""
-    digests: Mapping[str, str | None] = {
-        "dataset": data.content,
-        "boxes": data.content,
-        "corrections": data.given,
-        "ground_truth": data.truth,
-    }
+    digests = {**data.digests, "boxes": data.content}
     return digests.get(node.stage.name)

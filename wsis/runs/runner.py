@@ -342,8 +342,4 @@ class Runner(Run):
 
 def _standing(record: RunRecord) -> tuple[Any, ...]:
     """What a run's name stands for: its configuration and the content of its data."""
-    return record.config, None if record.data is None else (
-        record.data.content,
-        record.data.truth,
-        record.data.given,
-    )
+    return record.config, None if record.data is None else record.data.digests
