@@ -243,16 +243,7 @@ class CocoSource(FolderSource):
             elif mask.any():  # a polygon thinner than a pixel covers none
                 masks.append(rle.encode(mask))
                 labels.append(self._numbers[one.category])
-        return TruthRecord(
-            image_id=entry.declared.image_id,
-            split=entry.declared.role,
-            height=entry.size[0],
-            width=entry.size[1],
-            masks=tuple(masks),
-            labels=np.array(labels, dtype=np.int32),
-            boxes=rle.bboxes(masks, entry.size),
-            void=rle.encode(void),
-        )
+        return TruthRecord.of(entry.declared.image_id, entry.declared.role, masks, labels, void)
 
 
 def objects_digest(objects: Sequence[DeclaredObject]) -> str:

@@ -145,18 +145,8 @@ class SceneSource:
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
         role, scene = self._draw(image_id)
-        size = scene.image.shape[:2]
-        masks = _masks(scene)
-        return TruthRecord(
-            image_id=image_id,
-            split=role,
-            height=size[0],
-            width=size[1],
-            masks=tuple(masks),
-            labels=scene.labels,
-            boxes=rle.bboxes(masks, size),
-            void=rle.encode(np.zeros(size, dtype=bool)),
-        )
+        void = np.zeros(scene.image.shape[:2], dtype=bool)
+        return TruthRecord.of(image_id, role, _masks(scene), scene.labels, void)
 
     def truth(self, split: Role) -> Iterator[TruthRecord]:
         """Instances of one part, in order (evaluation only)."""

@@ -267,16 +267,12 @@ class VocSource(FolderSource):
                     f"{', '.join(numbers)}, got {name!r}"
                 )
         masks = instances[None] == np.array(list(kept), dtype=np.uint8).reshape(-1, 1, 1)
-        encoded = rle.encode_many(masks)
-        return TruthRecord(
-            image_id=entry.declared.image_id,
-            split=entry.declared.role,
-            height=entry.size[0],
-            width=entry.size[1],
-            masks=tuple(encoded),
-            labels=np.array(list(kept.values()), dtype=np.int32),
-            boxes=rle.bboxes(encoded, entry.size),
-            void=rle.encode(instances == VOID),
+        return TruthRecord.of(
+            entry.declared.image_id,
+            entry.declared.role,
+            rle.encode_many(masks),
+            list(kept.values()),
+            instances == VOID,
         )
 
     def _palette(self) -> dict[int, str]:

@@ -134,16 +134,8 @@ class DrawnSource(LabelledSource):
                 masks.append(rle.encode(mask))
                 labels.append(self.classes.index(one.name) + 1)
         image = self._drawings[entry.declared.file_name]
-        return TruthRecord(
-            image_id=entry.declared.image_id,
-            split=entry.declared.role,
-            height=entry.size[0],
-            width=entry.size[1],
-            masks=tuple(masks),
-            labels=np.array(labels, dtype=np.int32),
-            boxes=rle.bboxes(masks, entry.size),
-            void=rle.encode(union(image.void, entry.size, image.where)),
-        )
+        void = union(image.void, entry.size, image.where)
+        return TruthRecord.of(entry.declared.image_id, entry.declared.role, masks, labels, void)
 
 
 def union(regions: Sequence[Region], size: tuple[int, int], where: str) -> NDArray[np.bool_]:

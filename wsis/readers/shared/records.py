@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.schemas import text_to_array
+from wsis.method.masks import rle
 
 Role = Literal["train", "val"]
 Track = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their number -> the items, progress shown
@@ -84,6 +85,28 @@ class TruthRecord:
     labels: NDArray[np.int32]
     boxes: NDArray[np.float32]
     void: bytes = b""
+
+    @classmethod
+    def of(
+        cls,
+        image_id: str,
+        split: str,
+        masks: Sequence[bytes],
+        labels: Sequence[int] | NDArray[np.int32],
+        void: NDArray[np.bool_],
+    ) -> "TruthRecord":
+        """From masks, compressed, of the size of void, bool [H, W]; with their boxes."""
+        height, width = void.shape
+        return cls(
+            image_id=image_id,
+            split=split,
+            height=height,
+            width=width,
+            masks=tuple(masks),
+            labels=np.asarray(labels, dtype=np.int32),
+            boxes=rle.bboxes(masks, (height, width)),
+            void=rle.encode(void),
+        )
 
     def to_record(self) -> dict[str, np.ndarray]:
         """The arrays of a stored record, see `data_contracts.schemas.GROUND_TRUTH`."""
