@@ -43,7 +43,9 @@ def entry_of(sources: ImageSources, image_id: str) -> Entry:
     facts = facts_of(sources, image_id)
     try:
         sets = sets_of(sources, image_id, SIDE)
-        return Entry({**facts, **measures_of(sources, image_id, sets)}, detail_of(sources, image_id, sets))
+        ended = states_of(sets)
+        measured = measures_of(sources, image_id, sets, ended)
+        return Entry({**facts, **measured}, detail_of(sources, image_id, sets, ended))
     except (ContractError, WsisError, KeyError) as error:
         return Entry({**facts, "problem": str(error)}, None)
 
@@ -61,7 +63,13 @@ def judged(sets: ImageSets) -> Weighted:
     return [(1.0, sets.predictions[max(sets.predictions)])] if sets.predictions else []
 
 
-def measures_of(sources: ImageSources, image_id: str, sets: ImageSets) -> Values:
+def states_of(sets: ImageSets) -> list[str]:
+    """What becomes of each true instance in the sets that are judged; none without true masks, or such sets."""
+    found = judged(sets)
+    return mean_states(sets.pool, found, sets.truth) if sets.truth is not None and found else []
+
+
+def measures_of(sources: ImageSources, image_id: str, sets: ImageSets, ended: list[str]) -> Values:
     """What the gallery sorts and filters by; a key is there where it can be measured.
 
     - company: `alone` or `several`, of its class in the image: by the true instances, else the boxes, else what the
@@ -83,7 +91,6 @@ def measures_of(sources: ImageSources, image_id: str, sets: ImageSets) -> Values
     found = judged(sets)
     if sets.truth is not None and len(sets.truth) and found:
         row["iou"] = _rounded(sum(share * _mean_iou(sets, one) for share, one in found))
-        ended = mean_states(sets.pool, found, sets.truth)
         row["states"] = [ended.count(state) for state in STATES[:4]]
     if sets.truth is not None:
         labels = sets.truth.labels
@@ -96,7 +103,7 @@ def measures_of(sources: ImageSources, image_id: str, sets: ImageSets) -> Values
     return row
 
 
-def detail_of(sources: ImageSources, image_id: str, sets: ImageSets) -> Values:
+def detail_of(sources: ImageSources, image_id: str, sets: ImageSets, ended: list[str]) -> Values:
     """All that the view of an image shows. Lengths are pixels of the gallery's size.
 
     - size, full: [h, w], [H, W]. masks: COCO run lengths, which instances name by their number.
@@ -108,8 +115,8 @@ def detail_of(sources: ImageSources, image_id: str, sets: ImageSets) -> Values:
     detail |= _weak(sources, image_id, sets)
     if sets.truth is not None:
         detail["truth"] = _instances(sets, sets.truth)
-        if found := judged(sets):
-            detail["states"] = mean_states(sets.pool, found, sets.truth)
+        if judged(sets):
+            detail["states"] = ended
     detail["others"] = [{"title": title, **_set(sets, one)} for title, one in sets.others.items()]
     detail["iterations"] = [_iteration(sets, t) for t in sets.iterations()]
     detail["masks"] = [counts.decode("ascii") for counts in sets.pool.counts]
