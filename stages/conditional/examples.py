@@ -6,14 +6,15 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
+from data_contracts.records import RecordReader
 from data_contracts.schemas import CORRECTIONS, DATASET, DETECTIONS, PROPOSALS, SEEDS
 from wsis.engine.stage import Artefact, execution_only
 from wsis.errors import WsisError
 from wsis.method.conditional.graph import ProposalGraph
-from wsis.method.dissimilarity.given_labels import GivenLabels
 from wsis.method.dissimilarity.image_labels import ImageLabels
 from wsis.method.dissimilarity.image_problem import ImageArrays, build_problem, network_size
 from wsis.method.dissimilarity.network_inputs import (
@@ -23,10 +24,10 @@ from wsis.method.dissimilarity.network_inputs import (
     filtered_rows,
     resized,
 )
-from wsis.method.dissimilarity.object_marks import ObjectMark
+from wsis.method.dissimilarity.object_marks import ObjectMark, marks_of_masks
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig
-from wsis.method.dissimilarity.targets import Targets
+from wsis.method.dissimilarity.targets import Targets, one_hot_targets
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet
@@ -40,6 +41,11 @@ _MIN_DETECTION_SCORE = 0.05  # detections below are no targets and mark no objec
 def detections_of_image(record: Record) -> NetworkDetections:
     """The detections of a stored record that count."""
     return NetworkDetections.from_record(record).sure(_MIN_DETECTION_SCORE)
+
+
+def given_masks(records: RecordReader | None, image_id: str) -> GivenMasks | None:
+    """The masks that a person has given of an image, of the artefact of `corrections`; None where there are none."""
+    return None if records is None or image_id not in records else GivenMasks.from_record(records[image_id])
 
 
 class ExampleSettings(SeedTargetConfig, SamplingConfig):
@@ -99,9 +105,10 @@ class Examples:
         image = resized(decode_image(record["encoded"].tobytes(), image_id), self.settings.image_size)
         size = (image.shape[1] // self.stride, image.shape[2] // self.stride)
         kept = filtered_rows(proposals, seeds, self.settings)
+        given = given_masks(self.given, image_id)
         try:
-            if self.given is not None and image_id in self.given:
-                problem = self._given_problem(image_id, proposals, seeds, kept, size)
+            if given is not None:
+                problem = self._given_problem(given, proposals, seeds, kept, size)
             else:
                 arrays = arrays_of_image(record, proposals, seeds, kept)
                 problem = self._weak_problem(image_id, arrays, record, seeds, size)
@@ -125,29 +132,32 @@ class Examples:
         return build_problem(arrays, size, self.settings, make_targets, make_marks)
 
     def _given_problem(
-        self, image_id: str, proposals: ProposalSet, seeds: Seeds, kept: np.ndarray, size: tuple[int, int]
+        self,
+        given: GivenMasks,
+        proposals: ProposalSet,
+        seeds: Seeds,
+        kept: np.ndarray,
+        size: tuple[int, int],
     ) -> ImageProblem:
         """Of an image whose masks are given: they are proposals among the others, and what is learned."""
-        given = GivenMasks.from_record(self.given[image_id])  # type: ignore[index]  # the caller has looked
         rows = given.rows(len(proposals))
         record = {"labels": np.unique(given.labels)}
         arrays = arrays_of_image(record, proposals, seeds, np.union1d(kept, rows))
         if len(arrays.boxes):
             arrays = replace(arrays, boxes=given.boxes, box_labels=given.labels)
-        members = proposals.membership[rows]
+        labels, members = torch.from_numpy(given.labels.astype(np.int64)), proposals.membership[rows]
         return build_problem(
             arrays,
             size,
             self.settings,
-            lambda graph: GivenLabels(graph, given.labels, members).targets(self.num_classes),
-            lambda graph: GivenLabels(graph, given.labels, members).marks(),
+            lambda _: one_hot_targets(labels, torch.from_numpy(members), self.num_classes),
+            lambda graph: marks_of_masks(given.labels, members, graph.superpixel_areas),
         )
 
     def _is_empty(self, image_id: str) -> bool:
         """Whether it is said that no instance is there."""
-        if self.given is None or image_id not in self.given:
-            return False
-        return not len(self.given.read(image_id, ("labels",))["labels"])
+        given = given_masks(self.given, image_id)
+        return given is not None and not len(given)
 
     def largest(self, image_ids: Sequence[str]) -> tuple[int, int]:
         """Height and width of the network's input that hold each of these images."""

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from data_contracts.records import RecordReader
 from data_contracts.schemas import CORRECTIONS, DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS
 from stages.conditional.covering import whole_images
-from stages.conditional.examples import detections_of_image
+from stages.conditional.examples import detections_of_image, given_masks
 from stages.conditional.training import trained_config
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
@@ -96,17 +96,13 @@ class _Compute:
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:
             try:
-                yield self._given_of(image_id) if self.is_given(image_id) else self._samples_of(image_id)
+                given = given_masks(self.given, image_id)
+                yield self._samples_of(image_id) if given is None else self._certain(image_id, given)
             except WsisError as error:
                 raise type(error)(f"{NAME}: image {image_id}: {error}") from error
 
-    def is_given(self, image_id: str) -> bool:
-        """Whether the masks of this image are certain."""
-        return self.given is not None and image_id in self.given
-
-    def _given_of(self, image_id: str) -> dict[str, np.ndarray]:
+    def _certain(self, image_id: str, given: GivenMasks) -> dict[str, np.ndarray]:
         """K equal samples: the given masks."""
-        given = GivenMasks.from_record(self.given[image_id])  # type: ignore[index]  # `is_given`
         rows = given.rows(len(self.proposals.read(image_id, ("scores",))["scores"]))
         samples = certain_samples(rows, given.labels, self.sampling.k)
         return {**samples.to_record(), "diversity": np.zeros(1, np.float32), "distinct": np.ones(1, np.int32)}
@@ -197,7 +193,7 @@ def _statistics(records: RecordReader, compute: _Compute) -> dict[str, Any]:
         distinct.append(int(record["distinct"][0]))
         sizes = np.diff(samples.offsets)
         instances.append(float((sizes * samples.multiplicities).sum() / samples.num_samples))
-        if compute.is_given(image_id):  # weak labels say nothing of it any more
+        if given_masks(compute.given, image_id) is not None:  # weak labels say nothing of it any more
             given += 1
             continue
         annotated = set(compute.dataset.read(image_id, ("labels",))["labels"].tolist())

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_contracts.schemas import CORRECTIONS, DATASET, array_to_text
+from data_contracts.schemas import CORRECTIONS, DATASET
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers import given_masks
 from wsis.readers.proposal_results import Target
-from wsis.views.dataset import class_names, segmented_ids
+from wsis.views.dataset import class_names, segmented_ids, targets
 
 NAME = "corrections"
 ALGORITHM_VERSION = 1
@@ -35,13 +35,7 @@ class _Compute:
 
 def targets_of(dataset: Artefact) -> list[Target]:
     """The training images that can be given masks: those that show a class."""
-    records = dataset.records(DATASET)
-    found = []
-    for image_id in segmented_ids(records, "train"):
-        one = records.read(image_id, ("file_name", "size"))
-        height, width = one["size"].tolist()
-        found.append(Target(image_id, array_to_text(one["file_name"]), (height, width)))
-    return found
+    return targets(dataset, segmented_ids(dataset.records(DATASET), "train"))
 
 
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
@@ -51,18 +45,18 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         DataError: see `wsis.readers.given_masks.read_given`.
     """
     dataset = inputs["dataset"]
-    targets = targets_of(dataset)
-    found = given_masks.read_given(config.files, targets, class_names(dataset))
-    ids = [target.image_id for target in targets if target.image_id in found.masks]
+    trained = targets_of(dataset)
+    found = given_masks.read_given(config.files, trained, class_names(dataset))
+    ids = [target.image_id for target in trained if target.image_id in found.masks]
     write_records(context, CORRECTIONS, ids, _Compute(found.masks))
     context.counts.update(
         images=len(ids),
-        of_images=len(targets),
+        of_images=len(trained),
         instances=sum(len(one) for one in found.masks.values()),
         images_without_instances=sum(not len(one) for one in found.masks.values()),
         unknown_images=len(found.unknown),
     )
-    context.log(f"{len(ids)} of {len(targets)} training images have masks that a person has given")
+    context.log(f"{len(ids)} of {len(trained)} training images have masks that a person has given")
     if found.unknown:
         context.log(
             f"{len(found.unknown)} images are no training images that show a class, and left out: "

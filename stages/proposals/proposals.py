@@ -32,8 +32,7 @@ from wsis.method.proposals.imports.complete import Ranking
 from wsis.readers.files.digests import named_content
 from wsis.readers.files.images import decode_image
 from wsis.readers.proposal_files import ImportedProposals
-from wsis.readers.proposal_results import Target
-from wsis.views.dataset import segmented_ids, source_ids
+from wsis.views.dataset import segmented_ids, targets
 
 NAME = "proposals"
 ALGORITHM_VERSION = 6
@@ -234,13 +233,7 @@ def _open(
     if imported is None:
         return None
     source, place = imported
-    dataset, targets, numbers = artefact.records(DATASET), [], source_ids(artefact)
-    for image_id in image_ids:
-        one = dataset.read(image_id, ("file_name", "size"))
-        height, width = one["size"].tolist()
-        name = array_to_text(one["file_name"])
-        targets.append(Target(image_id, name, (height, width), numbers.get(image_id)))
-    found = source.place.open(place, targets, config.tolerate_failures)
+    found = source.place.open(place, targets(artefact, image_ids), config.tolerate_failures)
     if found.unknown:
         context.log(
             f"{place}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "

@@ -1,15 +1,17 @@
 """What several stages read of the artefacts before them: class names, splits, images."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import array_to_text
+from data_contracts.schemas import DATASET, array_to_text
 from data_contracts.store import Artefact
 from wsis.readers.files.images import decode_again, decode_image
+from wsis.readers.proposal_results import Target
 
 SOURCE_IDS = "source_ids.json"  # files of a dataset artefact
 SOURCE_CATEGORIES = "source_categories.json"
@@ -71,6 +73,17 @@ def segmented_ids(dataset: RecordReader, split: str | None = None) -> list[str]:
         for image_id, its_split in splits(dataset).items()
         if split in (None, its_split) and not is_negative(dataset, image_id, its_split)
     ]
+
+
+def targets(artefact: Artefact, image_ids: Sequence[str]) -> list[Target]:
+    """What entries of a file for many images can name, of images of a dataset artefact."""
+    records, numbers, found = artefact.records(DATASET), source_ids(artefact), []
+    for image_id in image_ids:
+        one = records.read(image_id, ("file_name", "size"))
+        height, width = one["size"].tolist()
+        name = array_to_text(one["file_name"])
+        found.append(Target(image_id, name, (height, width), numbers.get(image_id)))
+    return found
 
 
 def read_image(dataset: RecordReader, image_id: str) -> NDArray[np.uint8]:

@@ -42,7 +42,7 @@ class SeedSlots:
     holds: Tensor
     same: Tensor
     other: Tensor
-    on_host: HostTables | None = None
+    on_host: HostTables = None  # type: ignore[assignment]  # filled below
 
     def __post_init__(self) -> None:
         if self.on_host is None:
@@ -125,7 +125,7 @@ class Exclusion:
     def __init__(self, counts: Sequence[int], seeds: Sequence[SeedSlots]) -> None:
         self.same = padded_tables([one.same for one in seeds])
         self.other = padded_tables([one.other for one in seeds])
-        self.on_host = [one.on_host or HostTables(one.same, one.other) for one in seeds]
+        self.on_host = [one.on_host for one in seeds]
         self.starts = [0, *accumulate(counts)]
         self.image = torch.zeros(self.starts[-1], dtype=torch.int64, device=self.same.device)
         for index, (start, stop) in enumerate(zip(self.starts, self.starts[1:], strict=False)):

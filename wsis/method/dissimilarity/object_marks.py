@@ -63,6 +63,20 @@ def marks_of_detections(
     return [ObjectMark(int(labels[row]), (int(mass[row].argmax()),)) for row in kept]
 
 
+def marks_of_masks(
+    labels: NDArray[np.integer], membership: NDArray[np.bool_], areas: Tensor
+) -> list[ObjectMark]:
+    """A mark for each mask that is certain, at the largest of its superpixels.
+
+    Args:
+        labels: int [N], 1..C.
+        membership: bool [N, S].
+        areas: float [S] in pixels.
+    """
+    largest = (membership * areas.numpy()).argmax(1).tolist()
+    return [ObjectMark(label, (place,)) for label, place in zip(labels.tolist(), largest, strict=True)]
+
+
 def slots_of_marks(
     marks: Sequence[ObjectMark], graph: ProposalGraph, classes: Tensor, suppress: Tensor
 ) -> Slots:
