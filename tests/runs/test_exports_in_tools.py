@@ -30,9 +30,7 @@ MASKS = {"cat": DISK, "dog": PARTS}
 def images() -> list[LabelledImage]:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)).save(buffer, "PNG")
-    some = tuple(
-        LabelledInstance(name, rle.encode(mask), int(mask.sum()), 1.0) for name, mask in MASKS.items()
-    )
+    some = tuple(LabelledInstance(name, rle.encode(mask)) for name, mask in MASKS.items())
     return [LabelledImage("a", "a.png", SIZE, buffer.getvalue(), 0.5, 0.25, some)]
 
 

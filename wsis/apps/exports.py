@@ -10,7 +10,7 @@ from data_contracts.paths import safe_relative, write_file
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS, array_to_text
 from data_contracts.store import Artefact
-from wsis.apps.labelled_images import chosen_images
+from wsis.apps.labelled_images import chosen_images, instances_of
 from wsis.apps.output_paths import check_folder
 from wsis.apps.training_objects import training_objects
 from wsis.method.conditional.label_sets import SampleSet
@@ -148,25 +148,19 @@ def _sets_of(
             "weight": multiplicity / samples.num_samples,
             "diversity": float(record["diversity"][0]),
         }
-        yield image, list(_instances(samples, index, regions))
+        yield image, list(_annotations(samples, index, regions))
 
 
-def _instances(samples: SampleSet, index: int, regions: Regions) -> Iterator[dict[str, Any]]:
-    """Annotations of one set; a proposal without a pixel at the image's size is left out, as in training."""
-    _, classes, scores = samples.unique(index)
-    height, width = regions.image_size
-    counts = rle.encode_many(samples.masks(index, regions))
-    boxes, areas = rle.bboxes(counts, (height, width)), rle.areas(counts, (height, width))
-    for label, score, one, box, area in zip(
-        classes.tolist(), scores.tolist(), counts, boxes.tolist(), areas.tolist(), strict=True
-    ):
-        if area:
-            x1, y1, x2, y2 = box
-            yield {
-                "category_id": label,
-                "segmentation": {"size": [height, width], "counts": one.decode()},
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": area,
-                "iscrowd": 0,
-                "score_margin": score,
-            }
+def _annotations(samples: SampleSet, index: int, regions: Regions) -> Iterator[dict[str, Any]]:
+    """Annotations of one set, see `wsis.apps.labelled_images.instances_of`."""
+    size = regions.image_size
+    for label, score, counts, area in instances_of(samples, index, regions):
+        x1, y1, x2, y2 = rle.bbox(counts, size).tolist()
+        yield {
+            "category_id": label,
+            "segmentation": {"size": list(size), "counts": counts.decode()},
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": area,
+            "iscrowd": 0,
+            "score_margin": score,
+        }

@@ -15,12 +15,10 @@ from wsis.runs.runner import Runner
 
 @dataclass(frozen=True)
 class LabelledInstance:
-    """A mask of the most frequent set: class name, compressed run lengths, pixels, score margin."""
+    """A mask of the most frequent set: class name, compressed run lengths."""
 
     name: str
     counts: bytes
-    area: int
-    score: float
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def chosen_images(
 def labelled_images(
     runner: Runner, labels: Artefact, ids: Sequence[str], classes: Sequence[str]
 ) -> Iterator[LabelledImage]:
-    """The images with their most frequent sets; a mask without a pixel is left out, as in training.
+    """The images with their most frequent sets, see `instances_of`.
 
     Raises:
         CorruptArtefactError: an artefact is damaged. InputError: pseudo labels contradict the proposals.
@@ -102,16 +100,20 @@ def labelled_images(
             encoded=image["encoded"].tobytes(),
             share=float(samples.shares[0]),
             diversity=float(record["diversity"][0]),
-            instances=tuple(_instances(samples, regions, classes)),
+            # they are stored most frequent first
+            instances=tuple(
+                LabelledInstance(classes[label - 1], counts)
+                for label, _, counts, _ in instances_of(samples, 0, regions)
+            ),
         )
 
 
-def _instances(samples: SampleSet, regions: Regions, classes: Sequence[str]) -> Iterator[LabelledInstance]:
-    _, numbers, scores = samples.unique(0)  # they are stored most frequent first
-    counts = rle.encode_many(samples.masks(0, regions))
-    areas = rle.areas(counts, regions.image_size)
-    for number, score, one, area in zip(
-        numbers.tolist(), scores.tolist(), counts, areas.tolist(), strict=True
-    ):
-        if area:
-            yield LabelledInstance(classes[number - 1], one, area, score)
+def instances_of(samples: SampleSet, index: int, regions: Regions) -> Iterator[tuple[int, float, bytes, int]]:
+    """Class 1..C, score margin, compressed mask and its pixels of each instance of a distinct sample; one whose
+    proposal has no pixel at the image's size is left out, as in training."""
+    _, labels, scores = samples.unique(index)
+    counts = rle.encode_many(samples.masks(index, regions))
+    areas = rle.areas(counts, regions.image_size).tolist()
+    for one in zip(labels.tolist(), scores.tolist(), counts, areas, strict=True):
+        if one[-1]:
+            yield one

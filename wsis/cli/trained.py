@@ -1,7 +1,8 @@
 """Commands of `wsis` on a trained run: its network on the user's own photographs and data, and exports."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -175,18 +176,10 @@ def export(
         "--worst": worst,
         "--image": image,
         "--image-path": image_path,
-        "--with-images": with_images or None,
+        "--with-images": with_images,
     }
-    given = [option for option, value in of_labels.items() if value]
-    if given and not pseudo_labels:
-        raise ConfigError(f"{given[0]}: expected --pseudo-labels beside it, got none")
+    _check_export(pseudo_labels, of_labels)
     tool = None if label_format == "coco" else label_format
-    if tool in (None, "yolo-seg") and image_path is not None:
-        raise ConfigError(f"--image-path: expected --format labelme or label-studio, got {tool or 'coco'}")
-    if tool is not None and sets is not None:
-        raise ConfigError(
-            f"--sets: expected --format coco, got {tool}, of which an image has one set of labels"
-        )
     runner = Runner(Store(store), run_name)
     warn_of_stale(runner)
     if not pseudo_labels:
@@ -202,3 +195,24 @@ def export(
             runner, out, tool, image or (), worst, iteration, image_path, with_images
         )
         print(f"{instances} instances in {images} images: {path}")
+
+
+def _check_export(pseudo_labels: bool, of_labels: Mapping[str, Any]) -> None:
+    """Options that exclude one another.
+
+    Args:
+        of_labels: option -> what is given, of those about pseudo labels.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    given = [option for option, value in of_labels.items() if value]
+    if given and not pseudo_labels:
+        raise ConfigError(f"{given[0]}: expected --pseudo-labels beside it, got none")
+    kind = of_labels["--format"] or "coco"
+    if kind in ("coco", "yolo-seg") and of_labels["--image-path"] is not None:
+        raise ConfigError(f"--image-path: expected --format labelme or label-studio, got {kind}")
+    if kind != "coco" and of_labels["--sets"] is not None:
+        raise ConfigError(
+            f"--sets: expected --format coco, got {kind}, of which an image has one set of labels"
+        )
