@@ -14,44 +14,18 @@ from PIL import Image
 from tests.gpu.agreement import agreement
 from tests.gpu.conftest import FinishedRun
 from tests.gpu.pretended import ON_CUDA, REPOSITORY, SECONDS, SHORT, Pretended, needed, pretended, run
+from tests.gpu.variants import NAMES, each, words
 from tests.runs.tiny_run import TINY, Process, computed, copy_of, done, manifest_of, record_of
 from wsis.engine.training import CURVE_NAME
 from wsis.runs.config import load_config
 from wsis.runs.plan import plan
 
 pytestmark = [needed, pytest.mark.slow, pytest.mark.timeout(1800)]
-CONDITIONAL = {
-    "float16": ("precision=float16",),
-    "bfloat16": ("precision=bfloat16",),
-    "checkpointing": ("checkpointing=true",),
-    "U-Net": ("architecture=unet", "widths=[8,8,16]"),
-    "ResNet-18": ("architecture=resnet18", "pretrained=null", "stride=16"),
-    "root pooling": ("pooling=root",),
-    "unary terms": ("terms=U",),
-    "one sample": ("k=1",),
-    "held back": ("held_back=0.25",),
-}
-PREDICTION = {
-    "float16": ("precision=float16",),
-    "bfloat16": ("precision=bfloat16",),
-    "average of weights": ("ema_momentum=0.1",),
-    "float16, averaged": ("precision=float16", "ema_momentum=0.1"),
-    "SGD": ("optimizer=sgd", "schedule=step"),
-    "pointwise": ("self_diversity=0",),
-    "a worker": ("data_workers=1",),
-}
 WRONG = {
     "a table of the CPU": ("conditional", "same device"),
     "an image of the CPU": ("prm_seeds", "same device"),
     "numpy of the device": ("prm_seeds", "convert cuda:0 device type tensor to numpy"),
 }
-
-
-def words(name: str, store: Path, *settings: str) -> list[str]:
-    """`wsis stage`, in outer iteration 1 where there is one."""
-    iteration = ["--iteration", "1"] if name in ("conditional", "prediction") else []
-    overrides = [x for s in (*ON_CUDA[:1], *settings) for x in ("--set", s)]
-    return ["stage", name, "--run", "tiny", "--force", *iteration, "--store", str(store), *overrides]
 
 
 def several(folder: Path, todo: Sequence[tuple[str, str | None, list[str]]]) -> tuple[Any, Pretended]:
@@ -67,17 +41,10 @@ def several(folder: Path, todo: Sequence[tuple[str, str | None, list[str]]]) -> 
 def variants(short_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("variants")
     store = copy_of(short_run.store, folder / "store")
-    todo = [
-        (f"{section} {name}", None, words(section, store, *(f"{section}.{s}" for s in settings)))
-        for section, table in (("conditional", CONDITIONAL), ("prediction", PREDICTION))
-        for name, settings in table.items()
-    ]
-    return several(folder, todo)
+    return several(folder, each(store))
 
 
-@pytest.mark.parametrize(
-    "name", [*(f"conditional {n}" for n in CONDITIONAL), *(f"prediction {n}" for n in PREDICTION)]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_variant_runs(name: str, variants: Any):
     code, err = variants[0][name]
     assert code == 0, err
