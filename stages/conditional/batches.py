@@ -7,11 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from stages.conditional.examples import Examples
-from wsis.engine.settings import Execution
 from wsis.method.dissimilarity.objective import ImageProblem
 
 _BATCH_STREAM = 1  # beside those of stages.conditional.training
-_FEW_PROBLEMS = 200  # are made in less time than a process takes to start
 
 
 @dataclass(frozen=True)
@@ -50,17 +48,3 @@ class MakeProblems:
         """Raises WsisError as `Examples.build`."""
         ids = self.order(step)
         return [self.examples.get(ids[place]) for place in self.places]
-
-
-def processes_ahead(execution: Execution, problems: int, on_cpu: bool, group: int) -> int:
-    """How many worker processes make the problems of the next steps; 0: each step makes its own.
-
-    Args:
-        problems: that the stage makes at least, those of images seen again not counted.
-        group: processes that share the training, each with workers of its own.
-    """
-    if problems < _FEW_PROBLEMS or execution.workers == 1:
-        return 0
-    if on_cpu and execution.threads > 1:
-        return 0  # sums over several threads are those of this process alone, in the last bits
-    return max(1, (execution.workers - 1) // group)

@@ -8,10 +8,9 @@ that are kept: other ones in every outer iteration, so that none is never learne
 from collections.abc import Mapping
 from functools import partial
 
-from stages.conditional.batches import processes_ahead
 from stages.conditional.examples import Examples
 from stages.conditional.training import Config, Trainer
-from wsis.engine.batches import Batches
+from wsis.engine.batches import Batches, processes_ahead
 from wsis.engine.group import rank, size
 from wsis.engine.shared_work import check_processes, run_shared
 from wsis.engine.stage import Artefact, Execution, Stage, StageContext

@@ -156,8 +156,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         (context.seed, context.outer_iteration or 0, _NOISE_STREAM),
         str(context.device),
     )
-    workers = context.execution.workers if context.device.type == "cpu" else 1
-    write_records(context, PSEUDO_LABELS, list(seeds.ids), compute, workers)
+    workers = context.execution.workers
+    write_records(context, PSEUDO_LABELS, list(seeds.ids), compute, workers, device=context.device)
     context.counts.update(_statistics(RecordReader(context.workdir, PSEUDO_LABELS), compute))
     if without := context.counts["boxes_without_label"]:
         context.log(

@@ -63,7 +63,7 @@ def train(
     model = model.to(context.device).train()
     orders = _orders(config, source, seed)
     make = MakeBatches(_dataset(model_config, source), orders)
-    with Batches(make, total_steps, config.data_workers, _PATIENCE) as batches:
+    with Batches(make, total_steps, data_workers(config, context), _PATIENCE) as batches:
         steps = DetectorSteps(model, config, seed, total_steps, batches)
         run_steps(
             context, steps.state(), total_steps, steps.step, images=lambda i: _images(orders, source, i)
@@ -74,6 +74,13 @@ def train(
     if waited is not None:
         context.counts[DATA_WAIT] = round(waited, 4)
     write_atomic(context.workdir / DETECTOR_NAME, encode_weights(steps.result(), source.classes))
+
+
+def data_workers(config: PredictionConfig, context: StageContext) -> int:
+    """Processes that prepare this process's batches ahead: a GPU takes more than one can give."""
+    if config.data_workers is not None:
+        return config.data_workers
+    return 1 if context.device.type == "cpu" else max(1, context.execution.workers // config.processes)
 
 
 class DetectorSteps:

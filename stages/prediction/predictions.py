@@ -107,7 +107,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     compute = _Compute(
         records, model, trained.file(DETECTOR_NAME), config, objects, str(context.device), failed
     )
-    several = context.device.type == "cpu" and passes >= _WORTH_A_PROCESS
+    several = passes >= _WORTH_A_PROCESS
     write_records(
         context,
         DETECTIONS,
@@ -115,6 +115,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         compute,
         context.execution.workers if several else 1,
         tolerate=not inputs["dataset"].manifest.supervision,
+        device=context.device,
     )
     context.counts.update(_statistics(RecordReader(context.workdir, DETECTIONS)))
     if lines:

@@ -72,7 +72,12 @@ class PredictionConfig(SharedTraining):
         description="weight of the newest weights in a moving average that is the result; null: off",
     )
     precision: Precision = Field("float32", description="bfloat16 and float16 need CUDA")
-    data_workers: int = execution_only(1, ge=0, le=64, description="processes that prepare batches ahead")
+    data_workers: int | None = execution_only(
+        None,
+        ge=0,
+        le=64,
+        description="processes that prepare batches ahead, of each of `processes`; null: 1, on a GPU execution.workers",
+    )
 
     @model_validator(mode="after")
     def _batch_has_parts(self) -> Self:

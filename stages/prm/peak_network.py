@@ -59,8 +59,3 @@ def open_peak_network(
         device=str(context.device),
         config=config,
     )
-
-
-def workers(context: StageContext) -> int:
-    """Processes that share the images: a GPU is fed by one."""
-    return context.execution.workers if context.device.type == "cpu" else 1

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import PROPOSAL_DETECTIONS, PROPOSALS
-from stages.prm.peak_network import PeakNetwork, open_peak_network, workers
+from stages.prm.peak_network import PeakNetwork, open_peak_network
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.method.masks.proposal_set import Regions
@@ -77,7 +77,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     peaks = open_peak_network(inputs, config, context)
     compute = _Compute(peaks, inputs["proposals"].records(PROPOSALS), config)
     ids = image_ids(peaks.dataset, "val")
-    write_records(context, PROPOSAL_DETECTIONS, ids, compute, workers(context))
+    workers = context.execution.workers
+    write_records(context, PROPOSAL_DETECTIONS, ids, compute, workers, device=context.device)
     written = RecordReader(context.workdir, PROPOSAL_DETECTIONS)
     found = [len(written.read(image_id, ("labels",))["labels"]) for image_id in written.ids]
     context.counts.update(images=len(found), detections=sum(found), images_without_detections=found.count(0))

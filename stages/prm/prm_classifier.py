@@ -17,11 +17,13 @@ from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET
 from stages.prm.peak_network import SPEC_NAME
+from wsis.engine.batches import Batches, processes_ahead
 from wsis.engine.group import own_part, rank, shared_out, size
 from wsis.engine.optimisation import descend, set_learning_rates, warmup_cosine
 from wsis.engine.shared_work import SharedTraining, check_processes, run_shared
 from wsis.engine.stage import Artefact, Execution, Stage, StageContext
 from wsis.engine.training import finish, run_steps
+from wsis.engine.worker_processes import Patience
 from wsis.method.backbones import BackboneName, weights_digest
 from wsis.method.prm.augmentation import augment, draw_view, resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
@@ -37,6 +39,7 @@ HELD_BACK_NAME = "held_back.json"
 _CLASSIFIER_RATE = 2e-3  # learning rate of the new 1x1 convolution
 _WEIGHT_DECAY = 1e-4  # of AdamW
 _HELD_BACK = 0.05  # share of the training images kept for measuring
+_PATIENCE = Patience("views of training images", 300.0, "--set execution.workers=1")
 _ORDER_STREAM, _VIEW_STREAM, _SPLIT_STREAM = 1, 2, 3  # independent random streams of one seed
 
 
@@ -86,7 +89,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
 def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Train in this process, alone or as one of a group."""
     classes = class_names(inputs["dataset"])
-    examples = _Examples(inputs["dataset"].records(DATASET), len(classes), config, context.seed)
+    places = own_part(range(config.batch_size))
+    examples = _Examples(inputs["dataset"].records(DATASET), len(classes), config, context.seed, places)
     spec = config.spec(len(classes))
     torch.manual_seed(context.seed)  # the new layer's initial weights
     model = spec.build(config.pretrained).to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -95,20 +99,27 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
         weight_decay=_WEIGHT_DECAY,
     )
     total = _steps(examples, config, context)
+    workers = processes_ahead(
+        context.execution, total * config.batch_size, context.device.type == "cpu", size()
+    )
     model.train()
 
     def step(i: int) -> dict[str, float]:
-        images, labels = examples.batch(i)
+        images, labels = batches.at(i)
         set_learning_rates(optimizer, warmup_cosine(i, total, config.warmup_steps))
         images, labels = moved((images, labels), context.device)
         loss = classification_loss(model.scores(model(images)), labels)
         descend(loss, optimizer, average=True)
         return {"loss": loss.item()}
 
-    run_steps(context, {"model": model, "optimizer": optimizer}, total, step)
+    with Batches(examples.batch, total, workers, _PATIENCE) as batches:
+        run_steps(context, {"model": model, "optimizer": optimizer}, total, step)
+        waited = batches.wait_share
     scores = _held_back_scores(model, examples, context)
     if rank() > 0:
         return
+    if workers and waited is not None:
+        context.counts["data_wait_share"] = round(waited, 4)
     _measure(scores, examples, classes, context)
     context.write_json(SPEC_NAME, asdict(spec))
     finish(context, model.state_dict())
@@ -127,10 +138,12 @@ def _steps(examples: "_Examples", config: Config, context: StageContext) -> int:
 
 
 class _Examples:
-    """Training images and labels; batch i is a function of (seed, i)."""
+    """Training images and labels; batch i is a function of (seed, i); this process has its `places`."""
 
-    def __init__(self, records: RecordReader, num_classes: int, config: Config, seed: int) -> None:
-        self.records, self.config, self.seed = records, config, seed
+    def __init__(
+        self, records: RecordReader, num_classes: int, config: Config, seed: int, places: Sequence[int]
+    ) -> None:
+        self.records, self.config, self.seed, self.places = records, config, seed, places
         self.num_classes = num_classes
         ids = image_ids(records, "train")
         if not ids:
@@ -157,16 +170,17 @@ class _Examples:
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Views uint8 [B, 3, s, s] and multi-hot labels float [B, C] of one step, or of this process's part of it."""
-        images, count = self.config.batch_size, len(self.train)
+        many, count = self.config.batch_size, len(self.train)
         ids = []
-        for position in range(step * images, (step + 1) * images):
+        for position in range(step * many, (step + 1) * many):
             epoch, index = divmod(position, count)
             ids.append(self.train[self._order(epoch)[index]])
         rng = np.random.default_rng((self.seed, _VIEW_STREAM, step))
-        drawn = own_part([(i, draw_view(self.size(i), rng)) for i in ids])
-        views = np.stack([augment(self.image(i), self.config.image_size, view) for i, view in drawn])
+        views = [(i, draw_view(self.size(i), rng)) for i in ids]
+        drawn = [views[place] for place in self.places]
+        images = np.stack([augment(self.image(i), self.config.image_size, view) for i, view in drawn])
         labels = self.labels([i for i, _ in drawn])
-        return torch.from_numpy(views).permute(0, 3, 1, 2), torch.from_numpy(labels).float()
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels).float()
 
     def size(self, image_id: str) -> tuple[int, int]:
         """Height and width."""
@@ -236,5 +250,6 @@ STAGE = Stage(
     content_digest=lambda config: weights_digest(config.pretrained),
     check=_check,
     threaded=True,
+    prepared_ahead=True,
     on_device=True,
 )

@@ -13,7 +13,7 @@ import numpy as np
 from data_contracts.errors import DataError
 from data_contracts.records import RecordReader
 from data_contracts.schemas import BOXES, SEEDS
-from stages.prm.peak_network import PeakNetwork, open_peak_network, workers
+from stages.prm.peak_network import PeakNetwork, open_peak_network
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext
 from wsis.errors import NonFiniteError
@@ -72,7 +72,14 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     ids = segmented_ids(peaks.dataset, "train")
     if not ids:
         raise DataError(f"{NAME}: expected training images that show a class, got none")
-    write_records(context, SEEDS, ids, _Compute(peaks, boxes, config), workers(context))
+    write_records(
+        context,
+        SEEDS,
+        ids,
+        _Compute(peaks, boxes, config),
+        context.execution.workers,
+        device=context.device,
+    )
     written = RecordReader(context.workdir, SEEDS)
     context.counts.update(_counts(written))
     if boxes is None:

@@ -163,3 +163,32 @@ def test_the_peak_of_a_gpus_memory_is_counted_once_and_what_is_kept_is_given_bac
     with device.computing(torch.device("cpu"), False, counts):
         pass
     assert counts == {"peak_gpu_bytes": 9}
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [(None, ["0", "1", "2"]), ("4, GPU-a,7", ["4", "GPU-a", "7"]), ("5,6,7,9", ["5", "6", "7"])],
+)
+def test_processes_that_share_work_see_one_gpu_each_in_turn(
+    listed: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if listed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    found = device.turns_of_gpus(torch.device("cuda"))
+    assert [turn["CUDA_VISIBLE_DEVICES"] for turn in found] == expected
+    assert device.turns_of_gpus(torch.device("cuda:1")) == device.turns_of_gpus(torch.device("cpu")) == [{}]
+
+
+def test_as_many_processes_share_a_gpu_as_its_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (9 * 2**30, 24 * 2**30))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert device.processes_on(torch.device("cuda"), 16) == 4
+    assert device.processes_on(torch.device("cuda"), 3) == 3
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device.processes_on(torch.device("cuda"), 16) == 8
+    assert device.processes_on(torch.device("cuda:1"), 16) == 4
+    assert device.processes_on(torch.device("cpu"), 16) == 16
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, 24 * 2**30))
+    assert device.processes_on(torch.device("cuda"), 16) == 1

@@ -44,6 +44,15 @@ def test_workers_have_one_thread_and_not_the_callers_script(monkeypatch: pytest.
     assert {name: getattr(sys.modules["__main__"], name, None) for name in before} == before
 
 
+def test_each_process_has_the_variables_of_its_turn() -> None:
+    turns = [{"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    with WorkerPool(worker_functions.slow_environment, 3, PATIENCE, turns) as pool:
+        found = list(pool.map(range(6), ahead=6))
+    seen = {variables["pid"]: variables["CUDA_VISIBLE_DEVICES"] for variables in found}
+    assert sorted(seen.values()) == ["2", "2", "5"]
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
 @pytest.mark.parametrize(
     ("number", "error", "message"),
     [

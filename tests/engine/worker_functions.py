@@ -18,6 +18,11 @@ def environment(_: int) -> tuple[dict[str, str], int, str | None]:
     return dict(os.environ), torch.get_num_threads(), getattr(sys.modules["__main__"], "__file__", None)
 
 
+def slow_environment(_: int) -> dict[str, str]:
+    time.sleep(2)  # so that no process does it all
+    return {**os.environ, "pid": str(os.getpid())}
+
+
 def die(number: int) -> int:
     """Of 1 by a signal, of 2 with an exit code, of 3 with an error of its own, of 4 never."""
     if number == 1:

@@ -38,13 +38,13 @@ def _steps(values_of: Callable[..., dict[str, float]], counting: Counting) -> Ca
 
 def _images(computing: Callable[..., Any], counting: Counting) -> Callable[..., Any]:
     @contextmanager
-    def counted(compute: Any, workers: int, total: int, title: str, *rest: Any) -> Iterator[Any]:
-        with computing(compute, workers, total, title, *rest) as of_ids:
+    def counted(compute: Any, pool: Any, *rest: Any) -> Iterator[Any]:
+        with computing(compute, pool, *rest) as of_ids:
 
             def one_by_one(ids: Sequence[str]) -> Iterator[Any]:
                 records = iter(of_ids(ids))
                 for _ in ids:
-                    with counting(f"{_stage(title)} image"):
+                    with counting(f"{_stage(pool.title)} image"):
                         record = next(records)
                     yield record
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from wsis.engine.settings import Execution
 from wsis.runs.config import load_config
@@ -189,3 +190,22 @@ def test_a_training_whose_steps_are_prepared_ahead_takes_a_second_core_that_is_f
     assert most("conditional@1", workers=1) == (1, 1)
     assert most("conditional@1", workers=4, threads=3) == (3, 3)
     assert most("pseudo_labels@1", workers=4) == (1, 4)
+
+
+def test_a_gpu_is_fed_by_several_cores_and_images_are_spread_over_all_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = {node.key: node for node in plan(load_config("demo"))}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+    def of(key: str, workers: int, device: str = "cuda") -> Demand:
+        return demand(nodes[key], Execution(device=device, cores=32, workers=workers))
+
+    for key in ("prm_classifier", "conditional@1", "prediction@1"):
+        assert of(key, 16) == Demand(1, 8, 1) and of(key, 4) == Demand(1, 4, 1)
+    for key in ("prm_seeds", "pseudo_labels@1", "predictions.train@1"):
+        assert of(key, 16) == Demand(1, 16, 3, on_images=True)
+        assert of(key, 2) == Demand(1, 2, 2, on_images=True)
+        assert of(key, 16, "cuda:1") == Demand(1, 16, 1, on_images=True)
+    assert of("proposals", 16) == Demand(1, 16, on_images=True)

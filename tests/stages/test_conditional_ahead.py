@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from data_contracts.store import Store
-from stages.conditional import batches, conditional
-from stages.conditional.batches import MakeProblems, Order, processes_ahead
+from stages.conditional import conditional
+from stages.conditional.batches import MakeProblems, Order
 from stages.conditional.examples import Examples
 from stages.conditional.training import Trainer
 from tests.stages.conditional_scenes import CONFIG, make_inputs
-from wsis.engine.batches import Batches
+from wsis.engine import batches
+from wsis.engine.batches import Batches, processes_ahead
 from wsis.engine.stage import Execution, execute
 from wsis.engine.training import CURVE_NAME, WEIGHTS_NAME
 from wsis.engine.worker_processes import Patience
@@ -32,7 +33,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def worth_it(monkeypatch):
-    monkeypatch.setattr(batches, "_FEW_PROBLEMS", 1)
+    monkeypatch.setattr(batches, "_FEW_IMAGES", 1)
 
 
 def train(data, store, workers, iteration=1, **more):
@@ -130,9 +131,9 @@ def test_a_problem_comes_through_a_pipe_as_it_was(data):
 
 
 def test_how_many_processes_make_problems():
-    ahead = partial(processes_ahead, problems=1000, on_cpu=True, group=1)
+    ahead = partial(processes_ahead, images=1000, on_cpu=True, group=1)
     assert [ahead(Execution(workers=n)) for n in (1, 2, 5)] == [0, 1, 4]
     assert ahead(Execution(workers=2, threads=2)) == 0
     assert ahead(Execution(workers=2, threads=2), on_cpu=False) == 1
     assert [ahead(Execution(workers=9), group=n) for n in (2, 4, 16)] == [4, 2, 1]
-    assert ahead(Execution(workers=2), problems=0) == 0
+    assert ahead(Execution(workers=2), images=0) == 0

@@ -12,6 +12,7 @@ from data_contracts.schemas import BOXES, DATASET, PROPOSAL_DETECTIONS, PROPOSAL
 from data_contracts.store import Store
 from stages.prm import prm_baseline, prm_classifier, prm_seeds
 from tests.records import image_record, proposals_of
+from wsis.engine import batches
 from wsis.engine.per_image import write_records
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, Stage, StageConfig, execute
@@ -108,6 +109,22 @@ def run(tmp_path_factory):
 
 def pick(run, *names):
     return {name: run[name] for name in names}
+
+
+def test_views_that_workers_prepare_ahead_give_the_same_bytes(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "_FEW_IMAGES", 1)
+    ahead = Execution(device="cpu", workers=3, checkpoint_seconds=1e-6)
+    made = execute(
+        prm_classifier.STAGE,
+        prm_classifier.Config(**SMALL),
+        pick(run, "dataset"),
+        Store(tmp_path),
+        execution=ahead,
+        progress=QUIET,
+    ).artefact
+    alone = run["prm_classifier"].manifest
+    assert made.manifest.files == alone.files
+    assert made.manifest.counts.keys() - alone.counts.keys() == {"data_wait_share"}
 
 
 def test_classifier_artefact(run):

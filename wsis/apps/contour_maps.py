@@ -24,7 +24,7 @@ from data_contracts.paths import make_folder
 from stages.proposals import proposals
 from wsis.apps.output_paths import check_folder, output_names, write_names
 from wsis.apps.photograph_proposals import Settings
-from wsis.engine.per_image import Failure, Tolerant, computing
+from wsis.engine.per_image import Failure, Pool, Tolerant, computing
 from wsis.engine.progress import Progress
 from wsis.method.proposals.contours.detectors import ContourDetector, build_detector
 from wsis.method.proposals.maps import contour_map
@@ -61,7 +61,7 @@ def write_contours(found: Sequence[Photograph], out: Path, settings: Settings, p
     states: list[State | Failure] = []
     with (
         progress.bar(len(found), "contours", "img") as bar,
-        computing(draw, settings.execution.workers, len(found), "contours", {}) as drawn,
+        computing(draw, Pool(settings.execution.workers, len(found), "contours"), {}, {}) as drawn,
     ):
         for state in drawn(list(by_id)):
             bar.update()

@@ -18,7 +18,7 @@ from stages.data import photographs
 from stages.proposals import proposals
 from wsis.apps.coco_identities import Identities, identities
 from wsis.apps.output_paths import output_names
-from wsis.engine.per_image import Compute, computing, read_failures
+from wsis.engine.per_image import Compute, Pool, computing, read_failures
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, execute
 from wsis.method.proposals import ProposalSet
@@ -142,7 +142,7 @@ def write_results(lines: Compute, ids: Sequence[str], path: Path, workers: int, 
 
     with (
         progress.bar(len(ids), title, "img") as bar,
-        computing(lines, workers, len(ids), title, {}) as compute,
+        computing(lines, Pool(workers, len(ids), title), {}, {}) as compute,
     ):
         write_file(path, write)
     return written

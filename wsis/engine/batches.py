@@ -6,9 +6,25 @@ from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
 
+from wsis.engine.settings import Execution
 from wsis.engine.worker_processes import Patience, WorkerPool
 
 _AHEAD = 2  # batches a worker
+_FEW_IMAGES = 200  # are prepared in less time than a process takes to start
+
+
+def processes_ahead(execution: Execution, images: int, on_cpu: bool, group: int) -> int:
+    """How many worker processes prepare the batches of the next steps; 0: each step prepares its own.
+
+    Args:
+        images: that are prepared at least, those seen again from memory not counted.
+        group: processes that share the training, each with workers of its own.
+    """
+    if images < _FEW_IMAGES or execution.workers == 1:
+        return 0
+    if on_cpu and execution.threads > 1:
+        return 0  # sums over several threads are those of this process alone, in the last bits
+    return max(1, (execution.workers - 1) // group)
 
 
 class _Step(int):

@@ -17,6 +17,8 @@ from data_contracts.errors import ConfigError
 _DRIVER = Path("/proc/driver/nvidia/version")
 _CONTROL = Path("/dev/nvidiactl")
 _SHARED = Path("/dev/shm")
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_BYTES_A_PROCESS = 2 * 2**30  # of a GPU, for a process that predicts: context, network and one image
 
 
 def device_facts(device: torch.device) -> dict[str, str]:
@@ -108,7 +110,7 @@ def computing(device: torch.device, deterministic: bool, counts: dict[str, Any])
 
     Args:
         counts: of the manifest, which get `peak_gpu_bytes`, the most that tensors of this process took of a GPU, where
-            it took any and no other process has said it already.
+            it took any and no other processes have said it already.
     """
     if device.type != "cuda":
         yield
@@ -122,6 +124,30 @@ def computing(device: torch.device, deterministic: bool, counts: dict[str, Any])
     finally:
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def turns_of_gpus(device: torch.device) -> list[dict[str, str]]:
+    """The environment of processes that share work on a device, in turn: each sees one of the GPUs that this process
+    sees. A GPU that is named by its number is taken by all of them."""
+    if device.type != "cuda" or device.index is not None or (count := torch.cuda.device_count()) < 2:
+        return [{}]
+    listed = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",")]
+    names = listed if len(listed) >= count else [str(number) for number in range(count)]
+    return [{_VISIBLE: name} for name in names[:count]]
+
+
+def processes_on(device: torch.device, wanted: int) -> int:
+    """How many processes share work on a device: as many as wanted, but of a GPU no more than its free memory has room
+    for, at 2 GiB each."""
+    if device.type != "cuda":
+        return wanted
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(wanted, len(turns_of_gpus(device)) * (free // _BYTES_A_PROCESS)))
+
+
+def peak_gpu_memory() -> int:
+    """The most bytes that tensors of this process took of a GPU until now."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
 
 
 def check_operators(device: torch.device) -> None:

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from data_contracts.records import RecordWriter
 from data_contracts.schemas import Schema
+from wsis.engine.device import ordered_sums, peak_gpu_memory, processes_on, turns_of_gpus
 from wsis.engine.image_records import (
     Compute,
     ComputeShard,
@@ -30,6 +33,7 @@ from wsis.engine.worker_processes import Patience, WorkerPool
 __all__ = [
     "Compute",
     "Failure",
+    "Pool",
     "Record",
     "Tolerant",
     "computing",
@@ -38,7 +42,8 @@ __all__ = [
     "write_records",
 ]
 
-_Batch = tuple[int, int, list[Any]]  # process id and peak resident bytes of the worker, records
+_Batch = tuple[int, int, int, list[Any]]  # process id, peak bytes of memory and of a GPU, records
+_CPU = torch.device("cpu")
 
 _TOO_FEW_FOR_A_POOL = 4
 _IDS_A_BATCH = 4
@@ -53,6 +58,7 @@ def write_records(
     workers: int = 1,
     shard_size: int | None = None,
     tolerate: bool = False,
+    device: torch.device = _CPU,
 ) -> RecordWriter:
     """Write one record for each image id, shard by shard; shards already committed are kept, and those that another
     machine has made meanwhile are taken. Where a cluster is named its workers make them.
@@ -64,6 +70,8 @@ def write_records(
         shard_size: images a shard; default execution.shard_images. A stage that is resumed keeps its own.
         tolerate: an image that is to blame for an error (`OF_ONE_IMAGE`) is logged, gets an empty record (every
             array without entries) and is listed by `read_failures`; the others go on.
+        device: that `compute` works on. Several processes share a GPU as far as its memory goes, and all GPUs where
+            none is named by its number: an image takes most of its time on the host.
 
     Raises:
         SchemaError: a record breaks the schema, or there are not as many as ids.
@@ -77,9 +85,10 @@ def write_records(
     if done:
         context.log(f"{done} of {len(image_ids)} images are there already")
     chosen = Tolerant(compute) if tolerate else compute
+    pool = Pool(workers, len(image_ids), context.title, device, context.execution.deterministic)
     with context.progress.bar(len(image_ids), context.title, "img", initial=done) as bar:
         if context.cluster is None or len(image_ids) <= _TOO_FEW_FOR_A_POOL:
-            _write_here(context, writer, missing, chosen, workers, bar)
+            _write_here(context, writer, missing, chosen, pool, bar)
         elif missing:
             from wsis.engine.cluster import write_on_cluster  # distributed is optional
 
@@ -92,7 +101,7 @@ def _write_here(
     writer: RecordWriter,
     missing: Sequence[int],
     compute: ComputeShard,
-    workers: int,
+    pool: "Pool",
     bar: Bar,
 ) -> None:
     def counted(records: Iterable[Any]) -> Iterator[Any]:
@@ -102,10 +111,7 @@ def _write_here(
             bar.update()
             yield record
 
-    # Decided by the whole list, not by what is missing: a resumed stage then computes each record in the
-    # same kind of process, with the same number of threads, as one that was never killed.
-    total = len(writer.image_ids)
-    with computing(compute, workers, total, context.title, context.worker_memory) as compute_in_order:
+    with computing(compute, pool, context.worker_memory, context.counts) as compute_in_order:
         for shard in missing:
             if writer.take(shard):
                 bar.update(len(writer.ids_of(shard)))
@@ -114,37 +120,65 @@ def _write_here(
             writer.write(shard, without_failures(records, context.workdir, writer.schema, shard))
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Worker processes for images.
+
+    Attributes:
+        workers: how many at most.
+        total: images of all shards; with a few of them there are no workers. Not of what is missing: a resumed stage
+            computes each record in the same kind of process, with the same number of threads, as one that was never
+            killed.
+        title: for messages.
+        device, deterministic: that they compute on, and whether with `ordered_sums`.
+    """
+
+    workers: int
+    total: int
+    title: str
+    device: torch.device = _CPU
+    deterministic: bool = False
+
+
 @contextmanager
 def computing(
-    compute: Compute,
-    workers: int,
-    total: int,
-    title: str,
-    worker_memory: dict[int | str, int],
+    compute: Compute, pool: Pool, worker_memory: dict[int | str, int], counts: dict[str, Any]
 ) -> Iterator[Compute]:
     """`compute` as a function that spreads the ids it is given over worker processes and keeps their order.
 
     Args:
-        compute: see `write_records`; with one worker, or a few ids in `total`, it runs in this process.
-        title: for messages.
+        compute: see `write_records`; without workers it runs in this process.
         worker_memory: is filled with process id -> peak resident bytes.
+        counts: get `peak_gpu_bytes` of all workers together, where they used a GPU.
 
     Raises:
         WorkerDiedError: a worker process was killed. WorkerStuckError: it gives nothing.
         WorkerStartError: the system has no room for worker processes.
     """
-    if workers == 1 or total <= _TOO_FEW_FOR_A_POOL:
+    few = pool.workers == 1 or pool.total <= _TOO_FEW_FOR_A_POOL
+    workers = 1 if few else processes_on(pool.device, pool.workers)
+    if workers == 1:
         yield compute
         return
-    patience = Patience(title, _BATCH_SECONDS, "--set execution.workers=1")
-    with WorkerPool(_Batches(compute), workers, patience) as pool:
-        yield lambda ids: _in_order(pool, ids, worker_memory)
+    patience = Patience(pool.title, _BATCH_SECONDS, "--set execution.workers=1")
+    batches = _Batches(compute, str(pool.device), pool.deterministic)
+    gpu_memory: dict[int, int] = {}
+    with WorkerPool(batches, workers, patience, turns_of_gpus(pool.device)) as processes:
+        yield lambda ids: _in_order(processes, ids, worker_memory, gpu_memory)
+    if taken := sum(gpu_memory.values()):
+        counts["peak_gpu_bytes"] = taken
 
 
-def _in_order(pool: WorkerPool, ids: Sequence[str], worker_memory: dict[int | str, int]) -> Iterator[Any]:
+def _in_order(
+    processes: WorkerPool,
+    ids: Sequence[str],
+    worker_memory: dict[int | str, int],
+    gpu_memory: dict[int, int],
+) -> Iterator[Any]:
     batches = [ids[i : i + _IDS_A_BATCH] for i in range(0, len(ids), _IDS_A_BATCH)]
-    for pid, peak, records in pool.map(batches, ahead=len(batches)):
+    for pid, peak, on_gpu, records in processes.map(batches, ahead=len(batches)):
         worker_memory[pid] = max(peak, worker_memory.get(pid, 0))
+        gpu_memory[pid] = on_gpu
         yield from records
 
 
@@ -153,7 +187,10 @@ class _Batches:
     """`compute`, of a few ids at a time, in a worker process."""
 
     compute: Compute
+    device: str
+    deterministic: bool
 
     def __call__(self, ids: Sequence[str]) -> _Batch:
-        records = list(self.compute(ids))
-        return os.getpid(), peak_memory(), records
+        with ordered_sums(torch.device(self.device), self.deterministic):
+            records = list(self.compute(ids))
+        return os.getpid(), peak_memory(), peak_gpu_memory(), records

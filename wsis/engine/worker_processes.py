@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -57,20 +57,22 @@ class SpawnContext(context.SpawnContext):
     Args:
         payload: what the processes are given. They import the caller's script again (so that it needs its
             `if __name__ == "__main__":`) only if something in it is defined there.
+        turns: variables of the environment that the processes get in turn, as the GPU that each may see.
 
     Attributes:
         started: all processes, living or not.
     """
 
-    def __init__(self, payload: object, threads: int = 1) -> None:
+    def __init__(self, payload: object, threads: int = 1, turns: Sequence[Mapping[str, str]] = ({},)) -> None:
         self.started: list[context.SpawnProcess] = []
         self._queues: list[SimpleQueue[Any]] = []
-        self._variables = dict.fromkeys(THREADS_VARIABLES, str(threads))
+        self._turns = [{**dict.fromkeys(THREADS_VARIABLES, str(threads)), **own} for own in turns]
         self._needs_main = b"__main__" in pickle.dumps(payload)
 
     def Process(self, *args: Any, **kwargs: Any) -> context.SpawnProcess:  # type: ignore[override]
         process = _Process(*args, **kwargs)
-        process.variables, process.needs_main = self._variables, self._needs_main
+        process.variables = self._turns[len(self.started) % len(self._turns)]
+        process.needs_main = self._needs_main
         self.started.append(process)
         return process
 
@@ -155,11 +157,18 @@ class WorkerPool:
 
     Args:
         function: is pickled to each process once.
+        turns: see :class:`SpawnContext`.
     """
 
-    def __init__(self, function: Callable[[Any], Any], workers: int, patience: Patience) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        workers: int,
+        patience: Patience,
+        turns: Sequence[Mapping[str, str]] = ({},),
+    ) -> None:
         self._patience = patience
-        self._context = SpawnContext(function)
+        self._context = SpawnContext(function, turns=turns)
         with start_failures_named(patience.title, patience.remedy):
             self._pool = ProcessPoolExecutor(workers, self._context, _start, (function,))
 
@@ -282,8 +291,9 @@ def _by_value(tensor: Any) -> tuple[Any, ...]:
 def _sparse(indices: Any, values: Any, shape: tuple[int, ...]) -> Any:
     import torch
 
-    entries = torch.from_numpy(indices), torch.from_numpy(values)
-    return torch.sparse_coo_tensor(*entries, shape, is_coalesced=True, check_invariants=False)
+    from wsis.method.transfers import coalesced
+
+    return coalesced(torch.from_numpy(indices), torch.from_numpy(values), shape)
 
 
 def follow_parent() -> None:

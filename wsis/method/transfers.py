@@ -16,6 +16,7 @@ from torch import Tensor
 T = TypeVar("T")
 _ROUNDS_UNSEEN = 8
 _ALIGNMENT = 256  # bytes, as that of memory that CUDA gives out
+torch.sparse.check_sparse_tensor_invariants.disable()  # the default; torch 2.11 warns where it was not chosen
 
 
 def host_waits(tensor: Tensor) -> bool:
@@ -65,6 +66,11 @@ def moved(value: T, device: torch.device | str) -> T:
     return result
 
 
+def coalesced(indices: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A sparse COO tensor of indices int64 [2, n], in order and without duplicates, and values [n]; not checked."""
+    return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
+
+
 def _dense(value: Any) -> Iterator[Tensor]:
     """All tensors of a value in the order of `_mapped`; of a sparse one its indices and values."""
     found: list[Tensor] = []
@@ -83,7 +89,7 @@ def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
         if not value.is_sparse:
             return function(value)
         parts = function(value.indices()), function(value.values())
-        return torch.sparse_coo_tensor(*parts, value.shape, is_coalesced=True, check_invariants=False)
+        return coalesced(*parts, value.shape)
     if type(value) in (list, tuple):
         return type(value)(_mapped(part, function) for part in value)
     if type(value) is dict:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from wsis.engine.device import turns_of_gpus
 from wsis.engine.settings import Execution
 from wsis.engine.stage import Outcome
 from wsis.errors import RunEndsError
@@ -24,6 +25,7 @@ Walk = Callable[[Sequence[Node], Execute, Stop], None]
 """Calls the first function with every node, each after its inputs; several at once if it likes. The second ends what is
 at work, for a walk that is interrupted."""
 
+_FEEDING = 8  # cores that prepare as much as a GPU takes
 _LATE_SECONDS = 5.0  # a node that is ready and that nobody begins holds no place after it
 
 
@@ -80,15 +82,17 @@ class Demand:
 
 
 def demand(node: Node, execution: Execution) -> Demand:
-    """Of a node: a training takes its threads in each of its processes, and a core to prepare steps if one is free;
-    work on images takes what is free, or a cluster's."""
+    """Of a node: a training takes its threads in each of its processes, and a core to prepare steps if one is free
+    (several for a GPU); work on images takes what is free, or a cluster's."""
     stage = node.stage
     if stage.per_image and execution.cluster is not None:
         return Demand(1, 1)  # it waits for others
-    gpus = int(stage.on_gpu(execution))
     processes = int(getattr(node.config, "processes", 1))
-    if gpus:
-        return Demand(1, 1, processes)
+    if stage.on_gpu(execution):
+        if stage.per_image:
+            gpus = len(turns_of_gpus(execution.torch_device()))
+            return Demand(1, execution.workers, min(gpus, execution.workers), on_images=True)
+        return Demand(1, max(1, min(_FEEDING * processes, execution.workers)), processes)
     threads = stage.threads(execution) * processes
     if stage.per_image:
         return Demand(threads, max(threads, execution.workers), on_images=True)

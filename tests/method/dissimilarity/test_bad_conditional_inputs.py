@@ -187,7 +187,7 @@ def test_images_from_one_pixel_to_4000_through_proposals_problem_and_samples(net
 def test_an_image_without_pixels_or_annotation_is_named():
     with pytest.raises(InputError, match="at least one annotated class"):
         a_problem(3, labels=())
-    with pytest.raises(InputError, match="noise_maps: need samples >= 1"):
+    with pytest.raises(InputError, match="noise_cells: need samples >= 1"):
         noise_maps(0, SIZE)
     for image in (np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3), np.float32)):
         with pytest.raises(InputError, match=r"image: expected uint8 \[H, W, 3\] with pixels, got"):

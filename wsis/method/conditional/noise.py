@@ -4,6 +4,7 @@ Suffix legend: K samples, g cells of the noise grid a side, H W size of the feat
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +20,23 @@ class Noise:
     """What makes the K samples of one image differ.
 
     Attributes:
-        maps: float [K, h, w], z^k, an input of the network.
+        cells: float [K, g, g] or [K, h, w], z^k, an input of the network.
         scores: float [K, P, J], added to its refined scores before inference; None: nothing.
+        size: (h, w) of the feature map; None: that of the cells.
     """
 
-    maps: Tensor
+    cells: Tensor
     scores: Tensor | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def maps(self) -> Tensor:
+        """z^k at the size of the feature map, float [K, h, w]. A device makes them of a few cells itself: they are most
+        of what an image would take to it."""
+        return self.cells if self.size is None else upsampled(self.cells, self.size)
 
 
-def noise_maps(
+def noise_cells(
     samples: int,
     size: tuple[int, int],
     *,
@@ -35,7 +44,7 @@ def noise_maps(
     zero: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Return K noise maps, float32 [K, H, W] in [0, 1].
+    """Return the cells of K noise maps, float32 [K, g, g] or [K, H, W] in [0, 1].
 
     Noise drawn for each pixel by itself averages out over a proposal (its mean over n pixels has a standard
     deviation of 0.29 / sqrt(n)), and then all K samples are equal. A coarse grid of U(0, 1) values, upsampled
@@ -53,14 +62,25 @@ def noise_maps(
     """
     if samples < 1 or grid < 0 or min(size) < 1:
         raise InputError(
-            f"noise_maps: need samples >= 1, grid >= 0, size >= 1, got {samples}, {grid}, {size}"
+            f"noise_cells: need samples >= 1, grid >= 0, size >= 1, got {samples}, {grid}, {size}"
         )
     if zero:
         return torch.zeros(samples, *size)
     if grid == 0:
         return torch.rand(samples, *size, generator=generator)
-    coarse = torch.rand(samples, 1, grid, grid, generator=generator)
-    return functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)[:, 0]
+    return torch.rand(samples, grid, grid, generator=generator)
+
+
+def upsampled(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Noise maps float [K, H, W] of cells float [K, g, g], bilinearly; maps are kept."""
+    if cells.shape[1:] == size:
+        return cells
+    return functional.interpolate(cells[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def noise_maps(samples: int, size: tuple[int, int], **given: Any) -> Tensor:
+    """K noise maps, float32 [K, H, W] in [0, 1]; the rest as of `noise_cells`."""
+    return upsampled(noise_cells(samples, size, **given), size)
 
 
 def score_noise(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wsis.errors import InputError
+from wsis.method.transfers import coalesced
 
 Pooling = Literal["image", "root"]
 
@@ -37,7 +38,7 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
         few = num_superpixels <= 1 << 16  # 16 bits are sorted by counting
         order = np.argsort(superpixels.astype(np.uint16) if few else superpixels, axis=None, kind="stable")
         indices = torch.from_numpy(np.stack([superpixels.ravel()[order], order], dtype=np.int64))
-        return _coalesced(indices, torch.ones(order.size), (num_superpixels, order.size))
+        return coalesced(indices, torch.ones(order.size), (num_superpixels, order.size))
     height, width = feature_size
     (top, top_weight), (_, bottom_weight) = _axis_weights(superpixels.shape[0], height)
     (left, left_weight), (_, right_weight) = _axis_weights(superpixels.shape[1], width)
@@ -66,11 +67,7 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
     summed = matrix.tocoo()
     indices = torch.from_numpy(np.stack([summed.row, summed.col]).astype(np.int64))
     values = torch.from_numpy(summed.data.astype(np.float32))
-    return _coalesced(indices, values, shape)
-
-
-def _coalesced(indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
+    return coalesced(indices, values, shape)
 
 
 def _axis_weights(target: int, source: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -16,7 +16,7 @@ from wsis.errors import InputError
 from wsis.method.conditional.architectures import NetworkConfig
 from wsis.method.conditional.filtering import boxed_rows, overlapping_rows, seed_superpixels
 from wsis.method.conditional.graph import ProposalGraph
-from wsis.method.conditional.noise import Noise, noise_maps, score_noise
+from wsis.method.conditional.noise import Noise, noise_cells, score_noise
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, network_size
 from wsis.method.dissimilarity.objective import ImageProblem
 from wsis.method.dissimilarity.seed_groups import SeedGroup
@@ -159,13 +159,12 @@ def image_noise(problem: ImageProblem, config: SamplingConfig, key: Sequence[int
     pointwise = config.k == 1
     word = random_word(*key) & 0x7FFF_FFFF_FFFF_FFFF
     generator = torch.Generator().manual_seed(word)
-    maps = noise_maps(
-        config.k, problem.feature_size, grid=config.noise_grid, zero=pointwise, generator=generator
-    )
+    size = problem.feature_size
+    cells = noise_cells(config.k, size, grid=config.noise_grid, zero=pointwise, generator=generator)
     if pointwise or config.score_noise == 0:
-        return Noise(maps)
+        return Noise(cells, size=size)
     shape = (config.k, problem.graph.num_proposals, 1 + len(problem.classes))
-    return Noise(maps, score_noise(shape, config.score_noise, generator))
+    return Noise(cells, score_noise(shape, config.score_noise, generator), size)
 
 
 def image_key(image_id: str) -> int:
