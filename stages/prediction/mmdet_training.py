@@ -29,10 +29,11 @@ from wsis.engine.stage import StageContext
 from wsis.engine.training import run_steps
 from wsis.engine.worker_processes import Patience
 from wsis.method.prediction.checkpoints import encode_weights
-from wsis.method.prediction.config import plain_config, training_config
+from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
 from wsis.method.prediction.data.batches import BatchOrder, MakeBatches, derived_seed
 from wsis.method.prediction.data.dataset import PseudoLabelDataset
 from wsis.method.prediction.data.training_images import PseudoLabelSource
+from wsis.method.prediction.memory import largest_batch, step_bytes
 from wsis.method.prediction.models import starting_model
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
@@ -61,6 +62,8 @@ def train(
         model_config, source.classes, config.pretrained, seed, init_weights=init_weights
     )
     model = model.to(context.device).train()
+    if context.device.type == "cuda" and rank() == 0:
+        context.log(_memory_line(config, spec, model_config, source, context.device))
     orders = _orders(config, source, seed)
     make = MakeBatches(_dataset(model_config, source), orders)
     with Batches(make, total_steps, data_workers(config, context), _PATIENCE) as batches:
@@ -74,6 +77,32 @@ def train(
     if waited is not None:
         context.counts[DATA_WAIT] = round(waited, 4)
     write_atomic(context.workdir / DETECTOR_NAME, encode_weights(steps.result(), source.classes))
+
+
+def _memory_line(
+    config: PredictionConfig,
+    spec: PredictionSpec,
+    model_config: Config,
+    source: PseudoLabelSource,
+    device: torch.device,
+) -> str:
+    """What the largest step takes of a GPU's memory, and what helps where that is more than is free."""
+    sizes = (source.image_size(index) for index in range(len(source)))
+    height, width = largest_batch(sizes, spec.train_scales or (spec.image_scale,))
+    images = config.batch_size // (config.processes * config.gradient_accumulation)
+    moments = (2 if config.optimizer == "adamw" else 1) + (config.ema_momentum is not None)
+    low = config.precision in _LOW_PRECISION
+    needed = step_bytes(model_config, (height, width), images, moments, low)
+    free, _ = torch.cuda.mem_get_info(device)
+    line = (
+        f"a step takes at most about {needed / 2**30:.1f} GiB of the GPU ({images} images of {height} x {width}), "
+        f"{free / 2**30:.1f} GiB are free"
+    )
+    if needed <= free:
+        return line
+    more = next((n for n in range(2, images + 1) if images % n == 0 and needed / n <= free), images)
+    parts = config.gradient_accumulation * more
+    return f"warning: {line}: it may end without memory; --set prediction.gradient_accumulation={parts} helps"
 
 
 def data_workers(config: PredictionConfig, context: StageContext) -> int:

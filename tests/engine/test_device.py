@@ -184,11 +184,14 @@ def test_processes_that_share_work_see_one_gpu_each_in_turn(
 def test_as_many_processes_share_a_gpu_as_its_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (9 * 2**30, 24 * 2**30))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert device.processes_on(torch.device("cuda"), 16) == 4
-    assert device.processes_on(torch.device("cuda"), 3) == 3
+    many = 10_000
+    assert device.processes_on(torch.device("cuda"), 16, many) == 4
+    assert device.processes_on(torch.device("cuda"), 3, many) == 3
+    assert device.processes_on(torch.device("cuda"), 16, 650) == 3
+    assert device.processes_on(torch.device("cuda"), 16, 100) == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert device.processes_on(torch.device("cuda"), 16) == 8
-    assert device.processes_on(torch.device("cuda:1"), 16) == 4
-    assert device.processes_on(torch.device("cpu"), 16) == 16
+    assert device.processes_on(torch.device("cuda"), 16, many) == 8
+    assert device.processes_on(torch.device("cuda:1"), 16, many) == 4
+    assert device.processes_on(torch.device("cpu"), 16, 100) == 16
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, 24 * 2**30))
-    assert device.processes_on(torch.device("cuda"), 16) == 1
+    assert device.processes_on(torch.device("cuda"), 16, many) == 1

@@ -57,7 +57,7 @@ def test_pooling_by_a_sparse_product_and_its_gradient(exact: None):
     dense = torch.randn(600, 16)
     results = []
     for device in ("cpu", "cuda"):
-        features = dense.to(device).requires_grad_()
+        features = dense.clone().to(device).requires_grad_()
         pooled = torch.sparse.mm(matrix.to(device), features)
         (pooled**2).sum().backward()
         results.append((pooled.detach().cpu(), features.grad.cpu()))

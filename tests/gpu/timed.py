@@ -36,8 +36,10 @@ def timing(unit: str) -> Iterator[None]:
 def main() -> None:
     """Run the command."""
     from wsis.cli.main import main as command
+    from wsis.engine import batches
 
     report, sys.argv = Path(sys.argv[1]), ["wsis", *sys.argv[2:]]
+    batches._FEW_IMAGES = 1  # prepare steps ahead, as of thousands of images
     units.install(timing)
     try:
         command()

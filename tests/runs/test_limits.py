@@ -22,6 +22,7 @@ def raised(error: BaseException, cause: BaseException) -> BaseException:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "execution.workers=1"),
         (raised(ValueError("x"), MemoryError()), "execution.workers=1"),
         (ImportError("lib.so: failed to map segment from shared object"), "execution.workers=1"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "gradient_accumulation=2"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
     ],

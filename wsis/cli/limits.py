@@ -20,6 +20,11 @@ _MEMORY = (
     "not enough memory; use fewer processes (--set execution.workers=1) or smaller images (image_size, max_side), or a "
     "machine or limit (`ulimit -v`) of more, and give the same command again"
 )
+_GPU_MEMORY = (
+    "not enough memory on the GPU; in `prediction` use --set prediction.gradient_accumulation=2 (parts of a batch) or "
+    "--set prediction.precision=bfloat16, in `conditional` --set conditional.checkpointing=true, in work on images "
+    "--set execution.workers=1, and give the same command again"
+)
 
 
 def limit_reached(error: BaseException | None) -> str | None:
@@ -29,6 +34,8 @@ def limit_reached(error: BaseException | None) -> str | None:
         said = str(error).lower()
         if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in said:
             return _OPEN_FILES
+        if "cuda out of memory" in said:
+            return _GPU_MEMORY
         if isinstance(error, MemoryError) or number == errno.ENOMEM or any(t in said for t in _ALLOCATION):
             return _MEMORY
         if number == errno.EAGAIN or "can't start new thread" in said:

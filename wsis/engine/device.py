@@ -19,6 +19,7 @@ _CONTROL = Path("/dev/nvidiactl")
 _SHARED = Path("/dev/shm")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _BYTES_A_PROCESS = 2 * 2**30  # of a GPU, for a process that predicts: context, network and one image
+_IMAGES_A_PROCESS = 200
 
 
 def device_facts(device: torch.device) -> dict[str, str]:
@@ -136,13 +137,14 @@ def turns_of_gpus(device: torch.device) -> list[dict[str, str]]:
     return [{_VISIBLE: name} for name in names[:count]]
 
 
-def processes_on(device: torch.device, wanted: int) -> int:
-    """How many processes share work on a device: as many as wanted, but of a GPU no more than its free memory has room
-    for, at 2 GiB each."""
+def processes_on(device: torch.device, wanted: int, images: int) -> int:
+    """How many processes share the images of a stage: as many as wanted. Of a GPU one for 200 images, since each takes
+    ten seconds to load CUDA, and no more than its free memory has room for, at 2 GiB each."""
     if device.type != "cuda":
         return wanted
     free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(wanted, len(turns_of_gpus(device)) * (free // _BYTES_A_PROCESS)))
+    room = len(turns_of_gpus(device)) * (free // _BYTES_A_PROCESS)
+    return max(1, min(wanted, room, images // _IMAGES_A_PROCESS))
 
 
 def peak_gpu_memory() -> int:

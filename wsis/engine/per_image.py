@@ -156,7 +156,7 @@ def computing(
         WorkerStartError: the system has no room for worker processes.
     """
     few = pool.workers == 1 or pool.total <= _TOO_FEW_FOR_A_POOL
-    workers = 1 if few else processes_on(pool.device, pool.workers)
+    workers = 1 if few else processes_on(pool.device, pool.workers, pool.total)
     if workers == 1:
         yield compute
         return

@@ -25,6 +25,8 @@ from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from wsis.errors import InputError, WorkerDiedError, WorkerStartError, WorkerStuckError
 
 # BLAS libraries read these when they are loaded, before any code of a worker runs
@@ -235,11 +237,10 @@ class WorkerPool:
         )
 
     def _death(self) -> str:
-        if not self._context.lost():
+        if not self._codes():  # the others may have been ended before the one at fault is seen to be
             for process in self._context.started:
                 process.join(_GRACE_SECONDS)
-        codes = {p.exitcode for p in self._context.started} - {None, 0, -signal.SIGTERM}
-        code = min((c for c in codes if c is not None), default=0)
+        code = min(self._codes(), default=0)
         how = (
             f"ended with exit code {code}; see above"
             if code > 0
@@ -249,6 +250,11 @@ class WorkerPool:
             f"{self._patience.title}: a worker process {how}; what is finished is kept. Give the command again with "
             f"fewer of them: {self._patience.remedy}"
         )
+
+    def _codes(self) -> set[int]:
+        """Exit codes of processes that ended by themselves or were killed."""
+        codes = (process.exitcode for process in self._context.started)
+        return {code for code in codes if code is not None and code not in (0, -signal.SIGTERM)}
 
 
 def _brief(item: Any) -> str:
@@ -283,8 +289,8 @@ def _by_value(tensor: Any) -> tuple[Any, ...]:
     import torch
 
     if tensor.layout == torch.sparse_coo:
-        parts = (tensor.indices().numpy(), tensor.values().numpy(), tuple(tensor.shape))
-        return _sparse, parts
+        indices = tensor.indices().numpy().astype(np.int32)  # half of what goes through the pipe
+        return _sparse, (indices, tensor.values().numpy(), tuple(tensor.shape))
     return torch.from_numpy, (tensor.detach().numpy(),)
 
 
@@ -293,7 +299,7 @@ def _sparse(indices: Any, values: Any, shape: tuple[int, ...]) -> Any:
 
     from wsis.method.transfers import coalesced
 
-    return coalesced(torch.from_numpy(indices), torch.from_numpy(values), shape)
+    return coalesced(torch.from_numpy(indices).long(), torch.from_numpy(values), shape)
 
 
 def follow_parent() -> None:

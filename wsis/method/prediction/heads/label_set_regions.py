@@ -175,12 +175,11 @@ class PseudoLabelSampler(BaseSampler):
         """How many instances are candidates themselves."""
         return len(gt_instances.bboxes) if self.inner.add_gt_as_proposals else 0
 
-    def _owners(self, sets: InstanceSets, pred_instances: InstanceData, gt_instances: InstanceData) -> Tensor:
-        """The set that each candidate is given to, int64 [A] on the CPU, added instances first."""
-        uniform = _uniform(self._added(gt_instances) + len(pred_instances.priors))
-        upper = sets.weights.cumsum(0)
-        upper[-1] = 1.0
-        return torch.bucketize(uniform, upper, right=True)
+    def _owners(
+        self, sets: InstanceSets, pred_instances: InstanceData, gt_instances: InstanceData
+    ) -> "_Owners":
+        """The set that each candidate is given to, added instances first."""
+        return _Owners(self._added(gt_instances) + len(pred_instances.priors), sets.weights)
 
     def _merge(
         self,
@@ -191,7 +190,7 @@ class PseudoLabelSampler(BaseSampler):
     ) -> SamplingResult:
         """Give each candidate to one set; unite what stays in the order of `gt_instances` and candidates."""
         device, added = gt_instances.bboxes.device, self._added(gt_instances)
-        owner = self._owners(sets, pred_instances, gt_instances).to(device)
+        owner = self._owners(sets, pred_instances, gt_instances)
         members = [m.to(device) for m in sets.members]
         parts = [_Part(sample, members[u], added).owned_by(owner, u) for u, sample in enumerate(samples)]
         factor = _mean_factor(sets, [s.avg_factor for s in samples])
@@ -213,6 +212,22 @@ def _uniform(count: int) -> Tensor:
     return torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+class _Owners:
+    """The set u that each of `count` candidates is given to, with probability w_u; looked up for those drawn."""
+
+    def __init__(self, count: int, weights: Tensor) -> None:
+        self.count = count
+        self._upper = weights.cumsum(0)
+        self._upper[-1] = 1.0
+        self._uniform = _uniform(count) if len(weights) > 1 else None
+
+    def of(self, places: Tensor) -> Tensor:
+        """Of candidates int64 [n], on the CPU: int64 [n]."""
+        if self._uniform is None:
+            return torch.zeros_like(places)
+        return torch.bucketize(self._uniform[places], self._upper, right=True)
+
+
 class _Part:
     """One set's sample, its indices in the frame of all sets: added instances first, then candidates [A]."""
 
@@ -226,9 +241,12 @@ class _Part:
         self.boxes, self.negative_boxes = sample.pos_priors, sample.neg_priors
         self.is_gt, self.labels = sample.pos_is_gt, sample.pos_gt_labels
 
-    def owned_by(self, owner: Tensor, index: int) -> "_Part":
+    def owned_by(self, owner: _Owners, index: int) -> "_Part":
         """Keep the regions whose owner is set `index`."""
-        kept, kept_negative = owner[self.positive] == index, owner[self.negative] == index
+        device = self.positive.device
+        kept, kept_negative = (
+            (owner.of(places.cpu()) == index).to(device) for places in (self.positive, self.negative)
+        )
         self.assigned, self.positive, self.boxes = self.assigned[kept], self.positive[kept], self.boxes[kept]
         self.is_gt, self.labels = self.is_gt[kept], self.labels[kept]
         self.negative, self.negative_boxes = self.negative[kept_negative], self.negative_boxes[kept_negative]
@@ -236,21 +254,21 @@ class _Part:
 
 
 def _of_device(
-    samples: list[device_regions.Sampled], owner: Tensor, sets: InstanceSets, priors: Tensor
+    samples: list[device_regions.Sampled], owner: _Owners, sets: InstanceSets, priors: Tensor
 ) -> SamplingResult:
     """The samples of all sets, on the CPU, as one of the device: `_merge`, and the sample itself of a single set."""
     instances = sets.instances
-    added = len(owner) - len(priors)
+    added = owner.count - len(priors)
     positives, negatives, assigned = [], [], []
     for index, (one, members) in enumerate(zip(samples, sets.members, strict=True)):
         own = len(members) if added else 0
         to = members[one.assigned] if len(members) else one.assigned
         positive = torch.where(one.positive < own, to, one.positive + added - own)
         negative = one.negative + added - own
-        kept = owner[positive] == index
+        kept = owner.of(positive) == index
         positives.append(positive[kept])
         assigned.append(to[kept])
-        negatives.append(negative[owner[negative] == index])
+        negatives.append(negative[owner.of(negative) == index])
     parts = (torch.cat(positives), torch.cat(negatives), torch.cat(assigned))
     is_gt = (parts[0] < added).byte()
     united = SamplingResult.__new__(SamplingResult)
