@@ -22,10 +22,8 @@ needed = pytest.mark.skipif(
 )
 # with more cores stages run in processes of their own, which do not pretend
 ON_CUDA = ("execution.device=cuda", "execution.cores=1", "execution.checkpoint_seconds=600")
-# All stages of the tiny run once, in batches of the demo's size. Gradients are not made smaller: their norm adds up in
-# the order of memory, which is another one for tensors that pretend, and would move the weights' last bits.
+# All stages of the tiny run once, in batches of the demo's size.
 SHORT = (
-    "conditional.clip_gradient=1e6",
     *("data.scenes.train=4", "data.scenes.val=2", "prm_classifier.batch_size=4", "prm_classifier.epochs=2"),
     *("conditional.k=5", "conditional.batch_size=4", "conditional.pretrain_epochs=2", "conditional.epochs=2"),
     *("prediction.batch_size=4", "prediction.steps=3", "prediction.later_steps=2"),

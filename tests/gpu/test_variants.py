@@ -58,14 +58,19 @@ def test_the_device_gives_what_the_cpu_gives(short_run: FinishedRun, tmp_path: P
         done(process.result(SECONDS))
     finally:
         process.close()
-    for node in plan(load_config(str(TINY))):
+    nodes = plan(load_config(str(TINY)))
+    # Layouts of memory that are for the CPU alone move last bits: those of the seeds' scores and, by GroupNorm, which
+    # gives a GPU another one than the CPU, those of the conditional network and of all that comes of it.
+    exact = ("dataset", "ground_truth", "proposals", "prm_classifier", "prm_baseline")
+    assert {node.stage.name for node in nodes} > set(exact)
+    for node in nodes:
         mine, theirs = (manifest_of(store, node.key) for store in (short_run.store, tmp_path / "store"))
         assert mine.fingerprint == theirs.fingerprint
-        # layouts of memory that are for the CPU alone move the last bits of the seeds' scores
-        assert node.stage.name == "prm_seeds" or mine.files == theirs.files, node.key
+        assert node.stage.name not in exact or mine.files == theirs.files, node.key
         if node.stage.on_device:
             where = Path(mine.stage) / mine.fingerprint
-            assert agreement(node, short_run.store / where, tmp_path / "store" / where).value in (0.0, 1.0)
+            found = agreement(node, short_run.store / where, tmp_path / "store" / where)
+            assert found.value < 1e-6 if found.what == "weights apart" else found.value == 1.0, node.key
 
 
 def test_the_check_of_a_card_ends_with_a_table(tmp_path: Path):

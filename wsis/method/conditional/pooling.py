@@ -9,7 +9,6 @@ Suffix legend: P proposals, S superpixels, H W size of the superpixel map, h w s
 from typing import Literal
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -40,34 +39,53 @@ def pool_matrix(superpixels: np.ndarray, feature_size: tuple[int, int], num_supe
         indices = torch.from_numpy(np.stack([superpixels.ravel()[order], order], dtype=np.int64))
         return coalesced(indices, torch.ones(order.size), (num_superpixels, order.size))
     height, width = feature_size
+    cells = height * width
     (top, top_weight), (_, bottom_weight) = _axis_weights(superpixels.shape[0], height)
     (left, left_weight), (_, right_weight) = _axis_weights(superpixels.shape[1], width)
-    # Pixels of one superpixel between the same four cells are one group: far fewer entries to sort than pixels. Those
-    # beside one another in a row mostly are, so that groups are looked up once for each run of them.
-    cells = height * width
-    group = superpixels.astype(np.int64)
-    group *= cells
-    group += top[:, None] * width + left
-    group = group.ravel()
-    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
-    groups, place = np.unique(group[starts], return_inverse=True)
-    member = np.repeat(place, np.diff(starts, append=len(group)))
+    groups, member = _groups(superpixels, top[:, None] * width + left, cells)
     segment, corner = np.divmod(groups, cells)
     row, column = np.divmod(corner, width)
-    weights, places = [], []
+    weights, keys = [], []
     below, beside = np.minimum(row + 1, height - 1), np.minimum(column + 1, width - 1)
     for y, y_weight in ((row, top_weight), (below, bottom_weight)):
         for x, x_weight in ((column, left_weight), (beside, right_weight)):
             weights.append(np.bincount(member, (y_weight[:, None] * x_weight).ravel(), len(groups)))
-            places.append(y * width + x)
-    shape = (num_superpixels, cells)
-    entries = (np.concatenate(weights), (np.tile(segment, 4), np.concatenate(places)))
-    matrix = scipy.sparse.coo_matrix(entries, shape=shape).tocsr()
-    matrix.eliminate_zeros()
-    summed = matrix.tocoo()
-    indices = torch.from_numpy(np.stack([summed.row, summed.col]).astype(np.int64))
-    values = torch.from_numpy(summed.data.astype(np.float32))
-    return coalesced(indices, values, shape)
+            keys.append(segment * cells + y * width + x)
+    key, value = _summed(np.concatenate(keys), np.concatenate(weights))
+    entries = torch.from_numpy(np.stack(np.divmod(key, cells)))
+    return coalesced(entries, torch.from_numpy(value.astype(np.float32)), (num_superpixels, cells))
+
+
+def _groups(superpixels: np.ndarray, corners: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of one superpixel between the same four cells are one group: far fewer entries to sort than pixels.
+
+    Those beside one another in a row mostly are, so that groups are looked up once for each run of them.
+
+    Args:
+        superpixels: int [H, W].
+        corners: int [H, W], the cell left above each pixel.
+        cells: how many there are.
+
+    Returns:
+        `superpixel * cells + corner` of each group int64 [G], ascending, and the group of each pixel int64 [H * W].
+    """
+    group = superpixels.astype(np.int64)
+    group *= cells
+    group += corners
+    group = group.ravel()
+    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    groups, place = np.unique(group[starts], return_inverse=True)
+    return groups, np.repeat(place, np.diff(starts, append=len(group)))
+
+
+def _summed(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys in order, each once, with the sum of its values; without those of sum 0. Four ascending rows of keys, one
+    behind the other, are merged rather than sorted."""
+    order = np.argsort(keys, kind="stable")
+    keys, values = keys[order], values[order]
+    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    sums, keys = np.add.reduceat(values, first), keys[first]
+    return keys[sums != 0], sums[sums != 0]
 
 
 def _axis_weights(target: int, source: int) -> list[tuple[np.ndarray, np.ndarray]]:
