@@ -118,6 +118,16 @@ def test_everything_that_reads_a_run_reads_this_one(gone_on, tmp_path: Path) -> 
     assert len(first) == 2 and tree["images"][0]["source_image"] == ids[0]
 
 
+def test_columns_fit_the_long_names_of_corrected_stages(gone_on) -> None:
+    store, *_ = gone_on
+    lines = done(wsis("show", RUN, "--store", store)).out.splitlines()
+    head = next(line for line in lines if line.startswith("stage "))
+    rows = [line for line in lines if line.split(" ")[0] in fingerprints(store)]
+    assert any(" corrected_proposals/" in line for line in rows)
+    assert {len(line) for line in rows} == {len(head)}
+    assert {line[head.index("artefact") - 2 :][:2] for line in rows} == {"  "}
+
+
 def test_it_goes_on_without_the_file_and_without_doing_anything_twice(gone_on, tmp_path: Path) -> None:
     store, path, *_ = gone_on
     again = copy_of(store, tmp_path / "store")
@@ -150,6 +160,7 @@ def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> 
     ("change", "said"),
     [
         (lambda t: t["categories"][0].update(name="dragon"), "unknown class: expected one of cup, fish"),
+        (lambda t: t["categories"][0].update(name="cups"), "got 'cups'; did you mean 'cup'?"),
         (lambda t: t["images"][0].update(height=1), r"expected height and width \(64, 80\)"),
         (
             lambda t: [i.update(file_name="elsewhere/none.png") for i in t["images"]],
