@@ -32,6 +32,7 @@ _PROTOCOLS = {
 """Protocol -> the extra of wsis with its driver."""
 _CONFLICT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 PATIENCE_SECONDS = 180.0  # with a server that is gone, throttles or fails, for one request
+_ROLES = ("169.254.169.254", "metadata.google.internal")  # who a machine in the cloud asks for its role
 _MEMORY: dict[str, Any] = {}  # one for each name in this process, as a bucket is one for all machines
 _GONE = b""
 
@@ -189,4 +190,7 @@ def _opened(protocol: str, rest: str) -> tuple[Any, str]:
 def _said(error: Any) -> str:
     """A driver's error in one line, without the dump of its insides."""
     text = re.split(r"\n\s*Debug source:", str(error))[0]
-    return f"{type(error).__name__}: {' '.join(text.split())}"[:500]
+    said = f"{type(error).__name__}: {' '.join(text.split())}"[:500]
+    if any(host in said for host in _ROLES):  # asked where the environment has no credentials
+        return f"expected credentials in the environment, or a role of the machine, got neither ({said})"
+    return said

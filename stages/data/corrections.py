@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_contracts.schemas import CORRECTIONS, DATASET
+from data_contracts.schemas import CORRECTIONS, DATASET, array_to_text
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers import given_masks
+from wsis.readers.given_masks import GivenFiles
 from wsis.readers.proposal_results import Target
 from wsis.views.dataset import class_names, segmented_ids, targets
 
@@ -38,6 +39,26 @@ def targets_of(dataset: Artefact) -> list[Target]:
     return targets(dataset, segmented_ids(dataset.records(DATASET), "train"))
 
 
+def against_labels(found: GivenFiles, dataset: Artefact) -> str | None:
+    """What to warn of: images with a given mask of a class that their label does not name; None if there are none."""
+    names, records = class_names(dataset), dataset.records(DATASET)
+    others = []
+    for image_id, given in found.masks.items():
+        one = records.read(image_id, ("file_name", "labels"))
+        labelled = one["labels"].tolist()
+        if new := sorted(set(given.labels.tolist()) - set(labelled)):
+            drawn, known = (", ".join(names[n - 1] for n in some) for some in (new, labelled))
+            others.append(f"{array_to_text(one['file_name'])} (mask of {drawn}, labelled {known})")
+    if not others:
+        return None
+    shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+    return (
+        f"given masks of classes that the label does not name, in {len(others)} of {len(found.masks)} images: {shown}; "
+        "the mask counts, while the classifier learns from the label: mend the one that is wrong, the label in the "
+        "data or the mask in its file"
+    )
+
+
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Store the masks of the images that the files list.
 
@@ -57,6 +78,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         unknown_images=len(found.unknown),
     )
     context.log(f"{len(ids)} of {len(trained)} training images have masks that a person has given")
+    if line := against_labels(found, dataset):
+        context.warn(line)
     if found.unknown:
         context.log(
             f"{len(found.unknown)} images are no training images that show a class, and left out: "

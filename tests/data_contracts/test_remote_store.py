@@ -308,3 +308,19 @@ def test_a_store_that_cannot_be_trusted_is_refused_before_a_stage_computes(machi
         pytest.fail("a stage began")
     with pytest.raises(StoreError, match="creates an object twice"):
         store.write_text("runs/x.json", "{}")
+
+
+def test_without_credentials_the_line_says_so(monkeypatch):
+    """Where the environment has none the driver asks the machine for its role, and tells of that address alone."""
+    objects = BucketObjects("memory://credentials")
+
+    def refused(*_, **__):
+        raise OSError(
+            "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token\nin 2 ms"
+        )
+
+    monkeypatch.setattr(objects._driver, "get", refused)
+    with pytest.raises(
+        StoreError, match=r"expected credentials in the environment, .* got neither \(OSError: .* in 2 ms\)$"
+    ):
+        objects.read("key")

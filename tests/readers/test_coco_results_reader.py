@@ -209,7 +209,7 @@ BAD = {
     "mask of an unknown image": ([{"image_id": 555}], "entry 0: segmentation: expected run lengths"),
     "size": (
         [entry(size=(6, 9), image_id=2), entry(size=(6, 9), image_id=2), *ALL],
-        r"1 problem\n  - image train_2: entry 0: segmentation.size: expected the image's size \[6, 8\] .*got \[6, 9\]$",
+        r": image train_2: entry 0: segmentation.size: expected the image's size \[6, 8\] .*got \[6, 9\]$",
     ),
     "turned": ([entry(size=(8, 6), image_id=2)], "image train_2: .*the mask lies on its side"),
     "absent": (

@@ -123,6 +123,19 @@ def test_unknown_class(devkit: Any, objects_xml: Callable[..., str]) -> None:
     fails(devkit, r"c\.xml.*unknown class 'dog'; expected one of cat", classes=("cat",))
 
 
+def test_a_misspelt_class_is_named_with_the_right_one(devkit: Any, objects_xml: Callable[..., str]) -> None:
+    with pytest.raises(DataError) as refused:
+        source(devkit, classes=("catt", "dog")).validate()
+    first, *others = str(refused.value).splitlines()[1:]
+    assert first == "  - data.classes: expected classes that are annotated, got 'catt'; did you mean 'cat'?"
+    assert others and all(line.endswith("unknown class 'cat'; expected one of catt, dog") for line in others)
+    ignoring = source(devkit, classes=("catt", "dog"), on_unknown_class="ignore")
+    assert [line for line in ignoring.notes() if "'catt'; did you mean 'cat'?" in line]
+    assert not [line for line in source(devkit, classes=("dog", "owl", "cat")).notes() if "owl" in line]
+    devkit.xml("d", objects_xml(("dgo", (1, 1, 4, 4))))
+    fails(devkit, r"unknown class 'dgo'; expected one of cat, dog; did you mean 'dog'\?")
+
+
 def test_unknown_class_ignored(devkit: Any) -> None:
     fails(
         devkit,

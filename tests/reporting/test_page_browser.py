@@ -228,6 +228,50 @@ def test_without_masks_nothing_empty_is_offered(visit, tmp_path):
     assert visit.page.locator(".bars").count() == 0
 
 
+def test_without_predictions_the_gallery_says_that_it_draws_pseudo_labels(visit, tmp_path):
+    built = gallery_run(tmp_path / "store", masks=False)
+    for key in [key for key in built.record.entries if key.startswith("predictions.")]:
+        del built.record.entries[key]
+    save_run(built.store, built.record)
+    visit.page.goto(write_report(built.run, tmp_path / "report").as_uri())
+    options = visit.page.locator(".tools [name=drawn] option:enabled").all_text_contents()
+    assert options == ["last pseudo labels", "photographs alone"]
+    assert visit.page.input_value(".tools [name=drawn]") == "sample"
+    assert "no prediction of its images: drawn are pseudo labels" in visit.page.inner_text(
+        "#gallery > .about"
+    )
+    visit.page.click("nav a.first")
+    val = visit.page.locator(".tile", has_text="val0")
+    val.scroll_into_view_if_needed()
+    visit.page.wait_for_function("() => document.querySelectorAll('.tile[data-instead]').length === 3")
+    assert val.get_attribute("data-instead") == "no pseudo labels"
+
+
+def test_a_tile_says_where_it_shows_another_set_than_was_asked_for(visit, report):
+    visit.page.goto(report.as_uri())
+    visit.page.click("nav a.first")
+    assert "no prediction of its images" not in visit.page.inner_text("#gallery > .about")
+    visit.wait_drawn(".tile canvas")
+    assert visit.page.locator(".tile[data-instead]").count() == 0
+    visit.choose("drawn", "sample")
+    visit.page.wait_for_function(
+        "() => document.querySelectorAll('.tile[data-instead=prediction]').length === 3"
+    )
+
+
+def test_tiles_are_as_high_as_what_they_hold(browser, report):
+    """In a window much taller than the few images need."""
+    made = Visit(browser, (1280, 2400))
+    made.page.goto(report.as_uri())
+    made.page.click("nav a.first")
+    made.wait_drawn(".tile canvas")
+    heights = made.page.evaluate(
+        "[...document.querySelectorAll('.tile')].map(e => e.getBoundingClientRect().height)"
+    )
+    assert len(heights) == len(IDS) and max(heights) < 150 + 60
+    made.context.close()
+
+
 def test_a_long_gallery_draws_what_is_seen(visit, tmp_path, built):
     """Two hundred tiles: the first are drawn before one scrolls, the last are not until one does."""
     visit.page.goto(repeated_page(built.run, 200, tmp_path / "long.html").as_uri())

@@ -342,6 +342,21 @@ def test_a_bad_image_stops_the_run_before_it_trains(tmp_path: Path) -> None:
     assert "dataset: computed" in done(wsis("stage", "dataset", "--run", "bad", "--store", store)).out
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("data.format=voc", "data.root={absent}"), "data.root: expected a folder"),
+        (("data.scenes.classes=[cup]", "data.train_split=null", "data.val_split=null"), "data"),
+        (("execution.cluster=tcp://127.0.0.1:9",), "127.0.0.1:9"),
+    ],
+)
+def test_a_run_that_cannot_begin_is_not_recorded(tmp_path: Path, settings, said: str) -> None:
+    named = [f"--set={one.format(absent=tmp_path / 'absent')}" for one in settings]
+    refused = wsis("run", TINY, "--name", "mine", "--store", tmp_path / "store", *named)
+    assert refused.code in (1, 2) and said in refused.err, refused.err
+    assert done(wsis("runs", "--store", tmp_path / "store")).out.startswith("no runs in")
+
+
 def test_a_config_file_of_the_user(tmp_path: Path) -> None:
     tree = yaml.safe_load(TINY.read_text())
     tree["proposals"]["max_syde"] = 3

@@ -13,6 +13,7 @@ from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Store
 from tests.runs.tiny_run import RUN, copy_of, done, fingerprints, manifest_of, record_of, wsis
 from wsis.method.masks import rle
+from wsis.views.run import Run
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -118,6 +119,16 @@ def test_everything_that_reads_a_run_reads_this_one(gone_on, tmp_path: Path) -> 
     assert len(first) == 2 and tree["images"][0]["source_image"] == ids[0]
 
 
+def test_columns_fit_the_long_names_of_corrected_stages(gone_on) -> None:
+    store, *_ = gone_on
+    lines = done(wsis("show", RUN, "--store", store)).out.splitlines()
+    head = next(line for line in lines if line.startswith("stage "))
+    rows = [line for line in lines if line.split(" ")[0] in fingerprints(store)]
+    assert any(" corrected_proposals/" in line for line in rows)
+    assert {len(line) for line in rows} == {len(head)}
+    assert {line[head.index("artefact") - 2 :][:2] for line in rows} == {"  "}
+
+
 def test_it_goes_on_without_the_file_and_without_doing_anything_twice(gone_on, tmp_path: Path) -> None:
     store, path, *_ = gone_on
     again = copy_of(store, tmp_path / "store")
@@ -150,6 +161,7 @@ def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> 
     ("change", "said"),
     [
         (lambda t: t["categories"][0].update(name="dragon"), "unknown class: expected one of cup, fish"),
+        (lambda t: t["categories"][0].update(name="cups"), "got 'cups'; did you mean 'cup'?"),
         (lambda t: t["images"][0].update(height=1), r"expected height and width \(64, 80\)"),
         (
             lambda t: [i.update(file_name="elsewhere/none.png") for i in t["images"]],
@@ -171,6 +183,29 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_changes(gone_on, tm
     result = wsis("correct", RUN, bad, "--store", store)
     assert result.code != 0 and re.search(said, result.err), result.err
     assert record_of(store) == before
+
+
+def test_masks_against_the_label_are_said(gone_on, tiny_store: Path, tmp_path: Path) -> None:
+    store, path, ids, _ = gone_on
+    dataset = Run.load(Store(tiny_store), RUN)
+    labelled = {i: {dataset.classes[n - 1] for n in dataset.images[i]["labels"].tolist()} for i in ids}
+    tree = json.loads(path.read_text())
+    tree["annotations"] = tree["annotations"][:1]
+    agreeing, other = sorted(labelled[ids[0]])[0], sorted({*dataset.classes} - labelled[ids[0]])[0]
+    for name in (agreeing, other):
+        tree["categories"] = [{"id": tree["annotations"][0]["category_id"], "name": name}]
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(tree))
+    known, place = ", ".join(n for n in dataset.classes if n in labelled[ids[0]]), ("--dry-run", "--store")
+    said = done(wsis("correct", RUN, tmp_path / f"{other}.json", *place, tiny_store)).err
+    assert (
+        f"warning: given masks of classes that the label does not name, in 1 of {len(ids)} images: " in said
+    )
+    assert f"(mask of {other}, labelled {known})" in said and "mend the one that is wrong" in said
+    assert "warning" not in done(wsis("correct", RUN, tmp_path / f"{agreeing}.json", *place, tiny_store)).err
+    (new,) = {"cup", "fish"} - labelled[ids[0]]  # of the two masks that `corrected` draws
+    (warned,) = manifest_of(store, "corrections").counts["warnings"]
+    assert f"mask of {new}, labelled {known}" in warned
 
 
 def test_a_run_at_work_is_not_corrected(gone_on, tmp_path: Path) -> None:

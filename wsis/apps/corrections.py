@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_contracts.errors import ConfigError
-from stages.data.corrections import targets_of
+from stages.data.corrections import against_labels, targets_of
 from wsis.readers.given_masks import GivenFiles, read_given
 from wsis.runs.config import RunConfig, stored_config
 from wsis.views.run import Run
@@ -17,11 +17,13 @@ class Correction(NamedTuple):
         config: the run's, with the file among `data.masks`.
         found: what the files hold.
         trained: training images that show a class.
+        warning: where the masks are against the labels; None where they agree.
     """
 
     config: RunConfig
     found: GivenFiles
     trained: int
+    warning: str | None
 
     def line(self) -> str:
         """In words."""
@@ -66,4 +68,4 @@ def correct(run: Run, file: Path, after: int | None = None) -> Correction:
     data = config.data.model_copy(update={"masks": files, "masks_after": after})
     iterations = max(config.outer_iterations, after + 1)
     changed = config.model_copy(update={"data": data, "outer_iterations": iterations})
-    return Correction(changed, found, len(targets))
+    return Correction(changed, found, len(targets), against_labels(found, dataset))

@@ -37,4 +37,6 @@ def correct(
     made = corrected(Run.load(opened, run), file, after)
     runner = Runner(opened, run, made.config, replace=True)
     runner.progress.log(made.line())
+    if dry_run and made.warning:  # a run says it where it takes the masks
+        runner.progress.log(f"warning: {made.warning}")
     compute(runner, dry_run)

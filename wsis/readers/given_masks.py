@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.errors import DataError
+from data_contracts.errors import DataError, did_you_mean
 from wsis.method.masks import rle
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers.files.digests import named_content
@@ -103,6 +103,7 @@ def _masks_of(
             if one.category not in classes:
                 raise DataError(
                     f"{one.where}: unknown class: expected one of {', '.join(classes)}, got {one.category!r}"
+                    f"{did_you_mean(one.category, classes)}"
                 )
             mask = segmentation_mask(one.fields(), target.size, one.where)
             if mask.any():

@@ -9,7 +9,6 @@ from data_contracts.errors import (
     ArtefactMissingError,
     ContractError,
     CorruptArtefactError,
-    DataError,
 )
 from data_contracts.runs import (
     DataFacts,
@@ -139,6 +138,8 @@ class Runner(Run):
     ) -> RunRecord:
         """Execute the whole plan, or the part of it that one node needs.
 
+        The run is recorded once it can begin: one that is refused leaves no record, or the one it had as it was.
+
         Args:
             wrap: called as wrap(node, execute) for each node; with a `walk` of several threads, in any of them.
             after: called with each node and its outcome, by one thread at a time.
@@ -149,24 +150,20 @@ class Runner(Run):
         Raises:
             ConfigError: it cannot run as configured; or the run was made from other data, with what differs.
             DataError: the data is not at hand, and what the run needs of it is not in the store; or it is wrong.
+            ClusterError: no scheduler is there.
         """
-        try:
-            nodes, data = self.prepare()
-            chosen = nodes if until is None else needed_for(nodes, until)
-            fingerprints = forecast(nodes, self.config, data)
-        except DataError as error:
-            if not self.record.entries:  # a new run's record says why it has none
-                self._status("failed", f"{type(error).__name__}: {error}")
-            raise
+        nodes, data = self.prepare()
+        chosen = nodes if until is None else needed_for(nodes, until)
+        fingerprints = forecast(nodes, self.config, data)
+        durations = Durations.of_run(self.store, self.config, data, nodes)
+        where = Whereabouts(self.store, chosen, fingerprints, durations, self.config.execution)
+        where.reach_cluster()
         self.record.data = data
         self._places = {node.key: place for place, node in enumerate(nodes)}
         self._forget_what_is_not_planned(nodes, data)
         self._status("running")
-        durations = Durations.of_run(self.store, self.config, data, nodes)
-        where = Whereabouts(self.store, chosen, fingerprints, durations, self.config.execution)
         self.share_done = where.share_done
         try:
-            where.reach_cluster()
             with Turns(chosen, self.config.execution, where, walk, self._warn) as turns:
                 self._take_turns(turns, chosen, data, wrap, after)
         except BaseException as error:

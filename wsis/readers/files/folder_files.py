@@ -54,12 +54,14 @@ class Problems:
             self.add(str(error))
 
     def raise_if_any(self, what: str) -> None:
-        """Raise one DataError with the number of problems and the first 20 of them."""
+        """Raise one DataError: a line of the one problem, or their number and the first 20 of them."""
         if not self.messages:
             return
+        if len(self.messages) == 1:
+            raise DataError(f"{what}: {self.messages[0]}")
         shown = self.messages[:MAX_LISTED_PROBLEMS]
         count = len(self.messages)
-        head = f"{what}: {count} problem{'s' if count > 1 else ''}"
+        head = f"{what}: {count} problems"
         if count > len(shown):
             head += f", the first {len(shown)} of them"
         raise DataError(head + "".join(f"\n  - {message}" for message in shown))

@@ -6,7 +6,7 @@ Suffixes: M annotated classes, N boxes.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, read_bytes, sha256
 from wsis.readers.files.images import bits_of_file, check_shape, decode_image, eight_bit_png, image_size
-from wsis.readers.shared.annotations import Declared, class_number, fit_boxes, pick_spread, role_limit
+from wsis.readers.shared.annotations import (
+    Declared,
+    class_number,
+    fit_boxes,
+    misspelt_classes,
+    pick_spread,
+    role_limit,
+)
 from wsis.readers.shared.records import (
     ROLES,
     BoxChanges,
@@ -119,9 +126,16 @@ class FolderSource(ABC):
         classes = self.options.classes or self._infer_classes(first)
         if not classes and not problems.messages:
             problems.add(f"{self.root}: no class is annotated; expected objects, or the option data.classes")
+        everything = {item.name for role in roles for one in declared[role] for item in one.objects}
+        misspelt = misspelt_classes(self.options.classes or (), everything)
+        for line in misspelt.values():  # ahead of the thousand objects that have the right name
+            if self.options.on_unknown_class == "error":
+                problems.add(line)
+            else:
+                self.note(line)
         entries: dict[str, Entry] = {}
         for role in roles:
-            self._add_role(role, declared[role], classes, entries, problems)
+            self._add_role(role, declared[role], classes, entries, problems, misspelt)
         return classes, entries, problems
 
     def _add_role(
@@ -131,10 +145,11 @@ class FolderSource(ABC):
         classes: tuple[str, ...],
         entries: dict[str, Entry],
         problems: Problems,
+        misspelt: Collection[str],
     ) -> None:
         numbers = {name: i for i, name in enumerate(classes, start=1)}
         names = self.options.splits
-        known = [self._known_classes(one, numbers, problems) for one in declared]
+        known = [self._known_classes(one, numbers, problems, misspelt) for one in declared]
         kept = [i for i, present in enumerate(known) if present or not self._drops(declared[i])]
         if self.options.limit is not None:
             empty = {_NEGATIVE} if role == "train" else set()
@@ -155,12 +170,14 @@ class FolderSource(ABC):
         if declared and not any(known[i] for i in kept) and role == "train":
             problems.add(f"{self.root}: split {names[role]!r}: no image holds an annotated class")
 
-    def _known_classes(self, one: Declared, numbers: Mapping[str, int], problems: Problems) -> set[str]:
+    def _known_classes(
+        self, one: Declared, numbers: Mapping[str, int], problems: Problems, misspelt: Collection[str]
+    ) -> set[str]:
         names = {item.name for item in one.objects}
         if self.options.on_unknown_class == "error" and not names <= numbers.keys():
             for item in one.objects:
                 with problems.collect():
-                    class_number(item.name, numbers, f"{item.where} (image {one.image_id})")
+                    class_number(item.name, numbers, f"{item.where} (image {one.image_id})", misspelt)
         return names & numbers.keys()
 
     def _drops(self, one: Declared) -> bool:

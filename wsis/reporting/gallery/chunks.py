@@ -84,8 +84,17 @@ def index_of(gallery: Gallery | None, rows: list[dict[str, Any]]) -> dict[str, A
         "colours": instance_colours(_COLOURS).tolist(),
         "states": list(STATES[:4]),
         "chunk": CHUNK,
+        "drawn": [] if gallery is None else _drawn(gallery.sources),
         "images": rows,
     }
+
+
+def _drawn(sources: ImageSources) -> list[str]:
+    """What a run has of some image: `prediction`, `sample` (of pseudo labels)."""
+    return [
+        *(["prediction"] if any(sources.predicted.values()) else []),
+        *(["sample"] if sources.labels else []),
+    ]
 
 
 def inert(value: Any) -> str:

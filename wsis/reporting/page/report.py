@@ -252,6 +252,10 @@ def _pictures(run: Run, images: int, folder: Path | None) -> str:
                 write_atomic(folder / file_name, encode(drawn, "PNG"))
             data = encode(drawn, "JPEG", quality=88)
             parts.append(unscaled(picture(data, "image/jpeg", f"{key} {name}")))
+    if parts:
+        parts.insert(
+            0, '<p class="note">A few of each. The <a href="#gallery">gallery</a> goes image by image.</p>'
+        )
     return "\n".join(parts)
 
 

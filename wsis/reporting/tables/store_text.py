@@ -1,16 +1,19 @@
 """What lies in a store, in words: runs, a run's stages, one artefact, damage."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from data_contracts.errors import ContractError
+from data_contracts.manifest import Manifest
 from data_contracts.notes import notes_of
 from data_contracts.runs import list_runs, load_run
 from data_contracts.schemas import SCHEMAS
 from data_contracts.staleness import stale_line
 from data_contracts.store import Artefact, Store
 from data_contracts.verification import damage_of, stored_artefacts
+from wsis.reporting.tables.tables import format_table
 from wsis.views.run import Run
 
 _SHAPES_FROM_IMAGES = 200
@@ -18,28 +21,16 @@ _SHAPES_FROM_IMAGES = 200
 
 def run_text(run: Run) -> str:
     """A run's stages with what each cost."""
-    record = run.record
+    record, manifests, stale = run.record, run.manifests(), run.stale()
     lines = [
         f"run {record.name}: {record.status}" + (f" ({record.error})" if record.error else ""),
         f"config {record.config_name}, created {record.created}",
         *(f"note {note.written}: {note.text}" for note in notes_of(run.store, run.name)),
         "",
-        _line("stage", "artefact", "wall s", "cpu s", "peak", "MB"),
+        _stages_table(run, manifests, stale),
     ]
-    wall, stale = 0.0, run.stale()
-    for key, manifest in run.manifests().items():
-        entry = record.entries[key]
-        if manifest is None:
-            lines.append(f"{key:26s} {entry.stage}/{entry.fingerprint} missing or damaged: wsis verify")
-            continue
-        wall += manifest.wall_seconds
-        size = sum(f.bytes for f in manifest.files.values())
-        numbers = (manifest.wall_seconds, manifest.cpu_seconds, manifest.peak_memory_bytes / 1e6, size / 1e6)
-        lines.append(
-            _line(key, f"{entry.stage}/{entry.fingerprint}", *map(_number, numbers))
-            + ("  stale" if key in stale else "")
-        )
-    lines.append("\npeak: largest resident memory in MB; MB: size in the store")
+    wall = sum(manifest.wall_seconds for manifest in manifests.values() if manifest is not None)
+    lines.append("\nwall, cpu: seconds; peak: largest resident memory in MB; MB: size in the store")
     lines.append(f"stages {wall:.0f} s; orchestration, hashing and locking {record.overhead_seconds:.1f} s")
     lines += [
         f"measured on {one.data} ({one.format}, split {one.split}, labels {one.digest}), iteration "
@@ -56,9 +47,22 @@ def run_text(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _line(key: str, artefact: str, wall: str, cpu: str, peak: str, size: str) -> str:
-    """A row of 80 characters."""
-    return f"{key:26s} {artefact:27s} {wall:>6s} {cpu:>6s} {peak:>5s} {size:>5s}"
+def _stages_table(run: Run, manifests: Mapping[str, Manifest | None], stale: Collection[str]) -> str:
+    rows = []
+    for key, manifest in manifests.items():
+        entry = run.record.entries[key]
+        cells = ["–"] * 4
+        remark = "missing or damaged: wsis verify"
+        if manifest is not None:
+            size = sum(f.bytes for f in manifest.files.values())
+            peak = manifest.peak_memory_bytes / 1e6
+            cells = [_number(one) for one in (manifest.wall_seconds, manifest.cpu_seconds, peak, size / 1e6)]
+            remark = "stale" if key in stale else ""
+        rows.append([key, f"{entry.stage}/{entry.fingerprint}", *cells, remark])
+    header = ["stage", "artefact", "wall", "cpu", "peak", "MB", "remark"]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return format_table(header, rows, left_columns=2)
 
 
 def _number(value: float) -> str:

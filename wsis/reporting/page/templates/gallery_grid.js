@@ -4,6 +4,7 @@ const tools = section.querySelector(".tools"), grid = section.querySelector(".gr
 const tiles = new Map(); // place in the index -> its tile
 let order = []; // places in the index, as the grid shows them
 let sortChosen = false; // by a person; before that the first sort that there are figures for
+let drawnChosen = false; // what tiles show, likewise
 
 const SORTS = {
   disagreement: ["disagreement, most first", (row) => row.disagreement, -1],
@@ -17,6 +18,7 @@ const ABOUT = {
   iou: "IoU: mean over an image's true instances, 0 to 1.",
   name: "",
 };
+const CALLED = { prediction: "prediction", sample: "pseudo labels", truth: "true masks" };
 const DRAWN = { fill: true, line: true, text: false, photo: true };
 const byName = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -34,9 +36,25 @@ function offer() {
   if (negatives) classes.append(new Option(`none of them (${negatives})`, "0"));
   classes.value = wanted;
   tools.querySelector("[data-needs=states]").hidden = !index.images.some((row) => row.states);
-  tools.querySelector("[data-needs=truth]").hidden = !index.images.some((row) => row.states);
+  offerDrawn();
   tools.querySelector("[name=split]").parentElement.hidden = new Set(index.images.map((row) => row.split)).size < 2;
   tools.hidden = !index.images.length;
+}
+
+// Tiles draw what some image has.
+function offerDrawn() {
+  const drawn = tools.querySelector("[name=drawn]");
+  const there = [...index.drawn, ...(index.images.some((row) => row.states) ? ["truth"] : []), "nothing"];
+  for (const option of drawn.options) option.hidden = option.disabled = !there.includes(option.value);
+  const fits = index.drawn[0] || "nothing";
+  if (!there.includes(drawn.value) || (!drawnChosen && drawn.value !== fits)) drawn.value = fits;
+}
+
+// What the tiles show, where it is not the prediction that people expect.
+function drawnLine() {
+  if (!index.images.length || index.drawn.includes("prediction")) return "";
+  const none = "The run has no prediction of its images";
+  return index.drawn.length ? `${none}: drawn are pseudo labels, the most frequent sample.` : `${none} and no pseudo labels yet.`;
 }
 
 function passes(row) {
@@ -70,7 +88,7 @@ function arrange() {
     rows.length && !order.length ? "no image passes these filters" : "",
     all, waiting ? `${waiting} are still being measured` : "",
   ].filter(Boolean).join("; ");
-  section.querySelector(".about").textContent = ABOUT[key];
+  section.querySelector(".about").textContent = [drawnLine(), ABOUT[key]].filter(Boolean).join(" ");
 }
 
 function tileOf(place, key) {
@@ -98,14 +116,18 @@ function tileOf(place, key) {
 }
 
 // The set that a tile shows: what was asked for, of the last outer iteration that has it; a prediction where an image has
-// no pseudo labels, and the other way round.
+// no pseudo labels, and the other way round. The tile says where it is another than was asked for, or none.
 function resultOf(detail, wanted) {
-  if (!detail || wanted === "nothing") return [];
-  if (wanted === "truth") return detail.truth || [];
+  if (!detail || wanted === "nothing") return { instances: [], instead: "" };
   const rows = [...detail.iterations].reverse();
-  const predicted = rows.find((row) => row.prediction)?.prediction, sampled = rows.find((row) => row.samples)?.samples[0];
-  const shown = wanted === "prediction" ? predicted || sampled : sampled || predicted;
-  return shown ? shown.instances : [];
+  const sets = {
+    truth: detail.truth,
+    prediction: rows.find((row) => row.prediction)?.prediction.instances,
+    sample: rows.find((row) => row.samples)?.samples[0].instances,
+  };
+  if (sets[wanted]) return { instances: sets[wanted], instead: "" };
+  const other = { prediction: "sample", sample: "prediction" }[wanted];
+  return sets[other] ? { instances: sets[other], instead: CALLED[other] } : { instances: [], instead: `no ${CALLED[wanted]}` };
 }
 
 async function drawTile(tile) {
@@ -114,7 +136,9 @@ async function drawTile(tile) {
     const { picture, detail } = await imageAt(place);
     const photo = await loaded(picture);
     if (!tile.dataset.seen) return;
-    const instances = resultOf(detail, tools.querySelector("[name=drawn]").value);
+    const { instances, instead } = resultOf(detail, tools.querySelector("[name=drawn]").value);
+    if (instead) tile.dataset.instead = instead;
+    else delete tile.dataset.instead;
     // the picture lies within the tile as a whole, whatever its shape
     const fit = Math.min(canvas.clientWidth, (canvas.clientHeight * photo.width) / photo.height);
     drawPanel(canvas, fit, { photo, detail, instances }, DRAWN);
@@ -146,6 +170,7 @@ function redrawSeen() {
 
 tools.addEventListener("input", ({ target }) => {
   if (target.name === "sort") sortChosen = true;
-  if (target.name === "drawn") redrawSeen();
-  else arrange();
+  if (target.name !== "drawn") return arrange();
+  drawnChosen = true;
+  redrawSeen();
 });
