@@ -21,7 +21,7 @@ from wsis.engine.shared_work import SharedTraining
 from wsis.engine.stage import Artefact, StageContext, execution_only
 from wsis.engine.training import Stateful
 from wsis.engine.weight_selection import BestWeights, HeldBackSettings, split, steps_between
-from wsis.errors import WsisError
+from wsis.errors import NonFiniteError, WsisError
 from wsis.method.conditional.network import ConditionalNetwork
 from wsis.method.conditional.noise import Noise
 from wsis.method.dissimilarity.network_inputs import image_batch, image_key, image_noise
@@ -201,7 +201,13 @@ class Trainer:
         try:
             yield
         except WsisError as error:
-            raise type(error)(f"{self.context.title}: {where}: {error}") from error
+            small = isinstance(error, NonFiniteError) and self.network.precision == "float16"
+            helps = (
+                "; float16 has no room for large numbers: --set conditional.precision=bfloat16"
+                if small
+                else ""
+            )
+            raise type(error)(f"{self.context.title}: {where}: {error}{helps}") from error
 
     def best_weights(self) -> BestWeights | None:
         """What chooses the weights to keep; None where no image is held back."""

@@ -185,6 +185,8 @@ def test_features_that_are_not_finite_name_stage_step_and_image(value, data, hel
         NonFiniteError, match=rf"^conditional@1: step 0: image {last}: .*feature is NaN or inf"
     ):
         train(*data, SHORT.model_copy(update={"gamma": 0.4}))
+    with pytest.raises(NonFiniteError, match=r"feature is NaN or inf.*--set conditional.precision=bfloat16$"):
+        train(*data, SHORT.model_copy(update={"gamma": 0.4, "precision": "float16"}))
     first = trainer_of(data[1], tmp_path).held_back_ids[0]
     with pytest.raises(NonFiniteError, match=rf"^conditional@1: held-back images: image {first}: "):
         trainer_of(data[1], tmp_path).validate()
