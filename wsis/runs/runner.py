@@ -23,6 +23,7 @@ from data_contracts.runs import (
 from data_contracts.store import Store
 from wsis.engine.device import device_line, unused_gpu
 from wsis.engine.progress import Progress
+from wsis.engine.settings import unfed_line
 from wsis.engine.stage import Outcome
 from wsis.readers.config import found_line
 from wsis.runs.config import RunConfig, stored_config
@@ -193,6 +194,8 @@ class Runner(Run):
         if line := masks_line(self.config, data):
             self.progress.log(line)
         self.progress.log(device_line(self.config.execution.torch_device()))
+        if line := unfed_line(self.config.execution):
+            self.progress.log(line)
         if self.config.execution.device == "auto" and (why := unused_gpu()):
             self._warn(f"{why}; the run goes on the CPU")
         return nodes, data
