@@ -8,7 +8,7 @@ there before no more.
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from wsis.runs.plan import Node
 from wsis.views.run import Run
 
 if TYPE_CHECKING:  # an optional extra
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 
 class Board:
@@ -40,21 +40,20 @@ class Board:
 
     def __exit__(self, *error: object) -> None:
         if "_writer" in vars(self):
-            self._writer.close()
+            self._trying("the rest", self._writer.close)
 
     def __call__(self, node: Node, _: Outcome) -> None:
         if self._folder is not None and not self._failed:
-            self._trying(node.key, lambda: self._show(node))
+            self._trying(f"{node.key} and what comes after it", lambda: self._show(node))
 
     def _trying(self, what: str, show: Callable[[], None]) -> None:
         try:
             show()
         except Exception as error:  # a run does not end for want of a picture
-            why = " ".join(str(error).split())
+            if not self._failed:
+                why = " ".join(str(error).split())
+                self._warn(f"execution.tensorboard: {what} is not shown: {type(error).__name__}: {why}")
             self._failed = True
-            self._warn(
-                f"execution.tensorboard: {what} and what comes after it is not shown: {type(error).__name__}: {why}"
-            )
 
     def _show(self, node: Node) -> None:
         step = node.outer_iteration or 0
@@ -70,7 +69,7 @@ class Board:
         self._writer.flush()
 
     def _add_picture(self, node: Node, picture: NDArray[np.uint8], step: int) -> None:
-        """As JPEG: SummaryWriter itself writes PNG, ten times as large."""
+        """As JPEG: `SummaryWriter.add_image` makes a PNG, which is many times as large for photographs."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         height, width, channels = picture.shape
@@ -78,7 +77,7 @@ class Board:
             height=height, width=width, colorspace=channels, encoded_image_string=as_jpeg(picture)
         )
         shown = Summary(value=[Summary.Value(tag=node.name, image=image)])
-        self._writer.file_writer.add_summary(shown, step)
+        cast("FileWriter", self._writer.file_writer).add_summary(shown, step)
 
     @cached_property
     def _writer(self) -> "SummaryWriter":

@@ -34,7 +34,7 @@ def sheet(pictures: list[Overlay], title: str) -> NDArray[np.uint8]:
 
 
 def as_jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A JPEG file, a tenth of a PNG."""
+    """As a JPEG file, which is small."""
     return encode(picture, "JPEG", quality=80)
 
 
