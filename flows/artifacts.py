@@ -1,4 +1,4 @@
-"""What a flow run shows beside its tasks: results, pictures of the samples, where the report lies."""
+"""What a flow run shows beside its tasks: results, pictures of samples and predictions, where the report lies."""
 
 import base64
 import re
@@ -7,14 +7,19 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from wsis.reporting.page.report import write_report
-from wsis.reporting.pictures.overlays import fit
-from wsis.reporting.pictures.pictures import encode, overlays
-from wsis.reporting.tables.results import results_of
-from wsis.reporting.tables.tables import COCO, THRESHOLDS
+from wsis.reporting.pictures.stage_pictures import as_jpeg, stage_pictures
+from wsis.reporting.tables.results import results_of, scores_of
 from wsis.views.run import Run
 
-_PICTURES = 4
-_WIDTH = 1400  # pixels of a picture of samples: its captions stay legible, four take some 600 kB
+_TITLES = {
+    "pseudo_labels": ("Samples of pseudo labels of images spread over train.", "samples"),
+    "predictions.train": (
+        "Predictions on images spread over train, beside what they were learned from.",
+        "predictions-train",
+    ),
+    "predictions.val": ("Predictions on images spread over val.", "predictions-val"),
+}
+"""Node -> what its pictures show, and the end of the key of their artifact."""
 
 
 def artifact_key(*parts: str) -> str:
@@ -30,8 +35,7 @@ def publish_results(run: Run) -> list[dict[str, Any]]:
             "kind": row["kind"],
             "outer iteration": row["outer_iteration"] if row["outer_iteration"] is not None else "-",
             "split": row["split"],
-            **{f"mAP {t}": _percent(row["mAP"][t]) for t in THRESHOLDS},
-            **{f"COCO {m}": _percent(row.get("coco", {}).get(m)) for m in COCO},
+            **{name: _percent(score) for name, score in scores_of(row).items()},
         }
         for row in rows
     ]
@@ -43,20 +47,24 @@ def publish_results(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def publish_samples(run: Run, key: str) -> None:
-    """Show what the prediction network is about to learn from: some images of artefact `key`, pseudo_labels@t.
+def publish_pictures(run: Run, key: str) -> None:
+    """Show some images of artefact `key`, as `wsis.reporting.pictures.stage_pictures` draws them: the samples that the
+    prediction network is about to learn from, or what it predicts.
 
     The pictures travel inside the artifact (JPEG), so that the browser needs no way to the store.
     """
-    shown = overlays(run, key, _PICTURES)
-    lines = [f"# {run.name}: {key}", "Samples of pseudo labels of images spread over train."]
+    shown = stage_pictures(run, key)
+    if not shown:
+        return
+    name, _, _ = key.partition("@")
+    what, title = _TITLES[name]
+    lines = [f"# {run.name}: {key}", what]
     for one in shown:
-        wide = min(_WIDTH, max(one.picture.shape[:2]))
-        data = base64.b64encode(encode(fit(one.picture, wide)[0], "JPEG", quality=80)).decode("ascii")
+        data = base64.b64encode(as_jpeg(one.picture)).decode("ascii")
         lines += [f"**{_plain(one.name)}**", f"![{_plain(one.name)}](data:image/jpeg;base64,{data})"]
     create_markdown_artifact(
         "\n\n".join(lines),
-        key=artifact_key(run.name, "samples"),
+        key=artifact_key(run.name, title),
         description=f"{key} of run {run.name}",
     )
 

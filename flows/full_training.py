@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from data_contracts.store import Store
-from flows.artifacts import publish_report, publish_results, publish_samples
+from flows.artifacts import publish_pictures, publish_report, publish_results
 from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_walk, recording_cancellation
 from wsis.engine.stage import Outcome
 from wsis.runs.config import load_config
@@ -56,8 +56,8 @@ def full_training(
             computed.append(node.key)
         if node.stage.name == "evaluation":
             publish_results(runner)
-        if node.stage.name == "pseudo_labels" and not outcome.reused:
-            publish_samples(runner, node.key)
+        if not outcome.reused:
+            publish_pictures(runner, node.key)
 
     with recording_cancellation(runner):
         runner.run(after=after, walk=prefect_walk)

@@ -172,10 +172,22 @@ def test_pictures_of_the_samples_are_there_before_training_goes_on(
     for t, found in ((1, first), (2, second)):
         assert f"pseudo_labels@{t}" in found["data"]
         assert found["created"] < starts[f"prediction@{t}"]
-        pictures = re.findall(r"\(data:image/jpeg;base64,([^)]+)\)", found["data"])
-        assert len(pictures) == 4
-        for one in pictures:
-            assert cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), 1).shape[1] > 300
+        assert_shows_four_images(found["data"])
+
+
+def test_pictures_of_what_was_predicted(prefect: Prefect, killed: tuple[Path, str, str]) -> None:
+    shown = prefect.artifacts("markdown")
+    for split, t in (("train", 1), ("val", 2)):
+        found = shown[f"wsis-tiny-predictions-{split}"]
+        assert f"predictions.{split}@{t}" in found
+        assert_shows_four_images(found)
+
+
+def assert_shows_four_images(markdown: str) -> None:
+    pictures = re.findall(r"\(data:image/jpeg;base64,([^)]+)\)", markdown)
+    assert len(pictures) == 4
+    for one in pictures:
+        assert cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), 1).shape[1] > 300
 
 
 def test_the_report_is_written_and_linked(prefect: Prefect, killed: tuple[Path, str, str]) -> None:

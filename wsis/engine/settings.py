@@ -93,7 +93,7 @@ class Execution(BaseModel):
     shard_images: int = Field(default=64, ge=1, le=4096, description="images a shard: what a kill can cost")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="time between training checkpoints")
     tensorboard: Path | None = Field(
-        default=None, description="folder for TensorBoard's event files of every training"
+        default=None, description="folder for TensorBoard's event files: trainings, pictures, scores"
     )
 
     def on(self, given: int | None) -> "Execution":

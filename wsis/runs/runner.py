@@ -26,6 +26,7 @@ from wsis.engine.progress import Progress
 from wsis.engine.settings import unfed_line
 from wsis.engine.stage import Outcome
 from wsis.readers.config import found_line
+from wsis.runs.board import Board
 from wsis.runs.config import RunConfig, stored_config
 from wsis.runs.data_at_hand import changed_data, data_differences, data_is_away, data_now
 from wsis.runs.durations import Durations
@@ -165,8 +166,11 @@ class Runner(Run):
         self._status("running")
         self.share_done = where.share_done
         try:
-            with Turns(chosen, self.config.execution, where, walk, self._warn) as turns:
-                self._take_turns(turns, chosen, data, wrap, after)
+            with (
+                Turns(chosen, self.config.execution, where, walk, self._warn) as turns,
+                Board(self, self.config.execution.tensorboard, self._warn) as board,
+            ):
+                self._take_turns(turns, chosen, data, wrap, [board] if after is None else [board, after])
         except BaseException as error:
             signal = _interruption(error)
             if signal is None:
@@ -236,7 +240,7 @@ class Runner(Run):
         nodes: Sequence[Node],
         data: DataFacts,
         wrap: Execute,
-        after: Callable[[Node, Outcome], None] | None,
+        listeners: Sequence[Callable[[Node, Outcome], None]],
     ) -> None:
         def execute(node: Node) -> Outcome:
             with turns.of(node) as turn:
@@ -247,8 +251,8 @@ class Runner(Run):
                     turn.where.durations.recall(node, made)
                 else:
                     turn.where.durations.learn(node, made.wall_seconds)
-                if after is not None:
-                    after(node, outcome)
+                for listener in listeners:
+                    listener(node, outcome)
             return outcome
 
         turns.walk(nodes, execute, turns.stop)

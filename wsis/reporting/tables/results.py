@@ -6,6 +6,7 @@ from typing import Any
 
 from data_contracts.runs import Measured, RunRecord
 from data_contracts.store import Store
+from wsis.reporting.tables.tables import COCO, THRESHOLDS
 from wsis.views.run import Run
 
 
@@ -29,12 +30,29 @@ def results_of(run: Run) -> list[dict[str, Any]]:
     rows, stale = [], set(run.stale())
     for key, entry in run.record.entries.items():
         if entry.stage == "evaluation":
-            artefact = run.artefact(key)
-            row = json.loads(artefact.file("metrics.json").read_text())
-            # The network trained on true masks is scored as any other; what it was trained on is its node's name.
-            named = row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row
-            rows.append(named | {"stale": True} if key in stale else named)
+            row = result_of(run, key)
+            rows.append(row | {"stale": True} if key in stale else row)
     return sorted(rows, key=_place)
+
+
+def result_of(run: Run, key: str) -> dict[str, Any]:
+    """The metrics of one of its evaluations, `evaluation.prediction@1`.
+
+    Raises:
+        ConfigError: the run has none of that key.
+        CorruptArtefactError, ArtefactMissingError: its artefact is damaged or gone.
+    """
+    row: dict[str, Any] = json.loads(run.artefact(key).file("metrics.json").read_text())
+    # The network trained on true masks is scored as any other; what it was trained on is its node's name.
+    return row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row
+
+
+def scores_of(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Its scores in [0, 1] by name: `mAP 0.50` and the like of VOC, `COCO AP` and the like; None: not measured."""
+    return {
+        **{f"mAP {t}": row["mAP"][t] for t in THRESHOLDS},
+        **{f"COCO {m}": row.get("coco", {}).get(m) for m in COCO},
+    }
 
 
 def measured_of(run: Run) -> list[dict[str, Any]]:
