@@ -96,8 +96,15 @@ def _hint(prefix: str, known: set[str]) -> str:
 def _text(one: "Setting") -> str:
     default = "required" if one.required else f"default {_value(one.default)}"
     state = f"({default})" if one.differs else "(the default)"
-    words = [one.meaning.rstrip("."), one.allowed, "" if one.changes_results else "changes no result"]
+    words = [one.meaning.rstrip("."), one.allowed, _effect(one)]
     return f"{one.key}: {_value(one.value)}  {state}\n" + _wrapped("    " + "; ".join(filter(None, words)), 4)
+
+
+def _effect(one: "Setting") -> str:
+    """Whether results depend on a setting, where it is no part of what an artefact is named by."""
+    if one.changes_results or one.key == "execution.threads":  # whose meaning says it
+        return ""
+    return "counts by what is read through it" if one.key.startswith("data.") else "changes no result"
 
 
 def _value(value: object) -> str:

@@ -66,12 +66,17 @@ class Execution(BaseModel):
         pattern=r"^(auto|cpu|cuda|cuda:\d{1,3})$",
         description="auto, cpu, cuda or cuda:N; auto: CUDA where there is some",
     )
-    workers: int = Field(default=2, ge=1, le=256, description="processes of per-image stages")
+    workers: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        description="processes for work on images, and to prepare the next steps of trainings",
+    )
     threads: int = Field(
         default=1,
         ge=1,
         le=256,
-        description="of the arithmetic of each training process; on the CPU another number is another result",
+        description="threads of the arithmetic of each training process; on the CPU another number is another result",
     )
     deterministic: bool = Field(
         default=False,
@@ -81,7 +86,7 @@ class Execution(BaseModel):
         default=1,
         ge=1,
         le=4096,
-        description="of stages side by side, each in a process of its own; 1: one stage after the other",
+        description="cores of stages side by side, each in a process of its own; 1: one stage after the other",
     )
     timeouts: dict[str, float] = Field(
         default={}, description="stage -> most seconds that it may take; it is ended then, as Ctrl-C does"

@@ -27,7 +27,10 @@ class SharedTraining(StageConfig):
 
     batch_size: int = Field(4, ge=1, description="images a step, of all processes together")
     processes: int = Field(
-        1, ge=1, le=1024, description="that share every batch: on CUDA one a GPU, on the CPU of the cores"
+        1,
+        ge=1,
+        le=1024,
+        description="processes that share every batch: on CUDA one a GPU, on the CPU of the cores",
     )
 
     @model_validator(mode="after")

@@ -25,10 +25,12 @@ class DataSettings(StageConfig):
         train_list, val_list: text files of the images of a part, one name a line, below the root or anywhere, or the
             name of a list that ships (voc_animals_train); the rest is the other part, of voc what the devkit's own
             list says. (folders, csv, yolo, voc; coco where one file holds all images)
-        val_share, val_seed: share of the train images to hold out as val, of each class. (as the lists; voc without
-            lists of splits)
-        folds, fold: cross-validation: images fold, fold + folds, ... of the train part are val, the others train; the
-            data's own val is not read.
+        val_share: share of the train images to hold out as val, of each class. (as the lists; voc without lists of
+            splits)
+        val_seed: which images `val_share` holds out.
+        folds: cross-validation in so many parts: images fold, fold + folds, ... of the train part are val, the others
+            train; the data's own val is not read.
+        fold: which part of `folds` is val, from 0.
         classes: class names in order; null takes those that are annotated.
         limit: train images to use, spread evenly over the split, every class kept; of val a quarter, at least 8.
         supervision: what training learns from: image-level labels, or boxes too. Never masks. Images and image-level

@@ -233,7 +233,7 @@ def _trained_panel(run: _Drawn, shown: _Shown, t: int | None, iteration: int) ->
     """The prediction of network t on a training image; networks see those for the next iteration alone."""
     if t is None:
         return _blank(shown, f"no prediction {iteration} on train")
-    note = "" if t == iteration else f" (none of {iteration})"
+    note = "" if t == iteration else " (the last on train)"
     return _prediction(run, f"prediction {t}{note}", shown, t)
 
 
