@@ -126,8 +126,10 @@ class FolderSource(ABC):
         classes = self.options.classes or self._infer_classes(first)
         if not classes and not problems.messages:
             problems.add(f"{self.root}: no class is annotated; expected objects, or the option data.classes")
-        everything = {item.name for role in roles for one in declared[role] for item in one.objects}
-        misspelt = misspelt_classes(self.options.classes or (), everything)
+        misspelt: dict[str, str] = {}
+        if self.options.classes:
+            everything = {name for role in roles for one in declared[role] for name in one.names}
+            misspelt = misspelt_classes(self.options.classes, everything)
         for line in misspelt.values():  # ahead of the thousand objects that have the right name
             if self.options.on_unknown_class == "error":
                 problems.add(line)
@@ -149,31 +151,38 @@ class FolderSource(ABC):
     ) -> None:
         numbers = {name: i for i, name in enumerate(classes, start=1)}
         names = self.options.splits
-        known = [self._known_classes(one, numbers, problems, misspelt) for one in declared]
-        kept = [i for i, present in enumerate(known) if present or not self._drops(declared[i])]
+        known = (self._known_classes(one, numbers, problems, misspelt) for one in declared)
+        kept, classes_of, annotated = list[int](), list[set[str]](), False
+        for i, present in enumerate(known):
+            if present or not self._drops(declared[i]):
+                kept.append(i)
+                if self.options.limit is not None:  # else the sets of all images are memory for nothing
+                    classes_of.append(present)
+                annotated |= bool(present)
         if self.options.limit is not None:
             empty = {_NEGATIVE} if role == "train" else set()
-            spread = pick_spread([known[i] or empty for i in kept], role_limit(role, self.options.limit))
+            spread = pick_spread([one or empty for one in classes_of], role_limit(role, self.options.limit))
+            annotated = any(classes_of[i] for i in spread)
             kept = [kept[i] for i in spread]
-        paths = {entry.declared.path: entry.declared for entry in entries.values()}
+        paths = {entry.declared.location: entry.declared for entry in entries.values()}
         for one in (declared[i] for i in kept):
-            before = entries[one.image_id].declared if one.image_id in entries else paths.get(one.path)
+            before = entries[one.image_id].declared if one.image_id in entries else paths.get(one.location)
             if before is not None:
                 problems.add(
                     f"{one.where}: duplicate image {one.image_id!r} ({one.file_name}) in split "
                     f"{names[role]!r}; it is there already in split {names[before.role]!r}"
                 )
                 continue
-            paths[one.path] = one
+            paths[one.location] = one
             with problems.collect():
                 entries[one.image_id] = self._entry(one, numbers)
-        if declared and not any(known[i] for i in kept) and role == "train":
+        if declared and not annotated and role == "train":
             problems.add(f"{self.root}: split {names[role]!r}: no image holds an annotated class")
 
     def _known_classes(
         self, one: Declared, numbers: Mapping[str, int], problems: Problems, misspelt: Collection[str]
     ) -> set[str]:
-        names = {item.name for item in one.objects}
+        names = one.names
         if self.options.on_unknown_class == "error" and not names <= numbers.keys():
             for item in one.objects:
                 with problems.collect():
@@ -205,7 +214,7 @@ class FolderSource(ABC):
             one,
             size,
             labels=np.array(sorted({numbers[item.name] for item in objects}), dtype=np.int32),
-            boxes=np.array(fitted.boxes, dtype=np.float32).reshape(len(fitted.boxes), 4),
+            boxes=fitted.boxes,
             box_labels=np.array([numbers[name] for name in fitted.names], dtype=np.int32),
             clipped=fitted.clipped,
             dropped=fitted.dropped,
