@@ -8,6 +8,7 @@ Whole numbers of more than 64 bits inside lists come as floats.
 
 import json
 import re
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class LargeJson:
     def __init__(self, path: Path, where: str, lists: Sequence[str]) -> None:
         require_file(path, where)
         self.path, self._where = path, where
-        self._starts, self._stops, self._colons, skeleton = _Outline().read(path)
+        self._starts, self._lengths, self._colons, skeleton = _Outline().read(path)
         try:
             document = json.loads(skeleton.decode("utf-8-sig"), object_pairs_hook=_pairs)
             if not isinstance(document, _Pairs):
@@ -102,7 +103,8 @@ class LargeJson:
                 base = int(self._starts[begin])
                 end = begin + int(np.searchsorted(self._starts[begin:last], base + _BATCH))
                 stream.seek(base)
-                yield self._elements(stream.read(int(self._stops[end - 1]) - base), begin, end)
+                stop = int(self._starts[end - 1]) + int(self._lengths[end - 1])
+                yield self._elements(stream.read(stop - base), begin, end)
                 begin = end
 
     def _elements(self, data: bytes, begin: int, end: int) -> list[dict[str, Any]]:
@@ -116,8 +118,8 @@ class LargeJson:
         base = self._starts[begin]
         for i in odd.tolist():
             if not found[i] or _keys(found[i]) != colons[i]:
-                piece = data[self._starts[begin + i] - base : self._stops[begin + i] - base]
-                found[i] = self._element(piece, int(colons[i]))
+                start = self._starts[begin + i] - base
+                found[i] = self._element(data[start : start + self._lengths[begin + i]], int(colons[i]))
         return found
 
     def object(self, key: str, position: int) -> dict[str, Any]:
@@ -125,7 +127,7 @@ class LargeJson:
         at = self._lists[key][0] + position
         with self.path.open("rb") as stream:
             stream.seek(int(self._starts[at]))
-            piece = stream.read(int(self._stops[at] - self._starts[at]))
+            piece = stream.read(int(self._lengths[at]))
         return self._element(piece, int(self._colons[at]))
 
     def _element(self, piece: bytes, colons: int) -> dict[str, Any]:
@@ -213,9 +215,14 @@ class _Outline:
     opener: int = 0  # the bracket that begins what is open at `_LEVEL`
     inside: bool = False  # an object is open there
 
-    def read(self, path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], bytes]:
-        """First byte of each element, byte after its last, its colons; and the document with each as `{}`."""
-        begins, ends = [np.zeros((2, 0), np.int64)], [np.zeros((2, 0), np.int64)]
+    def read(
+        self, path: Path
+    ) -> tuple[NDArray[np.int64], NDArray[np.signedinteger], NDArray[np.int32], bytes]:
+        """First byte of each element, its bytes, its colons; and the document with each as `{}`."""
+        begins, ends = (
+            (array("q"), array("q")),
+            (array("q"), array("q")),
+        )  # they grow in place: pieces leave holes
         skeleton, base, carried = bytearray(), 0, b""
         with path.open("rb") as stream:
             while block := stream.read(BLOCK):
@@ -226,15 +233,18 @@ class _Outline:
                     if plain.endswith(b"\\"):
                         carried, block, plain = b"\\", block[:-1], plain[:-1]
                 begin, end, kept = self._block(block, plain)
-                shift = np.array([[base], [0]])
-                begins.append(begin + shift)
-                ends.append(end + shift)
+                for columns, (places, colons) in ((begins, begin), (ends, end)):
+                    columns[0].frombytes((places + base).tobytes())
+                    columns[1].frombytes(colons.tobytes())
                 skeleton += kept
                 base += len(block)
-        opened, closed = np.concatenate(begins, 1), np.concatenate(ends, 1)
-        opened = opened[:, : closed.shape[1]]  # an element without its end: the skeleton shows it
-        colons = (closed[1] - opened[1]).astype(np.int32)
-        return opened[0].copy(), closed[0] + 1, colons, bytes(skeleton + carried)
+        count = len(ends[0])  # an element without its end: the skeleton shows it
+        starts, first = (np.asarray(one)[:count] for one in begins)
+        last, colons = (np.asarray(one) for one in ends)
+        lengths = last - starts + 1
+        if lengths.max(initial=0) < 2**31:
+            lengths = lengths.astype(np.int32)
+        return starts, lengths, (colons - first).astype(np.int32), bytes(skeleton + carried)
 
     def _block(self, block: bytes, plain: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], bytes]:
         """Elements that begin and that end here, each [2, N]: place, colons before it; and the bytes outside them."""

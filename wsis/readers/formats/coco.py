@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -88,12 +89,14 @@ class CocoSource(FolderSource):
                 self._parts[role] = self._read_part(role, problems)
         images = [(role, *one) for role, part in self._parts.items() for one in part.found]
         bases = {role: _base(part) for role, part in self._parts.items()}
-        ids = unique_ids([_names(path, bases[role]) for role, _, path in images])
+        ids = unique_ids(_Names([(path, bases[role]) for role, _, path in images]))
         self._declared = {role: [] for role in self._parts}
         for image_id, (role, image, path) in zip(ids, images, strict=True):
             self._own.setdefault(image_id, image.number)
             with problems.collect():
                 self._declared[role].append(self._declare_image(image_id, role, image, path))
+        for part in self._parts.values():
+            part.found.clear()  # what is declared has it all
 
     def _common(self) -> str | None:
         """The file of all images, where none is of a part; of train alone, where lists or a share make val of it."""
@@ -252,6 +255,25 @@ class CocoSource(FolderSource):
 def _base(part: _Part) -> str:
     """The deepest folder that holds all images of a part."""
     return posixpath.commonpath({posixpath.dirname(path) for _, path in part.found} or {""})
+
+
+class _Names(Sequence[Sequence[str]]):
+    """Names of images by path and folder of all, made when they are asked for: of nearly all images the first does."""
+
+    def __init__(self, images: Sequence[tuple[str, str]]) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> Sequence[str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sequence[str]]: ...
+    def __getitem__(self, index: int | slice) -> Sequence[str] | Sequence[Sequence[str]]:
+        if isinstance(index, slice):
+            return _Names(self._images[index])
+        return _names(*self._images[index])
 
 
 def _names(path: str, base: str) -> list[str]:

@@ -69,9 +69,9 @@ class CocoFile:
         order = np.argsort(images, kind="stable")[
             np.count_nonzero(images < 0) :
         ]  # those of an image lie together
-        self._ends = np.searchsorted(images[order], np.arange(len(self.images) + 1)).tolist()
+        self._ends = np.searchsorted(images[order], np.arange(len(self.images) + 1)).astype(np.int32)
         self._names = [category.name for category in named.values()]
-        self._positions = order
+        self._positions = order.astype(np.int32)
         self._categories = np.asarray(columns.categories)[order]
         self._crowds, self._masked, self._boxed = (
             np.frombuffer(one, np.bool_)[order] for one in (columns.crowds, columns.masked, columns.boxed)
