@@ -79,7 +79,7 @@ def plainly(path: Path) -> Any:
 @pytest.mark.parametrize("block", [1, 3, 50, 1 << 20])
 def test_as_the_plain_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(large_json, "BLOCK", block)
-    monkeypatch.setattr(large_json, "_BATCH", 2)
+    monkeypatch.setattr(large_json, "_BATCH", 40)
     rng, path = random.Random(block), tmp_path / "a.json"
     refused = 0
     for _ in range(150):

@@ -53,16 +53,19 @@ def resolved(config: DataConfig) -> DataConfig:
         ConfigError: no root.
         DataError: the root is no folder, or holds no format, or several.
     """
-    if config.format != "auto":
-        return config
-    return config.model_copy(update={"format": _found(config).format})
+    return config if config.format != "auto" else _with_format(config, _found(config))
 
 
 def found_line(config: DataConfig) -> str | None:
     """What `auto` has found, for the user; None where the format is given."""
-    if config.format != "auto":
-        return None
-    found = _found(config)
+    return None if config.format != "auto" else _line_of(config, _found(config))
+
+
+def _with_format(config: DataConfig, found: Found) -> DataConfig:
+    return config.model_copy(update={"format": found.format})
+
+
+def _line_of(config: DataConfig, found: Found) -> str:
     return f"data: {found.format} in {_root(config)}: {found.what} (data.format={found.format})"
 
 
@@ -81,7 +84,9 @@ def open_source(config: DataConfig) -> DatasetSource:
     if config.folds is not None:
         whole = resolved(config).model_copy(update={"folds": None, "fold": 0, "val_split": None})
         return FoldSource(open_source(whole), config.fold, config.folds)
-    found, splits = resolved(config), config.splits()
+    detected = _found(config) if config.format == "auto" else None
+    found = config if detected is None else _with_format(config, detected)
+    splits = config.splits()
     if found.format == "scenes":
         return SceneSource(found.scenes, found.limit, tuple(splits))
     _check_keys(found)
@@ -95,8 +100,8 @@ def open_source(config: DataConfig) -> DatasetSource:
         strict=found.strict,
     )
     source = _combined(found, options) if _val_is_apart(found) else _single(found, options)
-    if (line := found_line(config)) is not None:
-        source.note(line)
+    if detected is not None:
+        source.note(_line_of(config, detected))
     return source
 
 

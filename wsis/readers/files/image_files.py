@@ -3,6 +3,7 @@
 import os
 import posixpath
 import re
+import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -50,8 +51,10 @@ class ImageFiles:
         if stays_inside(written):
             for base in dict.fromkeys((self.folder, self.beside, ".")):
                 candidate = posixpath.normpath(posixpath.join(base, written))
-                if _exists(self.root / candidate):
-                    require_file(self.root / candidate, where)
+                mode = _mode(f"{self.root}/{candidate}")
+                if mode is not None:
+                    if not stat.S_ISREG(mode):
+                        require_file(self.root / candidate, where)
                     return candidate
         elif found := self._climbing(written):
             return found
@@ -83,7 +86,7 @@ class ImageFiles:
     def _elsewhere(self, written: str) -> bool:
         """Whether a name climbs to another file of the root, which another image has."""
         path = posixpath.normpath(posixpath.join(self.folder, written))
-        return ".." in written and stays_inside(path) and _exists(self.root / path)
+        return ".." in written and stays_inside(path) and os.path.exists(self.root / path)
 
     def _alike(self, written: str, where: str) -> str | None:
         """The one file below the folder that fits best."""
@@ -149,8 +152,12 @@ def _portable(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # False, too, for a name that no file system takes
+def _mode(path: str) -> int | None:
+    """Kind of a file as `st_mode` says it; None where there is none, or for a name that no file system takes."""
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):
+        return None
 
 
 def _composed(text: str) -> str:

@@ -1,18 +1,21 @@
 """Which tool wrote a JSON file, told by the keys in it; where such files lie in a data root."""
 
-import mmap
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import parse_json, read_bytes, require_file
 
 Tool = Literal["coco", "labelme", "via", "label_studio"]
 
+_BLOCK = 1 << 20  # bytes: a map of the whole file would count as memory in use
+_COCO = {"images", "annotations", "categories"}
+_STUDIO = {"data", "annotations", "predictions", "completions"}
+_OTHERS = {"shapes", "imagePath", "_via_img_metadata", "filename", "regions", "file_attributes"}
 _LOOKED_INTO = 20  # files: where there are more, each is of one image, and all are alike
 _USUAL = {"annotations", "annotation", "labels", "json", "jsons", "images"}
 
@@ -32,22 +35,31 @@ def tool_of(path: Path) -> Tool | None:
 def _tool_of(path: Path, size: int, changed: int) -> Tool | None:
     if size == 0:
         return None
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return _tool_by_keys(data)
-
-
-def _tool_by_keys(data: mmap.mmap) -> Tool | None:
-    def has(*keys: str) -> bool:
-        return all(data.find(f'"{key}"'.encode()) >= 0 for key in keys)
-
-    if data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        studio = has("data") and (has("annotations") or has("predictions") or has("completions"))
-        return "label_studio" if studio else None
-    if has("images", "annotations", "categories"):
-        return "coco"
-    if has("shapes", "imagePath"):
+    with path.open("rb") as stream:
+        is_list = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        if is_list:
+            found = _keys_in(stream, _STUDIO)
+            return "label_studio" if "data" in found and len(found) > 1 else None
+        if len(_keys_in(stream, _COCO)) == len(_COCO):
+            return "coco"
+        found = _keys_in(stream, _OTHERS)
+    if {"shapes", "imagePath"} <= found:
         return "labelme"
-    return "via" if has("_via_img_metadata") or has("filename", "regions", "file_attributes") else None
+    return (
+        "via" if "_via_img_metadata" in found or {"filename", "regions", "file_attributes"} <= found else None
+    )
+
+
+def _keys_in(stream: BinaryIO, keys: Set[str]) -> set[str]:
+    """Those of some keys that stand in a file, which is read as far as it takes to find them all."""
+    found, end, wanted = set[str](), b"", {key: f'"{key}"'.encode() for key in keys}
+    keep = max(map(len, wanted.values())) - 1
+    stream.seek(0)
+    while len(found) < len(keys) and (block := stream.read(_BLOCK)):
+        block = end + block
+        found |= {key for key, quoted in wanted.items() if key not in found and quoted in block}
+        end = block[-keep:]
+    return found
 
 
 def find_written_by(root: Path, tool: Tool, splits: Collection[str]) -> list[str]:
@@ -63,28 +75,36 @@ def find_written_by(root: Path, tool: Tool, splits: Collection[str]) -> list[str
 def annotation_files(root: Path, suffix: str, splits: Collection[str]) -> Iterator[Path]:
     """Files of annotations in the usual places: at the root, in the folders there, and below these in folders named
     like a split or `annotations`, `labels`, ..."""
-    yield from _files(root, suffix)
-    for folder in _folders(root):
-        yield from _files(folder, suffix)
-        for below in _folders(folder):
+    files, folders = _looked_through(root, suffix)
+    yield from files
+    for folder in folders:
+        files, inner = _looked_through(folder, suffix)
+        yield from files
+        for below in inner:
             if below.name.casefold() in _USUAL or below.name.casefold() in splits:
-                yield from _files(below, suffix)
+                yield from _looked_through(below, suffix)[0]
 
 
-def _files(folder: Path, suffix: str) -> list[Path]:
-    return [path for path in _entries(folder) if path.name.lower().endswith(suffix) and os.path.isfile(path)]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if os.path.isdir(path)]
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, hidden things left out; nothing of one that may not be looked into, as of `os.walk`."""
+def _looked_through(folder: Path, suffix: str) -> tuple[list[Path], list[Path]]:
+    """Files of an ending and folders in a folder, by name, hidden ones left out; nothing of one that may not be looked
+    into, as of `os.walk`."""
+    files, folders = list[str](), list[str]()
     try:
-        return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+        with os.scandir(
+            folder
+        ) as entries:  # it says what is a folder, without a look at each of 100,000 images
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(suffix) and os.path.isfile(entry.path):
+                    files.append(entry.name)
+                elif entry.is_dir(follow_symlinks=False) or (
+                    entry.is_symlink() and os.path.isdir(entry.path)
+                ):
+                    folders.append(entry.name)
     except PermissionError:
-        return []
+        return [], []
+    return [folder / name for name in sorted(files)], [folder / name for name in sorted(folders)]
 
 
 def read_object(path: Path, where: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A large JSON object whose lists of objects stay in the file: two passes over its bytes, one element in memory.
+"""A large JSON object whose lists of objects stay in the file: two passes over its bytes, a few elements in memory.
 
 The first pass finds the elements by counting brackets outside strings, as the first stage of simdjson does (Langdale
 and Lemire, VLDB Journal 2019), and parses the document with each of them left empty. The second parses the elements.
@@ -8,9 +8,11 @@ Whole numbers of more than 64 bits inside lists come as floats.
 
 import json
 import re
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,8 +23,8 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import object_of, parse_json, read_bytes, require_file
 
-BLOCK = 1 << 22  # bytes read at a time
-_BATCH = 2048  # elements read at a time
+BLOCK = 1 << 20  # bytes read at a time
+_BATCH = 1 << 16  # bytes of elements that are parsed together: more of them take fresh memory each time
 _EXACT = 2.0**53  # floats from here on may have been whole numbers of more digits
 _NESTED = (dict, list)
 _LEVEL = 3  # brackets around what is inside an element: the document, a list, the element
@@ -31,6 +33,8 @@ _QUOTE, _COLON, _OPEN = ord('"'), ord(":"), ord("{")
 _STEP = np.zeros(256, np.int8)
 _STEP[[ord("{"), ord("[")]], _STEP[[ord("}"), ord("]")]] = 1, -1
 _MARKS = bytes(chr(i) in '{}[]:"' for i in range(256))
+_DIGITS = bytes(chr(i) in "0123456789" for i in range(256))
+_LONG = b"\1" * 19  # orjson rounds whole numbers of so many digits
 
 
 class LargeJson:
@@ -50,7 +54,7 @@ class LargeJson:
     def __init__(self, path: Path, where: str, lists: Sequence[str]) -> None:
         require_file(path, where)
         self.path, self._where = path, where
-        self._starts, self._stops, self._colons, skeleton = _Outline().read(path)
+        self._starts, self._lengths, self._colons, skeleton = _Outline().read(path)
         try:
             document = json.loads(skeleton.decode("utf-8-sig"), object_pairs_hook=_pairs)
             if not isinstance(document, _Pairs):
@@ -82,30 +86,48 @@ class LargeJson:
         Raises:
             DataError: an element is malformed.
         """
+        return chain.from_iterable(self.batches(key))
+
+    def batches(self, key: str) -> Iterator[list[dict[str, Any]]]:
+        """The elements of a list of objects in their order, some at a time.
+
+        Raises:
+            DataError: an element is malformed.
+        """
         return self._read(*self._lists[key])
 
-    def _read(self, first: int, count: int) -> Iterator[dict[str, Any]]:
+    def _read(self, first: int, count: int) -> Iterator[list[dict[str, Any]]]:
+        begin, last = first, first + count
         with self.path.open("rb") as stream:
-            for begin in range(first, first + count, _BATCH):
-                end = min(begin + _BATCH, first + count)
+            while begin < last:
                 base = int(self._starts[begin])
+                end = begin + int(np.searchsorted(self._starts[begin:last], base + _BATCH))
                 stream.seek(base)
-                data = stream.read(int(self._stops[end - 1]) - base)
-                spans = zip(
-                    (self._starts[begin:end] - base).tolist(),
-                    (self._stops[begin:end] - base).tolist(),
-                    self._colons[begin:end].tolist(),
-                    strict=True,
-                )
-                for start, stop, colons in spans:
-                    yield self._element(data[start:stop], colons)
+                stop = int(self._starts[end - 1]) + int(self._lengths[end - 1])
+                yield self._elements(stream.read(stop - base), begin, end)
+                begin = end
+
+    def _elements(self, data: bytes, begin: int, end: int) -> list[dict[str, Any]]:
+        """Elements that lie together, parsed together; one by one where one of them is not plain."""
+        colons = self._colons[begin:end]
+        found = _together(data)
+        if found is None or len(found) != end - begin:
+            found, odd = [{}] * (end - begin), np.arange(end - begin)
+        else:
+            odd = np.flatnonzero(np.fromiter(map(len, found), np.int64, len(found)) != colons)
+        base = self._starts[begin]
+        for i in odd.tolist():
+            if not found[i] or _keys(found[i]) != colons[i]:
+                start = self._starts[begin + i] - base
+                found[i] = self._element(data[start : start + self._lengths[begin + i]], int(colons[i]))
+        return found
 
     def object(self, key: str, position: int) -> dict[str, Any]:
         """One element of a list of objects, read again."""
         at = self._lists[key][0] + position
         with self.path.open("rb") as stream:
             stream.seek(int(self._starts[at]))
-            piece = stream.read(int(self._stops[at] - self._starts[at]))
+            piece = stream.read(int(self._lengths[at]))
         return self._element(piece, int(self._colons[at]))
 
     def _element(self, piece: bytes, colons: int) -> dict[str, Any]:
@@ -126,6 +148,16 @@ class LargeJson:
             raise error
         parse_json(read_bytes(self.path, self._where), str(self.path))  # says where, in lines and columns
         raise DataError(f"{self.path}: changed while it was read: {error}") from error
+
+
+def _together(data: bytes) -> list[dict[str, Any]] | None:
+    """The values of elements with the commas between them; None where orjson refuses one or may have rounded it."""
+    if _LONG in data.translate(_DIGITS):
+        return None
+    try:
+        return orjson.loads(b"[%b]" % data)
+    except orjson.JSONDecodeError:
+        return None
 
 
 class _Pairs(tuple[tuple[str, Any], ...]):
@@ -183,9 +215,14 @@ class _Outline:
     opener: int = 0  # the bracket that begins what is open at `_LEVEL`
     inside: bool = False  # an object is open there
 
-    def read(self, path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], bytes]:
-        """First byte of each element, byte after its last, its colons; and the document with each as `{}`."""
-        begins, ends = [np.zeros((2, 0), np.int64)], [np.zeros((2, 0), np.int64)]
+    def read(
+        self, path: Path
+    ) -> tuple[NDArray[np.int64], NDArray[np.signedinteger], NDArray[np.int32], bytes]:
+        """First byte of each element, its bytes, its colons; and the document with each as `{}`."""
+        begins, ends = (
+            (array("q"), array("q")),
+            (array("q"), array("q")),
+        )  # they grow in place: pieces leave holes
         skeleton, base, carried = bytearray(), 0, b""
         with path.open("rb") as stream:
             while block := stream.read(BLOCK):
@@ -196,14 +233,18 @@ class _Outline:
                     if plain.endswith(b"\\"):
                         carried, block, plain = b"\\", block[:-1], plain[:-1]
                 begin, end, kept = self._block(block, plain)
-                shift = np.array([[base], [0]])
-                begins.append(begin + shift)
-                ends.append(end + shift)
+                for columns, (places, colons) in ((begins, begin), (ends, end)):
+                    columns[0].frombytes((places + base).tobytes())
+                    columns[1].frombytes(colons.tobytes())
                 skeleton += kept
                 base += len(block)
-        opened, closed = np.concatenate(begins, 1), np.concatenate(ends, 1)
-        opened = opened[:, : closed.shape[1]]  # an element without its end: the skeleton shows it
-        return opened[0], closed[0] + 1, closed[1] - opened[1], bytes(skeleton + carried)
+        count = len(ends[0])  # an element without its end: the skeleton shows it
+        starts, first = (np.asarray(one)[:count] for one in begins)
+        last, colons = (np.asarray(one) for one in ends)
+        lengths = last - starts + 1
+        if lengths.max(initial=0) < 2**31:
+            lengths = lengths.astype(np.int32)
+        return starts, lengths, (colons - first).astype(np.int32), bytes(skeleton + carried)
 
     def _block(self, block: bytes, plain: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], bytes]:
         """Elements that begin and that end here, each [2, N]: place, colons before it; and the bytes outside them."""

@@ -3,11 +3,13 @@
 Suffixes: N instances, H W image.
 """
 
+import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.formats.coco_file import CocoAnnotation, CocoFile, read_coco
 from wsis.readers.formats.coco_format import CocoImage, Id, look
 from wsis.readers.formats.coco_masks import segmentation_mask
-from wsis.readers.shared.annotations import Declared, DeclaredObject
+from wsis.readers.shared.annotations import Declared
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.format import Format
 from wsis.readers.shared.layout import annotation_file, common_file, image_folder
@@ -66,8 +68,8 @@ class CocoSource(FolderSource):
         self._paths = paths or CocoPaths({}, {})
         self._choice = choice or SplitChoice(options.splits)
         self._parts: dict[Role, _Part] = {}
-        self._folders: dict[str, Path] = {}  # as they are called -> where they lie
-        self._own: dict[str, tuple[Id, _Part]] = {}  # image id -> id in the JSON, and whose
+        self._folders: dict[str, str] = {}  # as they are called -> where they lie
+        self._own: dict[str, Id] = {}  # image id -> id in the JSON
 
     # -- annotations --------------------------------------------------------------------------------------
     def _declare(self, role: Role, problems: Problems) -> list[Declared]:
@@ -87,13 +89,14 @@ class CocoSource(FolderSource):
                 self._parts[role] = self._read_part(role, problems)
         images = [(role, *one) for role, part in self._parts.items() for one in part.found]
         bases = {role: _base(part) for role, part in self._parts.items()}
-        ids = unique_ids([_names(path, bases[role]) for role, _, path in images])
+        ids = unique_ids(_Names([(path, bases[role]) for role, _, path in images]))
         self._declared = {role: [] for role in self._parts}
         for image_id, (role, image, path) in zip(ids, images, strict=True):
-            part = self._parts[role]
-            self._own.setdefault(image_id, (image.number, part))
+            self._own.setdefault(image_id, image.number)
             with problems.collect():
                 self._declared[role].append(self._declare_image(image_id, role, image, path))
+        for part in self._parts.values():
+            part.found.clear()  # what is declared has it all
 
     def _common(self) -> str | None:
         """The file of all images, where none is of a part; of train alone, where lists or a share make val of it."""
@@ -175,17 +178,20 @@ class CocoSource(FolderSource):
         path = self._path_of(file_name, f"{image.where}: field 'file_name'")
         file = self._parts[role].file
         objects = file.objects(image.number)
-        digest = sha256(repr((image_id, image.number, image.size, objects_digest(objects))).encode())
+        digest = sha256(
+            repr((image_id, image.number, image.size, sha256(objects.content().encode()))).encode()
+        )
         unsure = file.crowds_alone(image.number)  # crowds alone
         return Declared(image_id, role, path, file_name, image.size, objects, image.where, digest, unsure)
 
-    def _path_of(self, file_name: str, where: str) -> Path:
+    def _path_of(self, file_name: str, where: str) -> str:
         """As `inside`: links of each folder are followed once, not once an image."""
         folder, name = posixpath.split(clean_text(file_name, where))
         if folder not in self._folders:
-            self._folders[folder] = inside(self.root, folder or ".", where)
-        path = self._folders[folder] / name
-        return inside(self.root, file_name, where) if path.is_symlink() or "\\" in file_name else path
+            self._folders[folder] = str(inside(self.root, folder or ".", where))
+        path = os.path.join(self._folders[folder], name)
+        followed = os.path.islink(path) or "\\" in file_name
+        return str(inside(self.root, file_name, where)) if followed else path
 
     def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:
         if not self._parts:
@@ -208,7 +214,7 @@ class CocoSource(FolderSource):
 
     def source_ids(self) -> Mapping[str, Id]:
         """Image id -> the image's `id` in the JSON."""
-        return {image_id: self._own[image_id][0] for image_id in self._entries()}
+        return {image_id: self._own[image_id] for image_id in self._entries()}
 
     # -- masks, for evaluation alone ----------------------------------------------------------------------
     @cached_property
@@ -216,8 +222,8 @@ class CocoSource(FolderSource):
         return {name: i for i, name in enumerate(self.classes, start=1)}
 
     def _annotations(self, entry: Entry) -> list[CocoAnnotation]:
-        number, part = self._own[entry.declared.image_id]
-        return part.file.of(number)
+        one = entry.declared
+        return self._parts[one.role].file.of(self._own[one.image_id])
 
     def _has_truth(self, entry: Entry) -> bool:
         """Whether each object of a class, and each crowd, has a mask."""
@@ -246,14 +252,28 @@ class CocoSource(FolderSource):
         return TruthRecord.of(entry.declared.image_id, entry.declared.role, masks, labels, void)
 
 
-def objects_digest(objects: Sequence[DeclaredObject]) -> str:
-    """sha256 of names and boxes in order."""
-    return sha256(repr([(item.name, item.box, item.fault) for item in objects]).encode())
-
-
 def _base(part: _Part) -> str:
     """The deepest folder that holds all images of a part."""
-    return posixpath.commonpath([posixpath.dirname(path) for _, path in part.found] or [""])
+    return posixpath.commonpath({posixpath.dirname(path) for _, path in part.found} or {""})
+
+
+class _Names(Sequence[Sequence[str]]):
+    """Names of images by path and folder of all, made when they are asked for: of nearly all images the first does."""
+
+    def __init__(self, images: Sequence[tuple[str, str]]) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> Sequence[str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sequence[str]]: ...
+    def __getitem__(self, index: int | slice) -> Sequence[str] | Sequence[Sequence[str]]:
+        if isinstance(index, slice):
+            return _Names(self._images[index])
+        return _names(*self._images[index])
 
 
 def _names(path: str, base: str) -> list[str]:

@@ -5,33 +5,30 @@ annotations would take 400 MB, and their polygons gigabytes.
 """
 
 import time
-from array import array
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import Problems, flag
+from wsis.readers.files.folder_files import Problems
 from wsis.readers.files.large_json import LargeJson
+from wsis.readers.formats.coco_columns import AnnotationColumns
 from wsis.readers.formats.coco_format import (
     Category,
     CocoImage,
     Id,
-    box_of,
     categories_of,
-    identifier,
     image_of,
-    known_id,
     used_categories,
 )
-from wsis.readers.formats.coco_masks import has_mask
-from wsis.readers.shared.annotations import DeclaredObject
+from wsis.readers.shared.annotations import DeclaredObject, ObjectsOnDemand
 
 _SETTLED = 2.0  # seconds, more than the clocks of file systems are coarse
-_NO_BOX = (0.0, 0.0, 0.0, 0.0)
+_Row = tuple[int, str, tuple[float, float, float, float] | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +49,6 @@ class CocoAnnotation:
         """All its fields, read from the file again."""
         return self.file.annotation(self.position)
 
-    def declared(self) -> DeclaredObject:
-        """Its class and box, which may be no sound one."""
-        box, fault = self.file.box(self.position)
-        return DeclaredObject(self.category, box, f"{self.where}: field 'bbox'", fault)
-
 
 class CocoFile:
     """What a JSON says of its images; masks stay in the file.
@@ -69,25 +61,22 @@ class CocoFile:
     def __init__(self, document: LargeJson, problems: Problems) -> None:
         self._document, self.path = document, document.path
         named = categories_of(self._objects("categories"), self.path)
-        self.images, listed = self._read_images(problems)
+        self.images, unusable = self._read_images(problems)
         self._images: dict[Id, int] = {image.number: i for i, image in enumerate(self.images)}
-        columns = _Columns(named, self._images, listed, self.path)
-        for position, item in enumerate(self._objects("annotations")):
-            columns.add(position, item, problems)
+        columns = self._read_annotations(named, unusable, problems)
         self._faults = columns.faults
-        images = np.array(columns.images, np.int64)
+        images = np.asarray(columns.images)
         order = np.argsort(images, kind="stable")[
             np.count_nonzero(images < 0) :
         ]  # those of an image lie together
-        self._ends = np.searchsorted(images[order], np.arange(len(self.images) + 1)).tolist()
+        self._ends = np.searchsorted(images[order], np.arange(len(self.images) + 1)).astype(np.int32)
         self._names = [category.name for category in named.values()]
-        self._positions = order
-        self._categories = np.array(columns.categories, np.int32)[order]
-        self._crowds, self._masked = (
-            np.array(one, np.bool_)[order] for one in (columns.crowds, columns.masked)
+        self._positions = order.astype(np.int32)
+        self._categories = np.asarray(columns.categories)[order]
+        self._crowds, self._masked, self._boxed = (
+            np.frombuffer(one, np.bool_)[order] for one in (columns.crowds, columns.masked, columns.boxed)
         )
-        self._boxes = np.array(columns.boxes, np.float64).reshape(-1, 4)
-        self._boxed = bytes(columns.boxed)
+        self._boxes = np.asarray(columns.boxes).reshape(-1, 4)[order]
         numbers = set(np.unique(self._categories).tolist())
         self.categories = used_categories(named, {key for i, key in enumerate(named) if i in numbers})
 
@@ -117,35 +106,66 @@ class CocoFile:
         """All fields of an annotation, read from the file."""
         return self._document.object("annotations", position)
 
-    def box(self, position: int) -> tuple[tuple[float, float, float, float] | None, str | None]:
-        """x1 y1 x2 y2, None where there is none that can be read; and why it cannot."""
-        if not self._boxed[position]:
-            return None, self._faults.get(position)
-        x, y, width, height = self._boxes[position].tolist()
-        return (x, y, x + width, y + height), None
+    def rows(self, image_id: Id) -> list[_Row]:
+        """Position in the file, class, box and fault of an image's annotations that are no crowds."""
+        i = self._images[image_id]
+        mine = slice(self._ends[i], self._ends[i + 1])
+        columns = (self._positions, self._categories, self._crowds, self._boxed, self._boxes)
+        return [
+            (at, self._names[number], (x, y, x + width, y + height) if boxed else None, self._faults.get(at))
+            for at, number, crowd, boxed, (x, y, width, height) in zip(
+                *(column[mine].tolist() for column in columns), strict=True
+            )
+            if not crowd
+        ]
+
+    def names(self, image_id: Id) -> set[str]:
+        """Classes of an image's annotations that are no crowds."""
+        i = self._images[image_id]
+        mine = slice(self._ends[i], self._ends[i + 1])
+        numbers = self._categories[mine][~self._crowds[mine]]
+        return {self._names[number] for number in numbers.tolist()}
+
+    def _read_annotations(
+        self, named: Mapping[Id, Category], unusable: Set[Any], problems: Problems
+    ) -> AnnotationColumns:
+        for one_by_one in (False, True):
+            columns, own = AnnotationColumns(named, self._images, unusable, self.path, one_by_one), Problems()
+            for items in self._batches("annotations"):
+                columns.add(items, own)
+            if one_by_one or columns.ids_differ():
+                break  # else once more, to say which
+        for message in own.messages:
+            problems.add(message)
+        return columns
 
     def _read_images(self, problems: Problems) -> tuple[tuple[CocoImage, ...], set[Any]]:
-        """The images, and the ids of all that are listed."""
+        """The images, and the ids of those that cannot be used."""
         entries: dict[Id, CocoImage] = {}
-        listed = set()
+        unusable = set[Any]()
+        sizes: dict[Any, Any] = {}  # most images share theirs
         for position, item in enumerate(self._objects("images")):
-            if isinstance(item.get("id"), int | float | str):
-                listed.add(item["id"])
+            image = None
             with problems.collect():
                 image = image_of(item, f"{self.path}: images[{position}]", self.path)
                 if image.number in entries:
                     raise DataError(f"{self.path}: images[{position}]: duplicate id {image.number!r}")
-                entries[image.number] = image
-        return tuple(entries.values()), listed
+                entries[image.number] = replace(image, size=sizes.setdefault(image.size, image.size))
+            if image is None and isinstance(item.get("id"), int | float | str):
+                unusable.add(item["id"])
+        return tuple(entries.values()), unusable
 
     def _objects(self, key: str) -> Iterator[dict[str, Any]]:
+        return chain.from_iterable(self._batches(key))
+
+    def _batches(self, key: str) -> Iterator[list[dict[str, Any]]]:
         if self._document.length(key) is None:
             got = self._document.kinds.get(key, "nothing")
             raise DataError(f"{self.path}: field '{key}': expected a list of objects, got {got}")
-        return self._document.objects(key)
+        return self._document.batches(key)
 
 
-class CocoObjects(Sequence[DeclaredObject]):
+class CocoObjects(ObjectsOnDemand):
     """The objects of an image, made when they are asked for: kept, those of COCO would take 400 MB."""
 
     __slots__ = ("_file", "_image")
@@ -153,11 +173,23 @@ class CocoObjects(Sequence[DeclaredObject]):
     def __init__(self, file: CocoFile, image_id: Id) -> None:
         self._file, self._image = file, image_id
 
+    def names(self) -> set[str]:
+        """Names of their classes."""
+        return self._file.names(self._image)
+
+    def content(self) -> str:
+        """Names, boxes and what is wrong with these, in order."""
+        return repr([(name, box, fault) for _, name, box, fault in self._file.rows(self._image)])
+
     def __iter__(self) -> Iterator[DeclaredObject]:
-        return (one.declared() for one in self._file.of(self._image) if not one.crowd)
+        path = self._file.path
+        return (
+            DeclaredObject(name, box, f"{path}: annotations[{at}]: field 'bbox'", fault)
+            for at, name, box, fault in self._file.rows(self._image)
+        )
 
     def __len__(self) -> int:
-        return sum(not one.crowd for one in self._file.of(self._image))
+        return len(self._file.rows(self._image))
 
     @overload
     def __getitem__(self, index: int) -> DeclaredObject: ...
@@ -165,84 +197,6 @@ class CocoObjects(Sequence[DeclaredObject]):
     def __getitem__(self, index: slice) -> Sequence[DeclaredObject]: ...
     def __getitem__(self, index: int | slice) -> DeclaredObject | Sequence[DeclaredObject]:
         return tuple(self)[index]
-
-
-class _Columns:
-    """What is kept of the annotations: a row each, without images where one is a problem."""
-
-    def __init__(
-        self, named: Mapping[Id, Category], images: Mapping[Id, int], listed: Set[Any], path: Path
-    ) -> None:
-        self._named, self._known, self._listed, self._path = named, images, listed, path
-        self._numbers = {key: i for i, key in enumerate(named)}
-        self._seen: set[Id] = set()
-        self.images, self.categories = array("q"), array("i")
-        self.crowds, self.masked, self.boxed = bytearray(), bytearray(), bytearray()
-        self.boxes = array("d")  # x y width height
-        self.faults: dict[int, str] = {}
-
-    def add(self, position: int, item: dict[str, Any], problems: Problems) -> None:
-        image, category, crowd = -1, -1, False
-        try:
-            self._check_id(position, item)
-        except DataError as error:
-            problems.add(str(error))
-        try:
-            image, category, crowd = self._row(position, item)
-        except DataError as error:
-            problems.add(str(error))
-        self.images.append(image)
-        self.categories.append(category)
-        self.crowds.append(crowd)
-        self.masked.append(has_mask(item))
-        box, sides = item.get("bbox"), None
-        if box is not None and box != []:
-            try:
-                sides = box_of(box, f"{self._path}: annotations[{position}]: field 'bbox'")
-            except DataError as error:
-                self.faults[position] = str(error)
-        self.boxed.append(sides is not None)
-        self.boxes.extend(sides or _NO_BOX)
-
-    def _check_id(self, position: int, item: dict[str, Any]) -> None:
-        value = item.get("id")
-        if value is None:
-            return  # nothing refers to it
-        if type(value) is not int:
-            value = identifier(item, "id", f"{self._path}: annotations[{position}]")
-        if value in self._seen:
-            raise DataError(f"{self._path}: annotations[{position}]: duplicate id {value!r}")
-        self._seen.add(value)
-
-    def _row(self, position: int, item: dict[str, Any]) -> tuple[int, int, bool]:
-        """Places of image and category, and whether it is a crowd; -1 for one of an image that is itself a problem."""
-        number, kind, crowds = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
-        plain = type(crowds) is int and crowds in (0, 1)
-        if (
-            plain
-            and type(number) is int
-            and type(kind) is int
-            and number in self._known
-            and kind in self._named
-        ):
-            return self._known[number], self._numbers[kind], crowds == 1  # as nearly all are
-        place = f"{self._path}: annotations[{position}]"
-        image_id = known_id(item, "image_id", self._known, place)
-        if image_id is None:
-            if item["image_id"] in self._listed:
-                return -1, -1, False
-            raise DataError(
-                f"{place}: field 'image_id': expected the id of an image, got {item['image_id']!r:.80}"
-            )
-        category = known_id(item, "category_id", self._named, place)
-        if category is None:
-            raise DataError(
-                f"{place}: field 'category_id': unknown class: expected one of "
-                f"{sorted(self._named, key=str)!r:.200}, "
-                f"got {item['category_id']!r:.80} (image {image_id})"
-            )
-        crowd = flag(item.get("iscrowd"), f"{place}: field 'iscrowd'")
-        return self._known[image_id], self._numbers[category], crowd
 
 
 def read_coco(path: Path, where: str, problems: Problems) -> CocoFile:

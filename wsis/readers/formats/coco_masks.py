@@ -16,7 +16,9 @@ def has_mask(annotation: Mapping[str, Any]) -> bool:
     """Whether `segmentation` holds something: tools without masks leave it out or write null, [], [[]] or {}."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):
-        return any(polygon != [] for polygon in segmentation)
+        return bool(segmentation) and (
+            bool(segmentation[0]) or any(polygon != [] for polygon in segmentation)
+        )
     return segmentation is not None and segmentation != {}
 
 

@@ -177,12 +177,12 @@ class VocSource(FolderSource):
         if not xml.is_file() and self._sbd is not None and self._sbd.has(image_id):
             annotation = self._sbd.annotation(image_id)
             path, file_name = self._image_path(image_id)
-            return Declared(image_id, role, path, file_name, *annotation)
+            return Declared(image_id, role, str(path), file_name, *annotation)
         data = read_bytes(xml, f"image {image_id}")
         root = parse_xml(data, str(xml))
         size, objects = parse_annotation(root, str(xml))
         path, file_name = self._image_path(image_id, (root.findtext("filename") or "").strip())
-        return Declared(image_id, role, path, file_name, size, objects, str(xml), sha256(data))
+        return Declared(image_id, role, str(path), file_name, size, objects, str(xml), sha256(data))
 
     def _image_path(self, image_id: str, named: str = "") -> tuple[Path, str]:
         """The image's file and its path below the root: of the id's name, else of the name in the XML."""

@@ -3,8 +3,11 @@
 Nothing here touches a file, so that every rule of the readers is one small function. Suffix: N objects.
 """
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import copysign
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +37,22 @@ class DeclaredObject:
     fault: str | None = None
 
 
+class ObjectsOnDemand(Sequence[DeclaredObject]):
+    """Objects of an image that are made when they are asked for. Names can be had without them."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def names(self) -> set[str]:
+        """Names of their classes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
     """What the annotations say of one image.
 
     Attributes:
-        path: the image file, inside the data root.
+        location: path of the image file, inside the data root; as text, which takes a quarter of a `Path`'s memory.
         file_name: the same relative to the root.
         size: (height, width) that the annotation claims, None if it claims none.
         where: the annotation file, for messages.
@@ -49,13 +62,24 @@ class Declared:
 
     image_id: str
     role: Role
-    path: Path
+    location: str
     file_name: str
     size: tuple[int, int] | None
     objects: Sequence[DeclaredObject]
     where: str
     digest: str
     unsure: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return Path(self.location)
+
+    @property
+    def names(self) -> set[str]:
+        """Names of the objects' classes."""
+        own = self.objects
+        return own.names() if isinstance(own, ObjectsOnDemand) else {item.name for item in own}
 
 
 def checked_box(declared: DeclaredObject, size: tuple[int, int], image_id: str) -> NDArray[np.float32]:
@@ -103,9 +127,10 @@ def clipped_box(box: tuple[float, float, float, float], size: tuple[int, int]) -
 
 @dataclass(frozen=True)
 class FittedBoxes:
-    """Boxes of an image's objects that can be used, each with the name of its class; what was said of others."""
+    """Boxes of an image's objects that can be used, float32 [N, 4], the names of their classes; what was said of
+    others."""
 
-    boxes: tuple[NDArray[np.float32], ...]
+    boxes: NDArray[np.float32]
     names: tuple[str, ...]
     clipped: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -124,7 +149,7 @@ def fit_boxes(
         DataError: a box is absent, unreadable or unsound and must not be.
     """
     if (sound := _all_sound(objects, size)) is not None:
-        return FittedBoxes(tuple(sound), tuple(item.name for item in objects), (), ())
+        return FittedBoxes(sound, tuple(item.name for item in objects), (), ())
     boxes: list[NDArray[np.float32]] = []
     names, clipped, dropped = list[str](), list[str](), list[str]()
     for item in objects:
@@ -140,14 +165,19 @@ def fit_boxes(
         if box is not None:
             boxes.append(box)
             names.append(item.name)
-    return FittedBoxes(tuple(boxes), tuple(names), tuple(clipped), tuple(dropped))
+    return FittedBoxes(
+        np.array(boxes, np.float32).reshape(-1, 4), tuple(names), tuple(clipped), tuple(dropped)
+    )
 
 
 def _all_sound(objects: Sequence[DeclaredObject], size: tuple[int, int]) -> NDArray[np.float32] | None:
     """All boxes at once, float32 [N, 4], as `checked_box` gives each; None where one of them needs a look."""
-    boxes = [item.box for item in objects]
-    if not boxes or any(box is None for box in boxes):
+    boxes = [item.box for item in objects if item.box is not None]
+    if not boxes or len(boxes) < len(objects):
         return None
+    if all(map(partial(_within, size), boxes)):
+        plain = np.array(boxes, np.float32)
+        return plain if (plain[:, 2:] > plain[:, :2]).all() else None
     found = np.array(boxes, np.float64)
     limits = np.array([size[1], size[0], size[1], size[0]], np.float64)
     inside = (found[:, :2] >= -BOX_TOLERANCE).all() and (found[:, 2:] <= limits[2:] + BOX_TOLERANCE).all()
@@ -155,6 +185,13 @@ def _all_sound(objects: Sequence[DeclaredObject], size: tuple[int, int]) -> NDAr
     if inside and (found[:, 2:] > found[:, :2]).all() and (clipped[:, 2:] > clipped[:, :2]).all():
         return clipped
     return None
+
+
+def _within(size: tuple[int, int], box: tuple[float, float, float, float]) -> bool:
+    """Whether clipping a box to an image of size (H, W) leaves it as it is, to the sign of a zero."""
+    x1, y1, x2, y2 = box
+    begins = (x1 or copysign(1.0, x1)) > 0 and (y1 or copysign(1.0, y1)) > 0
+    return begins and x1 < x2 <= size[1] and y1 < y2 <= size[0]
 
 
 def pick_spread(labels: Sequence[Collection[str]], limit: int) -> list[int]:

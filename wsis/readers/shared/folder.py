@@ -40,9 +40,8 @@ from wsis.readers.shared.records import (
 OnEmpty = Literal["negative", "drop", "error"]
 
 DIGEST_VERSION = 1  # raised when the same files are read into other records
-
-
 _NEGATIVE = ""  # stands among the classes where a subset is chosen, so that negatives stay too
+_SOME = {""}  # stands for the classes of an image where only whether there are some is asked
 
 
 @dataclass(frozen=True)
@@ -122,11 +121,11 @@ class FolderSource(ABC):
         problems = Problems()
         roles = [role for role in ROLES if role in self.options.splits]
         declared = {role: self._declare(role, problems) for role in roles}
-        first = next((declared[role] for role in roles if declared[role]), [])
-        classes = self.options.classes or self._infer_classes(first)
+        classes = self.options.classes or self._infer_classes(next(filter(None, declared.values()), []))
         if not classes and not problems.messages:
             problems.add(f"{self.root}: no class is annotated; expected objects, or the option data.classes")
-        everything = {item.name for role in roles for one in declared[role] for item in one.objects}
+        everywhere = declared.values() if self.options.classes else ()
+        everything = {name for some in everywhere for one in some for name in one.names}
         misspelt = misspelt_classes(self.options.classes or (), everything)
         for line in misspelt.values():  # ahead of the thousand objects that have the right name
             if self.options.on_unknown_class == "error":
@@ -149,31 +148,36 @@ class FolderSource(ABC):
     ) -> None:
         numbers = {name: i for i, name in enumerate(classes, start=1)}
         names = self.options.splits
-        known = [self._known_classes(one, numbers, problems, misspelt) for one in declared]
-        kept = [i for i, present in enumerate(known) if present or not self._drops(declared[i])]
+        kept, known = list[Declared](), list[set[str]]()
+        whole = self.options.limit is None  # then the sets of all images would be memory for nothing
+        for one in declared:
+            present = self._known_classes(one, numbers, problems, misspelt)
+            if present or not self._drops(one):
+                kept.append(one)
+                known.append(present and _SOME if whole else present)
         if self.options.limit is not None:
-            empty = {_NEGATIVE} if role == "train" else set()
-            spread = pick_spread([known[i] or empty for i in kept], role_limit(role, self.options.limit))
-            kept = [kept[i] for i in spread]
-        paths = {entry.declared.path: entry.declared for entry in entries.values()}
-        for one in (declared[i] for i in kept):
-            before = entries[one.image_id].declared if one.image_id in entries else paths.get(one.path)
+            some = [one or ({_NEGATIVE} if role == "train" else set()) for one in known]
+            spread = pick_spread(some, role_limit(role, self.options.limit))
+            kept, known = [kept[i] for i in spread], [known[i] for i in spread]
+        paths = {entry.declared.location: entry.declared for entry in entries.values()}
+        for one in kept:
+            before = entries[one.image_id].declared if one.image_id in entries else paths.get(one.location)
             if before is not None:
                 problems.add(
                     f"{one.where}: duplicate image {one.image_id!r} ({one.file_name}) in split "
                     f"{names[role]!r}; it is there already in split {names[before.role]!r}"
                 )
                 continue
-            paths[one.path] = one
+            paths[one.location] = one
             with problems.collect():
                 entries[one.image_id] = self._entry(one, numbers)
-        if declared and not any(known[i] for i in kept) and role == "train":
+        if declared and not any(known) and role == "train":
             problems.add(f"{self.root}: split {names[role]!r}: no image holds an annotated class")
 
     def _known_classes(
         self, one: Declared, numbers: Mapping[str, int], problems: Problems, misspelt: Collection[str]
     ) -> set[str]:
-        names = {item.name for item in one.objects}
+        names = one.names
         if self.options.on_unknown_class == "error" and not names <= numbers.keys():
             for item in one.objects:
                 with problems.collect():
@@ -205,7 +209,7 @@ class FolderSource(ABC):
             one,
             size,
             labels=np.array(sorted({numbers[item.name] for item in objects}), dtype=np.int32),
-            boxes=np.array(fitted.boxes, dtype=np.float32).reshape(len(fitted.boxes), 4),
+            boxes=fitted.boxes,
             box_labels=np.array([numbers[name] for name in fitted.names], dtype=np.int32),
             clipped=fitted.clipped,
             dropped=fitted.dropped,

@@ -116,7 +116,7 @@ class LabelledSource(FolderSource):
         path = inside(self.root, one.file_name, one.where)
         clean_text(image_id, f"{one.where}: file name")
         digest = sha256(repr((image_id, [(item.name, item.box) for item in one.objects])).encode())
-        return Declared(image_id, role, path, one.file_name, one.size, one.objects, one.where, digest)
+        return Declared(image_id, role, str(path), one.file_name, one.size, one.objects, one.where, digest)
 
     def _infer_classes(self, declared: Sequence[Declared]) -> tuple[str, ...]:
         return tuple(sorted({item.name for one in declared for item in one.objects}))
