@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import distributed
 from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from data_contracts.errors import ConfigError, StoreError
@@ -236,6 +237,6 @@ class _Round:
 
 
 def _line(error: BaseException) -> str:
-    if isinstance(error, FutureCancelledError):
+    if isinstance(error, FutureCancelledError | CommClosedError):  # whichever of its threads sees it first
         return "its connection ended"
     return " ".join(str(error).split()) or type(error).__name__
