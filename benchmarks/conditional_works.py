@@ -201,7 +201,7 @@ def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Tim
         features = network.features(images)
         total = torch.stack(
             [
-                network.proposal_scores(f, z.maps, p.matrix, p.graph, p.classes).sum()
+                network.proposal_scores(f, z.cells, p.matrix, p.graph, p.classes).sum()
                 for f, z, p in zip(features, noises, problems, strict=True)
             ]
         ).sum()

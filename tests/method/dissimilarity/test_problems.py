@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from tests.method.conditional.conditional_cases import random_case
 from wsis.errors import InputError
+from wsis.method.conditional.noise import upsampled
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, build_problem, network_size
 from wsis.method.dissimilarity.network_inputs import (
     SamplingConfig,
@@ -96,14 +99,17 @@ def test_noise_is_a_function_of_its_key():
     key = (0, 1, image_key("2007_000001"))
     problem = build_problem(arrays(), (4, 5), ProblemConfig())
     drawn, again = (image_noise(problem, config, key) for _ in range(2))
-    assert torch.equal(drawn.maps, again.maps) and torch.equal(drawn.scores, again.scores)
-    assert drawn.maps.shape == (3, 4, 5) and drawn.scores.shape == (3, problem.graph.num_proposals, 3)
+    maps = partial(upsampled, size=(4, 5))
+    assert torch.equal(maps(drawn.cells), maps(again.cells)) and torch.equal(drawn.scores, again.scores)
+    assert maps(drawn.cells).shape == (3, 4, 5) and drawn.scores.shape == (3, problem.graph.num_proposals, 3)
     other = image_noise(problem, config, (0, 1, image_key("2007_000002")))
-    assert not torch.equal(drawn.maps, other.maps) and not torch.equal(drawn.scores, other.scores)
+    assert not torch.equal(maps(drawn.cells), maps(other.cells)) and not torch.equal(
+        drawn.scores, other.scores
+    )
     without = image_noise(problem, SamplingConfig(k=3, score_noise=0.0), key)
-    assert torch.equal(without.maps, drawn.maps) and without.scores is None
+    assert torch.equal(maps(without.cells), maps(drawn.cells)) and without.scores is None
     pointwise = image_noise(problem, SamplingConfig(k=1, score_noise=0.5), key)
-    assert not pointwise.maps.any() and pointwise.scores is None
+    assert not maps(pointwise.cells).any() and pointwise.scores is None
 
 
 @pytest.mark.parametrize(("terms", "listed"), [("U", 0), ("U+P", 11), ("U+P+H", 11)])

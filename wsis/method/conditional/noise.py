@@ -20,20 +20,13 @@ class Noise:
     """What makes the K samples of one image differ.
 
     Attributes:
-        cells: float [K, g, g] or [K, h, w], z^k, an input of the network.
+        cells: float [K, g, g] or [K, h, w], z^k, an input of the network once `upsampled` to the feature map. A device
+            does that itself: maps are most of what an image would take to it.
         scores: float [K, P, J], added to its refined scores before inference; None: nothing.
-        size: (h, w) of the feature map; None: that of the cells.
     """
 
     cells: Tensor
     scores: Tensor | None = None
-    size: tuple[int, int] | None = None
-
-    @property
-    def maps(self) -> Tensor:
-        """z^k at the size of the feature map, float [K, h, w]. A device makes them of a few cells itself: they are most
-        of what an image would take to it."""
-        return self.cells if self.size is None else upsampled(self.cells, self.size)
 
 
 def noise_cells(

@@ -162,9 +162,9 @@ def image_noise(problem: ImageProblem, config: SamplingConfig, key: Sequence[int
     size = problem.feature_size
     cells = noise_cells(config.k, size, grid=config.noise_grid, zero=pointwise, generator=generator)
     if pointwise or config.score_noise == 0:
-        return Noise(cells, size=size)
+        return Noise(cells)
     shape = (config.k, problem.graph.num_proposals, 1 + len(problem.classes))
-    return Noise(cells, score_noise(shape, config.score_noise, generator), size)
+    return Noise(cells, score_noise(shape, config.score_noise, generator))
 
 
 def image_key(image_id: str) -> int:

@@ -13,7 +13,7 @@ from wsis.method.conditional.energy import EnergyConfig, add_contours, refine_sc
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.conditional.inference import Slots, infer
 from wsis.method.conditional.network import ConditionalNetwork
-from wsis.method.conditional.noise import Noise
+from wsis.method.conditional.noise import Noise, upsampled
 from wsis.method.dissimilarity.diversity import distinct_samples, mean_distance, used_columns
 from wsis.method.dissimilarity.surrogate import (
     SurrogateConfig,
@@ -70,7 +70,7 @@ def conditional_scores(
     Args:
         features: float [B, D, h', w'], those of `network.features`, maybe padded on the right and below.
         problems: B problems.
-        noises: one an image, of K samples; only their maps matter here.
+        noises: one an image, of K samples; only their cells matter here.
         flipped: the features are of mirrored images where True; they are mirrored back. None: none is.
         checks: get the features and the network's scores, with what names the image.
     """
@@ -80,7 +80,8 @@ def conditional_scores(
         height, width = problem.feature_size
         valid = features[index, :, :height, :width]
         valid = valid.flip(-1) if flipped is not None and flipped[index] else valid
-        unary = network.proposal_scores(valid, noise.maps, problem.matrix, problem.graph, problem.classes)
+        maps = upsampled(noise.cells, problem.feature_size)
+        unary = network.proposal_scores(valid, maps, problem.matrix, problem.graph, problem.classes)
         where = f"image {problem.image_id}: " if problem.image_id else ""
         checks.add(valid, f"{where}conditional network: a feature is NaN or infinite")
         checks.add(unary, f"{where}conditional network: a proposal score is NaN or infinite")
