@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,23 @@ def test_the_job_of_slurm_runs(tmp_path_factory: pytest.TempPathFactory, tmp_pat
     shutil.rmtree(store / "proposals" / before["proposals"][0])
     environment = {
         **os.environ,
-        "PATH": f"{srun.parent}:{os.environ['PATH']}",
+        "PATH": f"{srun.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SLURM_JOB_ID": str(os.getpid()),
     }
     command = ["bash", str(SLURM), "--name", RUN, "--store", str(store)]
     job = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert job.returncode == 0, job.stderr[-3000:]
     assert "shards by" in job.stderr and artefacts(store) == before
+
+
+def test_a_job_of_slurm_without_the_environment_ends_at_once(tmp_path: Path) -> None:
+    """It waited for a scheduler that could not start."""
+    (tmp_path / "bin").mkdir()
+    for name in ("bash", "hostname", "mktemp"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
+    environment = {"PATH": str(tmp_path / "bin"), "SLURM_JOB_ID": "1"}
+    job = subprocess.run(["bash", str(SLURM)], env=environment, capture_output=True, text=True, timeout=20)
+    assert job.returncode == 1
+    assert job.stderr.splitlines() == [
+        "slurm.sbatch: expected dask in PATH, got none: activate the environment of wsis before sbatch"
+    ]
