@@ -7,6 +7,7 @@ The public interface is what stands in `__all__` (docs/python.md). It is loaded 
 `import wsis` costs nothing.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ __all__ = [
     "open_run",
     "train",
 ]
+
+# Threads of one calculation wait for one another thousands of times a second. OpenMP lets them spin, and where others
+# want the same cores each spins away the time of the one it waits for: a step of training took 3 to 11 times as long.
+# Read when torch is loaded; who sets it decides.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@ fingerprint where it decides."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,19 @@ def test_all_libraries_are_limited_and_let_go() -> None:
             assert {one["num_threads"] for one in threadpool_info()} == {1}
     assert (torch.get_num_threads(), cv2.getNumThreads()) == before[:2]
     assert [one["num_threads"] for one in threadpool_info()] == before[2]
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+def test_threads_that_wait_leave_the_core_to_others(own: dict[str, str], expected: str) -> None:
+    """Asked of OpenMP itself, which says what it goes by when it is loaded."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    command = [sys.executable, "-c", "import wsis.engine.threads"]
+    said = subprocess.run(
+        command,
+        env={**environment, **own, "OMP_DISPLAY_ENV": "true"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stderr
+    assert set(re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", said)) == {expected}, said

@@ -30,6 +30,12 @@ from wsis.engine.passing import may_pass
 from wsis.engine.threads import arithmetic_threads
 from wsis.errors import WsisError
 
+if "distributed" in sys.modules:  # preloaded by `dask worker`, before that starts its clocks
+    import dask
+
+    # it looks at its stack every 10 ms and at its loop every 20, which is most of what a worker costs that waits
+    dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "500ms"})
+
 # a network folder may show late what another machine has just written
 _LATE_SECONDS = (0.0, 0.5, 2.0, 5.0, 15.0)
 
