@@ -15,6 +15,8 @@ KeyArgument = Annotated[
     str | None, typer.Argument(metavar="[STAGE[@T]]", help="one artefact of it", autocompletion=complete_key)
 ]
 
+_DRAWN = "wsis show demo pseudo_labels@1 --images 8 --out pictures"
+
 
 def runs(as_json: JsonOption = False, store: StoreOption = None) -> None:
     """List the runs in a store, one row each, cut to the terminal.
@@ -49,20 +51,25 @@ def show(
     from wsis.reporting.tables.store_text import artefact_text, run_text
     from wsis.views.run import Run
 
-    run = Run.load(Store(store), run_name)
-    if key is None:
-        print(run_text(run))
-        return
-    print(artefact_text(run, key))
-    if (images or image) and out is None:
-        raise ConfigError(f"--image{'s' if images else ''}: expected --out DIR beside it, got none")
+    option = "--images" if images else "--image" if image else "--out"
     if images and image:
         raise ConfigError("--images: expected without --image, got both")
-    if out is not None:
+    if (images or image) and out is None:
+        raise ConfigError(f"{option}: expected --out DIR beside it, got none")
+    run = Run.load(Store(store), run_name)
+    if key is None:
+        if out is not None:
+            raise ConfigError(f"{option}: expected an artefact to draw after the run's name, as in: {_DRAWN}")
+        print(run_text(run))
+        return
+    drawn: list[Path] = []
+    if out is not None:  # ahead of the text, so that an error is not lost below it
         from wsis.reporting.pictures.pictures import write_overlays
 
-        for path in write_overlays(run, key, images or 8, out, image or ()):
-            print(path)
+        drawn = write_overlays(run, key, images or 8, out, image or ())
+    print(artefact_text(run, key))
+    for path in drawn:
+        print(path)
 
 
 def results(
