@@ -141,6 +141,9 @@ def test_a_misspelt_class_is_named_with_the_right_one(devkit: Any, objects_xml: 
         source(devkit, classes=("catt", "dog")).validate()
     line = "data.classes: expected classes that are annotated, got 'catt'; did you mean 'cat' (in 3 images)?"
     assert str(refused.value).splitlines() == [f"data in {devkit.root}: {line}"]
+    surveyed = source(devkit, classes=("catt", "dog"))
+    assert len(surveyed.tolerate()) == 1
+    assert surveyed.truth_of("d").labels.tolist() == [], "its masks are no problem of their own"
     ignoring = source(devkit, classes=("catt", "dog"), on_unknown_class="ignore")
     assert [line for line in ignoring.notes() if "'catt'; did you mean 'cat' (in 3 images)?" in line]
     assert not [line for line in source(devkit, classes=("dog", "owl", "cat")).notes() if "owl" in line]

@@ -85,6 +85,7 @@ class FolderSource(ABC):
         self.root, self.options = root, options
         self._notes: dict[str, None] = {}
         self._tolerant = False
+        self._classes_doubted = False  # whether names that are no class have been told of
         self._bits: dict[str, int | None] = {}  # image id -> bits in use, of images of more than 8
         self._verified: dict[str, str] = {}  # image id -> sha256 of bytes that decoded to the declared size
 
@@ -134,6 +135,7 @@ class FolderSource(ABC):
         for wanted, near in misspelt.items():
             (problems.add if refused else self.note)(misspelt_line(wanted, near, images[near]))
         if refused and not images.keys() <= set(classes):
+            self._classes_doubted = True
             for line in unknown_lines(declared, classes, misspelt):
                 problems.add(line)
 
