@@ -127,23 +127,14 @@ def report(
 
     The gallery filters and sorts the images; a click shows one with its weak label, seeds, samples and predictions of
     all outer iterations, beside its true masks where there are. `wsis view RUN` shows the same while the run goes on.
+    A diagnosis stays on the page when it is written again, as long as the run's artefacts are the same.
 
     Example: wsis report demo --diagnose
     """
     from data_contracts.store import Store
-    from wsis.apps.diagnose import diagnose_run
-    from wsis.engine.progress import Progress
-    from wsis.reporting.page.report import write_report
+    from wsis.apps.reports import write_page
     from wsis.views.run import Run
 
     run = Run.load(Store(store), run_name)
-    found = diagnose_run(run) if diagnose else None
-    bar = Progress()
-    page = write_report(
-        run,
-        out or run.store.root / "reports" / run_name,
-        images,
-        found,
-        lambda numbers, total: bar.track(numbers, total, "gallery", "part"),
-    )
+    page = write_page(run, out or run.store.root / "reports" / run_name, images, diagnose)
     print(f"artefacts: {run.store.location}\nreport and pictures: {page}")
