@@ -178,17 +178,6 @@ def reach(address: str) -> None:
         ) from error
 
 
-def unfed_line(execution: Execution) -> str | None:
-    """What to say where a GPU has few processes to prepare its work: most of an image's time is the host's."""
-    there = cores()
-    if execution.torch_device().type != "cuda" or execution.workers >= there // 2:
-        return None
-    return (
-        f"{execution.workers} processes prepare work for the GPU, of {there} cores: it will wait for them; "
-        f"--set execution.workers={max(1, there - 2)} feeds it"
-    )
-
-
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
