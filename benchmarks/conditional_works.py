@@ -22,7 +22,7 @@ from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.energy import ITERATIONS, EnergyConfig, refine_scores
 from wsis.method.conditional.graph import MAX_NEIGHBOURS
 from wsis.method.conditional.inference import infer
-from wsis.method.conditional.noise import Noise, noise_maps
+from wsis.method.conditional.noise import Noise, noise_cells
 from wsis.method.conditional.pooling import pool_matrix, pool_proposals, segment_sums
 from wsis.method.dissimilarity.objective import ImageProblem, LearningConfig, dissimilarity_loss
 from wsis.method.dissimilarity.surrogate import SurrogateConfig, augmented_scores
@@ -187,7 +187,7 @@ def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Tim
         )
         problems.append(moved(problem, device))
     images = 255 * torch.rand(batch, 3, sizes.height, sizes.width, device=device)
-    noises = moved([Noise(noise_maps(sizes.samples, size)) for _ in range(batch)], device)
+    noises = moved([Noise(noise_cells(sizes.samples, size)) for _ in range(batch)], device)
     config, flipped = LearningConfig(gamma=0.5, reach_weight=0), [False] * batch
 
     def ours() -> Tensor:

@@ -27,8 +27,9 @@ from prediction_memory import measure
 from prediction_works import Network
 from proposal_cases import Figure, print_figures
 
-from stages.prediction.settings import DATA_WAIT, PredictionConfig
+from stages.prediction.settings import PredictionConfig
 from stages.prediction.training import train_network
+from wsis.engine.batches import DATA_WAIT
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.method.prediction.data.dataset import SampleKey

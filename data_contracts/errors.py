@@ -48,8 +48,14 @@ class LockTimeoutError(ContractError, TimeoutError):
     """Another live process holds the artefact; names its pid and host."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint to append to an error: `; did you mean 'demo'?`, or nothing where no name is near."""
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another, whatever the case; None where none is near."""
     names = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return f"; did you mean {names[near[0]]!r}?" if near else ""
+    return names[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint to append to an error: `; did you mean 'demo'?`, or nothing where no name is near."""
+    near = nearest_name(name, known)
+    return f"; did you mean {near!r}?" if near is not None else ""

@@ -2,11 +2,14 @@
 
 import base64
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from wsis.reporting.page.report import write_report
+from wsis.apps.reports import write_page
+from wsis.engine.progress import Progress
 from wsis.reporting.pictures.stage_pictures import as_jpeg, stage_pictures
 from wsis.reporting.tables.results import results_of, scores_of
 from wsis.views.run import Run
@@ -27,8 +30,26 @@ def artifact_key(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(("wsis", *parts)).lower()).strip("-")
 
 
-def publish_results(run: Run) -> list[dict[str, Any]]:
-    """Write VOC mAP and COCO AP of everything evaluated so far as a Prefect table artifact."""
+@contextmanager
+def shown_or_warned(what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """What Prefect is to show of a run. Where that fails, a warning says why: the artefacts are in the store.
+
+    Args:
+        say: gets the line.
+    """
+    try:
+        yield
+    except Exception as error:  # a run does not end for want of a picture
+        why = " ".join(str(error).split())
+        say(f"warning: {what} not shown in Prefect: {type(error).__name__}: {why}")
+
+
+def publish_results(run: Run, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Write VOC mAP and COCO AP of everything evaluated so far as a Prefect table artifact; the rows.
+
+    Args:
+        say: gets a line where the artifact cannot be made, as in all that publishes here.
+    """
     rows = results_of(run)
     table = [
         {
@@ -39,37 +60,43 @@ def publish_results(run: Run) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-    create_table_artifact(
-        table,
-        key=artifact_key(run.name, "results"),
-        description=f"VOC mAP^r and COCO AP of run {run.name}",
-    )
+    with shown_or_warned("the results are", say):
+        create_table_artifact(
+            table,
+            key=artifact_key(run.name, "results"),
+            description=f"VOC mAP^r and COCO AP of run {run.name}",
+        )
     return rows
 
 
-def publish_pictures(run: Run, key: str) -> None:
+def publish_pictures(run: Run, key: str, say: Callable[[str], None]) -> None:
     """Show some images of artefact `key`, as `wsis.reporting.pictures.stage_pictures` draws them: the samples that the
     prediction network is about to learn from, or what it predicts.
 
     The pictures travel inside the artifact (JPEG), so that the browser needs no way to the store.
     """
+    with shown_or_warned(f"pictures of {key} are", say):
+        if text := _pictures_text(run, key):
+            create_markdown_artifact(
+                text,
+                key=artifact_key(run.name, _TITLES[key.partition("@")[0]][1]),
+                description=f"{key} of run {run.name}",
+            )
+
+
+def _pictures_text(run: Run, key: str) -> str:
+    """As Markdown; empty where there is nothing to see."""
     shown = stage_pictures(run, key)
     if not shown:
-        return
-    name, _, _ = key.partition("@")
-    what, title = _TITLES[name]
-    lines = [f"# {run.name}: {key}", what]
+        return ""
+    lines = [f"# {run.name}: {key}", _TITLES[key.partition("@")[0]][0]]
     for one in shown:
         data = base64.b64encode(as_jpeg(one.picture)).decode("ascii")
         lines += [f"**{_plain(one.name)}**", f"![{_plain(one.name)}](data:image/jpeg;base64,{data})"]
-    create_markdown_artifact(
-        "\n\n".join(lines),
-        key=artifact_key(run.name, title),
-        description=f"{key} of run {run.name}",
-    )
+    return "\n\n".join(lines)
 
 
-def publish_report(run: Run, anew: bool) -> None:
+def publish_report(run: Run, anew: bool, progress: Progress) -> None:
     """Say where the report lies: where `wsis report` writes it, on the worker's machine.
 
     Args:
@@ -77,14 +104,15 @@ def publish_report(run: Run, anew: bool) -> None:
     """
     folder = run.store.root / "reports" / run.name
     page = folder / "report.html"
-    if anew or not page.exists():
-        write_report(run, folder)
-    create_link_artifact(
-        page.resolve().as_uri(),
-        link_text=f"{run.name}: report.html",
-        key=artifact_key(run.name, "report"),
-        description=f"on the worker; elsewhere: wsis report {run.name} --store {run.store.location}",
-    )
+    with shown_or_warned("the report is", progress.log):
+        if anew or not page.exists():
+            write_page(run, folder, progress=progress)
+        create_link_artifact(
+            page.resolve().as_uri(),
+            link_text=f"{run.name}: report.html",
+            key=artifact_key(run.name, "report"),
+            description=f"on the worker; elsewhere: wsis report {run.name} --store {run.store.location}",
+        )
 
 
 def _plain(name: str) -> str:

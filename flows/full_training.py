@@ -55,11 +55,11 @@ def full_training(
         if not outcome.reused:
             computed.append(node.key)
         if node.stage.name == "evaluation":
-            publish_results(runner)
+            publish_results(runner, progress.log)
         if not outcome.reused:
-            publish_pictures(runner, node.key)
+            publish_pictures(runner, node.key, progress.log)
 
     with recording_cancellation(runner):
         runner.run(after=after, walk=prefect_walk)
-    publish_report(runner, anew=bool(computed))
-    return publish_results(runner)
+    publish_report(runner, bool(computed), progress)
+    return publish_results(runner, progress.log)

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store import Store
-from flows.artifacts import artifact_key
+from flows.artifacts import artifact_key, shown_or_warned
 from flows.tasks import PrefectProgress, failing_in_one_line, log_store, prefect_walk, recording_cancellation
 from wsis.apps.suites import Member, load_suite, members, run_members, suite_runs
 from wsis.reporting.tables.suite_table import order_lines, pseudo_label_table, suite_table
@@ -47,7 +47,8 @@ def run_ablations(
             runner.run(walk=prefect_walk)
         runs = suite_runs(opened, chosen)
         text = "\n\n".join([suite_table(runs), pseudo_label_table(runs), *order_lines(runs, loaded.orders)])
-        create_markdown_artifact(text, key=artifact_key(name, "ablations"), description=f"suite {name}")
+        with shown_or_warned("the suite is", runner.progress.log):
+            create_markdown_artifact(text, key=artifact_key(name, "ablations"), description=f"suite {name}")
 
     run_members(opened, loaded.base, chosen, execute, replace)
     return [run.to_json() for run in suite_runs(opened, chosen)]

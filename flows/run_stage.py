@@ -33,5 +33,5 @@ def run_stage(
     runner = Runner(opened, run_name, progress=PrefectProgress(run_name))
     done = runner.run_stage(stage, iteration, tuple(overrides or ()), force, wrap=prefect_wrap)
     if any(node.stage.name == "evaluation" for node, _ in done):
-        publish_results(runner)
+        publish_results(runner, runner.progress.log)
     return {node.key: outcome.artefact.fingerprint for node, outcome in done}

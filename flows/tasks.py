@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Completed, Failed, State
 from data_contracts.errors import ContractError
 from data_contracts.printable import printable
 from data_contracts.store import Store
-from flows.artifacts import artifact_key
+from flows.artifacts import artifact_key, shown_or_warned
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.stage import Outcome
 from wsis.errors import RunEndsError, WsisError
@@ -161,6 +161,10 @@ class PrefectProgress(Progress):
     def of_run(self, share: float) -> None:
         """The run is so far, in [0, 1]."""
         percent = round(100 * min(1.0, share), 1)
+        with shown_or_warned("how far the run is, is", self.log):
+            self._show(percent)
+
+    def _show(self, percent: float) -> None:
         if self._artifact is not None:
             update_progress_artifact(self._artifact, percent)
             return

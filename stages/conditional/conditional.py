@@ -54,12 +54,11 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
     workers = processes_ahead(context.execution, problems, context.device.type == "cpu", size())
     with Batches(trainer.make, trainer.steps, workers, _PATIENCE) as trainer.batches:
         curve = run_steps(context, trainer.state(), trainer.steps, trainer.step, best=trainer.best_weights())
-        waited = trainer.batches.wait_share
+        waited = trainer.batches.wait_counts()
     if rank() > 0:
         return
-    if workers and waited is not None:
-        context.counts["data_wait_share"] = round(waited, 4)
     context.counts.update(
+        waited,
         images=len(trainer.train_ids),
         held_back_images=len(trainer.held_back_ids),
         targets="seeds" if examples.detections is None else "detections",

@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data_contracts.atomic import write_atomic
 from stages.prediction.fit import Fit
-from stages.prediction.settings import DATA_WAIT, DETECTOR_NAME, PredictionConfig, config_file
-from wsis.engine.batches import Batches
+from stages.prediction.settings import DETECTOR_NAME, PredictionConfig, config_file
+from wsis.engine.batches import DATA_WAIT, Batches
 from wsis.engine.group import rank
 from wsis.engine.optimisation import chained_rates, descend
 from wsis.engine.stage import StageContext

@@ -13,9 +13,6 @@ from wsis.method.settings import Precision
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmdet"
 DETECTOR_NAME = "weights.pth"
-# A count of the manifest that says what training cost: over the steps of the call that finished, the first left out
-# (it waits for the workers to start). Of several processes the first's. Absent where that call took one step at most.
-DATA_WAIT = "data_wait_share"
 # A count of the manifest: how large the objects are that the network was trained on, the fields of `TrainingObjects`.
 # Absent where it was trained on none, and in artefacts of earlier versions.
 OBJECTS = "objects"

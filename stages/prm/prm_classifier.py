@@ -114,12 +114,11 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
 
     with Batches(examples.batch, total, workers, _PATIENCE) as batches:
         run_steps(context, {"model": model, "optimizer": optimizer}, total, step)
-        waited = batches.wait_share
+        waited = batches.wait_counts()
     scores = _held_back_scores(model, examples, context)
     if rank() > 0:
         return
-    if workers and waited is not None:
-        context.counts["data_wait_share"] = round(waited, 4)
+    context.counts.update(waited)
     _measure(scores, examples, classes, context)
     context.write_json(SPEC_NAME, asdict(spec))
     finish(context, model.state_dict())

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.engine.worker_functions import square
-from wsis.engine.batches import Batches
+from wsis.engine.batches import DATA_WAIT, Batches
 from wsis.engine.worker_processes import Patience
 
 PATIENCE = Patience("training data", 60.0, "workers=0")
@@ -29,3 +29,14 @@ def test_what_waiting_cost_leaves_the_first_step_out() -> None:
             batches.at(step)
             time.sleep(0.15)
         assert batches.wait_share == pytest.approx(0.25, abs=0.1)
+
+
+def test_the_wait_is_counted_where_workers_prepare() -> None:
+    for workers in (0, 2):
+        with Batches(square, 8, workers, PATIENCE) as batches:
+            batches.at(0)
+            assert batches.wait_counts() == {}
+            batches.at(1)
+            counted = batches.wait_counts()
+        assert counted.keys() == ({DATA_WAIT} if workers else set())
+        assert all(0 <= one <= 1 for one in counted.values())

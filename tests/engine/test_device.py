@@ -11,7 +11,7 @@ from data_contracts.store import Store
 from stages.prediction.settings import PredictionConfig
 from tests.runs.tiny_run import RUN, TINY, done, wsis
 from wsis.engine import device, shared_work
-from wsis.engine.settings import Execution, unfed_line
+from wsis.engine.settings import Execution
 from wsis.engine.shared_work import check_processes
 from wsis.method.prediction.ops import install_ops
 from wsis.views.run import Run
@@ -198,10 +198,10 @@ def test_as_many_processes_share_a_gpu_as_its_memory_has_room_for(monkeypatch: p
 
 
 def test_a_gpu_that_few_processes_feed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsis.engine.settings.cores", lambda: 16)
+    monkeypatch.setattr("wsis.engine.device.cores", lambda: 16)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    said = unfed_line(Execution(device="cuda"))
+    said = device.unfed_line(Execution(device="cuda"))
     assert said is not None and "2 processes" in said and "execution.workers=14" in said
-    assert unfed_line(Execution(device="cuda", workers=8)) is None
-    assert unfed_line(Execution(device="cpu")) is None
+    assert device.unfed_line(Execution(device="cuda", workers=8)) is None
+    assert device.unfed_line(Execution(device="cpu")) is None

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.errors import DataError
-from wsis.readers.shared.annotations import DeclaredObject, checked_box, class_number, pick_spread, role_limit
+from wsis.readers.shared.annotations import DeclaredObject, checked_box, pick_spread, role_limit
 
 
 def test_box_inside_is_unchanged() -> None:
@@ -26,12 +26,6 @@ def test_box_beyond_the_tolerance() -> None:
         DataError, match=r"file: expected a box inside .*12 x 8 .*image i\): 1\.01 pixels outside"
     ):
         checked_box(DeclaredObject("cat", (0, 0, 13.01, 8), "file"), (8, 12), "i")
-
-
-def test_class_number() -> None:
-    assert class_number("dog", {"cat": 1, "dog": 2}, "x") == 2
-    with pytest.raises(DataError, match=r"file: unknown class 'owl'; expected one of cat, dog"):
-        class_number("owl", {"cat": 1, "dog": 2}, "file")
 
 
 def test_role_limit() -> None:

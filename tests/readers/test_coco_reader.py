@@ -133,7 +133,7 @@ def test_a_crowd_alone_is_no_negative(coco: Any) -> None:
 
 def test_classes_matched_by_name(coco: Any) -> None:
     assert source(coco, classes=("owl", "fox")).image("train/1").labels.tolist() == [2]
-    with pytest.raises(DataError, match=r"unknown class 'owl'; expected one of fox"):
+    with pytest.raises(DataError, match=r"unknown class 'owl', and in 1 image more; expected one of fox"):
         source(coco, classes=("fox",)).validate()
     data = source(coco, classes=("fox",), on_unknown_class="ignore", on_empty="drop")
     assert data.image_ids("train") == ("train/1",)

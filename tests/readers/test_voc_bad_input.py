@@ -120,17 +120,32 @@ def test_val_images_may_be_empty(devkit: Any, objects_xml: Callable[..., str]) -
 def test_unknown_class(devkit: Any, objects_xml: Callable[..., str]) -> None:
     devkit.xml("d", objects_xml(("zebra", (1, 1, 4, 4))))
     fails(devkit, r"d\.xml: object 1.*\(image d\): unknown class 'zebra'; expected one of cat, dog")
-    fails(devkit, r"c\.xml.*unknown class 'dog'; expected one of cat", classes=("cat",))
+    fails(devkit, r"b\.xml.*unknown class 'dog'.*; expected one of cat", classes=("cat",))
+
+
+def test_an_unknown_class_is_one_line_however_many_objects_have_it(
+    devkit: Any, objects_xml: Callable[..., str]
+) -> None:
+    for name in "abc":
+        devkit.xml(name, objects_xml(("cat", (0, 0, 4, 4)), ("zebra", (1, 1, 4, 4)), ("zebra", (2, 2, 5, 5))))
+    devkit.xml("d", objects_xml(("owl", (1, 1, 4, 4))))
+    with pytest.raises(DataError) as refused:
+        source(devkit, classes=("cat",)).validate()
+    first, *others = str(refused.value).splitlines()[1:]
+    assert first.endswith("(image a): unknown class 'zebra', and in 2 images more; expected one of cat")
+    assert len(others) == 1 and "(image d): unknown class 'owl'; expected one of cat" in others[0]
 
 
 def test_a_misspelt_class_is_named_with_the_right_one(devkit: Any, objects_xml: Callable[..., str]) -> None:
     with pytest.raises(DataError) as refused:
         source(devkit, classes=("catt", "dog")).validate()
-    first, *others = str(refused.value).splitlines()[1:]
-    assert first == "  - data.classes: expected classes that are annotated, got 'catt'; did you mean 'cat'?"
-    assert others and all(line.endswith("unknown class 'cat'; expected one of catt, dog") for line in others)
+    line = "data.classes: expected classes that are annotated, got 'catt'; did you mean 'cat' (in 3 images)?"
+    assert str(refused.value).splitlines() == [f"data in {devkit.root}: {line}"]
+    surveyed = source(devkit, classes=("catt", "dog"))
+    assert len(surveyed.tolerate()) == 1
+    assert surveyed.truth_of("d").labels.tolist() == [], "its masks are no problem of their own"
     ignoring = source(devkit, classes=("catt", "dog"), on_unknown_class="ignore")
-    assert [line for line in ignoring.notes() if "'catt'; did you mean 'cat'?" in line]
+    assert [line for line in ignoring.notes() if "'catt'; did you mean 'cat' (in 3 images)?" in line]
     assert not [line for line in source(devkit, classes=("dog", "owl", "cat")).notes() if "owl" in line]
     devkit.xml("d", objects_xml(("dgo", (1, 1, 4, 4))))
     fails(devkit, r"unknown class 'dgo'; expected one of cat, dog; did you mean 'dog'\?")

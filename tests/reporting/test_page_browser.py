@@ -1,5 +1,6 @@
 """The page of a run as a person uses it, in a real browser, at the width of a desktop and of a phone."""
 
+import io
 import json
 import os
 import shutil
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from report_page import repeated_page
 
 from data_contracts.runs import save_run
@@ -97,12 +100,36 @@ def test_numbers_come_first_and_nothing_is_asked_for(visit, report):
         "[...document.querySelectorAll('h1, .bars, #overview dl')].map(e => e.getBoundingClientRect().bottom)"
     )
     assert max(heights) < visit.page.viewport_size["height"]  # on the first screen
+    assert visit.page.locator("a.first").bounding_box()["y"] < heights[0], "beside the name of the run"
     assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert {url.split(":", 1)[0] for url in visit.asked} <= {"file", "data"}
-    visit.page.click("nav a.first")
+    visit.page.click("a.first")
     visit.wait_drawn(".tile canvas")
     visit.page.click("nav a[href='#lineage']")
     assert visit.page.evaluate("document.querySelector('#lineage').getBoundingClientRect().top") < 200
+
+
+def test_a_table_says_where_it_goes_on(browser, report):
+    """Its edge is shaded where it can be moved on, and there alone."""
+    made = Visit(browser, WIDTHS["phone"])
+    made.page.goto(report.as_uri())
+    table = made.page.query_selector("#lineage .wide")
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth + 100")
+    left, right = edges_of(table)
+    assert right < left - 20, "more to the right"
+    table.evaluate("e => { e.scrollLeft = 50; }")
+    left, right = edges_of(table)
+    assert left < 235 and right < 235, "more on both sides"
+    table.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    left, right = edges_of(table)
+    assert left < right - 20, "more to the left"
+    made.context.close()
+
+
+def edges_of(table: Any) -> tuple[float, float]:
+    """Median grey of a table's pixels near its left and its right edge, most of which are ground."""
+    grey = np.asarray(Image.open(io.BytesIO(table.screenshot())).convert("L"))
+    return float(np.median(grey[:, 3])), float(np.median(grey[:, -4]))
 
 
 def test_filters_and_sorts(visit, report):
@@ -240,7 +267,7 @@ def test_without_predictions_the_gallery_says_that_it_draws_pseudo_labels(visit,
     assert "no prediction of its images: drawn are pseudo labels" in visit.page.inner_text(
         "#gallery > .about"
     )
-    visit.page.click("nav a.first")
+    visit.page.click("a.first")
     val = visit.page.locator(".tile", has_text="val0")
     val.scroll_into_view_if_needed()
     visit.page.wait_for_function("() => document.querySelectorAll('.tile[data-instead]').length === 3")
@@ -249,7 +276,7 @@ def test_without_predictions_the_gallery_says_that_it_draws_pseudo_labels(visit,
 
 def test_a_tile_says_where_it_shows_another_set_than_was_asked_for(visit, report):
     visit.page.goto(report.as_uri())
-    visit.page.click("nav a.first")
+    visit.page.click("a.first")
     assert "no prediction of its images" not in visit.page.inner_text("#gallery > .about")
     visit.wait_drawn(".tile canvas")
     assert visit.page.locator(".tile[data-instead]").count() == 0
@@ -263,7 +290,7 @@ def test_tiles_are_as_high_as_what_they_hold(browser, report):
     """In a window much taller than the few images need."""
     made = Visit(browser, (1280, 2400))
     made.page.goto(report.as_uri())
-    made.page.click("nav a.first")
+    made.page.click("a.first")
     made.wait_drawn(".tile canvas")
     heights = made.page.evaluate(
         "[...document.querySelectorAll('.tile')].map(e => e.getBoundingClientRect().height)"
@@ -275,7 +302,7 @@ def test_tiles_are_as_high_as_what_they_hold(browser, report):
 def test_a_long_gallery_draws_what_is_seen(visit, tmp_path, built):
     """Two hundred tiles: the first are drawn before one scrolls, the last are not until one does."""
     visit.page.goto(repeated_page(built.run, 200, tmp_path / "long.html").as_uri())
-    visit.page.click("nav a.first")
+    visit.page.click("a.first")
     visit.wait_drawn(".tile canvas")
     last = ".tile:last-of-type canvas"
     assert visit.page.eval_on_selector(last, "c => c.width") == 0

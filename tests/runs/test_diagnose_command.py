@@ -209,6 +209,31 @@ def test_the_report_with_its_diagnosis(tiny_store: Path, tmp_path: Path, whole: 
     assert "<h2>Diagnosis</h2>" not in (tmp_path / "without" / "report.html").read_text()
 
 
+def test_a_report_written_again_keeps_a_diagnosis_of_the_same_artefacts(
+    own_store: Path, tmp_path: Path, whole: dict
+) -> None:
+    command = ("report", RUN, "--out", tmp_path, "--store", own_store, "--images", 0)
+    done(wsis(*command, "--diagnose"))
+    page = (tmp_path / "report.html").read_text()
+    again = done(wsis(*command))
+    assert "with the diagnosis of the page before: it is of the same artefacts" in again.err
+    assert (tmp_path / "report.html").read_text() == page and whole["conclusion"] in page
+
+    kept = (tmp_path / "diagnosis.json").read_bytes()
+    (tmp_path / "diagnosis.json").write_bytes(kept[:100])
+    said = done(wsis(*command)).err
+    assert "without a diagnosis: " in said and "diagnosis.json cannot be read" in said
+    assert "<h2>Diagnosis</h2>" not in (tmp_path / "report.html").read_text()
+
+    (tmp_path / "diagnosis.json").write_bytes(kept)
+    record = record_of(own_store)
+    del record.entries["evaluation.prediction@2"]
+    save_run(Store(own_store), record)
+    said = done(wsis(*command)).err
+    assert "is of other artefacts" in said and f"wsis report {RUN} --diagnose makes it anew" in said
+    assert "<h2>Diagnosis</h2>" not in (tmp_path / "report.html").read_text()
+
+
 def test_figures_are_written_beside_the_store(tiny_store: Path, tmp_path: Path) -> None:
     before = state_of(tiny_store)
     out = done(wsis("figures", RUN, "--store", tiny_store, "--out", tmp_path / "f", "--images", 2)).out

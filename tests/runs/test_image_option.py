@@ -34,6 +34,7 @@ def test_proposals_are_outlined(tiny_store: Path, tmp_path: Path) -> None:
             "--images: expected without --image, got both",
         ),
         (["--image", "train_0000", "--out", "x"], "got 'train_0000'; did you mean train_000"),
+        (["--image", "nosuch", "--out", "x"], "got 'nosuch'; there are train_00000, train_00001, "),
         (
             ["--image", "val_00001", "--out", "x"],
             "--image: expected images that prm_seeds holds, got val_00001",
@@ -43,3 +44,10 @@ def test_proposals_are_outlined(tiny_store: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_chosen(tiny_store: Path, arguments, message) -> None:
     refused = wsis("show", RUN, "prm_seeds", *arguments, "--store", tiny_store)
     assert refused.code == 2 and message in refused.err and not Path("x").exists()
+    assert refused.out == "" and refused.err.count("\n") == 1, "the error alone, in one line"
+
+
+def test_pictures_of_a_whole_run_need_an_artefact(tiny_store: Path, tmp_path: Path) -> None:
+    refused = wsis("show", RUN, "--image", "train_00001", "--out", tmp_path / "o", "--store", tiny_store)
+    assert refused.code == 2 and refused.out == ""
+    assert "--image: expected an artefact to draw after the run's name, as in: wsis show" in refused.err

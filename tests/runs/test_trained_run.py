@@ -203,6 +203,7 @@ def test_an_earlier_iteration_and_settings(own_store: Path, tmp_path: Path) -> N
     images = good_folder(tmp_path / "photos", 1)
     more = ("--store", own_store, "--iteration", 1, "--score", 0, "--set", "predictions.max_detections=3")
     result = done(wsis("predict", RUN, images, "--out", tmp_path / "out", *more))
+    assert f"the network knows {len(CLASSES)} classes: {', '.join(CLASSES)}\n" in result.err
     assert "predictions@1: " in result.err
     assert "3 instances of score 0 or more, by outer iteration 1, as asked for: " in result.out
     assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 3

@@ -94,8 +94,8 @@ def test_several_choices_are_one_list() -> None:
         ("IMG_1", r"--image: .* one of 6 images, .* got 'IMG_1'; it could be cat/IMG_1, dog/IMG_1\?"),
         ("x", r"it could be x\.png, x\.jpg\?"),
         ("img_2", r"got 'img_2'; did you mean .*IMG_2"),
-        ("zzz*", r"got 'zzz\*'$"),
-        ("", r"got ''$"),
+        ("zzz*", r"got 'zzz\*'; there are cat/IMG_1, dog/IMG_1, IMG_2, …$"),
+        ("", r"got ''; there are cat/IMG_1, dog/IMG_1, IMG_2, …$"),
     ],
 )
 def test_a_name_of_no_image_or_of_several_is_refused(text: str, message: str) -> None:

@@ -64,7 +64,7 @@ def correct(run: Run, file: Path, after: int | None = None) -> Correction:
     if after is None:
         after = config.data.masks_after if config.data.masks else run.finished_iterations()
     targets = targets_of(dataset)
-    found = read_given(files, targets, run.classes)
+    found = read_given(files, targets, run.classes, "corrected masks")
     data = config.data.model_copy(update={"masks": files, "masks_after": after})
     iterations = max(config.outer_iterations, after + 1)
     changed = config.model_copy(update={"data": data, "outer_iterations": iterations})

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError
 from data_contracts.runs import DataFacts
 from data_contracts.store import PRIVATE
+from wsis.engine.machine import free_cores
 from wsis.reporting.tables.tables import duration, format_table
 from wsis.runs.costs import FACTOR
 from wsis.runs.durations import Durations, roughly
@@ -83,7 +84,7 @@ def _sums(runner: Runner, planned: list[Planned], durations: Durations) -> str:
             if before < len(todo)
             else "",
         ]
-        lines.append(f"time: {roughly(total)} ({'; '.join(filter(None, parts))})")
+        lines.append(f"time: {roughly(total)} with {free_cores()} ({'; '.join(filter(None, parts))})")
     sizes = [durations.bytes(node) for node in todo]
     if None not in sizes:
         made = sum(size for size in sizes if size is not None)

@@ -101,6 +101,7 @@ def predict(
     """
     trained = runner.latest("prediction", iteration)
     classes = class_names(trained)
+    runner.progress.log(f"the network knows {_counted(classes)}: {', '.join(classes)}")
     options: dict[str, Any] = {"execution": settings.execution, "progress": runner.progress}
     data = execute(photographs.STAGE, photographs.Config(root=images), {}, runner.store, **options).artefact
     names = identities(ids_file, runner.artefact("dataset"), data, classes)
@@ -120,6 +121,10 @@ def predict(
     failed = read_failures(outcome.artefact.path)
     choice = runner.choice(trained, iteration)
     return Predicted(data, outcome.artefact, classes, choice, names, outcome.reused, failed)
+
+
+def _counted(classes: Sequence[str]) -> str:
+    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'}"
 
 
 def write_predictions(

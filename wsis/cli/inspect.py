@@ -15,6 +15,8 @@ KeyArgument = Annotated[
     str | None, typer.Argument(metavar="[STAGE[@T]]", help="one artefact of it", autocompletion=complete_key)
 ]
 
+_DRAWN = "wsis show demo pseudo_labels@1 --images 8 --out pictures"
+
 
 def runs(as_json: JsonOption = False, store: StoreOption = None) -> None:
     """List the runs in a store, one row each, cut to the terminal.
@@ -49,20 +51,25 @@ def show(
     from wsis.reporting.tables.store_text import artefact_text, run_text
     from wsis.views.run import Run
 
-    run = Run.load(Store(store), run_name)
-    if key is None:
-        print(run_text(run))
-        return
-    print(artefact_text(run, key))
-    if (images or image) and out is None:
-        raise ConfigError(f"--image{'s' if images else ''}: expected --out DIR beside it, got none")
+    option = "--images" if images else "--image" if image else "--out"
     if images and image:
         raise ConfigError("--images: expected without --image, got both")
-    if out is not None:
+    if (images or image) and out is None:
+        raise ConfigError(f"{option}: expected --out DIR beside it, got none")
+    run = Run.load(Store(store), run_name)
+    if key is None:
+        if out is not None:
+            raise ConfigError(f"{option}: expected an artefact to draw after the run's name, as in: {_DRAWN}")
+        print(run_text(run))
+        return
+    drawn: list[Path] = []
+    if out is not None:  # ahead of the text, so that an error is not lost below it
         from wsis.reporting.pictures.pictures import write_overlays
 
-        for path in write_overlays(run, key, images or 8, out, image or ()):
-            print(path)
+        drawn = write_overlays(run, key, images or 8, out, image or ())
+    print(artefact_text(run, key))
+    for path in drawn:
+        print(path)
 
 
 def results(
@@ -120,23 +127,14 @@ def report(
 
     The gallery filters and sorts the images; a click shows one with its weak label, seeds, samples and predictions of
     all outer iterations, beside its true masks where there are. `wsis view RUN` shows the same while the run goes on.
+    A diagnosis stays on the page when it is written again, as long as the run's artefacts are the same.
 
     Example: wsis report demo --diagnose
     """
     from data_contracts.store import Store
-    from wsis.apps.diagnose import diagnose_run
-    from wsis.engine.progress import Progress
-    from wsis.reporting.page.report import write_report
+    from wsis.apps.reports import write_page
     from wsis.views.run import Run
 
     run = Run.load(Store(store), run_name)
-    found = diagnose_run(run) if diagnose else None
-    bar = Progress()
-    page = write_report(
-        run,
-        out or run.store.root / "reports" / run_name,
-        images,
-        found,
-        lambda numbers, total: bar.track(numbers, total, "gallery", "part"),
-    )
+    page = write_page(run, out or run.store.root / "reports" / run_name, images, diagnose)
     print(f"artefacts: {run.store.location}\nreport and pictures: {page}")

@@ -9,6 +9,8 @@ from typing import Any, Self
 from wsis.engine.settings import Execution
 from wsis.engine.worker_processes import Patience, WorkerPool
 
+DATA_WAIT = "data_wait_share"
+"""A count of the manifest that says what training cost: `Batches.wait_share` of the call that finished."""
 _AHEAD = 2  # batches a worker
 _FEW_IMAGES = 200  # are prepared in less time than a process takes to start
 
@@ -83,6 +85,11 @@ class Batches:
         """Share of the wall time until now that was spent waiting for batches. The first step is left out, which waits
         for the workers to start; None before the second."""
         return None if self._since is None else self._waited / (time.monotonic() - self._since)
+
+    def wait_counts(self) -> dict[str, float]:
+        """The count `DATA_WAIT` of a training whose batches are prepared ahead; empty where it takes one step."""
+        waited = self.wait_share
+        return {DATA_WAIT: round(waited, 4)} if self._workers and waited is not None else {}
 
     def _from(self, step: int) -> Generator[Any, None, None]:
         steps = map(_Step, range(step, self._total))

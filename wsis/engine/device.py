@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from data_contracts.errors import ConfigError
+from wsis.engine.settings import Execution, cores
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _CONTROL = Path("/dev/nvidiactl")
@@ -41,6 +42,17 @@ def device_line(device: torch.device) -> str:
     return (
         f"device: {facts['gpu']} ({device}), driver {facts['driver']}, torch {torch.__version__} for CUDA "
         f"{facts['cuda']}, operators of {facts['operators']}"
+    )
+
+
+def unfed_line(execution: Execution) -> str | None:
+    """What to say where a GPU has few processes to prepare its work: most of an image's time is the host's."""
+    there = cores()
+    if execution.torch_device().type != "cuda" or execution.workers >= there // 2:
+        return None
+    return (
+        f"{execution.workers} processes prepare work for the GPU, of {there} cores: it will wait for them; "
+        f"--set execution.workers={max(1, there - 2)} feeds it"
     )
 
 

@@ -32,6 +32,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def free_cores() -> str:
+    """What an expected time takes for granted, in words: `2 free cores`. Others' work on them makes it longer."""
+    return f"{cores()} free core{'s' * (cores() != 1)}"
+
+
 def available_memory() -> int:
     """Bytes that this process may still take: of the machine, and of its container."""
     free = psutil.virtual_memory().available

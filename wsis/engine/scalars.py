@@ -1,6 +1,7 @@
 """Losses of a training for TensorBoard while it runs: event files beside the store, never part of an artefact."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,15 @@ _FLUSH_SECONDS = 10
 def tensorboard_is_installed() -> bool:
     """Whether the package is there; it is the optional extra `tensorboard`."""
     return importlib.util.find_spec("tensorboard") is not None
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Why no files of a run can be made in a folder that may not be there yet; None where they can. Writes nothing."""
+    below = folder.expanduser().absolute() / "runs"  # the deepest that all runs share
+    there = next(place for place in (below, *below.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        return f"{there} is no folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_contracts.errors import ConfigError
-from wsis.engine.scalars import tensorboard_is_installed
+from wsis.engine.scalars import tensorboard_is_installed, why_unwritable
 from wsis.errors import ClusterError
 from wsis.method.settings import Settings
 
@@ -109,7 +109,8 @@ class Execution(BaseModel):
         """Fail before any work where this machine cannot execute like that.
 
         Raises:
-            ConfigError: CUDA, TensorBoard or a cluster is asked for and there is none.
+            ConfigError: CUDA, TensorBoard or a cluster is asked for and there is none; or TensorBoard's folder cannot
+                be written.
         """
         self.torch_device()
         if self.cluster is not None and find_spec("distributed") is None:
@@ -121,6 +122,10 @@ class Execution(BaseModel):
             raise ConfigError(
                 f"execution.tensorboard: expected the package tensorboard because it is {str(self.tensorboard)!r}, "
                 "but it is not installed; install wsis[tensorboard], or use --set execution.tensorboard=null"
+            )
+        if self.tensorboard is not None and (why := why_unwritable(self.tensorboard)) is not None:
+            raise ConfigError(
+                f"execution.tensorboard: expected a folder that can be written, got {str(self.tensorboard)!r}: {why}"
             )
 
     def torch_device(self) -> torch.device:
@@ -171,17 +176,6 @@ def reach(address: str) -> None:
             f"execution.cluster: expected a Dask scheduler at {address}, got none: {error}; start one, or go on "
             f"{WITHOUT_CLUSTER}"
         ) from error
-
-
-def unfed_line(execution: Execution) -> str | None:
-    """What to say where a GPU has few processes to prepare its work: most of an image's time is the host's."""
-    there = cores()
-    if execution.torch_device().type != "cuda" or execution.workers >= there // 2:
-        return None
-    return (
-        f"{execution.workers} processes prepare work for the GPU, of {there} cores: it will wait for them; "
-        f"--set execution.workers={max(1, there - 2)} feeds it"
-    )
 
 
 def cores() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.errors import DataError, did_you_mean
+from data_contracts.errors import DataError
 from wsis.method.masks import rle
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers.files.digests import named_content
@@ -20,8 +20,9 @@ from wsis.readers.formats.coco_file import CocoFile, read_coco
 from wsis.readers.formats.coco_format import CocoImage
 from wsis.readers.formats.coco_masks import segmentation_mask
 from wsis.readers.proposal_results import Target, TargetNames
+from wsis.readers.shared.class_names import UnknownClasses
 
-_WHERE = "data.masks"
+_SETTING = "data.masks"
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,19 @@ def digest(files: Sequence[Path]) -> str:
     """
     whole = hashlib.sha256()
     for path in files:
-        whole.update(named_content("", path.expanduser(), _WHERE))
+        whole.update(named_content("", path.expanduser(), _SETTING))
     return whole.hexdigest()
 
 
-def read_given(files: Sequence[Path], targets: Sequence[Target], classes: Sequence[str]) -> GivenFiles:
+def read_given(
+    files: Sequence[Path], targets: Sequence[Target], classes: Sequence[str], where: str = _SETTING
+) -> GivenFiles:
     """Read the files.
 
     Args:
         targets: the training images.
         classes: names of the classes 1..C.
+        where: what names the files, for messages.
 
     Raises:
         DataError: listing what is wrong: no COCO instances, an unknown class, a mask of another size than its image, a
@@ -62,9 +66,9 @@ def read_given(files: Sequence[Path], targets: Sequence[Target], classes: Sequen
     """
     names, problems = TargetNames(targets), Problems()
     masks: dict[str, GivenMasks] = {}
-    unknown: list[str] = []
+    unknown, strangers = list[str](), UnknownClasses(classes)
     for path in files:
-        file = read_coco(path.expanduser(), _WHERE, problems)
+        file = read_coco(path.expanduser(), where, problems)
         others: list[str] = []
         for image in file.images:
             with problems.collect():
@@ -72,20 +76,27 @@ def read_given(files: Sequence[Path], targets: Sequence[Target], classes: Sequen
                 if target is None:
                     others.append(name)
                 else:
-                    masks[target.image_id] = _masks_of(file, image, target, classes, problems)
+                    masks[target.image_id] = _masks_of(file, image, target, classes, strangers, problems)
         if len(others) == len(file.images):
             problems.add(
                 f"{path}: expected training images that show a class, got {len(others)} others: {', '.join(others[:3])}"
             )
         unknown += others
-    problems.raise_if_any(_WHERE)
+    for line in strangers.lines():
+        problems.add(line)
+    problems.raise_if_any(where)
     return GivenFiles(masks, unknown)
 
 
 def _masks_of(
-    file: CocoFile, image: CocoImage, target: Target, classes: Sequence[str], problems: Problems
+    file: CocoFile,
+    image: CocoImage,
+    target: Target,
+    classes: Sequence[str],
+    unknown: UnknownClasses,
+    problems: Problems,
 ) -> GivenMasks:
-    """The instances of one image; crowds and masks without a pixel are left out.
+    """The instances of one image; crowds and masks without a pixel are left out, as are names that are no class.
 
     Raises:
         DataError: the image is of another size.
@@ -99,12 +110,10 @@ def _masks_of(
     for one in file.of(image.number):
         if one.crowd:
             continue
+        if one.category not in classes:
+            unknown.add(one.category, target.image_id, one.where)
+            continue
         with problems.collect():
-            if one.category not in classes:
-                raise DataError(
-                    f"{one.where}: unknown class: expected one of {', '.join(classes)}, got {one.category!r}"
-                    f"{did_you_mean(one.category, classes)}"
-                )
             mask = segmentation_mask(one.fields(), target.size, one.where)
             if mask.any():
                 labels.append(classes.index(one.category) + 1)

@@ -21,9 +21,8 @@ from data_contracts.runs import (
     save_run,
 )
 from data_contracts.store import Store
-from wsis.engine.device import device_line, unused_gpu
+from wsis.engine.device import device_line, unfed_line, unused_gpu
 from wsis.engine.progress import Progress
-from wsis.engine.settings import unfed_line
 from wsis.engine.stage import Outcome
 from wsis.readers.config import found_line
 from wsis.runs.board import Board

@@ -88,14 +88,22 @@ class ImageNames:
             found = [i for i, path in self.files.items() if _fits(text, i, path)]
             if found:
                 return found
-        names = [self(i) for i in found] or self._near(text)
-        what = "it could be" if found else "did you mean"
-        hint = (
-            f"; {what} {', '.join(names[:_LISTED])}{', …' if len(names) > _LISTED else ''}?" if names else ""
-        )
         raise ConfigError(
-            f"{option}: expected the name of one of {len(self.files)} images, or a pattern, got {text!r}{hint}"
+            f"{option}: expected the name of one of {len(self.files)} images, or a pattern, got {text!r}"
+            + self._hint(text, found)
         )
+
+    def _hint(self, text: str, found: Sequence[str]) -> str:
+        """Names of the images that a text may have meant: those it fits, those like it, else some that there are."""
+        for names, form in (
+            ([self(i) for i in found], "; it could be {}?"),
+            (self._near(text), "; did you mean {}?"),
+            ([self(i) for i in self.files], "; there are {}"),
+        ):
+            if names:
+                more = ", …" if len(names) > _LISTED else ""
+                return form.format(", ".join(names[:_LISTED]) + more)
+        return ""
 
     def _near(self, text: str) -> list[str]:
         """Names much like a text, whatever the case."""

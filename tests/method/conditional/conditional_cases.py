@@ -1,9 +1,17 @@
 """Small random problems shared by the tests of the conditional distribution and of the dissimilarity."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from wsis.method.conditional.graph import ProposalGraph, build_graph
+from wsis.method.conditional.noise import noise_cells, upsampled
+
+
+def noise_maps(samples: int, size: tuple[int, int], **given: Any) -> torch.Tensor:
+    """K noise maps, float32 [K, H, W] in [0, 1]; the rest as of `noise_cells`."""
+    return upsampled(noise_cells(samples, size, **given), size)
 
 
 def block_superpixels(rows: int, columns: int, block: int, rng: np.random.Generator) -> np.ndarray:

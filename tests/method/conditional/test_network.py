@@ -1,12 +1,11 @@
 import pytest
 import torch
 
-from tests.method.conditional.conditional_cases import dense_masks, random_case
+from tests.method.conditional.conditional_cases import dense_masks, noise_maps, random_case
 from wsis.errors import InputError
 from wsis.method.backbones.lite_unet import FeatureExtractor, LiteUNet
 from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.network import ConditionalNetwork, HeadConfig
-from wsis.method.conditional.noise import noise_maps
 from wsis.method.conditional.pooling import pool_matrix
 from wsis.method.conditional.unet import UNet
 

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from tests.method.conditional.conditional_cases import random_case
+from tests.method.conditional.conditional_cases import noise_maps, random_case
 from wsis.errors import NonFiniteError
 from wsis.method.backbones.lite_unet import FeatureExtractor
 from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.energy import EnergyConfig, refine_scores
 from wsis.method.conditional.inference import Slots
 from wsis.method.conditional.network import ConditionalNetwork, HeadConfig
-from wsis.method.conditional.noise import Noise, noise_maps
+from wsis.method.conditional.noise import Noise
 from wsis.method.conditional.pooling import pool_matrix
 from wsis.method.dissimilarity.objective import (
     ImageProblem,

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.method.conditional.conditional_cases import dense_masks, random_case
+from tests.method.conditional.conditional_cases import dense_masks, noise_maps, random_case
 from wsis.errors import InputError
-from wsis.method.conditional.noise import noise_maps
 from wsis.method.conditional.pooling import pool_matrix, pool_proposals, segment_sums
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests.method.conditional.conditional_cases import noise_maps
 from wsis.method.conditional.architectures import NetworkConfig, build_network
-from wsis.method.conditional.noise import Noise, noise_maps
+from wsis.method.conditional.noise import Noise
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, build_problem
 from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_loss, sample_labels
 from wsis.method.dissimilarity.targets import one_hot_targets

@@ -8,12 +8,13 @@ import pytest
 import torch
 from test_problems import arrays
 
+from tests.method.conditional.conditional_cases import noise_maps
 from tests.records import proposals_of
 from wsis.errors import InputError, NonFiniteError
 from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.energy import add_contours
 from wsis.method.conditional.label_sets import deduplicate
-from wsis.method.conditional.noise import Noise, noise_maps
+from wsis.method.conditional.noise import Noise
 from wsis.method.dissimilarity.image_problem import ImageArrays, ProblemConfig, build_problem
 from wsis.method.dissimilarity.network_inputs import SamplingConfig, filtered_rows, image_batch, resized
 from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_loss, sample_labels

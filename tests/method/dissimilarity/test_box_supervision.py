@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.method.conditional.conditional_cases import random_case
+from tests.method.conditional.conditional_cases import noise_maps, random_case
 from tests.method.conditional.inference_references import brute_force_boxes
 from tests.records import proposals_of
 from wsis.errors import InputError
@@ -15,7 +15,7 @@ from wsis.method.conditional.architectures import build_network
 from wsis.method.conditional.energy import labelling_score
 from wsis.method.conditional.inference import infer
 from wsis.method.conditional.label_sets import deduplicate
-from wsis.method.conditional.noise import Noise, noise_maps
+from wsis.method.conditional.noise import Noise
 from wsis.method.dissimilarity.image_problem import build_problem
 from wsis.method.dissimilarity.network_inputs import SamplingConfig, arrays_of_image, filtered_rows
 from wsis.method.dissimilarity.objective import LearningConfig, dissimilarity_loss, sample_labels

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from tests.method.conditional.conditional_cases import random_case
+from tests.method.conditional.conditional_cases import noise_maps, random_case
 from wsis.method.backbones.lite_unet import FeatureExtractor
 from wsis.method.conditional.inference import Slots
 from wsis.method.conditional.network import ConditionalNetwork, HeadConfig
-from wsis.method.conditional.noise import Noise, noise_maps
+from wsis.method.conditional.noise import Noise
 from wsis.method.conditional.pooling import pool_matrix
 from wsis.method.dissimilarity.objective import (
     ImageProblem,

@@ -4,7 +4,6 @@ Suffix legend: K samples, g cells of the noise grid a side, H W size of the feat
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,11 +68,6 @@ def upsampled(cells: Tensor, size: tuple[int, int]) -> Tensor:
     if cells.shape[1:] == size:
         return cells
     return functional.interpolate(cells[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-
-
-def noise_maps(samples: int, size: tuple[int, int], **given: Any) -> Tensor:
-    """K noise maps, float32 [K, H, W] in [0, 1]; the rest as of `noise_cells`."""
-    return upsampled(noise_cells(samples, size, **given), size)
 
 
 def score_noise(

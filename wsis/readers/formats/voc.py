@@ -251,6 +251,8 @@ class VocSource(FolderSource):
         names = self._palette()
         declared = {item.name for item in entry.declared.objects}
         kept = {}
+        if self._classes_doubted:  # what an index means is then a guess, and the cause is told already
+            categories = {}
         for instance, category in categories.items():
             name = names.get(category, f"index {category}")
             if category in names and name not in declared and name not in VOC_CLASSES:

@@ -4,7 +4,7 @@ Nothing here touches a file, so that every rule of the readers is one small func
 """
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import copysign
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts.errors import DataError, did_you_mean
+from data_contracts.errors import DataError
 from wsis.readers.shared.records import Role
 
 BOX_TOLERANCE = 1.0  # pixels that a box may reach over the image's edge: rounding of annotation tools
@@ -231,29 +231,3 @@ def _count(labels: Sequence[Collection[str]], taken: Collection[int], name: str)
 def role_limit(role: Role, limit: int) -> int:
     """Images of one part under `data.limit`: all of it for train, a quarter but at least 8 for val."""
     return limit if role == "train" else max(8, limit // 4)
-
-
-def misspelt_classes(wanted: Sequence[str], annotated: Collection[str]) -> dict[str, str]:
-    """Classes that are asked for and annotated nowhere, though a near name is: class -> what to say of it."""
-    others = sorted(set(annotated) - set(wanted))
-    hints = {name: did_you_mean(name, others) for name in wanted if name not in annotated}
-    return {
-        name: f"data.classes: expected classes that are annotated, got {name!r}{hint}"
-        for name, hint in hints.items()
-        if hint
-    }
-
-
-def class_number(name: str, numbers: Mapping[str, int], where: str, doubted: Collection[str] = ()) -> int:
-    """Number 1..C of a class.
-
-    Args:
-        doubted: classes that are misspelt themselves, which is said elsewhere: not named as what `name` could mean.
-
-    Raises:
-        DataError: the class is not among them.
-    """
-    if name not in numbers:
-        hint = did_you_mean(name, (one for one in numbers if one not in doubted))
-        raise DataError(f"{where}: unknown class {name!r}; expected one of {', '.join(numbers)}{hint}")
-    return numbers[name]

@@ -6,7 +6,7 @@ Suffixes: M annotated classes, N boxes.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, read_bytes, sha256
 from wsis.readers.files.images import bits_of_file, check_shape, decode_image, eight_bit_png, image_size
-from wsis.readers.shared.annotations import (
-    Declared,
-    class_number,
-    fit_boxes,
-    misspelt_classes,
-    pick_spread,
-    role_limit,
-)
+from wsis.readers.shared.annotations import Declared, fit_boxes, pick_spread, role_limit
+from wsis.readers.shared.class_names import annotated_names, misspelt_classes, misspelt_line, unknown_lines
 from wsis.readers.shared.records import (
     ROLES,
     BoxChanges,
@@ -91,6 +85,7 @@ class FolderSource(ABC):
         self.root, self.options = root, options
         self._notes: dict[str, None] = {}
         self._tolerant = False
+        self._classes_doubted = False  # whether names that are no class have been told of
         self._bits: dict[str, int | None] = {}  # image id -> bits in use, of images of more than 8
         self._verified: dict[str, str] = {}  # image id -> sha256 of bytes that decoded to the declared size
 
@@ -124,18 +119,25 @@ class FolderSource(ABC):
         classes = self.options.classes or self._infer_classes(next(filter(None, declared.values()), []))
         if not classes and not problems.messages:
             problems.add(f"{self.root}: no class is annotated; expected objects, or the option data.classes")
-        everywhere = declared.values() if self.options.classes else ()
-        everything = {name for some in everywhere for one in some for name in one.names}
-        misspelt = misspelt_classes(self.options.classes or (), everything)
-        for line in misspelt.values():  # ahead of the thousand objects that have the right name
-            if self.options.on_unknown_class == "error":
-                problems.add(line)
-            else:
-                self.note(line)
+        self._check_classes([one for some in declared.values() for one in some], classes, problems)
         entries: dict[str, Entry] = {}
         for role in roles:
-            self._add_role(role, declared[role], classes, entries, problems, misspelt)
+            self._add_role(role, declared[role], classes, entries, problems)
         return classes, entries, problems
+
+    def _check_classes(
+        self, declared: Sequence[Declared], classes: tuple[str, ...], problems: Problems
+    ) -> None:
+        """Say which classes are misspelt and, where that is an error, which names are no class."""
+        images = annotated_names(declared)
+        misspelt = misspelt_classes(self.options.classes or (), images)
+        refused = self.options.on_unknown_class == "error"
+        for wanted, near in misspelt.items():
+            (problems.add if refused else self.note)(misspelt_line(wanted, near, images[near]))
+        if refused and not images.keys() <= set(classes):
+            self._classes_doubted = True
+            for line in unknown_lines(declared, classes, misspelt):
+                problems.add(line)
 
     def _add_role(
         self,
@@ -144,14 +146,13 @@ class FolderSource(ABC):
         classes: tuple[str, ...],
         entries: dict[str, Entry],
         problems: Problems,
-        misspelt: Collection[str],
     ) -> None:
         numbers = {name: i for i, name in enumerate(classes, start=1)}
         names = self.options.splits
         kept, known = list[Declared](), list[set[str]]()
         whole = self.options.limit is None  # then the sets of all images would be memory for nothing
         for one in declared:
-            present = self._known_classes(one, numbers, problems, misspelt)
+            present = one.names & numbers.keys()
             if present or not self._drops(one):
                 kept.append(one)
                 known.append(present and _SOME if whole else present)
@@ -171,18 +172,10 @@ class FolderSource(ABC):
             paths[one.location] = one
             with problems.collect():
                 entries[one.image_id] = self._entry(one, numbers)
-        if declared and not any(known) and role == "train":
+        if (
+            declared and not any(known) and role == "train" and not problems.messages
+        ):  # else it follows from these
             problems.add(f"{self.root}: split {names[role]!r}: no image holds an annotated class")
-
-    def _known_classes(
-        self, one: Declared, numbers: Mapping[str, int], problems: Problems, misspelt: Collection[str]
-    ) -> set[str]:
-        names = one.names
-        if self.options.on_unknown_class == "error" and not names <= numbers.keys():
-            for item in one.objects:
-                with problems.collect():
-                    class_number(item.name, numbers, f"{item.where} (image {one.image_id})", misspelt)
-        return names & numbers.keys()
 
     def _drops(self, one: Declared) -> bool:
         return one.role == "train" and (self.options.on_empty == "drop" or one.unsure)
@@ -195,7 +188,9 @@ class FolderSource(ABC):
                 f"{one.where}: expected at least one object, got none (image {one.image_id}); "
                 "it shows none of the classes? data.on_empty=negative; data.on_empty=drop leaves such images out"
             )
-        if refused and not objects:
+        if (
+            refused and not objects and self.options.on_unknown_class == "ignore"
+        ):  # else it is told with the class
             found = ", ".join(sorted({item.name for item in one.objects}))
             raise DataError(
                 f"{one.where}: expected an object of an annotated class ({', '.join(numbers)}), got {found} "

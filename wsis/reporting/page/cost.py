@@ -3,6 +3,7 @@
 from data_contracts.manifest import Manifest
 from data_contracts.runs import RunRecord
 from data_contracts.store import Artefact
+from wsis.engine.batches import DATA_WAIT
 from wsis.reporting.page.elements import note, picture, wide
 from wsis.reporting.page.plots import time_plot
 from wsis.reporting.tables.tables import duration, format_table
@@ -11,7 +12,7 @@ from wsis.views.run import Run
 
 def _waiting(manifest: Manifest) -> str:
     """Share of its training steps' time that a stage waited for data, where it says so."""
-    share = manifest.counts.get("data_wait_share")
+    share = manifest.counts.get(DATA_WAIT)
     return f"{100 * share:.1f} %" if isinstance(share, float) else ""
 
 

@@ -254,7 +254,10 @@ def _pictures(run: Run, images: int, folder: Path | None) -> str:
             parts.append(unscaled(picture(data, "image/jpeg", f"{key} {name}")))
     if parts:
         parts.insert(
-            0, '<p class="note">A few of each. The <a href="#gallery">gallery</a> goes image by image.</p>'
+            0,
+            '<p class="note">A few of each. The <a href="#gallery">gallery</a> goes image by image. The number on a '
+            "tag is, of a seed, the response of its class; of a sample, how far its score is above that of the "
+            "background; of a prediction, its probability.</p>",
         )
     return "\n".join(parts)
 

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from wsis.engine.machine import free_cores
 from wsis.reporting.tables.tables import duration, format_table
 from wsis.views.image_names import shortened
 
@@ -94,7 +95,10 @@ def expectations(found: Findings) -> Iterator[str]:
         return
     likely, least, most = (_about(cost[key]) for key in ("seconds", "least_seconds", "most_seconds"))
     times = cost["outer_iterations"]
-    yield f"time here: about {likely} ({least} to {most}), {times} outer iteration{'s' * (times != 1)}"
+    yield (
+        f"time here: about {likely} ({least} to {most}) with {free_cores()}, "
+        f"{times} outer iteration{'s' * (times != 1)}"
+    )
     yield f"memory: up to {cost['memory_bytes'] / 1e9:.1f} GB; disk: about {cost['disk_bytes'] / 1e6:.0f} MB"
 
 
