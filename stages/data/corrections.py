@@ -59,6 +59,17 @@ def against_labels(found: GivenFiles, dataset: Artefact) -> str | None:
     )
 
 
+def left_out(found: GivenFiles) -> list[str]:
+    """What of the files does not count, and what their readers decided, a line each."""
+    if not found.unknown:
+        return list(found.notes)
+    some = ", ".join(found.unknown[:_SHOWN]) + (", ..." if len(found.unknown) > _SHOWN else "")
+    return [
+        *found.notes,
+        f"{len(found.unknown)} images are no training images that show a class, and left out: {some}",
+    ]
+
+
 def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -> None:
     """Store the masks of the images that the files list.
 
@@ -80,11 +91,8 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     context.log(f"{len(ids)} of {len(trained)} training images have masks that a person has given")
     if line := against_labels(found, dataset):
         context.warn(line)
-    if found.unknown:
-        context.log(
-            f"{len(found.unknown)} images are no training images that show a class, and left out: "
-            f"{', '.join(found.unknown[:_SHOWN])}{', ...' if len(found.unknown) > _SHOWN else ''}"
-        )
+    for line in left_out(found):
+        context.log(line)
 
 
 STAGE = Stage(

@@ -11,20 +11,26 @@ What is scored is decided by the inputs beside `ground_truth`:
 | prm_baseline, proposals     | prm_baseline  | the proposals that the peak response maps retrieve               |
 | proposals                   | ceiling       | for every true instance its best proposal, scored by its IoU     |
 
-Writes metrics.json (one row of results: metrics only, no times), and for pseudo labels instance_quality.json.
+With `corrections` beside pseudo labels they are also scored apart on the images that learn from given masks and on
+those that learn from weak labels: the first are right by definition, as far as masks and truth agree.
+
+Writes metrics.json (one row of results: metrics only, no times), for pseudo labels instance_quality.json, and with
+`corrections` shares.json (such rows, of each share that has an image).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import (
+    CORRECTIONS,
     DETECTIONS,
     GROUND_TRUTH,
     PROPOSAL_DETECTIONS,
@@ -44,13 +50,16 @@ from wsis.method.evaluation.sources import (
     proposal_detections,
     pseudo_label_marginals,
 )
-from wsis.method.evaluation.voc_map import VocMapEvaluator
+from wsis.method.evaluation.voc_map import MapResult, VocMapEvaluator
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import Regions
 from wsis.views.dataset import class_names, splits
 
 NAME = "evaluation"
 ALGORITHM_VERSION = 3
+SHARES_NAME = "shares.json"
+SHARES = ("given_masks", "weak_labels")
+"""Kinds of the rows for pseudo labels of images that learn from given masks, and of all others."""
 
 
 class Config(StageConfig):
@@ -87,34 +96,75 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     image_ids = [image_id for image_id in truths.ids if split_of[image_id] == split]
     there = set(subject.image_ids)
     classes = class_names(truth_artefact)
-    evaluator = VocMapEvaluator(classes, matching=config.matching)
-    coco = CocoEvaluator(classes)
+    scores, shares = _Scores(classes, config), _Shares(inputs, classes, config)
     quality = InstanceQuality()
     for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
         truth = GroundTruth.from_record(truths[image_id])
         try:
             # An image that the subject left out has no detections: leaving it out here would flatter.
             found = subject.detect(image_id, truth) if image_id in there else _nothing(truth)
-            evaluator.add_image(image_id, found, truth)
-            coco.add_image(found, truth)
+            for one in (scores, *shares.of(image_id)):
+                one.add(image_id, found, truth)
             if subject.samples is not None and image_id in there:
                 for weight, sample in subject.samples(image_id):
                     quality = quality + instance_quality(sample, truth).weighted(weight)
         except InputError as error:
             raise InputError(f"{subject.kind} of image {image_id}: {error}") from error
-    result = evaluator.result()
-    supervision = ", ".join(subject.artefact.manifest.supervision)
-    row = result.as_row(subject.kind, context.outer_iteration, split, supervision)
-    context.write_json("metrics.json", row | coco.result().as_fields())
+    told = context.outer_iteration, split, ", ".join(subject.artefact.manifest.supervision)
+    context.write_json("metrics.json", scores.row(subject.kind, *told))
+    if rows := {kind: one.row(kind, *told) for kind, one in shares.scored().items()}:
+        context.write_json(SHARES_NAME, rows)
     if subject.samples is not None:
         context.write_json("instance_quality.json", quality_row(quality))
     context.counts.update(
-        images=result.images,
-        instances=int(result.ground_truth.sum()),
-        detections=int(result.detections.sum()),
+        images=scores.result.images,
+        instances=int(scores.result.ground_truth.sum()),
+        detections=int(scores.result.detections.sum()),
         images_without_records=len(set(image_ids) - there),
         records_without_ground_truth=len(there - set(split_of)),
     )
+
+
+class _Scores:
+    """Both measures of a set of images."""
+
+    def __init__(self, classes: Sequence[str], config: Config) -> None:
+        self.voc = VocMapEvaluator(classes, matching=config.matching)
+        self.coco = CocoEvaluator(classes)
+        self.images = 0
+
+    def add(self, image_id: str, found: Detections, truth: GroundTruth) -> None:
+        self.voc.add_image(image_id, found, truth)
+        self.coco.add_image(found, truth)
+        self.images += 1
+
+    @cached_property
+    def result(self) -> MapResult:
+        """VOC's, of all images that were added."""
+        return self.voc.result()
+
+    def row(self, kind: str, outer_iteration: int | None, split: str, supervision: str) -> dict[str, Any]:
+        """A row of results."""
+        voc = self.result.as_row(kind, outer_iteration, split, supervision)
+        return voc | self.coco.result().as_fields()
+
+
+class _Shares:
+    """The images by what they learn from, where some learn from given masks."""
+
+    def __init__(self, inputs: Mapping[str, Artefact], classes: Sequence[str], config: Config) -> None:
+        given = inputs.get("corrections")
+        self._given = frozenset() if given is None else frozenset(given.records(CORRECTIONS).ids)
+        self._scores = {kind: _Scores(classes, config) for kind in SHARES} if given is not None else {}
+
+    def of(self, image_id: str) -> list[_Scores]:
+        """Those of the share of an image."""
+        mine, others = SHARES
+        return [self._scores[mine if image_id in self._given else others]] if self._scores else []
+
+    def scored(self) -> dict[str, _Scores]:
+        """Those that have an image, by kind."""
+        return {kind: one for kind, one in self._scores.items() if one.images}
 
 
 def quality_row(quality: InstanceQuality) -> dict[str, float | None]:
@@ -226,7 +276,7 @@ STAGE = Stage(
     config=Config,
     run=run,
     inputs=("ground_truth",),
-    optional=(*_SUBJECTS, "proposals"),
+    optional=(*_SUBJECTS, "proposals", "corrections"),
     contract="metrics",
     seeded=False,
 )

@@ -121,7 +121,7 @@ def test_which_annotation_counts(tmp_path: Path, make_photographs: Make) -> None
     labels = {i: [source.classes[n - 1] for n in source.labels_of(i)] for i in source.image_ids("train")}
     assert labels == {"a": ["dog"], "b": ["cat"], "e": []}
     notes = " ".join(source.notes())
-    assert "2 tasks without annotation are left out (predictions are none)" in notes
+    assert "2 tasks without annotation are left out (predictions count once they are submitted)" in notes
     assert "2 tasks have several annotations" in notes
     assert "left out: 2 images without annotation: c.jpg, d.jpg" in notes
 

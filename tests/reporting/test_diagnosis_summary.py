@@ -38,6 +38,16 @@ def test_groups_of_instances() -> None:
     assert group_rows({}, ("cat",)) == []
 
 
+def test_images_with_given_masks_are_a_group_where_there_are_some() -> None:
+    given = np.array([True, False, False, True])
+    rows = group_rows(table(proposal=[0.1, 0.3, 0.5, 0.9], given=given), ())
+    named = {row["group"]: (row["instances"], row["iou"]) for row in rows if row["kind"] == "share"}
+    assert named == {
+        "given masks": (2, {"proposal": pytest.approx(0.5)}),
+        "weak labels": (2, {"proposal": pytest.approx(0.4)}),
+    }
+
+
 def test_recall_counts_the_threshold_itself() -> None:
     rows = recall_rows(table(x=[0.5, 0.49, 0.7, 0.75]), "x")
     assert rows[0]["recall"] == {"0.50": 0.75, "0.70": 0.5, "0.75": 0.25}

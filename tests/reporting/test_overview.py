@@ -25,6 +25,16 @@ def test_a_finished_run(built):
     assert said.following == "Ask where accuracy is lost: wsis report demo --diagnose."
 
 
+def test_given_masks_are_told_of(built, monkeypatch):
+    shares = [{"iteration": 1, "labels": 5, "masks": 0}, {"iteration": 2, "labels": 3, "masks": 2}]
+    monkeypatch.setattr("wsis.reporting.page.overview.training_shares", lambda run: shares)
+    said = overview(built.run, None).facts["Learned from"]
+    assert said.startswith(
+        "5 photographs with boxes and image-level labels: cat, cow; 3 more were held out. "
+    )
+    assert said.endswith("what they learn from: iteration 1: labels 5; iteration 2: labels 3, given masks 2.")
+
+
 def test_baseline_and_ceiling_stand_beside(built):
     baseline = {**row("prm_baseline", 1, 0.2), "outer_iteration": None, "split": "val"}
     ceiling = {**row("prediction", 1, 0.9), "outer_iteration": None}

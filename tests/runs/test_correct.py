@@ -103,6 +103,29 @@ def test_the_lineage_says_masks_from_then_on(gone_on) -> None:
     assert said not in manifest_of(store, "prediction@2").supervision
 
 
+def test_results_say_what_each_share_learned_from_and_how_good_it_is(gone_on, tiny_store: Path) -> None:
+    store, *_ = gone_on
+    learned = (
+        "training images, by what they learn from: iterations 1 to 2: labels 12; iteration 3: labels 9, "
+    )
+    learned += "given masks 3"
+    shown = done(wsis("results", RUN, "--store", store)).out
+    assert learned in " ".join(shown.split()) and max(map(len, shown.splitlines())) <= 80
+    assert "images: val 8, train 12 or 3 or 9" in shown
+    rows = json.loads(done(wsis("results", RUN, "--json", "--store", store)).out)
+    assert "given masks, weak labels: pseudo labels of images that learn from either" in shown
+    kinds = [(row["kind"], row["images"]) for row in rows if row["outer_iteration"] == 3]
+    assert kinds == [("pseudo_labels", 12), ("given_masks", 3), ("weak_labels", 9), ("prediction", 8)]
+    assert [row for row in rows if (row["outer_iteration"] or 0) < 3] == json.loads(
+        done(wsis("results", RUN, "--json", "--store", tiny_store)).out
+    )
+    diagnosed = done(wsis("diagnose", RUN, "--split", "train", "--store", store)).out
+    assert learned in " ".join(diagnosed.split())
+    assert "\ngiven masks  " in diagnosed and "\nweak labels  " in diagnosed
+    plain = done(wsis("results", RUN, "--store", tiny_store)).out
+    assert "learn from" not in plain and "weak labels" not in plain
+
+
 def test_everything_that_reads_a_run_reads_this_one(gone_on, tmp_path: Path) -> None:
     store, _, ids, _ = gone_on
     for command in (

@@ -15,6 +15,7 @@ from wsis.engine.progress import Progress
 from wsis.engine.stage import Execution, StageContext
 from wsis.errors import InputError
 from wsis.method.masks import rle
+from wsis.method.masks.given_masks import GivenMasks
 
 SIZE = (8, 10)
 LEFT, RIGHT = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
@@ -128,6 +129,63 @@ def test_pseudo_labels_row_and_quality(tmp_path, truth, proposals):
     # cat: IoU 1 in seven samples, 12 of 24 pixels in three; cow: 1 in seven, none in three
     assert quality["mean_best_iou"] == pytest.approx((0.7 * 1 + 0.3 * 0.5 + 0.7) / 2)
     assert quality["found"] == pytest.approx(0.7 * 2 + 0.3) and quality["missed"] == pytest.approx(0.3)
+
+
+def test_pseudo_labels_of_given_masks_are_scored_apart(tmp_path, truth, proposals):
+    """Masks of a are given: its samples are right, those of b are not; the row of all is the same beside."""
+
+    def certain(*rows):
+        numbers, labels = (np.array(some, np.int32) for some in zip(*rows, strict=True))
+        return {
+            "multiplicities": np.array([10], np.int32),
+            "offsets": np.array([0, len(rows)], np.int32),
+            "proposal_ids": numbers,
+            "classes": labels,
+            "scores": np.ones(len(rows), np.float32),
+            "diversity": np.zeros(1, np.float32),
+            "distinct": np.ones(1, np.int32),
+        }
+
+    records = {"a": certain((0, 1), (1, 2)), "b": certain((1, 1))}
+    labels = FakeArtefact(tmp_path / "l", "pseudo_labels", records)
+    inputs = {"ground_truth": truth, "pseudo_labels": labels, "proposals": proposals}
+    alone, _, out = evaluate(tmp_path, inputs, iteration=2)
+    assert not (out / "shares.json").exists()
+    given = GivenMasks(np.array([1, 2], np.int32), tuple(rle.encode_many(np.stack([LEFT, RIGHT]))), SIZE)
+    corrections = FakeArtefact(tmp_path / "given", "corrections", {"a": given.to_record()})
+    row, _, out = evaluate(tmp_path, {**inputs, "corrections": corrections}, iteration=2)
+    shares = json.loads((out / "shares.json").read_text())
+    assert row == alone and row["images"] == 2
+    assert {kind: (one["kind"], one["images"]) for kind, one in shares.items()} == {
+        "given_masks": ("given_masks", 1),
+        "weak_labels": ("weak_labels", 1),
+    }
+    assert shares["given_masks"]["mAP"]["0.75"] == 1 and shares["given_masks"]["coco"]["AP"] == 1
+    assert shares["weak_labels"]["mAP"]["0.25"] == 0
+    assert shares["weak_labels"]["per_class"]["cow"]["0.25"] is None  # b shows none
+
+
+def test_a_share_without_images_has_no_row(tmp_path, truth, proposals):
+    def nothing():
+        return GivenMasks(np.zeros(0, np.int32), (), SIZE).to_record()
+
+    samples = {
+        "multiplicities": np.array([2], np.int32),
+        "offsets": np.zeros(2, np.int32),
+        "proposal_ids": np.zeros(0, np.int32),
+        "classes": np.zeros(0, np.int32),
+        "scores": np.zeros(0, np.float32),
+        "diversity": np.zeros(1, np.float32),
+        "distinct": np.ones(1, np.int32),
+    }
+    inputs = {
+        "ground_truth": truth,
+        "pseudo_labels": FakeArtefact(tmp_path / "l", "pseudo_labels", dict.fromkeys("ab", samples)),
+        "proposals": proposals,
+        "corrections": FakeArtefact(tmp_path / "given", "corrections", {"a": nothing(), "b": nothing()}),
+    }
+    _, _, out = evaluate(tmp_path, inputs, iteration=1)
+    assert list(json.loads((out / "shares.json").read_text())) == ["given_masks"]
 
 
 def test_prm_baseline_row(tmp_path, truth, proposals):

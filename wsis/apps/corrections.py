@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_contracts.errors import ConfigError
-from stages.data.corrections import against_labels, targets_of
+from stages.data.corrections import against_labels, left_out, targets_of
 from wsis.readers.given_masks import GivenFiles, read_given
 from wsis.runs.config import RunConfig, stored_config
 from wsis.views.run import Run
@@ -18,12 +18,14 @@ class Correction(NamedTuple):
         found: what the files hold.
         trained: training images that show a class.
         warning: where the masks are against the labels; None where they agree.
+        left_out: what of the file does not count, a line each.
     """
 
     config: RunConfig
     found: GivenFiles
     trained: int
     warning: str | None
+    left_out: list[str]
 
     def line(self) -> str:
         """In words."""
@@ -43,8 +45,8 @@ def correct(run: Run, file: Path, after: int | None = None) -> Correction:
     """The configuration with which the run goes on, the file read and checked.
 
     Args:
-        file: COCO instances; its images are certain from now on. Files of before are kept, and an image that is in
-            both is as this one says.
+        file: a file or folder of masks, as `wsis.readers.given_formats` knows them; its images are certain from now
+            on. Files of before are kept, and an image that is in both is as this one says.
         after: outer iterations that stay as they are. None: as the run has it if it has been corrected before, else
             those that it has finished. One more iteration is planned where all are finished.
 
@@ -68,4 +70,4 @@ def correct(run: Run, file: Path, after: int | None = None) -> Correction:
     data = config.data.model_copy(update={"masks": files, "masks_after": after})
     iterations = max(config.outer_iterations, after + 1)
     changed = config.model_copy(update={"data": data, "outer_iterations": iterations})
-    return Correction(changed, found, len(targets), against_labels(found, dataset))
+    return Correction(changed, found, len(targets), against_labels(found, dataset), left_out(found))

@@ -11,7 +11,13 @@ from wsis.cli.run import compute
 
 def correct(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(help="COCO instances of the corrected images, and of no others")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="file or folder with the corrected images, and no others: COCO, labelme, Label Studio, YOLO, VIA, "
+            "instance images"
+        ),
+    ],
     after: Annotated[
         int | None,
         typer.Option("--after", min=0, help="outer iterations that stay (default: those that are finished)"),
@@ -24,7 +30,7 @@ def correct(
     """Go on with a run from masks that a person has corrected: these images are certain in all later iterations.
 
     All instances of each image must be in FILE; an image without any has none. `wsis export RUN --pseudo-labels`
-    writes what there is to correct.
+    writes what there is to correct, and each of its formats is taken back.
 
     Example: wsis correct mine corrected.json
     """
@@ -37,6 +43,9 @@ def correct(
     made = corrected(Run.load(opened, run), file, after)
     runner = Runner(opened, run, made.config, replace=True)
     runner.progress.log(made.line())
-    if dry_run and made.warning:  # a run says it where it takes the masks
-        runner.progress.log(f"warning: {made.warning}")
+    if dry_run:  # a run says it where it takes the masks
+        for line in made.left_out:
+            runner.progress.log(line)
+        if made.warning:
+            runner.progress.log(f"warning: {made.warning}")
     compute(runner, dry_run)

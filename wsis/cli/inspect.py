@@ -89,6 +89,7 @@ def results(
     from data_contracts.store import Store
     from wsis.reporting.tables.results import measured_of, nothing_scored, results_of
     from wsis.reporting.tables.tables import THRESHOLDS, measured_tables, results_table
+    from wsis.reporting.tables.training_shares import shares_text, training_shares
     from wsis.views.run import Run
 
     run = Run.load(Store(store), run_name)
@@ -97,6 +98,8 @@ def results(
         print(json.dumps([*rows, *others], indent=1))
     else:
         print(results_table(rows) if rows else nothing_scored(run.record))
+        if learned := shares_text(training_shares(run)):
+            print(f"\n{learned}")
         if others:
             print("\n" + measured_tables(others))
         for measure in (*THRESHOLDS, "AP") if per_class and rows else ():

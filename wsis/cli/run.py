@@ -65,6 +65,7 @@ def compute(runner: "Runner", dry_run: bool) -> None:
     from wsis.apps.dry_run import dry_run_text
     from wsis.reporting.tables.results import nothing_scored, results_of
     from wsis.reporting.tables.tables import results_table
+    from wsis.reporting.tables.training_shares import shares_text, training_shares
 
     if dry_run:
         print(dry_run_text(runner))
@@ -72,6 +73,8 @@ def compute(runner: "Runner", dry_run: bool) -> None:
     runner.run()
     rows, name = results_of(runner), runner.name
     print(results_table(rows) if rows else nothing_scored(runner.record))
+    if learned := shares_text(training_shares(runner)):
+        print(f"\n{learned}")
     print(f"\nrun {name!r} in {runner.store.location}: `wsis show {name}`, `wsis report {name}`")
 
 

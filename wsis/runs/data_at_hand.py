@@ -36,7 +36,7 @@ def _given(run: Run, config: RunConfig, log: Callable[[str], None]) -> str | Non
 
 
 def _is_there(path: Path) -> bool:
-    return path.expanduser().is_file()
+    return path.expanduser().exists()
 
 
 def data_is_away(record: RunRecord, config: RunConfig) -> bool:

@@ -175,7 +175,7 @@ def _iteration(config: RunConfig, t: int) -> Iterator[Node]:
         "evaluation.pseudo_labels",
         evaluation.STAGE,
         config.evaluation,
-        {"ground_truth": "ground_truth", "pseudo_labels": f"pseudo_labels@{t}", **proposed},
+        {"ground_truth": "ground_truth", "pseudo_labels": f"pseudo_labels@{t}", **proposed, **given},
         t,
         masks_of=("train",),
     )

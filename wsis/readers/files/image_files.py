@@ -5,7 +5,7 @@ import posixpath
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import clean_text, require_file, stays_inside
 
+_APART = ("images", "labels", "obj_train_data")  # of Ultralytics, and of CVAT
 _LONGEST = 255  # bytes of one name
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -93,16 +94,7 @@ class ImageFiles:
         parts = tuple(part for part in PurePosixPath(written).parts if part not in ("/", ".", ".."))
         if not parts:
             return None
-        wanted = [_same(part) for part in parts]
-        fitting = []
-        for path, own in self._by_name.get(wanted[-1], ()):
-            shared = _shared_end(own, wanted)
-            if shared == min(len(own), len(wanted)) or not stays_inside(
-                written
-            ):  # folders of another machine
-                written_alike = _composed(path).endswith(_composed(parts[-1]))
-                fitting.append(((written_alike, shared), path))
-        best = [path for likeness, path in fitting if likeness == max(fitting)[0]]
+        best = _fitting(self._by_name.get(_same(parts[-1]), ()), parts, not stays_inside(written))
         if len(best) > 1:
             raise DataError(
                 f"{where}: expected one file that fits {written!r:.200}, got {len(best)}: {', '.join(best[:3])!r}"
@@ -125,6 +117,70 @@ class ImageFiles:
         return {_same(PurePosixPath(path).stem): path for path in paths}
 
 
+class KnownImages:
+    """The images of a data set, asked for by the names of annotation files that lie anywhere: by :class:`ImageFiles`'
+    rules, though no file is looked at.
+
+    Args:
+        sizes: file name of each image, below the data root -> its (height, width).
+    """
+
+    def __init__(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        self.sizes = sizes
+        self._by_name: dict[str, list[tuple[str, Sequence[str]]]] = {}
+        self._by_stem: dict[str, list[tuple[str, Sequence[str]]]] = {}
+        self._of_stem: dict[str, list[str]] = {}
+        for path in sizes:
+            plain = without_ending(path)
+            self._of_stem.setdefault(plain, []).append(path)
+            for index, name in ((self._by_name, path), (self._by_stem, plain)):
+                own = [_same(part) for part in PurePosixPath(name).parts]
+                index.setdefault(own[-1], []).append((name, own))
+
+    def knows(self, name: str) -> bool:
+        """Whether :meth:`find` finds one, or several."""
+        return name in self.sizes or bool(self._fitting(name))
+
+    def find(self, name: str, where: str) -> str:
+        """File name of the image; `name` itself where the data set has no such image.
+
+        Raises:
+            DataError: several fit, or the name has control characters.
+        """
+        clean_text(name, where)
+        return name if name in self.sizes else self._only(self._fitting(name), name, where)
+
+    def find_stem(self, name: str, where: str) -> str:
+        """As `find`, of a name without ending, as text files of labels have; folders like `images` do not matter.
+
+        Raises:
+            DataError: several fit.
+        """
+        parts = PurePosixPath(name).parts
+        found = list(dict.fromkeys(_fitting(self._by_stem.get(_same(parts[-1]), ()), parts, False)))
+        return self._only([path for plain in found for path in self._of_stem[plain]], name, where)
+
+    def _fitting(self, name: str) -> list[str]:
+        written = _portable(name)
+        parts = tuple(part for part in PurePosixPath(written).parts if part not in ("/", ".", ".."))
+        return _fitting(
+            self._by_name.get(_same(parts[-1]), ()) if parts else (), parts, not stays_inside(written)
+        )
+
+    def _only(self, found: Sequence[str], name: str, where: str) -> str:
+        if len(found) > 1:
+            raise DataError(
+                f"{where}: expected one image that fits {name!r:.200}, got {len(found)}: {', '.join(found[:3])!r}"
+            )
+        return found[0] if found else name
+
+
+def without_ending(path: str) -> str:
+    """The name of an image, or of its text file, without ending and without the folders that tell both apart."""
+    plain = PurePosixPath(path).with_suffix("")
+    return str(PurePosixPath(*(p for p in plain.parts[:-1] if p not in _APART), plain.name))
+
+
 def files_below(root: Path) -> Iterator[str]:
     """Paths below a folder, with "/", in the order of the names; folders behind links too, each folder once."""
     seen = set()
@@ -137,6 +193,24 @@ def files_below(root: Path) -> Iterator[str]:
         folders.sort()
         relative = Path(folder).relative_to(root).as_posix()
         yield from (posixpath.normpath(posixpath.join(relative, name)) for name in sorted(files))
+
+
+def _fitting(
+    candidates: Iterable[tuple[str, Sequence[str]]], parts: Sequence[str], anywhere: bool
+) -> list[str]:
+    """Those of some paths (with their parts, to be compared) that fit the parts of a name best.
+
+    Args:
+        anywhere: whether the name's folders may be those of another machine.
+    """
+    wanted = [_same(part) for part in parts]
+    fitting = []
+    for path, own in candidates:
+        shared = _shared_end(own, wanted)
+        if anywhere or shared == min(len(own), len(wanted)):
+            written_alike = _composed(path).endswith(_composed(parts[-1]))
+            fitting.append(((written_alike, shared), path))
+    return [path for likeness, path in fitting if likeness == max(fitting)[0]]
 
 
 def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ from wsis.readers.files.folder_files import (
     parse_json,
     read_bytes,
 )
+from wsis.readers.files.image_files import KnownImages
 from wsis.readers.files.json_files import find_written_by, objects_in
 from wsis.readers.formats.label_studio_shapes import shape_of
 from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource
@@ -70,7 +71,7 @@ class LabelStudio(DrawnSource):
         self._left_out: Counter[str] = Counter()
 
     def _drawn(self, problems: Problems) -> Iterator[DrawnImage]:
-        index, found = self._names(), []
+        index, found = self._known or self._names(), []
         for name in self._files():
             with problems.collect():
                 path = inside(self.root, name, "annotations")
@@ -84,7 +85,9 @@ class LabelStudio(DrawnSource):
         return iter([self._whole(*one) for one in found if one is not None])
 
     def _files(self) -> list[str]:
-        found = find_written_by(self.root, "label_studio", known_splits(self.choice.names))
+        found = self._named_files or find_written_by(
+            self.root, "label_studio", known_splits(self.choice.names)
+        )
         if not found:
             raise DataError(
                 f"{self.root}: expected Label Studio's export JSON (a list of tasks with data and annotations), "
@@ -93,7 +96,7 @@ class LabelStudio(DrawnSource):
         return found
 
     def _image(
-        self, file: str, position: int, task: dict[str, Any], index: NameIndex
+        self, file: str, position: int, task: dict[str, Any], index: NameIndex | KnownImages
     ) -> tuple[DrawnImage, list[_Choice]] | None:
         where = f"{self.root / file}: task {task.get('id', position)!r:.40}"
         annotation = self._chosen(task, where)
@@ -127,7 +130,9 @@ class LabelStudio(DrawnSource):
             if not flag(one.get("was_cancelled"), f"{where}: field 'was_cancelled'")
         ]
         if not made:
-            self._left_out["tasks without annotation are left out (predictions are none)"] += 1
+            self._left_out[
+                "tasks without annotation are left out (predictions count once they are submitted)"
+            ] += 1
             return None
         if len(made) > 1:
             self._left_out["tasks have several annotations: ground truth, else the last one, counts"] += 1
@@ -162,7 +167,7 @@ class LabelStudio(DrawnSource):
         )
 
 
-def _image_of(task: dict[str, Any], index: NameIndex, where: str) -> str:
+def _image_of(task: dict[str, Any], index: NameIndex | KnownImages, where: str) -> str:
     """The file of a task's image, which is called by its path, a URL, or with what an upload puts before its name."""
     data = task.get("data")
     if not isinstance(data, dict):

@@ -78,7 +78,7 @@ class Labelme(DrawnSource):
         found: list[DrawnImage] = []
         flagged: dict[str, list[str]] = {}
         self._finders: dict[str, ImageFiles] = {}
-        for name in _files(self.root):
+        for name in self._named_files or _files(self.root):
             with problems.collect():
                 path = inside(self.root, name, "annotations")
                 tree = read_object(path, "annotations")
@@ -112,6 +112,8 @@ class Labelme(DrawnSource):
         """The image: as `imagePath` says from the JSON's folder, else the file that fits it best."""
         folder = posixpath.dirname(name)
         beside = posixpath.normpath(posixpath.join(folder, written.replace("\\", "/")))
+        if self._known is not None:
+            return self._known.find(beside if self._known.knows(beside) else written, where)
         if beside in self._image_set:
             return beside
         if folder not in self._finders:

@@ -14,7 +14,7 @@ from typing import Any
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside
-from wsis.readers.files.image_files import ImageFiles
+from wsis.readers.files.image_files import ImageFiles, KnownImages
 from wsis.readers.files.json_files import annotation_files, find_written_by
 from wsis.readers.formats.via_format import ViaImage, ViaRegion, drawn_of, is_via_table, read_via
 from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource, only_class
@@ -41,7 +41,7 @@ class Via(DrawnSource):
         self.attribute = attribute
 
     def _drawn(self, problems: Problems) -> Iterator[DrawnImage]:
-        files = find_files(self.root, known_splits(self.choice.names))
+        files = self._named_files or find_files(self.root, known_splits(self.choice.names))
         if not files:
             raise DataError(
                 f"{self.root}: expected a project or export of VIA (JSON or CSV), got none in the usual places"
@@ -55,7 +55,8 @@ class Via(DrawnSource):
         for name, one in images:
             with problems.collect():
                 beside = str(PurePosixPath(name).parent)
-                finder = ImageFiles(self.root, folder if beside == "." else beside, ".", self.options.strict)
+                place = folder if beside == "." else beside
+                finder = self._known or ImageFiles(self.root, place, ".", self.options.strict)
                 yield self._image(name, one, attribute, finder)
 
     def _attribute(self, regions: list[ViaRegion]) -> str | None:
@@ -74,7 +75,9 @@ class Via(DrawnSource):
             f"of {', '.join(some)!r:.200}; data.label_attribute names that of the class"
         )
 
-    def _image(self, file: str, one: ViaImage, attribute: str | None, finder: ImageFiles) -> DrawnImage:
+    def _image(
+        self, file: str, one: ViaImage, attribute: str | None, finder: ImageFiles | KnownImages
+    ) -> DrawnImage:
         where = f"{one.where}: field 'filename'"
         path = finder.find(one.name, where)
         if not is_image(path):

@@ -30,6 +30,7 @@ from wsis.readers.files.folder_files import (
     read_text,
     require_file,
 )
+from wsis.readers.files.image_files import KnownImages, files_below, without_ending
 from wsis.readers.files.images import image_size
 from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource
 from wsis.readers.shared.folder import Entry, FolderOptions
@@ -85,7 +86,7 @@ class YoloLabels(DrawnSource):
 
     @cached_property
     def _settings(self) -> tuple[Path, dict[str, Any]]:
-        path = find_names_file(self.root)
+        path = self.root / self._named_files[0] if self._named_files else find_names_file(self.root)
         if path is None:
             raise DataError(f"{self.root}: expected data.yaml with the names of the classes, got none")
         if path.suffix not in (".yaml", ".yml"):
@@ -120,6 +121,34 @@ class YoloLabels(DrawnSource):
         return dict(sorted(classes.items()))
 
     def _drawn(self, problems: Problems) -> Iterator[DrawnImage]:
+        return self._of_images(problems) if self._known is None else self._of_texts(self._known, problems)
+
+    def _of_texts(self, known: KnownImages, problems: Problems) -> Iterator[DrawnImage]:
+        """The images that have a text file, wherever they lie; an empty one says that nothing is there."""
+        classes = self._classes
+        for name in self._texts:
+            with problems.collect():
+                text = inside(self.root, name, "labels")
+                image = known.find_stem(without_ending(name), str(text))
+                size = known.sizes.get(image)
+                lines = [] if size is None else self._lines_of(text, classes)
+                yield DrawnImage(image, tuple(_object(one, size) for one in lines if size), str(text))
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """Text files of labels: of the folders `labels` where there are some, else all but lists and names."""
+        path, tree = self._settings
+        found = [name for name in files_below(self.root) if name.endswith(".txt") and name not in _TEXTS]
+        labels = [name for name in found if "labels" in PurePosixPath(name).parts[:-1]]
+        listed = {PurePosixPath(str(value)).name for value in tree.values() if isinstance(value, str)}
+        texts = labels or [name for name in found if PurePosixPath(name).name not in listed]
+        if not texts:
+            raise DataError(
+                f"{path}: expected text files of labels beside it, labels/a.txt for a.jpg, got none"
+            )
+        return texts
+
+    def _of_images(self, problems: Problems) -> Iterator[DrawnImage]:
         split_of = self._splits(problems)
         classes, missing = self._classes, 0
         for path in self._images:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from wsis.method.masks import rle
 from wsis.readers.files.folder_files import Problems
+from wsis.readers.files.image_files import KnownImages
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import Entry, FolderOptions
 from wsis.readers.shared.labelled import Labelled, LabelledSource
@@ -70,6 +71,16 @@ class DrawnSource(LabelledSource):
     def __init__(self, root: Path, options: FolderOptions, choice: SplitChoice) -> None:
         super().__init__(root, options, choice)
         self._drawings: dict[str, DrawnImage] = {}
+        self._known: KnownImages | None = None
+        self._named_files: list[str] = []
+
+    def annotates(self, images: KnownImages, files: Sequence[str] = ()) -> None:
+        """From now on its annotations are of images that are known, which need not lie below the root.
+
+        Args:
+            files: annotation files, below the root, to be read alone; none: those in the usual places.
+        """
+        self._known, self._named_files = images, list(files)
 
     @abstractmethod
     def _drawn(self, problems: Problems) -> Iterator[DrawnImage]:
@@ -86,7 +97,12 @@ class DrawnSource(LabelledSource):
     def _names(self) -> NameIndex:
         return NameIndex(self.root, self._images, "images" if (self.root / "images").is_dir() else ".")
 
-    def _scan(self, problems: Problems) -> list[Labelled]:
+    def drawings(self, problems: Problems) -> list[DrawnImage]:
+        """The images that are annotated, each once; what is wrong with one goes to `problems`.
+
+        Raises:
+            DataError: nothing can be read.
+        """
         self._drawings = {}
         for one in self._drawn(problems):
             before = self._drawings.setdefault(one.file_name, one)
@@ -94,8 +110,16 @@ class DrawnSource(LabelledSource):
                 problems.add(
                     f"{one.where}: duplicate image {one.file_name!r}; {before.where} annotates it already"
                 )
+        return list(self._drawings.values())
+
+    def decided(self) -> tuple[str, ...]:
+        """What `drawings` decided where the annotations left it open, a line each."""
+        return tuple(self._notes)
+
+    def _scan(self, problems: Problems) -> list[Labelled]:
+        found = self.drawings(problems)
         self._note_bare(problems)
-        return [_labelled(one) for one in self._drawings.values()]
+        return [_labelled(one) for one in found]
 
     def _note_bare(self, problems: Problems) -> None:
         """Say which images nothing annotates: they are left out, and no negatives."""

@@ -44,8 +44,8 @@ class DataSettings(StageConfig):
         on_empty: a train image without annotated class is a negative (it shows none of the classes, which teaches the
             classifier and nothing else), is left out, or is an error.
         on_unknown_class: an object of a class that is not in `classes` is an error, or is ignored.
-        masks: COCO instances files with the masks of some training images, all instances of each: what a person has
-            drawn or corrected; these images are certain.
+        masks: files or folders with the masks of some training images, all instances of each: what a person has drawn
+            or corrected; these images are certain. COCO, labelme, Label Studio, YOLO, VIA or instance images.
         masks_after: outer iterations that do not take `masks` yet.
         strict: a box that reaches outside of its image or has no area is an error; else it is clipped or dropped.
         train_annotations, val_annotations, train_images, val_images: COCO: paths below the root where they are not

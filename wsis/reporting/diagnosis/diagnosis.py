@@ -11,6 +11,7 @@ from data_contracts.schemas import GROUND_TRUTH
 from wsis.reporting.diagnosis.images import DetectionMeasures, Pool, SeedRule, TrainMeasures
 from wsis.reporting.diagnosis.summary import Columns, conclusion, group_rows, join, waterfall
 from wsis.reporting.tables.results import results_of
+from wsis.reporting.tables.training_shares import training_shares
 from wsis.views.dataset import class_names, image_ids
 from wsis.views.run import Run, spread
 
@@ -75,6 +76,7 @@ def diagnose(
         "status": run.record.status,
         "absent": run.absent[asked:],
         "images_without_masks": masks.manifest.counts.get("images_without_masks", 0),
+        "learned_from": training_shares(run),
         "data": {one: _counts(wanted[one], of_split[one], measured[one]) for one in SPLITS},
         "seeds": train.seeds() if train else None,
         "proposals": train.proposals(measured["train"]) if train else None,

@@ -39,7 +39,7 @@ from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import ProposalSet, Regions
 from wsis.method.prm.seeds import Seeds
 from wsis.reporting.diagnosis.boxes import BoxMeasures
-from wsis.reporting.diagnosis.summary import FIRST, HITS, mean, recall_rows, state_columns
+from wsis.reporting.diagnosis.summary import FIRST, GIVEN, HITS, mean, recall_rows, state_columns
 from wsis.views.run import Run
 
 SURE = 0.3
@@ -122,6 +122,7 @@ class TrainMeasures:
         self.detected = DetectionMeasures(
             run, truths, {f"train@{t}": f"predictions.train@{t}" for t in run.iterations()[:-1]}
         )
+        self.given = run.records("corrections") if "corrections" in run.record.entries else None
         self.boxes = BoxMeasures()
         self.images = 0
         self.places = np.zeros(4, np.int64)
@@ -136,6 +137,8 @@ class TrainMeasures:
         self.images += 1
         truth = TrueMasks(GroundTruth.from_record(self.truths[image_id]))
         columns = _places(truth)
+        if self.given is not None:
+            columns[GIVEN] = np.full(len(truth.labels), image_id in self.given)
         try:
             if self.seed_records is not None:
                 columns |= self._seeds(Seeds.from_record(_record(self.seed_records, image_id)), truth)

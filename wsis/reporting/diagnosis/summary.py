@@ -1,8 +1,9 @@
 """From measures of single instances to the figures of a diagnosis: means, groups, the waterfall, its conclusion.
 
 A table of instances is a mapping column -> array of one length, a row an instance. Columns of every table: `label`,
-`area` (share of the image), `alone` (the only one of its class in the image), `touching` (beside another of it). `hits`
-are seeds inside, `NAME:STATE` the states of `instance_quality` by the instances of NAME; all others are IoUs in [0, 1].
+`area` (share of the image), `alone` (the only one of its class in the image), `touching` (beside another of it), and
+`given` (its image has masks that a person has given) where a run has such images. `hits` are seeds inside, `NAME:STATE`
+the states of `instance_quality` by the instances of NAME; all others are IoUs in [0, 1].
 Suffix: N instances.
 """
 
@@ -16,7 +17,8 @@ from wsis.method.evaluation.instance_quality import STATES
 
 Columns = Mapping[str, NDArray[Any]]
 
-PLACES = ("label", "area", "alone", "touching")
+GIVEN = "given"
+PLACES = ("label", "area", "alone", "touching", GIVEN)
 HITS = "hits"
 STEPS = (
     "perfect",
@@ -52,8 +54,11 @@ def join(rows: Sequence[Columns]) -> dict[str, NDArray[Any]]:
 
 
 def groups(table: Columns, classes: Sequence[str]) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-    """Kind (all, company, area, class), name and rows bool [N] of each group of instances."""
+    """Kind (all, share, company, area, class), name and rows bool [N] of each group of instances."""
     yield "all", "all", np.ones(len(table["label"]), bool)
+    if GIVEN in table:
+        yield "share", "given masks", table[GIVEN]
+        yield "share", "weak labels", ~table[GIVEN]
     yield "company", "alone", table["alone"]
     yield "company", "among several", ~table["alone"]
     yield "company", "touching", table["touching"]

@@ -6,7 +6,8 @@ instances, each weighing the same. An instance's IoU with a set of instances is 
 without any.
 
 alone, among several: of its class in the image. touching: within two pixels of another of its class (six, where \
-pixels without a label lie between). Sizes are shares of the image.
+pixels without a label lie between). given masks, weak labels: in images of which a person has given the masks, and in \
+all others. Sizes are shares of the image.
 
 seeds: of its class, that lie in an instance. cells: best union of superpixels, beyond which no proposal can go. \
 pool: best of all candidates before selection (with --pool), cuts made for boxes not among \

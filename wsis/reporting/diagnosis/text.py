@@ -8,11 +8,13 @@ from itertools import groupby
 from wsis.reporting.diagnosis.sections import Diagnosis, sections
 from wsis.reporting.diagnosis.terms import DEFINITIONS
 from wsis.reporting.tables.tables import WIDTH, format_table, results_table
+from wsis.reporting.tables.training_shares import shares_line
 
 
 def diagnosis_text(diagnosis: Diagnosis, per_class: bool = False) -> str:
     """The diagnosis for a terminal."""
-    parts = [heading(diagnosis)]
+    lines = heading(diagnosis).splitlines()
+    parts = ["\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)]
     for section in sections(diagnosis, per_class):
         table = format_table(section.header, section.rows, width=WIDTH)
         note = textwrap.fill(section.note, WIDTH)
@@ -46,6 +48,8 @@ def heading(diagnosis: Diagnosis) -> str:
             lines.append(
                 f"{split}: {data['images']} of {data['of']} images with masks, {data['instances']} instances"
             )
+    if learned := shares_line(diagnosis.get("learned_from", ())):
+        lines.append(learned)
     if diagnosis["images_without_masks"]:
         lines.append(f"{diagnosis['images_without_masks']} images have no masks and are left out")
     if diagnosis["absent"]:

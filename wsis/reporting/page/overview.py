@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from data_contracts.errors import ContractError
 from wsis.reporting.tables.results import nothing_scored, results_of
+from wsis.reporting.tables.training_shares import shares_line, training_shares
 from wsis.views.run import Run
 
 MEASURE = "0.50"
@@ -104,20 +105,23 @@ def _bar(row: Mapping[str, Any]) -> Bar:
 
 
 def _learned_from(run: Run) -> str:
-    """Images, labels or boxes, classes."""
+    """Images, labels or boxes, classes; given masks."""
     manifest = run.manifests().get("dataset")
     if manifest is None:
         return ""
     counts: Mapping[str, Any] = manifest.counts
     classes = [str(name) for name in counts.get("classes", ())]
     named = f"{len(classes)} classes" if len(classes) > _CLASSES else ", ".join(classes)
-    weak = "boxes and image-level labels" if "boxes" in run.record.entries else "image-level labels alone"
+    shares = shares_line(training_shares(run))
+    alone = "image-level labels" if shares else "image-level labels alone"
+    weak = "boxes and image-level labels" if "boxes" in run.record.entries else alone
     images = counts.get("train", counts.get("images"))
     learned = f"{images:,} photographs with {weak}: {named}" if images is not None else f"{weak}: {named}"
     negatives = counts.get("train_negatives", 0)
     more = f"; {negatives:,} of them show none of these" if negatives else ""
     val = counts.get("val", 0)
-    return learned + more + (f"; {val:,} more were held out" if val else "") + "."
+    held_out = f"; {val:,} more were held out" if val else ""
+    return f"{learned}{more}{held_out}." + (f" {shares[:1].upper()}{shares[1:]}." if shares else "")
 
 
 def _progress(run: Run) -> str:

@@ -9,6 +9,8 @@ from data_contracts.store import Store
 from wsis.reporting.tables.tables import COCO, THRESHOLDS
 from wsis.views.run import Run
 
+_SHARES_NAME = "shares.json"  # of stage `evaluation`
+
 
 def nothing_scored(record: RunRecord) -> str:
     """Why a run has no results, in one line."""
@@ -20,7 +22,8 @@ def nothing_scored(record: RunRecord) -> str:
 
 
 def results_of(run: Run) -> list[dict[str, Any]]:
-    """The metrics of every evaluation of a run, by outer iteration; the ceiling last.
+    """The metrics of every evaluation of a run, by outer iteration; the ceiling last. Where training images have given
+    masks, pseudo labels have rows for these and for the others beside.
 
     A row that is stale (`data_contracts.staleness`) says so: `"stale": true`.
 
@@ -30,8 +33,8 @@ def results_of(run: Run) -> list[dict[str, Any]]:
     rows, stale = [], set(run.stale())
     for key, entry in run.record.entries.items():
         if entry.stage == "evaluation":
-            row = result_of(run, key)
-            rows.append(row | {"stale": True} if key in stale else row)
+            for row in (result_of(run, key), *_shares_of(run, key)):
+                rows.append(row | {"stale": True} if key in stale else row)
     return sorted(rows, key=_place)
 
 
@@ -45,6 +48,16 @@ def result_of(run: Run, key: str) -> dict[str, Any]:
     row: dict[str, Any] = json.loads(run.artefact(key).file("metrics.json").read_text())
     # The network trained on true masks is scored as any other; what it was trained on is its node's name.
     return row | {"kind": "ceiling"} if key == "evaluation.ceiling" else row
+
+
+def _shares_of(run: Run, key: str) -> list[dict[str, Any]]:
+    """Of pseudo labels in a run with given masks: a row for the images that learn from these, `given_masks`, and one
+    for all others, `weak_labels`."""
+    artefact = run.artefact(key)
+    if _SHARES_NAME not in artefact.manifest.files:
+        return []
+    rows: dict[str, dict[str, Any]] = json.loads(artefact.file(_SHARES_NAME).read_text())
+    return list(rows.values())
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, float | None]:
