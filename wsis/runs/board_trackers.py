@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # optional extras
 _EXPERIMENT = "wsis"
 _START_SECONDS = 30.0
 _FINISH_SECONDS = 30.0
+_FLUSH_SECONDS = 0.1  # W&B's own 15 s would be lost with a process that is killed
 _MLFLOW_MANNERS = {  # its own way to be told; what the user has set stays. A request and its repetition end in 25 s
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -170,6 +171,7 @@ class Wandb:
         self._sent[key] = fingerprint
         known = {**self._run.config.get("artefacts", {}), key: fingerprint}
         self._run.config.update({"artefacts": known}, allow_val_change=True)
+        time.sleep(5 * _FLUSH_SECONDS)  # it is in W&B's file before it is said to be
         write_atomic(self._list, json.dumps(self._sent).encode())
 
     def close(self, failed: bool) -> None:
@@ -212,6 +214,7 @@ class Wandb:
                 init_timeout=_START_SECONDS,
                 finish_timeout=_FINISH_SECONDS,
                 finish_timeout_raises=True,
+                x_transaction_log_flush_interval=_FLUSH_SECONDS,
             ),
         )
         where = Path(run.dir).parent if run.offline else run.url
