@@ -1,8 +1,10 @@
 """Scalars for TensorBoard: written while training, a resumed training goes on, nothing without the package."""
 
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import wsis.engine.settings
@@ -36,11 +38,27 @@ def test_nothing_is_written_where_nobody_asks(tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
-def test_the_package_is_asked_for_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Execution(device="cpu", tensorboard=tmp_path).check()
-    monkeypatch.setattr(wsis.engine.settings, "tensorboard_is_installed", lambda: False)
-    Execution(device="cpu").check()
-    with pytest.raises(
-        ConfigError, match=r"execution\.tensorboard: expected the package tensorboard .*install wsis"
-    ):
-        Execution(device="cpu", tensorboard=tmp_path).check()
+@pytest.mark.parametrize("package", ["tensorboard", "mlflow", "wandb"])
+def test_the_package_is_asked_for_before_any_work(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Execution.model_validate({"device": "cpu", package: "place"})
+    monkeypatch.setattr(wsis.engine.settings, "find_spec", lambda name: ModuleSpec(name, None, origin="here"))
+    asked.check()
+    # none, or a folder of that name in the current one: W&B makes such a folder
+    for found in (None, ModuleSpec(package, None)):
+        monkeypatch.setattr(wsis.engine.settings, "find_spec", lambda name, found=found: found)
+        Execution(device="cpu").check()
+        with pytest.raises(
+            ConfigError,
+            match=rf"execution\.{package}: expected the package {package} .*install wsis\[{package}\]",
+        ):
+            asked.check()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("mlflow", ""), ("mlflow", "http://me:secret@host:5000"), ("wandb", "a/b/c"), ("wandb", "")],
+)
+def test_an_address_that_cannot_be_is_refused(setting: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=setting):
+        Execution.model_validate({setting: value})
+    assert Execution(mlflow="http://host:5000", wandb="me/birds").wandb == "me/birds"

@@ -1,6 +1,5 @@
 """Losses of a training for TensorBoard while it runs: event files beside the store, never part of an artefact."""
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +9,6 @@ Write = Callable[[int, Mapping[str, float]], None]
 """Called with (steps done, value of each scalar)."""
 
 _FLUSH_SECONDS = 10
-
-
-def tensorboard_is_installed() -> bool:
-    """Whether the package is there; it is the optional extra `tensorboard`."""
-    return importlib.util.find_spec("tensorboard") is not None
 
 
 def why_unwritable(folder: Path) -> str | None:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_contracts.errors import ConfigError
-from wsis.engine.scalars import tensorboard_is_installed, why_unwritable
+from wsis.engine.scalars import why_unwritable
 from wsis.errors import ClusterError
 from wsis.method.settings import Settings
 
@@ -100,6 +101,16 @@ class Execution(BaseModel):
     tensorboard: Path | None = Field(
         default=None, description="folder for TensorBoard's event files: trainings, pictures, scores"
     )
+    mlflow: str | None = Field(
+        default=None,
+        min_length=1,
+        description="address of an MLflow server, or a folder for its database: losses, pictures, scores",
+    )
+    wandb: str | None = Field(
+        default=None,
+        pattern=r"^([^/\\#?%:\s]+/)?[^/\\#?%:\r\n]{1,128}$",
+        description="project of Weights & Biases, PROJECT or ENTITY/PROJECT: losses, pictures, scores",
+    )
 
     def on(self, given: int | None) -> "Execution":
         """The same with so many processes for work on images; None: as it is."""
@@ -109,8 +120,8 @@ class Execution(BaseModel):
         """Fail before any work where this machine cannot execute like that.
 
         Raises:
-            ConfigError: CUDA, TensorBoard or a cluster is asked for and there is none; or TensorBoard's folder cannot
-                be written.
+            ConfigError: CUDA, TensorBoard, MLflow, W&B or a cluster is asked for and there is none; or TensorBoard's
+                folder cannot be written.
         """
         self.torch_device()
         if self.cluster is not None and find_spec("distributed") is None:
@@ -118,11 +129,12 @@ class Execution(BaseModel):
                 f"execution.cluster: expected the package distributed because it is {self.cluster!r}, but it is not "
                 "installed: pip install 'wsis[cluster]', here and where the workers are"
             )
-        if self.tensorboard is not None and not tensorboard_is_installed():
-            raise ConfigError(
-                f"execution.tensorboard: expected the package tensorboard because it is {str(self.tensorboard)!r}, "
-                "but it is not installed; install wsis[tensorboard], or use --set execution.tensorboard=null"
-            )
+        for package in ("tensorboard", "mlflow", "wandb"):
+            if (asked := getattr(self, package)) is not None and not _is_installed(package):
+                raise ConfigError(
+                    f"execution.{package}: expected the package {package} because it is {str(asked)!r}, "
+                    f"but it is not installed; install wsis[{package}], or use --set execution.{package}=null"
+                )
         if self.tensorboard is not None and (why := why_unwritable(self.tensorboard)) is not None:
             raise ConfigError(
                 f"execution.tensorboard: expected a folder that can be written, got {str(self.tensorboard)!r}: {why}"
@@ -152,10 +164,25 @@ class Execution(BaseModel):
             raise ValueError(f"expected tcp://HOST:PORT or tls://HOST:PORT, got {value!r}")
         return value
 
+    @field_validator("mlflow")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        if value is not None and "@" in urlsplit(value).netloc:  # the run's record keeps it
+            raise ValueError(
+                "expected an address without user and password: set MLFLOW_TRACKING_USERNAME and _PASSWORD"
+            )
+        return value
+
     @field_validator("threads", mode="before")
     @classmethod
     def _one_for_records_of_before(cls, value: Any) -> Any:
         return 1 if value == 0 and value is not False else value  # 0 left the choice to OMP_NUM_THREADS
+
+
+def _is_installed(package: str) -> bool:
+    """Whether it can be imported; a folder of its name, as W&B makes one, is found too, without an origin."""
+    found = find_spec(package)
+    return found is not None and found.origin is not None
 
 
 def reach(address: str) -> None:

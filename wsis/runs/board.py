@@ -1,87 +1,114 @@
-"""What TensorBoard shows of a run as it goes: pictures of pseudo labels and predictions, and their scores, by outer
-iteration.
+"""What is shown of a run as it goes: pictures of pseudo labels and predictions, and their scores, by outer iteration;
+losses of trainings that are done.
 
-Beside the store, in DIR/runs/NAME of `execution.tensorboard`. A run that goes on shows all of it anew, and what was
-there before no more.
+Beside the store, wherever `execution` says. No result depends on it, nor on whether it
+can be shown.
 """
 
+import json
 from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.store import Artefact
 from wsis.engine.stage import Outcome
-from wsis.reporting.pictures.stage_pictures import as_jpeg, sheet, stage_pictures
+from wsis.engine.training import CURVE_NAME
+from wsis.reporting.pictures.stage_pictures import sheet, stage_pictures
 from wsis.reporting.tables.results import result_of, scores_of
+from wsis.runs.board_backends import Backend, Shown, TensorBoard
+from wsis.runs.board_trackers import Mlflow, Wandb
+from wsis.runs.config import RunConfig
 from wsis.runs.plan import Node
+from wsis.runs.settings_text import settings_of
 from wsis.views.run import Run
-
-if TYPE_CHECKING:  # an optional extra
-    from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 
 class Board:
     """Called with each node that is done; shows what there is to see of it.
 
     Args:
-        folder: `execution.tensorboard`; None: nothing is shown.
-        warn: gets a line where something cannot be shown. The run goes on, and nothing more is shown.
+        config: of the run; its section `execution` says where it is shown, nowhere by default.
+        say: gets a line with each place.
+        warn: gets a line where something cannot be shown. The run goes on, and nothing more is shown there.
     """
 
-    def __init__(self, run: Run, folder: Path | None, warn: Callable[[str], None]) -> None:
-        self._run, self._folder, self._warn = run, folder, warn
-        self._failed = False
+    def __init__(
+        self,
+        run: Run,
+        config: RunConfig,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._run, self._warn = run, warn
+        data, execution = run.record.data, config.execution
+        settings = {one.key: one.value for one in settings_of(config) if one.changes_results}
+        shown = Shown.of(run.name, settings, {} if data is None else data.digests)
+        self._places: list[Backend] = []
+        if execution.tensorboard is not None:
+            self._places.append(TensorBoard(execution.tensorboard, shown))
+        if execution.mlflow is not None:
+            self._places.append(Mlflow(execution.mlflow, shown, say))
+        if execution.wandb is not None:
+            self._places.append(Wandb(execution.wandb, shown, say))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if "_writer" in vars(self):
-            self._trying("the rest", self._writer.close)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        for place in [*self._places]:
+            self._trying(place, "the rest", partial(place.close, error is not None))
 
-    def __call__(self, node: Node, _: Outcome) -> None:
-        if self._folder is not None and not self._failed:
-            self._trying(f"{node.key} and what comes after it", lambda: self._show(node))
+    def __call__(self, node: Node, outcome: Outcome) -> None:
+        sight = _Sight(self._run, node, outcome.artefact)
+        for place in [*self._places]:
+            self._trying(place, f"{node.key} and what comes after it", partial(sight.show, place))
 
-    def _trying(self, what: str, show: Callable[[], None]) -> None:
+    def _trying(self, place: Backend, what: str, show: Callable[[], None]) -> None:
         try:
             show()
         except Exception as error:  # a run does not end for want of a picture
-            if not self._failed:
-                why = " ".join(str(error).split())
-                self._warn(f"execution.tensorboard: {what} is not shown: {type(error).__name__}: {why}")
-            self._failed = True
+            why = " ".join(str(error).split())
+            self._warn(f"{place.setting}: {what} is not shown: {type(error).__name__}: {why}")
+            self._places.remove(place)
 
-    def _show(self, node: Node) -> None:
-        step = node.outer_iteration or 0
-        if node.stage.name == "evaluation":
-            row = result_of(self._run, node.key)
-            for name, score in scores_of(row).items():
-                if score is not None:
-                    self._writer.add_scalar(f"{row['kind']}/{name}", score, step)
-        elif pictures := stage_pictures(self._run, node.key):
-            self._add_picture(node, sheet(pictures, f"{self._run.name}: {node.key}"), step)
-        else:
+
+class _Sight:
+    """What there is to see of a node, made once for all places."""
+
+    def __init__(self, run: Run, node: Node, artefact: Artefact) -> None:
+        self._run, self._node, self._artefact = run, node, artefact
+
+    def show(self, place: Backend) -> None:
+        node, fingerprint = self._node, self._artefact.fingerprint
+        iteration = node.outer_iteration or 0
+        if node.stage.name != "evaluation" and not self._is_training and self._picture is None:
             return
-        self._writer.flush()
+        if not place.lacks(node.key, fingerprint):
+            return
+        if node.stage.name == "evaluation":
+            place.scores(self._scores, iteration)
+        elif self._is_training:
+            place.losses(node.key, json.loads(self._artefact.file(CURVE_NAME).read_text()))
+        elif self._picture is not None:
+            place.picture(node.name, self._picture, iteration)
+        place.done(node.key, fingerprint)
 
-    def _add_picture(self, node: Node, picture: NDArray[np.uint8], step: int) -> None:
-        """As JPEG: `SummaryWriter.add_image` makes a PNG, which is many times as large for photographs."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
+    @property
+    def _is_training(self) -> bool:
+        return CURVE_NAME in self._artefact.manifest.files
 
-        height, width, channels = picture.shape
-        image = Summary.Image(
-            height=height, width=width, colorspace=channels, encoded_image_string=as_jpeg(picture)
-        )
-        shown = Summary(value=[Summary.Value(tag=node.name, image=image)])
-        cast("FileWriter", self._writer.file_writer).add_summary(shown, step)
+    @property
+    def _scores(self) -> dict[str, float]:
+        row = result_of(self._run, self._node.key)
+        return {f"{row['kind']}/{name}": score for name, score in scores_of(row).items() if score is not None}
 
     @cached_property
-    def _writer(self) -> "SummaryWriter":
-        from torch.utils.tensorboard import SummaryWriter
-
-        purged = 0  # what an earlier try has shown, from this step on
-        return SummaryWriter(f"{self._folder}/runs/{self._run.name}", purge_step=purged)
+    def _picture(self) -> NDArray[np.uint8] | None:
+        pictures = stage_pictures(self._run, self._node.key)
+        return sheet(pictures, f"{self._run.name}: {self._node.key}") if pictures else None

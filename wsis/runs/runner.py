@@ -167,7 +167,7 @@ class Runner(Run):
         try:
             with (
                 Turns(chosen, self.config.execution, where, walk, self._warn) as turns,
-                Board(self, self.config.execution.tensorboard, self._warn) as board,
+                Board(self, self.config, self.progress.log, self._warn) as board,
             ):
                 self._take_turns(turns, chosen, data, wrap, [board] if after is None else [board, after])
         except BaseException as error:
