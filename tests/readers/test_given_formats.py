@@ -189,7 +189,7 @@ def unsubmitted(root: Path) -> None:
         (lambda root: yolo(root), "expected text files of labels beside it, labels/a.txt for a.jpg, got none"),
         (lambda root: yolo(root, a=polygon(7)), r"line 1: field 1: expected a class of \[0, 1\], got 7"),
         (lambda root: yolo(root, a="0 .5 .5 .2 .2"), "line 1: expected a mask of cat, got a box or a label"),
-        (lambda root: yolo(root, "names: [cats]", a=polygon(0)), "unknown class 'cats'; expected one of cat, dog; did you mean 'cat'?"),
+        (lambda root: yolo(root, "names: [cats]", a=polygon(0)), r"unknown class 'cats'; .* did you mean 'cat'\?"),
         (lambda root: labelme(root, "a", shape("dragon")), "unknown class 'dragon'; expected one of cat, dog$"),
         (lambda root: labelme(root, "z", shape()), "expected training images that show a class, got 1 others"),
         (
