@@ -9,7 +9,9 @@ from wsis.method.dissimilarity.seed_groups import proposals_on_grid
 from wsis.method.dissimilarity.seed_targets import SeedTargetConfig, seed_targets
 from wsis.method.dissimilarity.targets import (
     detections_of_boxes,
+    log_costs,
     maps_to_superpixels,
+    masks_from_detections,
     targets_from_detections,
     targets_from_seeds,
 )
@@ -43,6 +45,32 @@ def test_detections_paste_like_grid_sample():
     expected = superpixel_means(dense, superpixels, membership.shape[1])
     np.testing.assert_allclose(targets.masks.numpy(), expected, atol=1e-5)
     assert targets.probabilities.shape == (3, 4)
+
+
+def test_masks_and_costs_are_means_of_the_pixels_to_the_last_bit():
+    superpixels, _, _, graph = random_case(1)
+    rng = np.random.default_rng(1)
+    boxes = np.array([[4, 6, 30, 40], [-6, 0, 20, 48]], dtype=np.float32)
+    masks = rng.integers(0, 256, (2, 28, 28)).astype(np.uint8)
+    areas, where = graph.superpixel_areas, (superpixels, graph.superpixel_areas, (48, 40))
+    targets = targets_from_detections(np.full((2, 4), 0.25, np.float32), boxes, masks, *where)
+    segment = torch.from_numpy(superpixels.astype(np.int64)).flatten()
+    # one superpixel for each pixel gives the pasted pixels themselves
+    pixels = masks_from_detections(
+        boxes,
+        masks,
+        np.arange(superpixels.size).reshape(superpixels.shape),
+        torch.ones(superpixels.size),
+        (48, 40),
+    ).double()
+    for n in range(2):
+        sums = torch.zeros(3, len(areas), dtype=torch.float64)
+        for place, values in zip(segment, torch.cat([pixels[n][None], log_costs(pixels[n])]).T, strict=True):
+            sums[:, place] += values
+        means = (sums / areas.clamp(min=1)).float()
+        assert torch.equal(targets.masks[n], means[0].clamp(0, 1))
+        assert torch.equal(targets.costs[:, n], means[1:])
+    assert torch.equal(masks_from_detections(boxes, masks, *where), targets.masks)
 
 
 def test_maps_to_superpixels_equals_upsampling_and_averaging():

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from wsis.method.conditional.graph import ProposalGraph
 from wsis.method.dissimilarity.image_problem import ImageArrays
@@ -20,6 +21,7 @@ from wsis.method.dissimilarity.targets import (
     Targets,
     detections_of_boxes,
     join_targets,
+    masks_from_detections,
     select_targets,
     targets_from_detections,
 )
@@ -90,8 +92,8 @@ class ImageLabels:
         """Where the objects are: at the seeds, or at the last detections where there are any of the class."""
         if self.found is None:
             return self._seed_marks()
-        masks, areas = self._detected.masks, self.graph.superpixel_areas
-        detected = marks_of_detections(self.found.labels, self.found.scores, masks, areas)
+        areas = self.graph.superpixel_areas
+        detected = marks_of_detections(self.found.labels, self.found.scores, self._detected_masks, areas)
         seen = {mark.label for mark in detected}
         if seen.issuperset(self.seeds.peaks[:, 0].tolist()):
             return detected
@@ -123,6 +125,14 @@ class ImageLabels:
     def _detected(self) -> Targets:
         """The detections of annotated classes on the superpixels."""
         return self._on_superpixels(NetworkDetections.none(self.size) if self.found is None else self.found)
+
+    @property
+    def _detected_masks(self) -> Tensor:
+        """Their masks, float32 [N, S]; where nothing is learned from them, without the costs."""
+        if self.found is None or "_detected" in vars(self):
+            return self._detected.masks
+        found, areas = self.found, self.graph.superpixel_areas
+        return masks_from_detections(found.boxes, found.masks, self.arrays.superpixels, areas, self.size)
 
     def _on_superpixels(self, found: NetworkDetections) -> Targets:
         return targets_from_detections(

@@ -4,7 +4,7 @@ Detections of the prediction network, seeds and conditional samples all become t
 Suffix legend: N targets, S superpixels, C classes (column 0 = background), H W size of the superpixel map.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,26 +149,48 @@ def targets_from_detections(
         raise InputError(
             f"detections: {len(class_probabilities)} probabilities, {len(boxes)} boxes, {len(masks)} masks"
         )
+    probabilities = torch.from_numpy(class_probabilities.astype(np.float32))
+    pasted = _pasted(boxes, masks, superpixels, image_size)
+    return _soft_targets(probabilities, pasted, superpixels, areas)
+
+
+def masks_from_detections(
+    boxes: np.ndarray, masks: np.ndarray, superpixels: np.ndarray, areas: Tensor, image_size: tuple[int, int]
+) -> Tensor:
+    """The masks of `targets_from_detections`, float32 [N, S], without their costs, which take most of its time."""
+    means = torch.zeros(len(boxes), len(areas), dtype=torch.float64)
+    for mean, soft in zip(means, _pasted(boxes, masks, superpixels, image_size), strict=True):
+        mean.copy_(_sums(superpixels, soft.double().clamp(0, 1).flatten(), len(areas)))
+    return (means / areas.clamp(min=1)).float().clamp(0, 1)
+
+
+def _pasted(
+    boxes: np.ndarray, masks: np.ndarray, superpixels: np.ndarray, image_size: tuple[int, int]
+) -> Iterator[Tensor]:
+    """Soft masks at the working size, float [H, W], one after the other: together they are large."""
     height, width = superpixels.shape
     scale = np.array([width / image_size[1], height / image_size[0]] * 2, dtype=np.float32)
     scaled = torch.from_numpy(boxes.astype(np.float32) * scale)
     soft = torch.from_numpy(masks.astype(np.float32) / 255.0)
     rows = _paste_weights(scaled[:, 1], scaled[:, 3], height, soft.shape[1])
     columns = _paste_weights(scaled[:, 0], scaled[:, 2], width, soft.shape[2])
-    pasted = (rows[n] @ soft[n] @ columns[n].T for n in range(len(boxes)))
-    probabilities = torch.from_numpy(class_probabilities.astype(np.float32))
-    return _soft_targets(probabilities, pasted, superpixels, areas)
+    return (rows[n] @ soft[n] @ columns[n].T for n in range(len(boxes)))
+
+
+def _sums(superpixels: np.ndarray, values: Tensor, number: int) -> Tensor:
+    """Sums of values float64 [H * W] over the superpixels, float64 [S]; superpixels can be large."""
+    return torch.from_numpy(np.bincount(superpixels.ravel(), values.numpy(), number))
 
 
 def _soft_targets(
     probabilities: Tensor, maps: Iterable[Tensor], superpixels: np.ndarray, areas: Tensor
 ) -> Targets:
-    """Targets from soft masks float [H, W]; one at a time bounds memory."""
-    segment = torch.from_numpy(superpixels.astype(np.int64)).flatten()
-    means = torch.zeros(len(probabilities), 3, len(areas), dtype=torch.float64)  # superpixels can be large
+    """Targets from soft masks float [H, W]."""
+    means = torch.zeros(len(probabilities), 3, len(areas), dtype=torch.float64)
     for mean, soft in zip(means, maps, strict=True):
         pixels = soft.double().clamp(0, 1).flatten()
-        mean.index_add_(1, segment, torch.cat([pixels[None], log_costs(pixels)]))
+        for row, values in zip(mean, (pixels, *log_costs(pixels)), strict=True):
+            row.copy_(_sums(superpixels, values, len(areas)))
     means = (means / areas.clamp(min=1)).float()
     return Targets(probabilities, means[:, 0].clamp(0, 1), means[:, 1:].transpose(0, 1).contiguous())
 
