@@ -6,16 +6,21 @@ One region graph serves all scales (MCG aligns separately segmented scales; here
 watershed of the averaged contour gives the superpixels, the contour of each scale gives the graph's weights,
 average linkage gives each scale's hierarchy. The mean of the scales' saliencies on the edges, linked again,
 is the multiscale hierarchy.
+
+Higra is imported where it is called: it brings matplotlib, 50 MB and a second, to processes that make no proposals.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
-import higra as hg
 import numpy as np
 from numpy.typing import NDArray
 
 from wsis.method.masks.superpixels import adjacency, segment_sums, superpixel_areas
+
+if TYPE_CHECKING:
+    import higra as hg
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ def watershed(contour: NDArray[np.float32], smoothing: float) -> NDArray[np.int3
         return np.zeros(contour.shape, np.int32)
     if smoothing > 0:
         contour = cv2.GaussianBlur(contour, (0, 0), smoothing, borderType=cv2.BORDER_REPLICATE)
+    import higra as hg
+
     graph = hg.get_4_adjacency_graph(contour.shape)
     weights = hg.weight_graph(graph, contour, hg.WeightFunction.mean)
     labels = np.asarray(hg.labelisation_watershed(graph, weights)).reshape(contour.shape)
@@ -75,8 +82,10 @@ def contiguous(labels: np.ndarray) -> NDArray[np.int32]:
     return rank[inverse].reshape(labels.shape)
 
 
-def higra_graph(num_vertices: int, edges: NDArray[np.int32]) -> hg.UndirectedGraph:
+def higra_graph(num_vertices: int, edges: NDArray[np.int32]) -> "hg.UndirectedGraph":
     """Higra's graph with the given edges [E, 2]."""
+    import higra as hg
+
     graph = hg.UndirectedGraph(num_vertices)
     graph.add_edges(edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64))
     return graph
@@ -90,6 +99,8 @@ def average_linkage(
     Args: edges [E, 2] of a connected graph over ``num_leaves`` vertices; strengths [E], mean contour of each
     edge; lengths [E] > 0, its weight in later means.
     """
+    import higra as hg
+
     if num_leaves == 1:
         return Hierarchy(np.zeros(1, np.int64), np.zeros(1), np.zeros(0))
     graph = higra_graph(num_leaves, edges)
@@ -117,6 +128,8 @@ def ward_linkage(superpixels: NDArray[np.int32], edges: NDArray[np.int32], image
 
     Args: image float [h, w, channels], e.g. Lab.
     """
+    import higra as hg
+
     areas = superpixel_areas(superpixels)
     colours = segment_sums(image, superpixels) / areas[:, None]
     graph = higra_graph(len(areas), edges)

@@ -14,7 +14,6 @@ Two remedies, both on histograms of Lab colour and local contrast:
 """
 
 import cv2
-import higra as hg
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -105,6 +104,8 @@ def appearance_hierarchy(histograms: NDArray[np.float64], edges: NDArray[np.int3
     Every superpixel counts once, whatever its area, so that small objects do not vanish first. Altitudes are
     Ward's costs: comparable within this hierarchy alone.
     """
+    import higra as hg  # here, as in `hierarchies`
+
     count = len(histograms)
     if count == 1:
         return Hierarchy(np.zeros(1, np.int64), np.zeros(1), np.zeros(0))
