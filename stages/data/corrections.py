@@ -10,7 +10,7 @@ from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execut
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers import given_masks
 from wsis.readers.given_masks import GivenFiles
-from wsis.readers.proposal_results import Target
+from wsis.readers.mask_targets import Target
 from wsis.views.dataset import class_names, segmented_ids, targets
 
 NAME = "corrections"

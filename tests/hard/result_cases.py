@@ -11,7 +11,8 @@ import numpy as np
 from tests.hard.case import Case, Facts
 from wsis.method.masks import rle
 from wsis.method.proposals.imports.coco_results import import_coco_results
-from wsis.readers.proposal_results import Target, index_results
+from wsis.readers.mask_targets import Target
+from wsis.readers.proposal_results import index_results
 
 MASK = np.zeros((8, 12), bool)
 MASK[2:5, 3:9] = True

@@ -10,7 +10,8 @@ from data_contracts.errors import DataError
 from wsis.method.masks import rle
 from wsis.readers.files import json_array
 from wsis.readers.files.json_array import scan_array
-from wsis.readers.proposal_results import Target, index_results
+from wsis.readers.mask_targets import Target
+from wsis.readers.proposal_results import index_results
 
 SIZE = (6, 8)
 MASK = np.zeros(SIZE, bool)

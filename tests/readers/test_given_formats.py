@@ -13,7 +13,7 @@ from tests.readers.conftest import encode
 from wsis.method.masks import rle
 from wsis.readers.formats.label_studio_brush import encode_brush
 from wsis.readers.given_masks import GivenFiles, digest, read_given
-from wsis.readers.proposal_results import Target
+from wsis.readers.mask_targets import Target
 
 SIZE = (8, 12)
 CLASSES = ("cat", "dog")

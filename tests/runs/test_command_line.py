@@ -86,6 +86,14 @@ def test_looking_up_imports_nothing_heavy(arguments: list[str]) -> None:
     assert (asked.returncode, asked.stderr) == (0, "[]\n")
 
 
+@pytest.mark.parametrize("command", [["runs"], ["results", RUN], ["show", RUN], ["verify", RUN]])
+def test_what_reads_a_store_needs_no_torch(command: list[str], tiny_store: Path) -> None:
+    """Two seconds and 200 MB of each look at a run."""
+    code = WITHOUT.format(arguments=[*command, "--store", str(tiny_store)])
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in asked.stderr.splitlines()[-1], asked.stderr
+
+
 def test_completion_knows_commands_runs_artefacts_configs_and_stages(tiny_store: Path) -> None:
     assert complete("wsis verif") == ["verify"]
     assert complete("wsis run voc_l") == ["voc_lite"]

@@ -17,7 +17,7 @@ from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers.files.digests import named_content
 from wsis.readers.files.folder_files import Problems
 from wsis.readers.given_formats import SETTING, GivenImage, find_place, read_place
-from wsis.readers.proposal_results import Target, TargetNames
+from wsis.readers.mask_targets import Target, TargetNames
 from wsis.readers.shared.class_names import UnknownClasses
 
 

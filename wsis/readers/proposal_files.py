@@ -17,7 +17,8 @@ from wsis.errors import InputError
 from wsis.method.proposals import ImportSettings, ProposalSet, import_coco_results
 from wsis.readers.files.digests import named_content
 from wsis.readers.files.folder_files import Problems, inside, read_bytes
-from wsis.readers.proposal_results import ResultsIndex, Target, index_results
+from wsis.readers.mask_targets import Target
+from wsis.readers.proposal_results import ResultsIndex, index_results
 
 _LOOKED_INTO = 3  # of the files of a folder; that each is there is checked of all
 _MERGE = (

@@ -11,7 +11,7 @@ from wsis.engine.machine import available_memory
 from wsis.errors import WsisError
 from wsis.readers.config import open_source
 from wsis.readers.learnability import images_of_class, rarely_lacking, spelt_alike
-from wsis.readers.proposal_results import Target
+from wsis.readers.mask_targets import Target
 from wsis.readers.shared.records import DatasetSource
 from wsis.runs.config import RunConfig
 from wsis.runs.plan import Node, check_ceiling

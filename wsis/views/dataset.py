@@ -11,7 +11,7 @@ from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, array_to_text
 from data_contracts.store import Artefact
 from wsis.readers.files.images import decode_again, decode_image
-from wsis.readers.proposal_results import Target
+from wsis.readers.mask_targets import Target
 
 SOURCE_IDS = "source_ids.json"  # files of a dataset artefact
 SOURCE_CATEGORIES = "source_categories.json"
