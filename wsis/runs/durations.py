@@ -24,6 +24,7 @@ from wsis.runs.plan import Node
 _NEWEST = 20  # artefacts of a stage that are looked at
 _SAMPLE = 16  # images whose size is looked at
 _BOXED = 64  # training images whose boxes are looked at
+_PRIOR_SECONDS = 60.0  # of reckoned work that count as done in their time: what a stage of a second took says little
 _ALIKE = 0.25  # earlier times count where the data has as many images, up to this share
 
 
@@ -96,7 +97,7 @@ class Durations:
         if known is not None:
             return known
         reckoned = self._reckoned_seconds(node)
-        pace = min(5.0, max(0.2, self._spent / self._reckoned)) if self._reckoned else 1.0
+        pace = min(5.0, max(0.2, (self._spent + _PRIOR_SECONDS) / (self._reckoned + _PRIOR_SECONDS)))
         return None if reckoned is None else pace * reckoned
 
     def known(self, node: Node) -> float | None:
