@@ -39,22 +39,50 @@ def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
     Raises:
         StoreFullError: no space is left; `path` keeps its old content.
     """
+    with full_disk_named(path), _written(path, data) as temporary:
+        os.replace(temporary, path)
+        fsync_directory(path.parent)
+
+
+def create_atomic(path: Path, data: bytes) -> bool:
+    """Write `data` to `path` if nothing is there, and say so: a temporary sibling, fsync and a hard link. Without a
+    lock, so that a process that is stopped in the middle stops nobody else.
+
+    Raises:
+        StoreFullError: no space is left.
+        OSError: `can_link` tells whether it is for want of hard links.
+    """
+    with full_disk_named(path), _written(path, data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        fsync_directory(path.parent)
+        return True
+
+
+def can_link(error: OSError) -> bool:
+    """Whether an error of `create_atomic` is another than that the file system has no hard links."""
+    return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+@contextmanager
+def _written(path: Path, data: bytes | Callable[[BinaryIO], None]) -> Iterator[Path]:
+    """A temporary sibling of `path` that holds the data, on disk; it is gone afterwards."""
     # of the name only a digest: a name of 255 bytes leaves no room for more
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     temporary = path.with_name(f".{digest}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
-    with full_disk_named(path):
-        try:
-            with temporary.open("wb") as stream:
-                if callable(data):
-                    data(stream)
-                else:
-                    stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        fsync_directory(path.parent)
+    try:
+        with temporary.open("wb") as stream:
+            if callable(data):
+                data(stream)
+            else:
+                stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(root: Path) -> None:

@@ -14,18 +14,20 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from data_contracts.atomic import TEMPORARY, write_atomic
-from data_contracts.errors import CorruptArtefactError, StoreError
+from data_contracts.atomic import TEMPORARY, can_link, create_atomic, write_atomic
+from data_contracts.errors import CorruptArtefactError, LockTimeoutError, StoreError
 from data_contracts.locks import exclusive
 from data_contracts.paths import make_folder, safe_relative, write_file
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
 _LOCK = ".records.lock"
+_ALONE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,22 @@ class FolderObjects:
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._for_writing(key)
+        if (found := self.read(key)) is None:
+            if self._created(path, data):
+                return True
+            found = self.read(key)
+        return found is not None and found.data == data
+
+    def _created(self, path: Path, data: bytes) -> bool:
+        """Without the lock where the file system has hard links: who is stopped in the middle holds up nobody."""
+        try:
+            return create_atomic(path, data)
+        except OSError as error:
+            if can_link(error):
+                raise StoreError(f"cannot write {path}: {error.strerror}") from error
         with self._alone():
-            if (found := self.read(key)) is not None:
-                return found.data == data
+            if plain_bytes(path) is not None:
+                return False
             write_file(path, data)
             return True
 
@@ -187,9 +202,17 @@ class FolderObjects:
         make_folder(path.parent)
         return path
 
-    def _alone(self) -> Any:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         make_folder(self.root)
-        return exclusive(self.root / _LOCK, poll=0.01)
+        try:
+            with exclusive(self.root / _LOCK, timeout=_ALONE_SECONDS, poll=0.01):
+                yield
+        except LockTimeoutError as error:
+            raise StoreError(
+                f"{self.root}: {error}, for {_ALONE_SECONDS:.0f} s, where it takes less than one: expected a process "
+                "that is not stopped"
+            ) from error
 
 
 def plain_bytes(path: Path) -> bytes | None:

@@ -1,5 +1,6 @@
 """What commits stand on, on a folder and on object stores: one creates, one replaces, and all see who."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -268,3 +269,58 @@ def test_other_protocols_are_refused_in_one_line(url):
     with pytest.raises(ConfigError, match=r"which of two writers wins.*unknown protocol") as caught:
         BucketObjects(url)
     assert "\n" not in str(caught.value)
+
+
+HOLDS_THE_LOCK = """
+import sys, time
+from pathlib import Path
+from data_contracts.locks import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def stopped_holder(tmp_path):
+    """A process that holds the record lock of `tmp_path` and does not go on."""
+    command = [sys.executable, "-c", HOLDS_THE_LOCK, str(tmp_path / objects._LOCK)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+        holder.kill()
+
+
+def test_a_stopped_process_holds_up_nobody_who_creates(stopped_holder, tmp_path):
+    place = FolderObjects(tmp_path)
+    assert place.create("shards/00001.json", b"mine")
+    assert not place.create("shards/00001.json", b"other") and place.create("shards/00001.json", b"mine")
+    assert content(place, "shards/00001.json") == b"mine"
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["00001.json"]
+
+
+def test_who_must_wait_for_a_stopped_process_does_so_for_a_while(stopped_holder, tmp_path, monkeypatch):
+    place = FolderObjects(tmp_path)
+    assert place.create("runs/a.json", b"before")
+    monkeypatch.setattr(objects, "_ALONE_SECONDS", 0.3)
+    said = rf"pid {stopped_holder.pid} on .*, for 0 s, where it takes less than one: expected a process"
+    with pytest.raises(StoreError, match=said):
+        place.replace("runs/a.json", b"after", place.read("runs/a.json").version)
+    assert content(place, "runs/a.json") == b"before"
+
+
+def test_a_file_system_without_hard_links_has_the_same_conditions(place_of, monkeypatch):
+    def no_links(source, target):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("os.link", no_links)
+    test_of_many_threads_one_creates(place_of, "folder")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    def broken(source, target):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.link", broken)
+    with pytest.raises(StoreError, match=r"^cannot write .*a\.json: Input/output error$"):
+        FolderObjects(tmp_path).create("a.json", b"x")

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed.client import AllExit, FutureCancelledError
 
 from data_contracts.errors import ConfigError
 from data_contracts.store import Artefact, Store
@@ -220,3 +222,11 @@ def test_the_scheduler_imports_nothing_heavy() -> None:
     code = "import sys, wsis.engine.cluster_entry; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert os.spawnv(os.P_WAIT, os.sys.executable, [os.sys.executable, "-c", code]) == 0
     assert cluster_work.make_shard
+
+
+def test_shards_that_nobody_waits_for_end_without_a_word() -> None:
+    said: list[dict[str, Any]] = []
+    loop = SimpleNamespace(default_exception_handler=said.append)
+    for error in (AllExit(), FutureCancelledError("key", "lost"), ValueError("of somebody")):
+        cluster._heard(loop, {"exception": error})
+    assert [type(one["exception"]) for one in said] == [ValueError]

@@ -16,7 +16,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import distributed
-from distributed.client import FutureCancelledError
+from distributed.client import AllExit, FutureCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -88,11 +88,18 @@ def _client(address: str) -> Iterator[Any]:
     try:
         with _lost_named(address):
             client = _connected(address)
+        client.loop.asyncio_loop.set_exception_handler(_heard)
         yield client
     finally:
         if client is not None:
             client.close(timeout=CONNECT_SECONDS)  # the scheduler forgets what nobody waits for
         logger.setLevel(level)
+
+
+def _heard(loop: Any, context: dict[str, Any]) -> None:
+    """Shards that nobody waits for any more end with the client: no error of anybody."""
+    if not isinstance(context.get("exception"), AllExit | FutureCancelledError):
+        loop.default_exception_handler(context)
 
 
 def _connected(address: str) -> Any:
