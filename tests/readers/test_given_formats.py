@@ -165,6 +165,10 @@ def nothing(root: Path) -> None:
     write(root / "a.jpg", b"no photograph")
 
 
+def broken(root: Path) -> None:
+    write(root / "a.json", b'{"shapes": [')
+
+
 def no_names(root: Path) -> None:
     write(root / "labels" / "a.txt", polygon(0))
 
@@ -181,8 +185,9 @@ def unsubmitted(root: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (nothing, r"expected COCO instances, labelme, .* got 1 other files, a.jpg and the like"),
-        (lambda root: root.mkdir(exist_ok=True), "expected COCO instances, .* got 0 other files$"),
+        (nothing, r"expected COCO instances, labelme, .* got another file, a.jpg$"),
+        (lambda root: root.mkdir(exist_ok=True), "expected COCO instances, .* got an empty folder$"),
+        (broken, r"masks/, got a JSON file that cannot be read: .*a\.json: malformed JSON: .* at line 1, column 13$"),
         (no_names, "got 1 text files and no data.yaml, .* names YOLO's classes, beside labels/a.txt"),
         (two_kinds, r"expected masks of one kind, got yolo \(data.yaml\), labelme \(a.json\); name the file"),
         (unsubmitted, r"expected images with masks, got none \(1 tasks without annotation .*predictions"),
