@@ -38,7 +38,7 @@ def test_splits_are_folders(tmp_path: Path, make_photographs: Make) -> None:
     assert labels(source) == {"1": ["cat"], "2": ["dog"]}
     assert labels(source, "val") == {"3": ["dog"]}
     assert source.image("2").file_name == "train/dog/a/2.JPG"
-    assert "split 'test' (1 images)" in " ".join(source.notes())
+    assert "split 'test' (1 image)" in " ".join(source.notes())
     assert (source.truth_ids("train"), source.truth_ids("val")) == ((), ())
     source.validate()
 

@@ -203,7 +203,7 @@ def test_what_every_file_has_is_one_problem(tmp_path: Path, make_photographs: Ma
         ("names: {a: cat}", "expected number: class, got 'a': 'cat'"),
         ("- cat", "expected a mapping with 'names', got list"),
         ("names: [cat", r"data\.yaml is not YAML"),
-        ("names: [cat]", r"expected text files of labels .* got none for 1 images"),
+        ("names: [cat]", r"expected text files of labels .* got none for 1 image"),
     ],
 )
 def test_refused_settings(tmp_path: Path, make_photographs: Make, yaml: str | None, message: str) -> None:

@@ -50,9 +50,10 @@ def find_format(root: Path, given: Given) -> Found:
         return Found(*next(iter(found.items())))
     files = annotation_files(root, ".json", known_splits(given.names))
     refuse_broken(files, f"{root}: expected labels of a known kind")
+    images = len(images_below(root))
     layouts = ", ".join(row.layout for row in FORMATS.values())
     raise DataError(
-        f"{root}: expected labels of a known kind, got {len(images_below(root))} images and none of: {layouts}; "
+        f"{root}: expected labels of a known kind, got {images} image{'s' * (images != 1)} and none of: {layouts}; "
         "data.format and data.train_annotations or data.labels_file name yours"
     )
 

@@ -151,8 +151,8 @@ def _instead(root: Path) -> str:
     texts = [name for name in names if name.endswith(".txt")]
     if texts:
         return (
-            f"{len(texts)} text files and no data.yaml, classes.txt or obj.names, which names YOLO's classes, "
-            f"beside {texts[0]}"
+            f"{len(texts)} text file{'s' * (len(texts) != 1)} and no data.yaml, classes.txt or obj.names, "
+            f"which names YOLO's classes, beside {texts[0]}"
         )
     if len(names) == 1:
         return f"another file, {names[0]}"

@@ -184,8 +184,8 @@ class CocoSource(FolderSource):
         if files.guessed:
             shown = ", ".join(f"{a!r:.80} is {b}" for a, b in files.guessed[:_SHOWN])
             self.note(
-                f"{file.path}: {len(files.guessed)} file names are not as the files are called, and taken for those "
-                f"that fit (data.strict=true refuses them): {shown}"
+                f"{file.path}: {len(files.guessed)} file name{'s are' if len(files.guessed) > 1 else ' is'} not as the "
+                f"files are called, and taken for those that fit (data.strict=true refuses them): {shown}"
             )
         return _Part(file, folder, found)
 

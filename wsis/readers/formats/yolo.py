@@ -192,7 +192,7 @@ class YoloLabels(DrawnSource):
         if self._drawings and missing == len(self._drawings):
             raise DataError(
                 f"{self.root}: expected text files of labels beside the images, labels/train/a.txt for "
-                f"images/train/a.jpg, got none for {missing} images"
+                f"images/train/a.jpg, got none for {missing} image{'s' * (missing != 1)}"
             )
         if missing:
             self.note(
