@@ -63,10 +63,12 @@ def left_out(found: GivenFiles) -> list[str]:
     """What of the files does not count, and what their readers decided, a line each."""
     if not found.unknown:
         return list(found.notes)
-    some = ", ".join(found.unknown[:_SHOWN]) + (", ..." if len(found.unknown) > _SHOWN else "")
+    number = len(found.unknown)
+    some = ", ".join(found.unknown[:_SHOWN]) + (", ..." if number > _SHOWN else "")
     return [
         *found.notes,
-        f"{len(found.unknown)} images are no training images that show a class, and left out: {some}",
+        f"given masks left out: {number} image{'s' * (number != 1)} outside of the training images that show a class: "
+        f"{some}",
     ]
 
 

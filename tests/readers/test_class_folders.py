@@ -1,11 +1,13 @@
 """A folder a class: which images there are, what they show, and which part they play."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from data_contracts.errors import ConfigError, DataError
 from wsis.readers.config import DataConfig, open_source
@@ -36,7 +38,7 @@ def test_splits_are_folders(tmp_path: Path, make_photographs: Make) -> None:
     assert labels(source) == {"1": ["cat"], "2": ["dog"]}
     assert labels(source, "val") == {"3": ["dog"]}
     assert source.image("2").file_name == "train/dog/a/2.JPG"
-    assert "split 'test' (1 images)" in " ".join(source.notes())
+    assert "split 'test' (1 image)" in " ".join(source.notes())
     assert (source.truth_ids("train"), source.truth_ids("val")) == ((), ())
     source.validate()
 
@@ -151,3 +153,23 @@ def test_digest_knows_labels_and_not_the_place(tmp_path: Path, make_photographs:
     assert opened(tmp_path / "a").digest() == opened(tmp_path / "b").digest()
     (tmp_path / "b/dog/3.jpg").rename(tmp_path / "b/cat/3.jpg")
     assert opened(tmp_path / "a").digest() != opened(tmp_path / "b").digest()
+
+
+def test_a_run_that_meets_damaged_images_says_how_to_see_all(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "cat/1.jpg", "dog/2.jpg", "dog/3.jpg", "cat/4.jpg")
+    (tmp_path / "cat/1.jpg").write_text("text")
+    Image.effect_noise((64, 48), 50).save(tmp_path / "dog/2.jpg")
+    os.truncate(tmp_path / "dog/2.jpg", os.path.getsize(tmp_path / "dog/2.jpg") // 2)  # its header is there
+    advice = f"no image was decoded yet: wsis check {tmp_path} names all that are damaged"
+    with pytest.raises(DataError, match=f"1\\.jpg: expected an image .*; {advice}$"):
+        opened(tmp_path).digest()
+    (tmp_path / "dog/3.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=rf"2 problems(.|\n)*\n{advice}$"):
+        opened(tmp_path).digest()
+    with pytest.raises(DataError, match=r"3 problems") as all_said:
+        opened(tmp_path).validate()
+    assert "cut short" in str(all_said.value) and advice not in str(all_said.value)
+    make_photographs(tmp_path / "other", "cat/1.jpg", "dog/2.jpg")
+    with pytest.raises(DataError, match="unknown class") as no_image:
+        opened(tmp_path / "other", classes=["cat"]).digest()
+    assert advice.split(":")[0] not in str(no_image.value)

@@ -259,7 +259,7 @@ def test_guessed_names_are_said_and_strict_refuses_them(coco: Any) -> None:
     coco.trees["train"]["images"][0]["file_name"] = "upload/1.JPG"
     coco.write("train")
     (note,) = source(coco).notes()
-    assert "1 file names are not as the files are called" in note
+    assert "1 file name is not as the files are called" in note
     assert "'upload/1.JPG' is train/1.jpg" in note
     with pytest.raises(DataError, match=r"upload/1\.JPG is missing"):
         source(coco, strict=True).validate()

@@ -226,6 +226,29 @@ def test_images_alone_are_not_labels(root: Path, make_photographs: Make) -> None
         found(root)
 
 
+@pytest.mark.parametrize("place", ["annotations/instances_default.json", "labels.json", "export.json"])
+def test_a_broken_file_of_labels_is_named(root: Path, make_photographs: Make, place: str) -> None:
+    make_photographs(root, "images/1.jpg", "images/2.jpg")
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).write_text('{"images": [')
+    said = rf"got a JSON file that cannot be read: {root / place}: malformed JSON: .* at line 1, column 13$"
+    with pytest.raises(DataError, match=said):
+        found(root)
+
+
+@pytest.mark.parametrize("named", ["auto", "labelme", "via", "label_studio"])
+def test_of_many_broken_files_some_are_named(root: Path, make_photographs: Make, named: str) -> None:
+    make_photographs(root, *(f"{n}.jpg" for n in range(30)))
+    for n in range(30):
+        (root / f"{n}.json").write_text('{"shapes": [')
+    said = rf"got 30 JSON files, of which 20 of the first 20 cannot .* {root}/0\.json: malformed JSON: .*; and 17 more"
+    with pytest.raises(DataError, match=said):
+        open_source(DataConfig.model_validate({"root": root, "format": named})).validate()
+    (root / "0.json").write_text("{}")
+    with pytest.raises(DataError, match="of which 19 of the first 20 cannot be read"):
+        open_source(DataConfig.model_validate({"root": root, "format": named})).validate()
+
+
 def test_masks_of_val_beside_folders(root: Path, make_photographs: Make) -> None:
     folders(root, make_photographs)
     coco(root, make_photographs, "{}_masks.json", "masked/{1}.jpg")

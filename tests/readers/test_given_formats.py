@@ -165,6 +165,10 @@ def nothing(root: Path) -> None:
     write(root / "a.jpg", b"no photograph")
 
 
+def broken(root: Path) -> None:
+    write(root / "a.json", b'{"shapes": [')
+
+
 def no_names(root: Path) -> None:
     write(root / "labels" / "a.txt", polygon(0))
 
@@ -181,9 +185,10 @@ def unsubmitted(root: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (nothing, r"expected COCO instances, labelme, .* got 1 other files, a.jpg and the like"),
-        (lambda root: root.mkdir(exist_ok=True), "expected COCO instances, .* got 0 other files$"),
-        (no_names, "got 1 text files and no data.yaml, .* names YOLO's classes, beside labels/a.txt"),
+        (nothing, r"expected COCO instances, labelme, .* got another file, a.jpg$"),
+        (lambda root: root.mkdir(exist_ok=True), "expected COCO instances, .* got an empty folder$"),
+        (broken, r"masks/, got a JSON file that cannot be read: .*a\.json: malformed JSON: .* at line 1, column 13$"),
+        (no_names, "got 1 text file and no data.yaml, .* names YOLO's classes, beside labels/a.txt"),
         (two_kinds, r"expected masks of one kind, got yolo \(data.yaml\), labelme \(a.json\); name the file"),
         (unsubmitted, r"expected images with masks, got none \(1 tasks without annotation .*predictions"),
         (lambda root: yolo(root), "expected text files of labels beside it, labels/a.txt for a.jpg, got none"),
@@ -191,7 +196,7 @@ def unsubmitted(root: Path) -> None:
         (lambda root: yolo(root, a="0 .5 .5 .2 .2"), "line 1: expected a mask of cat, got a box or a label"),
         (lambda root: yolo(root, "names: [cats]", a=polygon(0)), r"unknown class 'cats'; .* did you mean 'cat'\?"),
         (lambda root: labelme(root, "a", shape("dragon")), "unknown class 'dragon'; expected one of cat, dog$"),
-        (lambda root: labelme(root, "z", shape()), "expected training images that show a class, got 1 others"),
+        (lambda root: labelme(root, "z", shape()), "expected training images that show a class, got another: z"),
         (
             lambda root: write(root / "a.json", {"shapes": [], "imagePath": "a.png", **wrong_size()}),
             r"a.json: expected height and width \(8, 12\) of the image, got \(9, 9\)",

@@ -157,7 +157,7 @@ def test_refused(
 def test_no_masks_and_a_table_without_header(tmp_path: Path, make_photographs: Make) -> None:
     make_photographs(tmp_path, "images/a.jpg")
     (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match=r"expected masks of 1 photographs, .* got none"):
+    with pytest.raises(DataError, match=r"expected masks of 1 photograph, .* got none"):
         opened(tmp_path, format="instances").validate()
     save(tmp_path / "masks/a.png", IDS)
     table(tmp_path, "a,5,cat", header="a,b")

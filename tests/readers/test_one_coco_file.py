@@ -82,3 +82,39 @@ def test_a_share_of_the_file_of_train(coco: Any) -> None:
     assert parts(opened(coco.root, format="coco", val_share=0.5)) == (1, 1)
     with pytest.raises(DataError, match=r"instances_val\.json is missing"):  # as it was: a name may be wrong
         opened(coco.root, format="coco").validate()
+
+
+def test_a_file_of_train_alone_trains_on_all_of_it(coco: Any) -> None:
+    (coco.root / "annotations/instances_val.json").unlink()
+    shutil.rmtree(coco.root / "val")
+    assert resolved(DataConfig(root=coco.root)).format == "coco"
+    source = opened(coco.root)
+    source.validate()
+    assert parts(source) == (2, 0)
+    assert (
+        len([line for line in source.notes() if line.startswith("no val part: all of 2 images train")]) == 1
+    )
+    assert source.digest() == opened(coco.root, val_split=None).digest()
+    assert parts(
+        opened(coco.root, val_annotations=None, train_annotations="annotations/instances_train.json")
+    ) == (2, 0)
+    for said in ({"val_annotations": "annotations/instances_val.json"}, {"val_split": "held"}):
+        with pytest.raises(
+            DataError, match=r"split '(val|held)': the file .*instances_(val|held)\.json is missing$"
+        ):
+            opened(coco.root, **said).validate()
+
+
+@pytest.mark.parametrize("hint", ["images/val2017/", "annotations/captions_val2017.json"])
+def test_a_val_without_its_file_is_told(coco: Any, hint: str) -> None:
+    (coco.root / "annotations/instances_val.json").unlink()
+    (coco.root / "images").mkdir()
+    shutil.move(coco.root / "val", coco.root / "images/val2017")
+    if hint.endswith(".json"):
+        shutil.rmtree(coco.root / "images/val2017")
+        (coco.root / hint).write_text("{}")
+    with pytest.raises(
+        DataError, match=rf"instances_val\.json is missing, and {hint} says that there is a val"
+    ):
+        opened(coco.root).validate()
+    assert parts(opened(coco.root, val_split=None)) == (2, 0)

@@ -106,7 +106,7 @@ def test_images_of_both_are_val(root: Path) -> None:
     source = opened(root, val_images=".")
     assert set(source.image_ids("train")) == {"2", "3", "5"}
     assert len(source.image_ids("val")) == 2
-    assert "left out of train: 1 images that data.val_annotations has: train/fox/1.jpg" in source.notes()
+    assert "left out of train: 1 image that data.val_annotations has: train/fox/1.jpg" in source.notes()
 
 
 @pytest.mark.parametrize(

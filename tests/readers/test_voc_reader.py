@@ -203,3 +203,16 @@ def test_voc_animals_train_masks(voc_root: Path) -> None:
     ]
     assert sum(n for n, _ in counts) == 1307
     assert all(n for n, _ in counts)
+
+
+def test_a_list_of_train_alone_trains_on_all_of_it(devkit: Any) -> None:
+    lists = devkit.root / "ImageSets/Segmentation"
+    (lists / "val.txt").rename(lists / "valid.txt")
+    assert source(devkit).image_ids("val") == ("d", "e")  # another name of val
+    (lists / "valid.txt").unlink()
+    voc = source(devkit)
+    voc.validate()
+    assert (voc.image_ids("train"), voc.image_ids("val")) == (("a", "b", "c"), ())
+    assert [line for line in voc.notes() if line.startswith("no val part: all of 3 images train")]
+    with pytest.raises(DataError, match=r"split 'held': the file .*held\.txt is missing"):
+        source(devkit, splits={"train": "train", "val": "held"}).validate()

@@ -163,7 +163,7 @@ def test_a_box_outside_is_clipped_or_refused(tmp_path: Path, make_photographs: M
         ("0 0.5 0.5 0.5 0.5 0.9", "got 6 numbers"),
         ("0 320 240 50 60", r"expected shares of the image's sides, 0 to 1, got 320; are these pixels\?"),
         ("0 nan 0.5 0.5 0.5", "field 2: expected a finite number"),
-        ("cat 0.5 0.5 0.5 0.5", "field 1: expected a number, got 'cat'"),
+        ("cat 0.5 0.5 0.5 0.5", r"field 1: expected a number of a class \(0 cat, 1 dog\), got 'cat'$"),
     ],
 )
 def test_refused_lines(tmp_path: Path, make_photographs: Make, text: str, message: str) -> None:
@@ -177,6 +177,23 @@ def test_refused_lines(tmp_path: Path, make_photographs: Make, text: str, messag
     assert re.search(message, str(caught.value)), caught.value
 
 
+def test_what_every_file_has_is_one_problem(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, *(f"images/train/{name}.jpg" for name in "abcdefg"))
+    texts = (
+        dict.fromkeys("abc", "cat 0.5 0.5 0.5 0.5")
+        | dict.fromkeys("de", "0 320 240 50 60")
+        | {"f": "2 .5 .5 .1 .1"}
+    )
+    write(tmp_path, {"data.yaml": "names: [cat, dog]", "labels/train/g.txt": POLYGON})
+    write(tmp_path, {f"labels/train/{name}.txt": text for name, text in texts.items()})
+    with pytest.raises(DataError, match="3 problems") as caught:
+        opened(tmp_path).validate()
+    first, second, third = str(caught.value).splitlines()[1:]
+    assert re.search(r"a\.txt: line 1: .* got 'cat'; so it is in 2 more text files$", first)
+    assert re.search(r"d\.txt: line 1: .* are these pixels\?; so it is in 1 more text file$", second)
+    assert re.search(r"f\.txt: line 1: field 1: expected a class of \[0, 1\], got 2$", third)
+
+
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
@@ -186,7 +203,7 @@ def test_refused_lines(tmp_path: Path, make_photographs: Make, text: str, messag
         ("names: {a: cat}", "expected number: class, got 'a': 'cat'"),
         ("- cat", "expected a mapping with 'names', got list"),
         ("names: [cat", r"data\.yaml is not YAML"),
-        ("names: [cat]", r"expected text files of labels .* got none for 1 images"),
+        ("names: [cat]", r"expected text files of labels .* got none for 1 image"),
     ],
 )
 def test_refused_settings(tmp_path: Path, make_photographs: Make, yaml: str | None, message: str) -> None:

@@ -101,7 +101,7 @@ def test_failures_are_listed_and_the_rest_of_the_shard_survives(odd) -> None:
         f"error: {len(words)} of {len(words) + len(sizes)} photographs failed, the others are done"
         in result.err
     )
-    assert "13 photographs in" in result.err and "; 1 other files left out" in result.err
+    assert "13 photographs in" in result.err and "; 1 other file left out" in result.err
     assert str(path) in result.out and "Traceback" not in result.err
     assert done(wsis("verify", "--store", root / "store")).out == "2 artefacts checked, 0 problem(s)\n"
 

@@ -36,7 +36,7 @@ class Correction(NamedTuple):
         stay = f"iterations 1 to {after} stay, " if after > 1 else "iteration 1 stays, " if after else ""
         return (
             f"{len(self.found.masks)} of {self.trained} training images have given masks "
-            f"({instances} instances{none}); "
+            f"({instances} instance{'s' * (instances != 1)}{none}); "
             f"{stay}iteration {after + 1} is the first to learn from them"
         )
 

@@ -61,8 +61,8 @@ def find_photographs(images: Path, progress: Progress) -> list[Photograph]:
         DataError: no such folder, or no photograph in it.
     """
     found, others = list_photographs(images)
-    left_out = f"; {others} other files left out" if others else ""
-    progress.log(f"{len(found)} photographs in {images}{left_out}")
+    left_out = f"; {others} other file{'s' * (others != 1)} left out" if others else ""
+    progress.log(f"{len(found)} photograph{'s' * (len(found) != 1)} in {images}{left_out}")
     return found
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import configs
-from data_contracts.errors import ConfigError, DataError
+from data_contracts.errors import ConfigError
 from wsis.readers.combined import CombinedSource, check_same_classes
 from wsis.readers.detect import Found, find_format
+from wsis.readers.files.folder_files import require_folder
 from wsis.readers.folds import FoldSource
 from wsis.readers.formats import FORMATS
 from wsis.readers.formats.coco import CocoPaths, CocoSource, paths_of
@@ -180,8 +181,7 @@ def _root(config: DataConfig) -> Path:
             f"data.root: expected the folder of {what} data, got nothing: --set data.root=FOLDER"
         )
     root = config.root.expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.root: expected a folder, got {root} (which is no folder)")
+    require_folder(root, "data.root")
     return root
 
 

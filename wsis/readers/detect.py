@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_contracts.errors import DataError
+from wsis.readers.files.json_files import annotation_files, refuse_broken
 from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.layout import annotation_file
 from wsis.readers.shared.names import images_below
+from wsis.readers.shared.splits import known_splits
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ def find_format(root: Path, given: Given) -> Found:
     """The format of a data root.
 
     Raises:
-        DataError: no format fits, or several do; says what lies there and which keys decide.
+        DataError: no format fits, or several do; says what lies there and which keys decide, or which file is broken.
     """
     if given.table:
         return Found("csv", "data.labels_file")
@@ -46,9 +48,12 @@ def find_format(root: Path, given: Given) -> Found:
         )
     if found:
         return Found(*next(iter(found.items())))
+    files = annotation_files(root, ".json", known_splits(given.names))
+    refuse_broken(files, f"{root}: expected labels of a known kind")
+    images = len(images_below(root))
     layouts = ", ".join(row.layout for row in FORMATS.values())
     raise DataError(
-        f"{root}: expected labels of a known kind, got {len(images_below(root))} images and none of: {layouts}; "
+        f"{root}: expected labels of a known kind, got {images} image{'s' * (images != 1)} and none of: {layouts}; "
         "data.format and data.train_annotations or data.labels_file name yours"
     )
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, require_file
 from wsis.readers.files.image_files import KnownImages, files_below, without_ending
-from wsis.readers.files.json_files import find_written_by, tool_of
+from wsis.readers.files.json_files import find_written_by, refuse_broken, tool_of
 from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.formats.coco_file import CocoAnnotation, read_coco
 from wsis.readers.formats.coco_masks import segmentation_mask
@@ -129,15 +129,21 @@ def _of_folder(root: Path, where: str) -> Place:
         if not found and name in _MASKED and (what := FORMATS[name].look(root, given)):
             found[name] = what
     if not found:
-        raise DataError(f"{where}: {root}: expected {_KNOWN}, got {_instead(root)}")
+        expected = f"{where}: {root}: expected {_KNOWN}"
+        refuse_broken(_json_files(root), expected)
+        raise DataError(f"{expected}, got {_instead(root)}")
     (name,) = found
     return Place(name, FORMATS[name].home(root), tuple(coco))
 
 
 def _deep_labelme(root: Path) -> str | None:
     """A file of labelme in folders as deep as those of the images may be."""
-    names = (name for name in files_below(root) if name.lower().endswith(".json"))
-    return next((name for name in islice(names, _LOOKED_INTO) if tool_of(root / name) == "labelme"), None)
+    some = islice(_json_files(root), _LOOKED_INTO)
+    return next((path.relative_to(root).as_posix() for path in some if tool_of(path) == "labelme"), None)
+
+
+def _json_files(root: Path) -> Iterator[Path]:
+    return (root / name for name in files_below(root) if name.lower().endswith(".json"))
 
 
 def _instead(root: Path) -> str:
@@ -145,10 +151,12 @@ def _instead(root: Path) -> str:
     texts = [name for name in names if name.endswith(".txt")]
     if texts:
         return (
-            f"{len(texts)} text files and no data.yaml, classes.txt or obj.names, which names YOLO's classes, "
-            f"beside {texts[0]}"
+            f"{len(texts)} text file{'s' * (len(texts) != 1)} and no data.yaml, classes.txt or obj.names, "
+            f"which names YOLO's classes, beside {texts[0]}"
         )
-    return f"{len(names)} other files" + (f", {names[0]} and the like" if names else "")
+    if len(names) == 1:
+        return f"another file, {names[0]}"
+    return f"{len(names)} other files, {names[0]} and the like" if names else "an empty folder"
 
 
 def read_place(

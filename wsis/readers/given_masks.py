@@ -89,8 +89,9 @@ def read_given(
                     else:
                         masks[target.image_id] = _masks_of(image, target, classes, strangers, problems)
         if listed and len(others) == listed:
+            got = "another" if listed == 1 else f"{listed} others"
             problems.add(
-                f"{path}: expected training images that show a class, got {len(others)} others: {', '.join(others[:3])}"
+                f"{path}: expected training images that show a class, got {got}: {', '.join(others[:3])}"
             )
         unknown += others
     for line in strangers.lines():

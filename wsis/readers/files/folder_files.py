@@ -53,18 +53,18 @@ class Problems:
         except DataError as error:
             self.add(str(error))
 
-    def raise_if_any(self, what: str) -> None:
-        """Raise one DataError: a line of the one problem, or their number and the first 20 of them."""
+    def raise_if_any(self, what: str, then: str = "") -> None:
+        """Raise one DataError: a line of the one problem, or their number and the first 20 of them; then what helps."""
         if not self.messages:
             return
         if len(self.messages) == 1:
-            raise DataError(f"{what}: {self.messages[0]}")
+            raise DataError(f"{what}: {self.messages[0]}{then and f'; {then}'}")
         shown = self.messages[:MAX_LISTED_PROBLEMS]
         count = len(self.messages)
         head = f"{what}: {count} problems"
         if count > len(shown):
             head += f", the first {len(shown)} of them"
-        raise DataError(head + "".join(f"\n  - {message}" for message in shown))
+        raise DataError(head + "".join(f"\n  - {message}" for message in shown) + (then and f"\n{then}"))
 
 
 def clean_text(text: str, where: str) -> str:
@@ -128,6 +128,17 @@ def plain_name(name: str, where: str) -> str:
             f"got {name!r:.200}"
         )
     return clean_text(name, where)
+
+
+def require_folder(path: Path, where: str) -> None:
+    """Say what else a path is than a folder.
+
+    Raises:
+        DataError: it does not exist, or is something else.
+    """
+    if not path.is_dir():
+        what = "which is no folder" if os.path.lexists(path) else "which does not exist"
+        raise DataError(f"{where}: expected a folder, got {path}, {what}")
 
 
 def require_file(path: Path, where: str) -> None:

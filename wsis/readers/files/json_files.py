@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import parse_json, read_bytes, require_file
+from wsis.readers.files.folder_files import Problems, parse_json, read_bytes, require_file
 
 Tool = Literal["coco", "labelme", "via", "label_studio"]
 
@@ -17,6 +17,7 @@ _COCO = {"images", "annotations", "categories"}
 _STUDIO = {"data", "annotations", "predictions", "completions"}
 _OTHERS = {"shapes", "imagePath", "_via_img_metadata", "filename", "regions", "file_attributes"}
 _LOOKED_INTO = 20  # files: where there are more, each is of one image, and all are alike
+_SHOWN = 3
 _USUAL = {"annotations", "annotation", "labels", "json", "jsons", "images"}
 
 
@@ -28,7 +29,7 @@ def tool_of(path: Path) -> Tool | None:
         state = path.stat()
         return _tool_of(path, state.st_size, state.st_mtime_ns)
     except (OSError, ValueError, DataError):
-        return None  # whoever opens it says why
+        return None  # whoever opens it says why, else `refuse_broken`
 
 
 @lru_cache(maxsize=256)
@@ -70,6 +71,30 @@ def find_written_by(root: Path, tool: Tool, splits: Collection[str]) -> list[str
     """
     some = islice(annotation_files(root, ".json", splits), _LOOKED_INTO)
     return [path.relative_to(root).as_posix() for path in some if tool_of(path) == tool]
+
+
+def refuse_broken(files: Iterable[Path], expected: str) -> None:
+    """Where labels were looked for and not found: name the JSON files of no tool that cannot be read, since they may
+    have been them. Of many files the first few are looked into.
+
+    Args:
+        expected: where what was, for the message.
+
+    Raises:
+        DataError: there are some; says why.
+    """
+    paths, problems = list(files), Problems()
+    for path in paths[:_LOOKED_INTO]:
+        if tool_of(path) is None:
+            with problems.collect():
+                parse_json(read_bytes(path, "annotations"), str(path))
+    if found := problems.messages:
+        first = f" of the first {_LOOKED_INTO}" if len(paths) > _LOOKED_INTO else ""
+        of = (
+            f"{len(paths)} JSON files, of which {len(found)}{first}" if len(paths) > 1 else "a JSON file that"
+        )
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise DataError(f"{expected}, got {of} cannot be read: {'; '.join(found[:_SHOWN])}{more}")
 
 
 def annotation_files(root: Path, suffix: str, splits: Collection[str]) -> Iterator[Path]:

@@ -91,7 +91,7 @@ def list_photographs(root: Path) -> tuple[list[Photograph], int]:
     if not kept:
         raise DataError(
             f"photographs: expected files that end in {' '.join(SUFFIXES)} in {root}, "
-            f"got {others} other files"
+            f"got {others} other file{'s' * (others != 1)}"
         )
     shown = _unique_texts(kept)
     ids = unique_ids(

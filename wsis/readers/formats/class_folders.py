@@ -86,7 +86,8 @@ class ClassFolders(LabelledSource):
         unused = [path for path in stray if not apart or (self.root / path).resolve() not in apart]
         if unused:
             shown = ", ".join(unused[:3])
-            self.note(f"left out: {len(unused)} images that lie in no class folder: {shown}")
+            images = "1 image that lies" if len(unused) == 1 else f"{len(unused)} images that lie"
+            self.note(f"left out: {images} in no class folder: {shown}")
 
     def _note_empty(self, files: list[_File]) -> None:
         """Say which folders beside those of the classes hold no file: most often a copy that failed."""

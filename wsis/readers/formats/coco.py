@@ -24,7 +24,7 @@ from wsis.readers.formats.coco_masks import segmentation_mask
 from wsis.readers.shared.annotations import Declared
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.format import Format
-from wsis.readers.shared.layout import annotation_file, common_file, image_folder
+from wsis.readers.shared.layout import annotation_file, common_file, hint_of_val, image_folder, split_names
 from wsis.readers.shared.names import NameIndex
 from wsis.readers.shared.records import ROLES, Role, TruthRecord
 from wsis.readers.shared.settings import DataSettings
@@ -84,7 +84,8 @@ class CocoSource(FolderSource):
         if common is not None:
             with problems.collect():
                 self._parts = self._read_common(common, problems)
-        for role in (role for role in ROLES if role in self.options.splits and common is None):
+        roles = self._roles() if common is None else []
+        for role in roles:
             with problems.collect():
                 self._parts[role] = self._read_part(role, problems)
         images = [(role, *one) for role, part in self._parts.items() for one in part.found]
@@ -95,6 +96,11 @@ class CocoSource(FolderSource):
             self._own.setdefault(image_id, image.number)
             with problems.collect():
                 self._declared[role].append(self._declare_image(image_id, role, image, path))
+        if roles == ["train"] and "val" in self.options.splits:
+            self.note(
+                f"no val part: all of {len(images)} images train; data.val_share=0.1 holds a tenth of them out, "
+                "data.val_annotations names a file of val"
+            )
         for part in self._parts.values():
             part.found.clear()  # what is declared has it all
 
@@ -110,6 +116,16 @@ class CocoSource(FolderSource):
                 f"{self.root}: expected one file to divide by data.val_share or lists, got {files['val']} for val"
             )
         return first if divided else None
+
+    def _roles(self) -> list[Role]:
+        """The parts that have files of their own: with a file of train, val is none where nothing says that it is."""
+        roles = [role for role in ROLES if role in self.options.splits]
+        if len(roles) < len(ROLES) or self._file_of("val") or not self._file_of("train"):
+            return roles
+        named = self._paths.images.get("val") or self.options.splits["val"] not in split_names("val")
+        if named or hint_of_val(self.root):
+            return roles
+        return ["train"]
 
     def _file_of(self, role: Role) -> str | None:
         split = plain_name(self.options.splits[role], "option data split")
@@ -141,8 +157,15 @@ class CocoSource(FolderSource):
         }
 
     def _read_part(self, role: Role, problems: Problems) -> _Part:
-        name = self._file_of(role) or f"annotations/instances_{self.options.splits[role]}.json"
-        return self._open_part(name, role, problems)
+        found, split = self._file_of(role), self.options.splits[role]
+        usual = self.root / f"annotations/instances_{split}.json"
+        hint = None if found or role == "train" or os.path.lexists(usual) else hint_of_val(self.root)
+        if hint:
+            raise DataError(
+                f"split {split!r}: the file {usual} is missing, and {hint} says that there is a val: "
+                "data.val_annotations names its file, data.val_split=null does without"
+            )
+        return self._open_part(found or f"annotations/instances_{split}.json", role, problems)
 
     def _open_part(self, name: str, role: Role, problems: Problems) -> _Part:
         split = self.options.splits[role]
@@ -161,8 +184,8 @@ class CocoSource(FolderSource):
         if files.guessed:
             shown = ", ".join(f"{a!r:.80} is {b}" for a, b in files.guessed[:_SHOWN])
             self.note(
-                f"{file.path}: {len(files.guessed)} file names are not as the files are called, and taken for those "
-                f"that fit (data.strict=true refuses them): {shown}"
+                f"{file.path}: {len(files.guessed)} file name{'s are' if len(files.guessed) > 1 else ' is'} not as the "
+                f"files are called, and taken for those that fit (data.strict=true refuses them): {shown}"
             )
         return _Part(file, folder, found)
 

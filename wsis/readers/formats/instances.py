@@ -74,8 +74,8 @@ class Instances(DrawnSource):
                     yield self._image(path, found, classes)
         if not self._drawings and not problems.messages:
             raise DataError(
-                f"{self.root}: expected masks of {len(self._images)} photographs, masks/a.png for images/a.jpg, "
-                "got none"
+                f"{self.root}: expected masks of {len(self._images)} photograph{'s' * (len(self._images) != 1)}, "
+                "masks/a.png for images/a.jpg, got none"
             )
 
     def _patches(self, image: str) -> Iterator[tuple[str, Patch, str]]:

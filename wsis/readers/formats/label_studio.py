@@ -26,7 +26,7 @@ from wsis.readers.files.folder_files import (
     read_bytes,
 )
 from wsis.readers.files.image_files import KnownImages
-from wsis.readers.files.json_files import find_written_by, objects_in
+from wsis.readers.files.json_files import annotation_files, find_written_by, objects_in, refuse_broken
 from wsis.readers.formats.label_studio_shapes import shape_of
 from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource
 from wsis.readers.shared.folder import FolderOptions
@@ -85,14 +85,12 @@ class LabelStudio(DrawnSource):
         return iter([self._whole(*one) for one in found if one is not None])
 
     def _files(self) -> list[str]:
-        found = self._named_files or find_written_by(
-            self.root, "label_studio", known_splits(self.choice.names)
-        )
+        splits = known_splits(self.choice.names)
+        found = self._named_files or find_written_by(self.root, "label_studio", splits)
         if not found:
-            raise DataError(
-                f"{self.root}: expected Label Studio's export JSON (a list of tasks with data and annotations), "
-                "got none; of its other exports COCO and YOLO are read"
-            )
+            expected = f"{self.root}: expected Label Studio's export JSON (a list of tasks with data and annotations)"
+            refuse_broken(annotation_files(self.root, ".json", splits), expected)
+            raise DataError(f"{expected}, got none; of its other exports COCO and YOLO are read")
         return found
 
     def _image(

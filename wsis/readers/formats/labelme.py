@@ -29,7 +29,14 @@ from wsis.readers.files.folder_files import (
 )
 from wsis.readers.files.image_files import ImageFiles, files_below
 from wsis.readers.files.images import decode_ids
-from wsis.readers.files.json_files import find_written_by, objects_in, read_object, text_in, tool_of
+from wsis.readers.files.json_files import (
+    find_written_by,
+    objects_in,
+    read_object,
+    refuse_broken,
+    text_in,
+    tool_of,
+)
 from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource, merged
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
@@ -182,9 +189,9 @@ def _files(root: Path) -> list[str]:
     """
     found = [p for p in files_below(root) if p.lower().endswith(".json") and not _hidden(p)]
     if not any(tool_of(root / name) == "labelme" for name in found):
-        raise DataError(
-            f"{root}: expected labelme's JSON files, one a photograph, got {len(found)} other JSON files"
-        )
+        expected = f"{root}: expected labelme's JSON files, one a photograph"
+        refuse_broken((root / name for name in found), expected)
+        raise DataError(f"{expected}, got {len(found) or 'no'} other JSON file{'s' * (len(found) != 1)}")
     return found
 
 

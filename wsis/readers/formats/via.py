@@ -15,7 +15,7 @@ from typing import Any
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, clean_text, inside
 from wsis.readers.files.image_files import ImageFiles, KnownImages
-from wsis.readers.files.json_files import annotation_files, find_written_by
+from wsis.readers.files.json_files import annotation_files, find_written_by, refuse_broken
 from wsis.readers.formats.via_format import ViaImage, ViaRegion, drawn_of, is_via_table, read_via
 from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource, only_class
 from wsis.readers.shared.folder import FolderOptions
@@ -41,11 +41,12 @@ class Via(DrawnSource):
         self.attribute = attribute
 
     def _drawn(self, problems: Problems) -> Iterator[DrawnImage]:
-        files = self._named_files or find_files(self.root, known_splits(self.choice.names))
+        splits = known_splits(self.choice.names)
+        files = self._named_files or find_files(self.root, splits)
         if not files:
-            raise DataError(
-                f"{self.root}: expected a project or export of VIA (JSON or CSV), got none in the usual places"
-            )
+            expected = f"{self.root}: expected a project or export of VIA (JSON or CSV)"
+            refuse_broken(annotation_files(self.root, ".json", splits), expected)
+            raise DataError(f"{expected}, got none in the usual places")
         images: list[tuple[str, ViaImage]] = []
         for name in files:
             with problems.collect():

@@ -113,7 +113,7 @@ class VocSource(FolderSource):
         split = self.options.splits["val"]
         listed = self._has_split(split) or any(xml_ids(self.root / n, Problems()) for n in split_names(split))
         if self._hold_out is None:
-            if not listed and not self._has_split(self.options.splits["train"]):
+            if not listed and split in split_names("val") and not self._lists:
                 self._held = []
                 self.note(
                     f"no val part: all of {len(declared)} images train; data.val_share=0.1 holds a tenth out"
@@ -150,7 +150,9 @@ class VocSource(FolderSource):
     def _split_path(self, split: str) -> Path:
         name = plain_name(split, "option data split")
         paths = [
-            inside(self.root, f"ImageSets/{task}/{name}.txt", "split") for task in ("Segmentation", "Main")
+            inside(self.root, f"ImageSets/{task}/{one}.txt", "split")
+            for one in split_names(name)
+            for task in ("Segmentation", "Main")
         ]
         return next((p for p in paths if p.is_file()), paths[0])
 
@@ -163,12 +165,12 @@ class VocSource(FolderSource):
             for folder in split_names(split):
                 if ids := xml_ids(self.root / folder, problems):
                     self._folders.update(dict.fromkeys(ids, folder))
-                    self.note(f"split {split!r}: {len(ids)} XML files of {folder}/")
+                    self.note(f"split {split!r}: {len(ids)} XML file{'s' * (len(ids) != 1)} of {folder}/")
                     return ids
             for folder in ("Annotations", ".") if split in split_names("train") else ():
                 if not (self.root / "ImageSets").exists() and (ids := xml_ids(self.root / folder, problems)):
                     self._folders.update(dict.fromkeys(ids, folder))
-                    self.note(f"no split lists: {len(ids)} XML files of {folder}/")
+                    self.note(f"no split lists: {len(ids)} XML file{'s' * (len(ids) != 1)} of {folder}/")
                     return ids
         return read_split(path, f"split {split!r}", problems)
 

@@ -12,6 +12,7 @@ file is empty or absent shows none of the classes. Suffix: H W image.
 
 import posixpath
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,35 @@ class _Line:
     @property
     def is_box(self) -> bool:
         return len(self.numbers) == 4
+
+
+class _InEveryFile(DataError):
+    """A fault that a tool makes in each text file it writes, so that all of them are one problem."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class _Faults:
+    """What is wrong with text files: of each kind that a tool repeats the first, and in how many files it is."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._repeated: dict[str, list[str]] = {}
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        with self._problems.collect():
+            try:
+                yield
+            except _InEveryFile as error:
+                self._repeated.setdefault(error.kind, []).append(str(error))
+
+    def tell(self) -> None:
+        for first, *others in self._repeated.values():
+            files = f"{len(others)} more text file{'s' * (len(others) > 1)}"
+            self._problems.add(f"{first}; so it is in {files}" if others else first)
 
 
 def find_names_file(root: Path) -> Path | None:
@@ -125,14 +155,15 @@ class YoloLabels(DrawnSource):
 
     def _of_texts(self, known: KnownImages, problems: Problems) -> Iterator[DrawnImage]:
         """The images that have a text file, wherever they lie; an empty one says that nothing is there."""
-        classes = self._classes
+        classes, faults = self._classes, _Faults(problems)
         for name in self._texts:
-            with problems.collect():
+            with faults.collect():
                 text = inside(self.root, name, "labels")
                 image = known.find_stem(without_ending(name), str(text))
                 size = known.sizes.get(image)
                 lines = [] if size is None else self._lines_of(text, classes)
                 yield DrawnImage(image, tuple(_object(one, size) for one in lines if size), str(text))
+        faults.tell()
 
     @cached_property
     def _texts(self) -> list[str]:
@@ -150,17 +181,18 @@ class YoloLabels(DrawnSource):
 
     def _of_images(self, problems: Problems) -> Iterator[DrawnImage]:
         split_of = self._splits(problems)
-        classes, missing = self._classes, 0
+        classes, missing, faults = self._classes, 0, _Faults(problems)
         for path in self._images:
-            with problems.collect():
+            with faults.collect():
                 text = self._text_file(path)
                 missing += not text.exists()
                 self._lines[path] = self._lines_of(text, classes) if text.exists() else []
                 yield self._image(path, text, split_of.get(path))
+        faults.tell()
         if self._drawings and missing == len(self._drawings):
             raise DataError(
                 f"{self.root}: expected text files of labels beside the images, labels/train/a.txt for "
-                f"images/train/a.jpg, got none for {missing} images"
+                f"images/train/a.jpg, got none for {missing} image{'s' * (missing != 1)}"
             )
         if missing:
             self.note(
@@ -229,19 +261,36 @@ class YoloLabels(DrawnSource):
 
 
 def _parsed(fields: list[str], classes: dict[int, str], where: str) -> _Line:
+    if not _is_number(fields[0]):
+        known = ", ".join(f"{number} {name}" for number, name in classes.items())
+        raise _InEveryFile(
+            "name", f"{where}: field 1: expected a number of a class ({known:.80}), got {fields[0]!r:.80}"
+        )
     values = [finite_number(field, f"{where}: field {place}") for place, field in enumerate(fields, start=1)]
     if len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
         raise DataError(
             f"{where}: expected 'class cx cy w h' or 'class x y x y x y ...', got {len(values)} numbers"
         )
     if int(values[0]) != values[0] or int(values[0]) not in classes:
-        raise DataError(f"{where}: field 1: expected a class of {list(classes)!r:.80}, got {fields[0]}")
+        raise _InEveryFile(
+            f"class {fields[0]}",
+            f"{where}: field 1: expected a class of {list(classes)!r:.80}, got {fields[0]}",
+        )
     far = [v for v in values[1:] if not -_NEAR <= v <= 1 + _NEAR]
     if far:
-        raise DataError(
-            f"{where}: expected shares of the image's sides, 0 to 1, got {far[0]:g}; are these pixels?"
+        raise _InEveryFile(
+            "pixels",
+            f"{where}: expected shares of the image's sides, 0 to 1, got {far[0]:g}; are these pixels?",
         )
     return _Line(classes[int(values[0])], tuple(values[1:]), where)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _object(line: _Line, size: tuple[int, int]) -> Drawn:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import Problems, read_bytes, sha256
+from wsis.readers.files.folder_files import Problems, read_bytes, require_folder, sha256
 from wsis.readers.files.images import bits_of_file, check_shape, decode_image, eight_bit_png, image_size
 from wsis.readers.shared.annotations import Declared, fit_boxes, pick_spread, role_limit
 from wsis.readers.shared.class_names import annotated_names, misspelt_classes, misspelt_line, unknown_lines
@@ -80,12 +80,12 @@ class FolderSource(ABC):
     """A `DatasetSource` on a folder. Annotations are read once, images each time they are asked for."""
 
     def __init__(self, root: Path, options: FolderOptions) -> None:
-        if not root.is_dir():
-            raise DataError(f"data.root: expected a folder, got {root} (which is no folder)")
+        require_folder(root, "data.root")
         self.root, self.options = root, options
         self._notes: dict[str, None] = {}
         self._tolerant = False
         self._classes_doubted = False  # whether names that are no class have been told of
+        self._damaged = False  # whether the header of an image could not be read
         self._bits: dict[str, int | None] = {}  # image id -> bits in use, of images of more than 8
         self._verified: dict[str, str] = {}  # image id -> sha256 of bytes that decoded to the declared size
 
@@ -211,12 +211,17 @@ class FolderSource(ABC):
         )
 
     def _size_from_header(self, one: Declared) -> tuple[int, int]:
-        return image_size(read_bytes(one.path, f"image {one.image_id}"), str(one.path))
+        try:
+            return image_size(read_bytes(one.path, f"image {one.image_id}"), str(one.path))
+        except DataError:
+            self._damaged = True
+            raise
 
     def _entries(self) -> dict[str, Entry]:
         _, entries, problems = self._index
         if not self._tolerant:
-            problems.raise_if_any(f"data in {self.root}")
+            then = f"no image was decoded yet: wsis check {self.root} names all that are damaged"
+            problems.raise_if_any(f"data in {self.root}", then if self._damaged else "")
         return entries
 
     def note(self, line: str) -> None:

@@ -104,7 +104,8 @@ class LabelledSource(FolderSource):
             del images[name]
         if taken:
             self.note(
-                f"left out of train: {len(taken)} images that data.val_annotations has: {some_of(taken)}"
+                f"left out of train: {len(taken)} image{'s' * (len(taken) != 1)} that data.val_annotations has: "
+                f"{some_of(taken)}"
             )
 
     def _split(self, images: dict[str, Labelled], problems: Problems) -> dict[Role, list[str]]:

@@ -81,6 +81,17 @@ def common_file(root: Path) -> str | None:
     return _only(root, _any_json(root), "train") if found is None else found
 
 
+def hint_of_val(root: Path) -> str | None:
+    """What says, beside a file of train, that there is a val: a file or a folder with files called so, below the root;
+    None: nothing does."""
+    names = [name + year for name in split_names("val") for year in _YEARS]
+    for name in dict.fromkeys(place.format(one) for one in names for place in _FOLDERS):
+        folder = inside(root, name, "image folder")
+        if folder.is_dir() and next(folder.iterdir(), None) is not None:
+            return f"{name}/"
+    return next((name for name in _any_json(root) if "val" in Path(name).stem.casefold()), None)
+
+
 def some_files(root: Path) -> list[str]:
     """Files that may be that of all images, below the root: the usual ones, and the first of others."""
     usual = [place for place in _OF_ALL if inside(root, place, "annotations").is_file()]

@@ -192,7 +192,10 @@ def _as_they_lie(
         )
     others = {split: n for split, n in there.items() if split not in named.values()}
     if others:
-        note("left out: " + ", ".join(f"split {s!r} ({n} images)" for s, n in sorted(others.items())))
+        note(
+            "left out: "
+            + ", ".join(f"split {s!r} ({n} image{'s' * (n != 1)})" for s, n in sorted(others.items()))
+        )
     return {
         role: [name for name, one in images.items() if found is not None and one.split == found]
         for role, found in named.items()
