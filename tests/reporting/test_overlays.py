@@ -188,5 +188,8 @@ def test_side_by_side():
     assert (picture[top + 20 : top + 30, 56:86] == 255).all()
     assert picture.shape[1] == 94
     assert side_by_side([Panel("", left)] * 3, columns=2).shape[1] == 104
+    told = side_by_side([Panel("left", left), Panel("right", right)], "title", legend=["below"])
+    np.testing.assert_array_equal(told[:height], picture)
+    assert told.shape[1] == 94 and (told[height:, :8] == 255).all() and (told[height:, 8:] < 255).any()
     with pytest.raises(ValueError, match="at least one panel"):
         side_by_side([])

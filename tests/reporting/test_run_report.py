@@ -61,9 +61,10 @@ def test_overlays_show_every_source(demo_run):
     assert (panel(pictures[0].picture, 1, 1) != 255).any() and (panel(pictures[0].picture, 1, 2) == 255).all()
 
 
-def panel(picture: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Of two rows of panels, each with its caption above."""
-    bottom = picture.shape[0] - 8 - (1 - row) * (text_size("", 14)[1] + 5 + HEIGHT + 8)
+def panel(picture: np.ndarray, row: int, column: int, legend: int = 0) -> np.ndarray:
+    """Of two rows of panels, each with its caption above, and lines of a legend below."""
+    line = text_size("", 14)[1] + 5
+    bottom = picture.shape[0] - 8 - legend * line - (1 - row) * (line + HEIGHT + 8)
     return picture[bottom - HEIGHT : bottom, 8 + column * COLUMN : 8 + column * COLUMN + PANEL_SIDE]
 
 
@@ -71,7 +72,7 @@ def test_overlay_samples_come_most_frequent_first(demo_run):
     """The most frequent sample has both squares, the next the first alone: its second square is untouched."""
     sources = sources_of(demo_run.run, 1)
     picture = picture_of(sources, "photo0")
-    image, both, first = (panel(picture, 0, column) for column in (0, 2, 3))
+    image, both, first = (panel(picture, 0, column, legend=1) for column in (0, 2, 3))
     second_square = np.s_[
         HEIGHT * 30 // 60 : HEIGHT * 50 // 60, PANEL_SIDE * 45 // 80 : PANEL_SIDE * 65 // 80
     ]

@@ -11,7 +11,7 @@ import wsis as package
 from data_contracts.runs import save_run
 from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Store
-from tests.runs.tiny_run import RUN, copy_of, done, fingerprints, manifest_of, record_of, wsis
+from tests.runs.tiny_run import RUN, TINY, copy_of, done, fingerprints, manifest_of, record_of, wsis
 from wsis.method.masks import rle
 from wsis.views.run import Run
 
@@ -66,7 +66,7 @@ def test_what_was_there_stays_and_one_iteration_more_learns_from_it(gone_on, tin
     assert before.items() <= after.items()
     new = after.keys() - before.keys()
     assert new >= {"corrections", "corrected_proposals", "pseudo_labels@3", "prediction@3"}
-    assert "3 of 12 training images have given masks" in result.err
+    assert "3 of 12 training images have given masks (" in result.err
     assert "1 of the images without any: negatives from now on" in result.err
     assert "iterations 1 to 2 stay, iteration 3 is the first" in result.err
     assert record_of(store).config["outer_iterations"] == 3
@@ -161,6 +161,19 @@ def test_it_goes_on_without_the_file_and_without_doing_anything_twice(gone_on, t
         assert all(entry.reused for entry in record_of(again).entries.values())
     finally:
         hidden.rename(path)
+
+
+def test_the_given_masks_are_counted_and_the_command_of_before_is_told_of_them(gone_on) -> None:
+    store, *_ = gone_on
+    line = "data.masks: 3 of 12 training images have given masks; training learns from them as certain, from "
+    assert f"{line}iteration 3 on" in done(wsis("run", "--name", RUN, "--dry-run", "--store", store)).err
+    refused = wsis("run", TINY, "--name", RUN, "--store", store)
+    assert refused.code == 2 and len(refused.err.splitlines()) == 1
+    assert f"run {RUN!r} was given masks (wsis correct, data.masks; iteration 3 is the first" in refused.err
+    assert f"`wsis run --name {RUN}` goes on with them" in refused.err and "→" not in refused.err
+    other = wsis("run", TINY, "--name", RUN, "--set", "conditional.k=3", "--store", store)
+    assert other.code == 2 and "conditional.k: " in other.err and "data.masks: True → False" in other.err
+    done(wsis("run", TINY, "--name", RUN, "--replace", "--dry-run", "--store", store))
 
 
 def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> None:

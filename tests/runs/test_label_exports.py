@@ -78,7 +78,7 @@ def test_our_readers_give_the_masks_back(tiny_store: Path, tmp_path: Path, label
 
 
 def test_what_a_person_sees_in_label_studio(tiny_store: Path, tmp_path: Path, labels: Any) -> None:
-    done(export(tiny_store, tmp_path, "--format", "label-studio", "--image-path", "https://x.org/a?f="))
+    done(export(tiny_store, tmp_path, "--format", "label_studio", "--image-path", "https://x.org/a?f="))
     assert not (tmp_path / "images").exists()
     tree = ElementTree.parse(tmp_path / "label_config.xml").getroot()
     assert [label.get("value") for label in tree.iter("Label")] == list(CLASSES)
@@ -131,12 +131,16 @@ def test_the_worst_stand_first_and_say_how_bad(tiny_store: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--format", "xml"], "Invalid value for '--format'"),
+        (["--format", "xml"], "--format: expected one of coco, yolo-seg, labelme, label-studio, got 'xml'"),
         (["--worst", 0], "Invalid value for '--worst'"),
         (["--worst", 2, "--image", "a"], "--worst: expected without --image, got both"),
         (
             ["--image", "nothing"],
             "--image: expected the name of one of .* images, or a pattern, got 'nothing'",
+        ),
+        (
+            ["--format", "label-studo"],
+            r"got 'label-studo'; did you mean 'label-studio'\?",
         ),
         (["--format", "labelme", "--sets", "all"], "--sets: expected --format coco, got labelme"),
         (

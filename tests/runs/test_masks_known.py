@@ -48,11 +48,17 @@ OF_VAL = {"prm_baseline", "evaluation.prm_baseline", "evaluation.prediction@1"}
     ("train", "val", "left_out", "line"),
     [
         (12, 8, set(), None),
-        (0, 8, OF_TRAIN, "masks: train 0 of 12, val 8 of 8; pseudo labels are not scored, val predictions are scored"),
-        (12, 0, OF_VAL, "masks: train 12 of 12, val 0 of 8; pseudo labels are scored, val predictions are not scored"),
+        (0, 8, OF_TRAIN,
+         "true masks to measure with: train 0 of 12, val 8 of 8; "
+         "pseudo labels are not scored, val predictions are scored"),
+        (12, 0, OF_VAL,
+         "true masks to measure with: train 12 of 12, val 0 of 8; "
+         "pseudo labels are scored, val predictions are not scored"),
         (0, 0, {"ground_truth", *OF_TRAIN, *OF_VAL},
-         "masks: none (train 0 of 12, val 0 of 8); nothing is scored, training is the same"),
-        (5, 3, set(), "masks: train 5 of 12, val 3 of 8; pseudo labels are scored, val predictions are scored, "
+         "true masks to measure with: none (train 0 of 12, val 0 of 8); nothing is scored, training is the same"),
+        (5, 3, set(),
+         "true masks to measure with: train 5 of 12, val 3 of 8; "
+         "pseudo labels are scored, val predictions are scored, "
          "on the images that have masks"),
     ],
 )  # fmt: skip
@@ -128,7 +134,8 @@ def test_a_run_with_masks_on_val_alone(tmp_path: Path) -> None:
     changes = ["data.format=coco", f"data.root={root}", "outer_iterations=1", *SHORT]
     options = [x for change in changes for x in ("--set", change)]
     result = done(wsis("run", TINY, "--name", "mine", *options, "--store", store))
-    line = "masks: train 0 of 6, val 4 of 4; pseudo labels are not scored, val predictions are scored"
+    line = "true masks to measure with: train 0 of 6, val 4 of 4; "
+    line += "pseudo labels are not scored, val predictions are scored"
     assert next(x for x in result.err.splitlines() if "masks:" in x).endswith(line)
     assert set(record_of(store, "mine").entries) == FULL - OF_TRAIN
     assert manifest_of(store, "ground_truth", "mine").counts["images_without_masks"] == 6
@@ -154,14 +161,27 @@ def test_no_masks_at_all_is_said_before_the_first_stage(tmp_path: Path) -> None:
 
     def stop(node, work):
         order.extend([*log, node.key])
-        raise KeyboardInterrupt
+        if node.key != "dataset":
+            raise KeyboardInterrupt
+        return work()
 
     with pytest.raises(KeyboardInterrupt):
         Runner(Store(tmp_path / "store"), "mine", config, progress=progress).run(stop)
-    line = "masks: none (train 0 of 6, val 0 of 4); nothing is scored, training is the same"
+    line = (
+        "true masks to measure with: none (train 0 of 6, val 0 of 4); nothing is scored, training is the same"
+    )
     assert order.index(line) < order.index("dataset")
-    shown = done(wsis("results", "mine", "--store", tmp_path / "store")).out
-    assert shown == "nothing is scored: the data has no masks to compare with\n"
+    place = ("--store", tmp_path / "store")
+    shown = done(wsis("results", "mine", *place)).out
+    assert shown.splitlines()[0] == "nothing is scored: the data has no masks to compare with"
+    refused = wsis("diagnose", "mine", *place)
+    assert refused.code == 2 and "wsis stage" not in refused.err
+    assert "run mine: the data has no true masks" in refused.err and "`wsis report mine`" in refused.err
+    for more in ((), ("--set", "evaluate=true")):
+        refused = wsis("stage", "ground_truth", "--run", "mine", *more, *place)
+        assert refused.code == 2 and "no true masks on train or val to compare with" in refused.err
+    refused = wsis("stage", "evaluation", "--run", "mine", "--set", "evaluate=false", *place)
+    assert refused.code == 2 and "evaluate=false; where the data has true masks, --set eval" in refused.err
 
 
 def test_a_stage_of_masks_where_there_are_none_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`import wsis`: what docs/python.md shows, and the same numbers as the commands and the stored records give."""
 
 import doctest
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ from data_contracts.runs import load_run, save_run
 from data_contracts.schemas import GROUND_TRUTH
 from data_contracts.store import Store
 from tests.conftest import REPOSITORY
-from tests.runs.tiny_run import TINY, copy_of
+from tests.runs.tiny_run import TINY, copy_of, done
+from tests.runs.tiny_run import wsis as command
 from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks import rle
 
@@ -44,6 +46,23 @@ def test_the_examples_of_the_documentation(
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
     result = runner.run(test, out=said.append)
     assert result.attempted > 20 and not result.failed, "".join(said)
+
+
+def test_the_examples_that_load_an_exported_model(tiny_store: Path, tmp_path: Path) -> None:
+    """Those of docs/howto/predict.md and the lines that the command prints, each in a Python of its own, where nothing
+    has imported wsis before: the order of imports counts."""
+    printed = done(command("export", "tiny", "--out", tmp_path, "--store", tiny_store)).out.splitlines()[2:]
+    image = wsis.open_run("tiny", tiny_store).image("val_00000")
+    cv2.imwrite(str(tmp_path / "photo.jpg"), image[..., ::-1])
+    page = (REPOSITORY / "docs/howto/predict.md").read_text()
+    shown = re.findall("^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 2
+    for code in ("\n".join([*printed, "print(model.dataset_meta)"]), *shown):
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        ran = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert ran.returncode == 0 and ran.stdout.strip(), ran.stderr
 
 
 def test_import_loads_nothing_and_offers_what_it_names() -> None:

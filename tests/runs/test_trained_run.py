@@ -241,7 +241,9 @@ def test_mmdetection_loads_the_exported_model_with_equal_results(
 
     root, *_ = odd
     result = done(wsis("export", RUN, "--out", tmp_path / "model", "--store", tiny_store))
-    model, weights = result.out.split()
+    model, weights, *lines = result.out.splitlines()
+    assert lines[0].startswith("import wsis.method.prediction ") and f"init_detector({model!r}, " in lines[1]
+    assert lines[2].endswith("with wsis installed beside it for the backbone EfficientNetLite0")
     assert "model of outer iteration 2, the last; --iteration takes another" in result.err
     assert [Path(model).name, Path(weights).name] == ["model.py", "weights.pth"]
     carried = Config.fromfile(model).training_objects

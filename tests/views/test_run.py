@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import ArtefactMissingError, ConfigError, CorruptArtefactError
-from data_contracts.runs import save_run
+from data_contracts.runs import DataFacts, save_run
 from data_contracts.store import Store
 from tests.reporting.conftest import CLASSES, RunBuilder
 from tests.reporting.conftest import built_run as built_run
@@ -50,6 +50,9 @@ def test_what_a_run_lacks_is_named_or_noted(demo_run: RunBuilder) -> None:
     assert run.records("boxes") is None and run.find("prediction@1") is not None
     assert run.absent == ["boxes"]
     with pytest.raises(ArtefactMissingError, match="no ground truth yet: wsis stage ground_truth --run demo"):
+        run.truth()
+    run.record.data = DataFacts(root=None, content="c", truth=None, images={"train": 4}, masks={"train": 0})
+    with pytest.raises(ConfigError, match=r"run demo: the data has no true masks, .*`wsis view demo`"):
         run.truth()
     run.record.config["evaluate"] = False
     with pytest.raises(ConfigError, match="run with evaluate=false"):

@@ -46,6 +46,23 @@ def export_model(runner: Runner, out: Path, iteration: int | None = None) -> lis
     return [out / name for name in MODEL_FILES]
 
 
+def how_to_load(model: Path, weights: Path) -> str:
+    """The lines of Python that load an exported model in this environment, and what another needs for it.
+
+    The first brings the operators that MMDetection needs where mmcv is installed without compiled ones.
+    """
+    from wsis.method.prediction.config import wsis_backbone
+
+    ours = wsis_backbone(model)
+    also = "" if ours is None else f", with wsis installed beside it for the backbone {ours}"
+    return (
+        "import wsis.method.prediction  # first: operators, where mmcv has no compiled ones\n"
+        "from mmdet.apis import init_detector; "
+        f'model = init_detector({str(model)!r}, {str(weights)!r}, device="cpu")\n'
+        f"# an MMDetection whose mmcv has compiled operators needs the second line alone{also}"
+    )
+
+
 def export_pseudo_labels(
     runner: Runner,
     out: Path,

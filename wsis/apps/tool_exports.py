@@ -5,7 +5,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
@@ -23,6 +23,7 @@ from wsis.runs.runner import Runner
 from wsis.views.dataset import class_names
 
 ToolFormat = Literal["yolo-seg", "labelme", "label-studio"]
+TOOL_FORMATS: tuple[ToolFormat, ...] = get_args(ToolFormat)
 LOCAL_FILES = "/data/local-files/?d="  # how Label Studio calls files of its own machine
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from data_contracts.errors import ConfigError
+from data_contracts.errors import ConfigError, did_you_mean
 from wsis.cli.images import ImagesArgument, end_with_failures
 from wsis.cli.options import IdsOption, ImageOption, JsonOption, RunArgument, SetOption, StoreOption
+
+if TYPE_CHECKING:  # commands import what they need when they run
+    from wsis.apps.tool_exports import ToolFormat
 
 IterationOption = Annotated[
     int | None, typer.Option("--iteration", help="outer iteration, from 1 (default: the last)", min=1)
@@ -130,9 +133,10 @@ def export(
         ),
     ] = None,
     label_format: Annotated[
-        Literal["coco", "yolo-seg", "labelme", "label-studio"] | None,
+        str | None,
         typer.Option(
             "--format",
+            metavar="FORMAT",
             help="of pseudo labels: coco (default; CVAT and FiftyOne take it), yolo-seg, labelme, label-studio",
         ),
     ] = None,
@@ -159,9 +163,10 @@ def export(
 ) -> None:
     """Write the trained model as a plain MMDetection config and checkpoint, or pseudo labels for another tool.
 
-    model.py and weights.pth are what mmdet.apis.init_detector takes. pseudo_labels.json holds the training images'
-    instances; "multiplicity" and "weight" of an image entry say how many of the K samples equal its set, "diversity"
-    how far they disagree. Polygons (yolo-seg, labelme) fill holes; coco and label-studio keep every pixel.
+    model.py and weights.pth are what mmdet.apis.init_detector takes, and lines of Python say how.
+    pseudo_labels.json holds the training images' instances; "multiplicity" and "weight" of an image entry say how many
+    of the K samples equal its set, "diversity" how far they disagree. Polygons (yolo-seg, labelme) fill holes; coco and
+    label-studio keep every pixel.
 
     Example: wsis export demo --out worst --pseudo-labels --worst 100 --format label-studio
     """
@@ -178,13 +183,13 @@ def export(
         "--image-path": image_path,
         "--with-images": with_images,
     }
-    _check_export(pseudo_labels, of_labels)
-    tool = None if label_format == "coco" else label_format
+    tool = _label_format(label_format)
+    _check_export(pseudo_labels, {**of_labels, "--format": label_format and (tool or "coco")})
     runner = Runner(Store(store), run_name)
     warn_of_stale(runner)
     if not pseudo_labels:
-        for path in exports.export_model(runner, out, iteration):
-            print(path)
+        files = exports.export_model(runner, out, iteration)
+        print(*files, exports.how_to_load(*files), sep="\n")
     elif tool is None:
         path, images, instances = exports.export_pseudo_labels(
             runner, out, sets or "frequent", iteration, image or (), worst, with_images
@@ -195,6 +200,23 @@ def export(
             runner, out, tool, image or (), worst, iteration, image_path, with_images
         )
         print(f"{instances} instances in {images} images: {path}")
+
+
+def _label_format(given: str | None) -> "ToolFormat | None":
+    """The tool that --format means, None: COCO. `label_studio`, as `data.format` has it, is `label-studio`.
+
+    Raises:
+        ConfigError: no such format.
+    """
+    from wsis.apps.tool_exports import TOOL_FORMATS
+
+    name = (given or "coco").replace("_", "-")
+    known: dict[str, ToolFormat | None] = {"coco": None, **{tool: tool for tool in TOOL_FORMATS}}
+    if name not in known:
+        raise ConfigError(
+            f"--format: expected one of {', '.join(known)}, got {given!r}{did_you_mean(name, known)}"
+        )
+    return known[name]
 
 
 def _check_export(pseudo_labels: bool, of_labels: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from wsis.engine.settings import identity_fields
 from wsis.runs.config import RunConfig
 
 _SHOWN = 10
+_CORRECTED = {"data.masks", "data.masks_after", "outer_iterations"}  # what `wsis correct` changes
 
 
 class Difference(NamedTuple):
@@ -34,6 +35,22 @@ def setting_differences(before: RunConfig, now: RunConfig) -> list[Difference]:
         for key in dict.fromkeys([*old, *new])  # the same, but for mappings inside
         if old.get(key) != new.get(key)
     ]
+
+
+def refuse_other_settings(name: str, before: RunConfig, now: RunConfig) -> None:
+    """Refuse to go on with run `name`, of settings `before`, under others.
+
+    Raises:
+        ConfigError: naming what differs; where that is what `wsis correct` has changed alone, that it was corrected.
+    """
+    found = setting_differences(before, now)
+    if before.data.masks and not now.data.masks and {one.what for one in found} <= _CORRECTED:
+        raise ConfigError(
+            f"run {name!r} was given masks (wsis correct, data.masks; iteration {before.data.masks_after + 1} is the "
+            f"first to learn from them), and this command names none. `wsis run --name {name}` goes on with them; "
+            "--name OTHER is a new run; --replace begins anew without them (artefacts that fit are reused)"
+        )
+    refuse_differences(name, found)
 
 
 def refuse_differences(name: str, differences: list[Difference]) -> None:

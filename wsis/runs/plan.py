@@ -90,11 +90,11 @@ def masks_line(config: RunConfig, data: DataFacts) -> str | None:
     counted = ", ".join(f"{role} {masks} of {images}" for role, images, masks in parts)
     scored = scored_parts(config, data)
     if not scored:
-        return f"masks: none ({counted}); nothing is scored, training is the same"
+        return f"true masks to measure with: none ({counted}); nothing is scored, training is the same"
     what = {"train": "pseudo labels", "val": "val predictions"}
     said = [f"{what[role]} are{'' if role in scored else ' not'} scored" for role, _, _ in parts]
-    some = any(0 < masks < images for _, images, masks in parts)
-    return f"masks: {counted}; {', '.join(said)}{', on the images that have masks' if some else ''}"
+    some = ", on the images that have masks" if any(0 < masks < images for _, images, masks in parts) else ""
+    return f"true masks to measure with: {counted}; {', '.join(said)}{some}"
 
 
 def check_ceiling(config: RunConfig, data: DataFacts) -> None:

@@ -10,9 +10,10 @@ from data_contracts.runs import DataFacts
 from wsis.engine.machine import available_memory
 from wsis.errors import WsisError
 from wsis.readers.config import open_source
+from wsis.readers.given_masks import read_given
 from wsis.readers.learnability import images_of_class, rarely_lacking, spelt_alike
 from wsis.readers.mask_targets import Target
-from wsis.readers.shared.records import DatasetSource
+from wsis.readers.shared.records import DatasetSource, Role
 from wsis.runs.config import RunConfig
 from wsis.runs.plan import Node, check_ceiling
 
@@ -52,7 +53,7 @@ def check_plan(
     data_is_here: bool,
     store: Path,
     warn: Callable[[str], None],
-) -> None:
+) -> str | None:
     """Refuse what would fail in a later stage; warn of what may.
 
     Args:
@@ -60,6 +61,9 @@ def check_plan(
         data_is_here: false where the run goes on from what the store has of its data; then that is not looked at.
         store: its folder on this machine.
         warn: is given each line.
+
+    Returns:
+        How many images have given masks; None without `data.masks`, or where they or the data are not at hand.
 
     Raises:
         ConfigError: several problems, a line each; one alone as its own class.
@@ -73,7 +77,7 @@ def check_plan(
         if node.stage.check is not None and (data_is_here or node.stage.config is not type(config.data)):
             with problems.collect():
                 node.stage.check(node.config, config.execution)
-    source = None
+    source = given = None
     if data_is_here:
         with problems.collect():
             source = open_source(config.data)
@@ -81,11 +85,36 @@ def check_plan(
     if source is not None and not problems.found:
         with problems.collect():
             check_proposals(config, source)
+        with problems.collect():
+            given = _given_line(config, source)
     with problems.collect():
         _check_memory(warn)
     problems.raise_if_any()
     _warn_of_labels(config, source, warn)
     _warn_of_disk(store, source, warn)
+    return given
+
+
+def check_planned(asked: Sequence[Node], nodes: Sequence[Node], config: RunConfig) -> None:
+    """That a run has one of the nodes that are asked for; its settings or its data leave some out.
+
+    Args:
+        asked: nodes that a run has whose data has masks and images on every part.
+        nodes: those of this run.
+
+    Raises:
+        ConfigError: none of them, with the reason.
+    """
+    if not asked or {node.key for node in asked} & {node.key for node in nodes}:
+        return
+    first = asked[0]
+    if first.masks_of and not config.evaluate:
+        why = "evaluate=false; where the data has true masks, --set evaluate=true compares with them"
+    elif first.masks_of:
+        why = f"the data has no true masks on {' or '.join(first.masks_of)} to compare with"
+    else:
+        why = f"the data has no images of {' or '.join(first.images_of)}"
+    raise ConfigError(f"stage {first.name}: this run has none: {why}")
 
 
 def _distinct(nodes: Sequence[Node]) -> list[Node]:
@@ -109,14 +138,33 @@ def check_proposals(config: RunConfig, source: DatasetSource) -> None:
     imported = config.proposals.imported()
     if imported is None:
         return
+    files, place = imported
+    files.place.fit(place, _targets(source, ("train", "val")))
+
+
+def _given_line(config: RunConfig, source: DatasetSource) -> str | None:
+    """How many training images have given masks, the files read and checked as stage `corrections` will."""
+    files = config.data.masks
+    if not files or not all(path.expanduser().exists() for path in files):  # the store has what they held
+        return None
+    trained = _targets(source, ("train",))
+    found = read_given(files, trained, source.classes)
+    after = config.data.masks_after
+    since = f", from iteration {after + 1} on" if after else ""
+    return (
+        f"data.masks: {len(found.masks)} of {len(trained)} training images have given masks; training learns from "
+        f"them as certain{since}"
+    )
+
+
+def _targets(source: DatasetSource, roles: Sequence[Role]) -> list[Target]:
+    """What entries of a file can name: images in which something is segmented, so no training image without class."""
     numbers = source.source_ids()
-    targets = [
+    return [
         Target(one.image_id, one.file_name, one.size, numbers.get(one.image_id))
         for one in source.outlines()
-        if one.role == "val" or len(source.labels_of(one.image_id))  # nothing is segmented in a negative
+        if one.role in roles and (one.role == "val" or len(source.labels_of(one.image_id)))
     ]
-    files, place = imported
-    files.place.fit(place, targets)
 
 
 def _check_memory(warn: Callable[[str], None]) -> None:

@@ -30,10 +30,10 @@ from wsis.runs.config import RunConfig, stored_config
 from wsis.runs.data_at_hand import changed_data, data_differences, data_is_away, data_now
 from wsis.runs.durations import Durations
 from wsis.runs.forecast import content_of_data, forecast
-from wsis.runs.identity import refuse_differences, setting_differences
+from wsis.runs.identity import refuse_differences, refuse_other_settings, setting_differences
 from wsis.runs.node_work import NodeWork
 from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, needed_for, plan, select
-from wsis.runs.plan_checks import check_plan
+from wsis.runs.plan_checks import check_plan, check_planned
 from wsis.runs.side_by_side import Walk
 from wsis.runs.turns import Turn, Turns
 from wsis.runs.whereabouts import Whereabouts
@@ -124,8 +124,7 @@ class Runner(Run):
         if config is not None:
             begun = self._known is not None and record.status == "running"  # by another process, or killed
             if (record.entries or begun) and not self._replace:
-                stored = stored_config(record)
-                refuse_differences(name, setting_differences(stored, config))
+                refuse_other_settings(name, stored_config(record), config)
             record.config = config.model_dump(mode="json")
             record.config_name = config_name or record.config_name
         return record
@@ -189,13 +188,13 @@ class Runner(Run):
         if not self._replace:
             refuse_differences(self.record.name, data_differences(self, data))
         nodes = plan(self.config, data)
-        check_plan(
+        given = check_plan(
             nodes, self.config, data, not data_is_away(self.record, self.config), self.store.root, self._warn
         )
         if not data_is_away(self.record, self.config) and (line := found_line(self.config.data)):
             self.progress.log(line)
-        if line := masks_line(self.config, data):
-            self.progress.log(line)
+        for said in filter(None, (masks_line(self.config, data), given)):
+            self.progress.log(said)
         self.progress.log(device_line(self.config.execution.torch_device()))
         if line := unfed_line(self.config.execution):
             self.progress.log(line)
@@ -219,12 +218,14 @@ class Runner(Run):
         if overrides:
             self.config = stored_config(self.record, overrides)
             self.record.config = self.config.model_dump(mode="json")
-        asked = select(plan(self.config), name, iteration)
+        asked = select(plan(self.config.model_copy(update={"evaluate": True})), name, iteration)
+        check_planned(asked, plan(self.config), self.config)
         of_data = any(n.stage.config is type(self.config.data) for n in asked)
         if of_data or self.record.data is None or self.config.data != before:
             self.record.data = data_now(self, self.config, self.progress.log)
         check_ceiling(self.config, self.record.data)
         nodes = plan(self.config, self.record.data)
+        check_planned(asked, nodes, self.config)
         self._places = {node.key: place for place, node in enumerate(nodes)}
         chosen = select(nodes, name, iteration)
         if iteration is None and chosen[0].outer_iteration is not None:

@@ -188,7 +188,8 @@ class Run:
         """The true instances of its images, for measuring alone.
 
         Raises:
-            ConfigError: the run does not evaluate. ArtefactMissingError: it has not come that far.
+            ConfigError: its data has no masks, or the run does not evaluate. ArtefactMissingError: it has not come
+                that far.
         """
         found = self.find("ground_truth")
         if found is None:
@@ -197,6 +198,11 @@ class Run:
                 raise ConfigError(
                     f"run {self.name} was run with evaluate=false and has no ground truth to compare with. "
                     f"If its data has masks: {again} --set evaluate=true"
+                )
+            if self.record.data is not None and not any(self.record.data.masks.values()):
+                raise ConfigError(
+                    f"run {self.name}: the data has no true masks, and diagnosing means comparing with them; "
+                    f"`wsis view {self.name}` and `wsis report {self.name}` show what the run has made"
                 )
             raise ArtefactMissingError(f"run {self.name} has computed no ground truth yet: {again}")
         return found

@@ -124,6 +124,17 @@ def config_digest(path: Path) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()
 
 
+def wsis_backbone(path: Path) -> str | None:
+    """The type of an exported config's backbone where it is one of ours, which `custom_imports` registers.
+
+    Of what is exported nothing else is: the heads of training are replaced by MMDetection's. None: any MMDetection
+    has it.
+    """
+    exported = Config.fromfile(str(path), import_custom_modules=False)
+    modules = exported.get("custom_imports", {}).get("imports", [])
+    return str(exported.model.backbone.type) if any(one.startswith("wsis.") for one in modules) else None
+
+
 def to_json(plain: Config) -> str:
     """A config as JSON text, for reading it again without running Python; tuples are kept."""
 

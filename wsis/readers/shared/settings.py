@@ -25,8 +25,8 @@ class DataSettings(StageConfig):
         train_list, val_list: text files of the images of a part, one name a line, below the root or anywhere, or the
             name of a list that ships (voc_animals_train); the rest is the other part, of voc what the devkit's own
             list says. (folders, csv, yolo, voc; coco where one file holds all images)
-        val_share: share of the train images to hold out as val, of each class. (as the lists; voc without lists of
-            splits)
+        val_share: share of the train images of each class to hold out as val, to measure on: 0.1 is a tenth. Only where
+            the data have no val part of their own (else it is refused; `null` uses that part).
         val_seed: which images `val_share` holds out.
         folds: cross-validation in so many parts: images fold, fold + folds, ... of the train part are val, the others
             train; the data's own val is not read.

@@ -21,8 +21,10 @@ class Panel(NamedTuple):
     image: NDArray[np.uint8]
 
 
-def side_by_side(panels: Sequence[Panel], title: str = "", columns: int = 6) -> NDArray[np.uint8]:
-    """Panels in rows of at most `columns`, captions above them, a title above all; uint8 [H, W, 3].
+def side_by_side(
+    panels: Sequence[Panel], title: str = "", columns: int = 6, legend: Sequence[str] = ()
+) -> NDArray[np.uint8]:
+    """Panels in rows of at most `columns`, captions above them, a title above all, lines below; uint8 [H, W, 3].
 
     Raises ValueError without panels.
     """
@@ -32,9 +34,10 @@ def side_by_side(panels: Sequence[Panel], title: str = "", columns: int = 6) -> 
     width = max(row.shape[1] for row in rows)
     parts = [_blank(_GAP, width)]
     if title:
-        parts.append(_line(title, width, _TITLE_SIZE, bold=True))
+        parts.append(_line(title, width, _TITLE_SIZE, bold=True, left=_GAP))
     for row in rows:
         parts.append(np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_GROUND))
+    parts += [_line(text, width, _CAPTION_SIZE, left=_GAP) for text in legend]
     return np.concatenate(parts, axis=0)
 
 
@@ -46,7 +49,7 @@ def under_each_other(pictures: Sequence[NDArray[np.uint8]], title: str = "") -> 
     if not pictures:
         raise ValueError("under_each_other: expected at least one picture, got none")
     width = max(picture.shape[1] for picture in pictures)
-    parts = [_blank(_GAP, width), _line(title, width, _TITLE_SIZE, bold=True)] if title else []
+    parts = [_blank(_GAP, width), _line(title, width, _TITLE_SIZE, bold=True, left=_GAP)] if title else []
     for picture in pictures:
         beside = ((0, 0), (0, width - picture.shape[1]), (0, 0))
         parts += [np.pad(picture, beside, constant_values=_GROUND), _blank(_GAP, width)]
@@ -65,10 +68,9 @@ def _row(panels: Sequence[Panel]) -> NDArray[np.uint8]:
     return np.concatenate([gap, *(piece for part in parts for piece in (part, gap))], axis=1)
 
 
-def _line(text: str, width: int, size: int, bold: bool = False) -> NDArray[np.uint8]:
+def _line(text: str, width: int, size: int, bold: bool = False, left: int = 0) -> NDArray[np.uint8]:
     height = text_size("", size, bold)[1] + 5
     line = _blank(height, width)
-    left = _GAP if bold else 0
     put_text(line, shorten(text, width - left, size, bold), left, 1, size, (20, 20, 20), bold)
     return line
 

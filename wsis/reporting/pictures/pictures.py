@@ -110,13 +110,14 @@ def picture_of(sources: Sources, image_id: str, contract: str = "") -> NDArray[n
     sets = sets_of(found, image_id, PANEL_SIDE)
     annotated = ", ".join(_name(sources, label) for label in record["labels"].tolist()) or "no class"
     panels = [Panel(f"image: {annotated}", fit(image, PANEL_SIDE)[0])]
-    spread = ""
+    spread, legend = "", list[str]()
     if found.seeds is not None and image_id in found.seeds:
         panels.append(_seeds_panel(sources, image, found.seeds[image_id]))
     elif found.boxes is not None and image_id in found.boxes:
         panels.append(_boxes_panel(image, found.boxes[image_id]["boxes"]))
     if t in sets.samples:
         panels += _sample_panels(sources, image, sets, sets.samples[t])
+        legend = _sample_legend(sets.samples[t])
         diversity = found.labels[t].read(image_id, ("diversity",))["diversity"]
         spread = f"   diversity {float(diversity[0]):.2f}"
     elif BASELINE in sets.others:
@@ -126,7 +127,7 @@ def picture_of(sources: Sources, image_id: str, contract: str = "") -> NDArray[n
     if t in sets.predictions:
         panels.append(_prediction_panel(sources, image, sets, sets.predictions[t]))
     iteration = "" if t is None else f"   outer iteration {t}"
-    return side_by_side(panels, f"{found.names.shown(image_id)}{iteration}{spread}", columns=COLUMNS)
+    return side_by_side(panels, f"{found.names.shown(image_id)}{iteration}{spread}", COLUMNS, legend)
 
 
 def decode(data: bytes, image_id: str, at_least: int | None = None) -> NDArray[np.uint8]:
@@ -179,13 +180,20 @@ def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> P
 def _sample_panels(
     sources: Sources, image: NDArray[np.uint8], sets: ImageSets, samples: Samples
 ) -> list[Panel]:
-    """The most frequent unique samples."""
-    total, different = sum(count for count, _ in samples), len(samples)
-    panels = []
-    for place, (count, one) in enumerate(samples[:MAX_SAMPLES]):
-        more = f" (of {different} different)" if place == 0 and different > MAX_SAMPLES else ""
-        panels.append(_instances_panel(sources, f"{count} of {total} samples{more}", image, sets, one))
-    return panels
+    """The most frequent unique samples, with how many of the K equal each."""
+    total = sum(count for count, _ in samples)
+    return [
+        _instances_panel(sources, f"{count} of {total} samples", image, sets, one)
+        for count, one in samples[:MAX_SAMPLES]
+    ]
+
+
+def _sample_legend(samples: Samples) -> list[str]:
+    """What the panels of samples show, in lines that two panels have room for."""
+    told = ["tags of samples: class, its score minus the background's (below 0: lower)"]
+    if len(samples) > MAX_SAMPLES:
+        told.append(f"of {len(samples)} different samples the {MAX_SAMPLES} most frequent")
+    return told
 
 
 def _prediction_panel(sources: Sources, image: NDArray[np.uint8], sets: ImageSets, one: InstanceSet) -> Panel:
