@@ -230,3 +230,44 @@ def test_shards_that_nobody_waits_for_end_without_a_word() -> None:
     for error in (AllExit(), FutureCancelledError("key", "lost"), ValueError("of somebody")):
         cluster._heard(loop, {"exception": error})
     assert [type(one["exception"]) for one in said] == [ValueError]
+
+
+class LateAnswer:
+    """A future whose worker died after it had made the shard, until another has made it again."""
+
+    key = ("bench-shard", 3)
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def exception(self, timeout: float) -> None:
+        return None
+
+    def result(self, timeout: float) -> str:
+        self.times -= 1
+        if self.times >= 0:
+            raise TimeoutError(f"timed out after {timeout} s.")
+        return "made"
+
+
+def test_an_answer_that_is_lost_with_its_worker_is_waited_for() -> None:
+    """It was taken for a scheduler that does not answer, and ended the run."""
+    of_cluster = SimpleNamespace(address="tcp://nowhere:1")
+    one, future = cluster._Round(None, of_cluster, None, None, None), LateAnswer(2)  # type: ignore[arg-type]
+    assert [one._result(future) for _ in range(3)] == [None, None, "made"]
+
+
+def test_a_shard_whose_answer_is_lost_is_taken_when_it_comes_again(
+    services: DaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, result = set[int](), cluster._Round._result
+
+    def once_lost(self: Any, future: Any) -> Any:
+        if future.key[1] in lost:
+            return result(self, future)
+        lost.add(future.key[1])
+        return None
+
+    monkeypatch.setattr(cluster._Round, "_result", once_lost)
+    make(Store(tmp_path), services.address)
+    assert len(lost) > 1

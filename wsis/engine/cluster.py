@@ -31,6 +31,7 @@ from wsis.engine.stage import Cluster, StageContext
 from wsis.errors import ClusterError, WorkerDiedError, WorkerStuckError
 
 _ANSWER_SECONDS = 60.0  # for the scheduler to say who its workers are
+_GATHER_SECONDS = 10.0  # for an answer of some bytes
 _LOOK_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _WORKERS_SECONDS = 300.0  # without a single worker that could do the work
@@ -81,9 +82,10 @@ def write_on_cluster(
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
     reach(address)
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what is lost is said once, by the error
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # what is lost is said once, by the error
     client = None
     try:
         with _lost_named(address):
@@ -93,7 +95,8 @@ def _client(address: str) -> Iterator[Any]:
     finally:
         if client is not None:
             client.close(timeout=CONNECT_SECONDS)  # the scheduler forgets what nobody waits for
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _heard(loop: Any, context: dict[str, Any]) -> None:
@@ -180,14 +183,22 @@ class _Round:
             if not finished.has_ready():
                 time.sleep(_POLL_SECONDS)
             for future in finished.next_batch(block=False):
-                self._take(future.key[1], self._result(future))
+                if (made := self._result(future)) is None:
+                    finished.add(future)
+                    continue
+                self._take(future.key[1], made)
                 self._last = time.monotonic()
         self.context.log(f"{len(shards)} shards by {len(self._makers)} workers of {self.cluster.address}")
 
-    def _result(self, future: Any) -> Made:
+    def _result(self, future: Any) -> Made | None:
+        """What a worker has answered; None where the answer is lost with the worker, and Dask has another make the
+        shard again: `_look` says whether there is one."""
         with _lost_named(self.cluster.address):
-            error = future.exception(timeout=_ANSWER_SECONDS)
-            found = None if error is not None else future.result(timeout=_ANSWER_SECONDS)
+            try:
+                error = future.exception(timeout=_GATHER_SECONDS)
+                found = None if error is not None else future.result(timeout=_GATHER_SECONDS)
+            except TimeoutError:
+                return None
         if isinstance(error, KilledWorker):
             raise WorkerDiedError(
                 f"{self.context.title}: shard {future.key[1]} was on one worker after the other that died, most often "
