@@ -136,7 +136,7 @@ def test_a_run_with_masks_on_val_alone(tmp_path: Path) -> None:
     result = done(wsis("run", TINY, "--name", "mine", *options, "--store", store))
     line = "true masks to measure with: train 0 of 6, val 4 of 4; "
     line += "pseudo labels are not scored, val predictions are scored"
-    assert next(x for x in result.err.splitlines() if "masks:" in x).endswith(line)
+    assert next(x for x in result.err.splitlines() if "masks to measure with:" in x).endswith(line)
     assert set(record_of(store, "mine").entries) == FULL - OF_TRAIN
     assert manifest_of(store, "ground_truth", "mine").counts["images_without_masks"] == 6
     shutil.move(root, tmp_path / "away")

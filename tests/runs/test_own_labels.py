@@ -56,7 +56,8 @@ def test_folders_with_negatives_and_masks_on_val(root: Path, tmp_path: Path) -> 
     result = done(wsis("run", TINY, "--name", "own", "--store", store, *changes))
     assert f"data: folders in {root}: _negative, cup, fish, kite (data.format=folders)" in result.err
     assert (
-        "masks: train 0 of 10, val 5 of 5; pseudo labels are not scored, val predictions are scored"
+        "true masks to measure with: train 0 of 10, val 5 of 5; pseudo labels are not scored, "
+        "val predictions are scored"
         in result.err
     )
 
