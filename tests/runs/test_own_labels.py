@@ -57,8 +57,7 @@ def test_folders_with_negatives_and_masks_on_val(root: Path, tmp_path: Path) -> 
     assert f"data: folders in {root}: _negative, cup, fish, kite (data.format=folders)" in result.err
     assert (
         "true masks to measure with: train 0 of 10, val 5 of 5; pseudo labels are not scored, "
-        "val predictions are scored"
-        in result.err
+        "val predictions are scored" in result.err
     )
 
     entries = record_of(store, "own").entries
