@@ -50,7 +50,7 @@ def create_atomic(path: Path, data: bytes) -> bool:
 
     Raises:
         StoreFullError: no space is left.
-        OSError: `can_link` tells whether it is for want of hard links.
+        OSError: `lacks_hard_links` tells whether that is why.
     """
     with full_disk_named(path), _written(path, data) as temporary:
         try:
@@ -61,9 +61,9 @@ def create_atomic(path: Path, data: bytes) -> bool:
         return True
 
 
-def can_link(error: OSError) -> bool:
-    """Whether an error of `create_atomic` is another than that the file system has no hard links."""
-    return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+def lacks_hard_links(error: OSError) -> bool:
+    """Whether an error of `create_atomic` says that the file system has no hard links."""
+    return error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from data_contracts.atomic import TEMPORARY, can_link, create_atomic, write_atomic
+from data_contracts.atomic import TEMPORARY, create_atomic, lacks_hard_links, write_atomic
 from data_contracts.errors import CorruptArtefactError, LockTimeoutError, StoreError
 from data_contracts.locks import exclusive
 from data_contracts.paths import make_folder, safe_relative, write_file
@@ -122,7 +122,7 @@ class FolderObjects:
         try:
             return create_atomic(path, data)
         except OSError as error:
-            if can_link(error):
+            if not lacks_hard_links(error):
                 raise StoreError(f"cannot write {path}: {error.strerror}") from error
         with self._alone():
             if plain_bytes(path) is not None:

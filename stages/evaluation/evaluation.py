@@ -54,12 +54,10 @@ from wsis.method.evaluation.voc_map import MapResult, VocMapEvaluator
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import Regions
 from wsis.views.dataset import class_names, splits
+from wsis.views.evaluations import SHARES, SHARES_NAME
 
 NAME = "evaluation"
 ALGORITHM_VERSION = 3
-SHARES_NAME = "shares.json"
-SHARES = ("given_masks", "weak_labels")
-"""Kinds of the rows for pseudo labels of images that learn from given masks, and of all others."""
 
 
 class Config(StageConfig):

@@ -118,7 +118,10 @@ def test_data_comes_back_and_is_listed(place_of, kind, tmp_path):
 
 @pytest.mark.parametrize("kind", PLACES)
 def test_of_many_threads_one_creates(place_of, kind):
-    place = place_of(kind)
+    assert_one_creates(place_of(kind))
+
+
+def assert_one_creates(place):
     keys, writers = [f"k/{i}" for i in range(15)], [f"writer {i}".encode() for i in range(8)]
     barrier = threading.Barrier(len(writers))
 
@@ -314,7 +317,7 @@ def test_a_file_system_without_hard_links_has_the_same_conditions(place_of, monk
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr("os.link", no_links)
-    test_of_many_threads_one_creates(place_of, "folder")
+    assert_one_creates(place_of("folder"))
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):

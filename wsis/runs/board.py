@@ -1,8 +1,7 @@
 """What is shown of a run as it goes: pictures of pseudo labels and predictions, and their scores, by outer iteration;
 losses of trainings that are done.
 
-Beside the store, wherever `execution` says. No result depends on it, nor on whether it
-can be shown.
+Beside the store, wherever `execution` says. No result depends on it, nor on whether it can be shown.
 """
 
 import json

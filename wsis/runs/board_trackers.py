@@ -180,9 +180,8 @@ class Wandb:
 
     @cached_property
     def _list(self) -> Path:
-        os.environ.setdefault(
-            "WANDB_ERROR_REPORTING", "false"
-        )  # to W&B's makers, also of runs that are offline
+        # to W&B's makers, also of runs that are offline
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         return Path(wandb.setup().settings.wandb_dir) / f"wsis-{self._shown.identity}.json"

@@ -24,9 +24,7 @@ from wsis.runs.plan import Node
 _NEWEST = 20  # artefacts of a stage that are looked at
 _SAMPLE = 16  # images whose size is looked at
 _BOXED = 64  # training images whose boxes are looked at
-_PRIOR_SECONDS = (
-    60.0  # of reckoned work that count as done in their time: what a stage of a second took says little
-)
+_PRIOR_SECONDS = 60.0  # of work that count as done at the reckoned pace: a stage of a second says little
 _ALIKE = 0.25  # earlier times count where the data has as many images, up to this share
 
 

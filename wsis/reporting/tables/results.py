@@ -7,9 +7,8 @@ from typing import Any
 from data_contracts.runs import Measured, RunRecord
 from data_contracts.store import Store
 from wsis.reporting.tables.tables import COCO, THRESHOLDS
+from wsis.views.evaluations import SHARES_NAME
 from wsis.views.run import Run
-
-_SHARES_NAME = "shares.json"  # of stage `evaluation`
 
 
 def nothing_scored(record: RunRecord) -> str:
@@ -54,9 +53,9 @@ def _shares_of(run: Run, key: str) -> list[dict[str, Any]]:
     """Of pseudo labels in a run with given masks: a row for the images that learn from these, `given_masks`, and one
     for all others, `weak_labels`."""
     artefact = run.artefact(key)
-    if _SHARES_NAME not in artefact.manifest.files:
+    if SHARES_NAME not in artefact.manifest.files:
         return []
-    rows: dict[str, dict[str, Any]] = json.loads(artefact.file(_SHARES_NAME).read_text())
+    rows: dict[str, dict[str, Any]] = json.loads(artefact.file(SHARES_NAME).read_text())
     return list(rows.values())
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from rich.cells import cell_len, set_cell_size
 
+from wsis.views.evaluations import SHARES
+
 Style = Literal["text", "markdown", "html"]
 THRESHOLDS = ("0.25", "0.50", "0.70", "0.75")
 COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -154,9 +156,6 @@ def _padded(cells: Sequence[str], widths: Sequence[int], left_columns: int) -> l
     return [c + f if i < left_columns else f + c for i, (c, f) in enumerate(zip(cells, fill, strict=True))]
 
 
-_SHARES = ("given_masks", "weak_labels")  # kinds of stage `evaluation`
-
-
 # -- results ----------------------------------------------------------------------------------------------
 def results_table(
     rows: Sequence[Mapping[str, Any]], style: Style = "text", per_class: str | None = None
@@ -241,7 +240,7 @@ def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         images.setdefault(str(row["split"]), {})[str(row["images"])] = None
     lines.append("images: " + ", ".join(f"{split} {' or '.join(number)}" for split, number in images.items()))
-    if any(row["kind"] in _SHARES for row in rows):
+    if any(row["kind"] in SHARES for row in rows):
         lines.append("given masks, weak labels: pseudo labels of images that learn from either")
     return lines
 

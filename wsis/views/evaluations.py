@@ -1,0 +1,6 @@
+"""What stage `evaluation` writes beside its row of results, by the names that its readers look for."""
+
+SHARES_NAME = "shares.json"
+"""Rows by kind, of pseudo labels where some training images have given masks."""
+SHARES = ("given_masks", "weak_labels")
+"""Kinds of these rows: images that learn from given masks, and all others."""
