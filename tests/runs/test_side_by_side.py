@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from wsis.engine.settings import Execution
 from wsis.runs.config import load_config
 from wsis.runs.plan import plan
 from wsis.runs.side_by_side import Demand, Places, all_at_once, demand
+from wsis.runs.turns import Turns
+from wsis.runs.whereabouts import Whereabouts
 
 
 def node(key: str, *inputs: str) -> Any:
@@ -95,6 +97,21 @@ def test_one_core_is_one_after_the_other() -> None:
     log = Log()
     all_at_once(PLAN, log.run(places(1)), never)
     assert not log.beside and log.most == 1
+
+
+def test_one_by_one_no_node_waits_for_one_that_comes_later() -> None:
+    """`ground_truth` comes early in the plan and few wait for it: no place is kept for what more wait for."""
+    nodes, warned, walked = plan(load_config("demo")), [], []
+    began = time.monotonic()
+    with Turns(nodes, Execution(device="cpu"), cast(Whereabouts, None), None, warned.append) as turns:
+
+        def execute(one: Any) -> Any:
+            with turns.of(one) as turn:
+                walked.append((one.key, turn.cores, turn.do))
+
+        turns.walk(nodes, execute, turns.stop)
+    assert walked == [(one.key, None, None) for one in nodes] and not warned
+    assert time.monotonic() - began < 2
 
 
 def test_work_on_images_takes_the_cores_that_nobody_else_can_use() -> None:

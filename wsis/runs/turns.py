@@ -49,13 +49,15 @@ class Turns:
         beside = side_by_side(execution)
         self.walk: Walk = walk or (all_at_once if beside else one_by_one)
         self._execution, self._where, self._warn = execution, where, warn
-        self._places = Places.of_run(nodes, execution)
-        self._processes = None if self.walk is one_by_one else StageProcesses()
+        # One by one there is nobody to share with: a place would be held for what is ready and comes later.
+        self._beside = (
+            None if self.walk is one_by_one else (Places.of_run(nodes, execution), StageProcesses())
+        )
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._processes is not None:
-            self._open.enter_context(self._processes)
+        if self._beside is not None:
+            self._open.enter_context(self._beside[1])
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -68,16 +70,21 @@ class Turns:
         Raises:
             RunEndsError: another node failed, or the run is ended.
         """
-        do = None if self._processes is None else retried(self._processes.do, self._execution, self._warn)
+        if self._beside is None:
+            yield Turn(None, self._where, None)
+            return
+        places, processes = self._beside
+        do = retried(processes.do, self._execution, self._warn)
         try:
-            with self._places.taken(node.key) as place:
+            with places.taken(node.key) as place:
                 yield Turn(place.cores if self._execution.cores > 1 else None, self._where, do)
         except BaseException as error:
-            self._places.close(error)
+            places.close(error)
             raise
 
     def stop(self, error: BaseException) -> None:
         """End what is at work, as Ctrl-C does, and let nothing begin."""
-        self._places.close(error)
-        if self._processes is not None:
-            self._processes.stop()
+        if self._beside is not None:
+            places, processes = self._beside
+            places.close(error)
+            processes.stop()
