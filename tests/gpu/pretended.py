@@ -17,6 +17,7 @@ from tests.runs.tiny_run import TINY, Result, done
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 900
+REPORT = "report.json"
 needed = pytest.mark.skipif(
     native.missing() is not None, reason=f"no CUDA device can be pretended: {native.missing()}"
 )
@@ -31,10 +32,9 @@ SHORT = (
 
 
 @dataclass(frozen=True)
-class Pretended:
-    """How a process on the pretended device ended, and its report."""
+class Counted:
+    """What a process on the pretended device reported."""
 
-    result: Result
     report: Mapping[str, Any]
 
     def kinds(self, unit: str | None = None) -> dict[str, int]:
@@ -52,6 +52,13 @@ class Pretended:
             for unit, rows in self.report["waits"].items()
             if self.report["operations"].get(unit)
         }
+
+
+@dataclass(frozen=True)
+class Pretended(Counted):
+    """Such a report, and how the process ended."""
+
+    result: Result
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def pretended(folder: Path, *arguments: object) -> Pretended:
     Args:
         folder: for the report.
     """
-    report = folder / "report.json"
+    report = folder / REPORT
     ended = subprocess.run(
         [sys.executable, "-m", "tests.gpu.pretend", str(report), *(str(a) for a in arguments)],
         cwd=REPOSITORY,
@@ -89,7 +96,7 @@ def pretended(folder: Path, *arguments: object) -> Pretended:
         timeout=SECONDS,
     )
     result = Result(ended.returncode, ended.stdout, ended.stderr)
-    return Pretended(result, json.loads(report.read_text()) if report.exists() else {})
+    return Pretended(json.loads(report.read_text()) if report.exists() else {}, result)
 
 
 def run(folder: Path, store: Path, *settings: str, name: str = "tiny", config: object = TINY) -> Pretended:

@@ -116,22 +116,31 @@ class Process:
         self.popen.communicate()
 
 
-def shared_tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of one uninterrupted run, computed once for all test processes. Do not change it: copy it."""
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of all test processes to ask fills, for all of them. Not to be changed: copy it."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
-    store, ready = base / "tiny" / "store", base / "tiny" / "ready"
-    ready.parent.mkdir(exist_ok=True)
-    with exclusive(base / "tiny" / "lock"):
+    folder, ready = base / name, base / f"{name}.ready"
+    folder.mkdir(exist_ok=True)
+    with exclusive(base / f"{name}.lock"):
         if not ready.exists():
-            process = Process(base / "tiny" / "log", "run", TINY, "--store", store)
-            try:
-                done(process.result())
-            finally:
-                process.close()
+            make(folder)
             ready.touch()
-    return store
+    return folder
+
+
+def shared_tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one uninterrupted run, computed once for all test processes. Do not change it: copy it."""
+
+    def make(folder: Path) -> None:
+        process = Process(folder / "log", "run", TINY, "--store", folder / "store")
+        try:
+            done(process.result())
+        finally:
+            process.close()
+
+    return made_once(tmp_path_factory, "tiny", make) / "store"
 
 
 def copy_of(store: Path, destination: Path) -> Path:
