@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_contracts.errors import ConfigError
 from data_contracts.paths import write_file
+from data_contracts.printable import counted
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
@@ -61,8 +62,8 @@ def find_photographs(images: Path, progress: Progress) -> list[Photograph]:
         DataError: no such folder, or no photograph in it.
     """
     found, others = list_photographs(images)
-    left_out = f"; {others} other file{'s' * (others != 1)} left out" if others else ""
-    progress.log(f"{len(found)} photograph{'s' * (len(found) != 1)} in {images}{left_out}")
+    left_out = f"; {counted(others, 'other file')} left out" if others else ""
+    progress.log(f"{counted(len(found), 'photograph')} in {images}{left_out}")
     return found
 
 

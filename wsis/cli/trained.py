@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from data_contracts.errors import ConfigError, did_you_mean
+from data_contracts.printable import counted
 from wsis.cli.images import ImagesArgument, end_with_failures
 from wsis.cli.options import IdsOption, ImageOption, JsonOption, RunArgument, SetOption, StoreOption
 
@@ -76,11 +77,10 @@ def predict(
     predicted = photograph_predictions.predict(runner, images, settings, iteration, ids)
     count = photograph_predictions.write_predictions(predicted, out, score, settings, runner.progress)
     state = " (was there already)" if predicted.reused else ""
-    print(
-        f"detections of {len(found) - len(predicted.failed)} photographs{state}: {predicted.predictions.path}"
-    )
+    seen = counted(len(found) - len(predicted.failed), "photograph")
+    print(f"detections of {seen}{state}: {predicted.predictions.path}")
     more = "" if count else " (--score takes less sure ones; a short training gives none that are sure)"
-    print(f"{count} instances of score {score:g} or more{more}, by {predicted.choice}: {out}")
+    print(f"{counted(count, 'instance')} of score {score:g} or more{more}, by {predicted.choice}: {out}")
     print(predicted.identities.said)
     end_with_failures(list(predicted.failed.values()), len(found))
 
@@ -194,12 +194,12 @@ def export(
         path, images, instances = exports.export_pseudo_labels(
             runner, out, sets or "frequent", iteration, image or (), worst, with_images
         )
-        print(f"{instances} instances in {images} image entries: {path}")
+        print(f"{counted(instances, 'instance')} in {counted(images, 'image entry')}: {path}")
     else:
         path, images, instances = tool_exports.export_for_tool(
             runner, out, tool, image or (), worst, iteration, image_path, with_images
         )
-        print(f"{instances} instances in {images} images: {path}")
+        print(f"{counted(instances, 'instance')} in {counted(images, 'image')}: {path}")
 
 
 def _label_format(given: str | None) -> "ToolFormat | None":

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from data_contracts.printable import counted
 from wsis.engine.machine import free_cores
 from wsis.reporting.tables.tables import duration, format_table
 from wsis.views.image_names import shortened
@@ -35,14 +36,12 @@ def check_text(found: Findings) -> str:
 def verdict(found: Findings) -> str:
     """One line: whether a run can start, and on what."""
     if not found["ready"]:
-        count = len(found["problems"])
-        return f"cannot train: {count} problem{'s' * (count != 1)}"
+        return f"cannot train: {counted(len(found['problems']), 'problem')}"
     train, val = found["parts"]["train"], found["parts"]["val"]
     labels = "image-level labels" if found["data"]["supervision"] == "image" else "boxes"
-    count = len(found["classes"])
     return (
-        f"ready to train: {train['images']} train and {val['images']} val images, {count} "
-        f"class{'es' * (count != 1)}, learned from {labels}"
+        f"ready to train: {train['images']} train and {val['images']} val images, "
+        f"{counted(len(found['classes']), 'class')}, learned from {labels}"
     )
 
 
@@ -94,10 +93,9 @@ def expectations(found: Findings) -> Iterator[str]:
         yield f"no estimate of the time: {cost['why']}"
         return
     likely, least, most = (_about(cost[key]) for key in ("seconds", "least_seconds", "most_seconds"))
-    times = cost["outer_iterations"]
     yield (
         f"time here: about {likely} ({least} to {most}) with {free_cores()}, "
-        f"{times} outer iteration{'s' * (times != 1)}"
+        f"{counted(cost['outer_iterations'], 'outer iteration')}"
     )
     yield f"memory: up to {cost['memory_bytes'] / 1e9:.1f} GB; disk: about {cost['disk_bytes'] / 1e6:.0f} MB"
 
