@@ -91,7 +91,6 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         images_without_instances=sum(not len(one) for one in found.masks.values()),
         unknown_images=len(found.unknown),
     )
-    context.log(f"{len(ids)} of {len(trained)} training images have masks that a person has given")
     if line := against_labels(found, dataset):
         context.warn(line)
     for line in left_out(found):
