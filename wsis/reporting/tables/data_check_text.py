@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data_contracts.printable import counted
-from wsis.engine.machine import free_cores
-from wsis.reporting.tables.tables import duration, format_table
+from wsis.reporting.tables.expected_time import OTHERS, time_here
+from wsis.reporting.tables.tables import format_table
 from wsis.views.image_names import shortened
 
 WIDTH = 80
@@ -92,11 +92,8 @@ def expectations(found: Findings) -> Iterator[str]:
     if cost["seconds"] is None:
         yield f"no estimate of the time: {cost['why']}"
         return
-    likely, least, most = (_about(cost[key]) for key in ("seconds", "least_seconds", "most_seconds"))
-    yield (
-        f"time here: about {likely} ({least} to {most}) with {free_cores()}, "
-        f"{counted(cost['outer_iterations'], 'outer iteration')}"
-    )
+    yield f"time: {time_here(cost['seconds'], cost['most_seconds'] / cost['seconds'])}"
+    yield f"for {counted(cost['outer_iterations'], 'outer iteration')}; {OTHERS}"
     yield f"memory: up to {cost['memory_bytes'] / 1e9:.1f} GB; disk: about {cost['disk_bytes'] / 1e6:.0f} MB"
 
 
@@ -123,12 +120,6 @@ def _span(values: Sequence[float]) -> str:
     """Least, median and most."""
     least, median, most = (f"{value:.5g}" for value in values)
     return least if least == most else f"{least} to {most}, median {median}"
-
-
-def _about(seconds: float) -> str:
-    """A duration without digits that nobody knows."""
-    step = 600 if seconds > 6000 else 60 if seconds > 300 else 10
-    return duration(max(step, step * round(seconds / step))).removesuffix(" 00 s")
 
 
 def _count(value: int | None) -> str:
