@@ -1,6 +1,5 @@
 """Commands on a folder of the user's own photographs, which need neither labels nor training."""
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from wsis.readers.files.photographs import Photograph, list_photographs
 from wsis.reporting.pictures.pictures import encode
 from wsis.reporting.pictures.proposal_sheet import proposal_sheet
 from wsis.runs.config import validated
+from wsis.views.image_names import near_names
 from wsis.views.run import spread
 
 _IN_MEMORY = 64  # images whose COCO results wait to be written
@@ -186,9 +186,7 @@ def chosen_for_preview(wanted: Sequence[str], found: Sequence[Photograph]) -> tu
             number += int(text)  # there are as many: `8.jpg` is the photograph, `8` a number
             continue
         if len(named) != 1:
-            near = [o.file_name for o in named] or difflib.get_close_matches(
-                text, [one.file_name for one in found], n=3, cutoff=0.4
-            )
+            near = [o.file_name for o in named] or near_names(text, [one.file_name for one in found])[:3]
             hint = f"; {'it could be' if named else 'near it:'} {', '.join(near)}" if near else ""
             raise ConfigError(
                 f"--preview: expected a number or one of the {len(found)} photographs, got {text!r}{hint}"
