@@ -8,6 +8,7 @@ import typer
 
 from data_contracts.errors import ConfigError, did_you_mean
 from data_contracts.printable import counted
+from wsis.cli.completion import complete_format, complete_label_format, complete_tiles
 from wsis.cli.images import ImagesArgument, end_with_failures
 from wsis.cli.options import IdsOption, ImageOption, JsonOption, RunArgument, SetOption, StoreOption
 
@@ -30,6 +31,7 @@ def predict(
         str | None,
         typer.Option(
             "--tiles",
+            autocompletion=complete_tiles,
             help="auto (default): large and long photographs in overlapping tiles where their objects would shrink "
             "too far; whole: never; PIXELS: tiles of so many of the photograph's pixels a side",
         ),
@@ -90,7 +92,12 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="root of the labelled data set")],
     split: Annotated[str, typer.Option("--split", help="name of the split")],
     data_format: Annotated[
-        str | None, typer.Option("--format", help="as data.format of a configuration (default: auto)")
+        str | None,
+        typer.Option(
+            "--format",
+            help="as data.format of a configuration (default: auto)",
+            autocompletion=complete_format,
+        ),
     ] = None,
     iteration: IterationOption = None,
     as_json: JsonOption = False,
@@ -137,6 +144,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
+            autocompletion=complete_label_format,
             help="of pseudo labels: coco (default; CVAT and FiftyOne take it), yolo-seg, labelme, label-studio",
         ),
     ] = None,
