@@ -15,6 +15,7 @@ from pathlib import Path
 from data_contracts.errors import LockTimeoutError, StoreError
 from data_contracts.locks import exclusive
 from data_contracts.manifest import MANIFEST_NAME, parse_manifest
+from data_contracts.printable import counted
 from data_contracts.remote_layout import many
 from data_contracts.runs import list_runs, load_run
 from data_contracts.store import PRIVATE, Store
@@ -82,7 +83,7 @@ def find_garbage(store: Store) -> Garbage:
     if artefacts and (holders := [held for path in _locks(store) if (held := _holder(path))]):
         size = sum(piece.bytes for piece in artefacts)
         kept.append(
-            f"{len(artefacts)} artefacts of {size / 1e6:.1f} MB while a process is at work: {holders[0]}"
+            f"{counted(len(artefacts), 'artefact')} of {size / 1e6:.1f} MB while a process is at work: {holders[0]}"
         )
         artefacts = []
     return Garbage((*artefacts, *work), tuple(kept))

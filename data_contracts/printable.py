@@ -28,3 +28,15 @@ class PrintableStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with what is counted, given in the singular: `1 image`, `2 boxes`, `0 image entries`."""
+    return f"{number} {thing if number == 1 else plural(thing)}"
+
+
+def plural(thing: str) -> str:
+    """Of a regular English noun, which may have words before it: `outer iterations`, `classes`, `image entries`."""
+    if re.search("[^aeiou]y$", thing):
+        return f"{thing[:-1]}ies"
+    return f"{thing}es" if re.search("(s|x|ch|sh)$", thing) else f"{thing}s"

@@ -12,10 +12,12 @@ from uuid import UUID
 from prefect import Task, get_client, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events import Event, Resource
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Failed, State
+from rich.markup import escape
 
 from data_contracts.errors import ContractError
 from data_contracts.printable import printable
@@ -34,18 +36,41 @@ R = TypeVar("R")
 
 
 def failing_in_one_line(body: Callable[P, R]) -> Callable[P, R | State[Any]]:
-    """The body of a flow or task whose errors on purpose are its state's message, without tracebacks in the logs."""
+    """The body of a flow or task whose errors on purpose are its state's message, without tracebacks in the logs.
+
+    What a flow fails with is an event too: of a state, `prefect deployment run --watch` prints the name alone.
+    """
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
         try:
             return body(*args, **kwargs)
         except _ON_PURPOSE as error:
+            _show_why(str(error))
             for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):  # who log it again
                 logging.getLogger(name).addFilter(_without_traceback)
             return Failed(message=str(error), data=error)
+        except Exception as error:
+            _show_why(f"{type(error).__name__}: {error}")
+            raise
 
     return run
+
+
+def _show_why(line: str) -> None:
+    """Send the event `wsis-error` of this flow run, called by the line, before its last state; nothing in a task."""
+    if flow_run.id is None or task_run.id is not None:
+        return
+    resource = {
+        "prefect.resource.id": f"prefect.flow-run.{flow_run.id}",
+        "prefect.resource.name": escape(printable(line)),
+    }
+    event = Event(event="wsis-error", resource=Resource(resource)).model_dump(mode="json")
+    with (
+        shown_or_warned("why it fails, is", get_run_logger().info),
+        get_client(sync_client=True) as client,
+    ):
+        client.request("POST", "/events", json=[event])
 
 
 def _waited_in_vain(record: logging.LogRecord) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_contracts.printable import counted
 from data_contracts.schemas import CORRECTIONS, DATASET, array_to_text
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
@@ -67,7 +68,7 @@ def left_out(found: GivenFiles) -> list[str]:
     some = ", ".join(found.unknown[:_SHOWN]) + (", ..." if number > _SHOWN else "")
     return [
         *found.notes,
-        f"given masks left out: {number} image{'s' * (number != 1)} outside of the training images that show a class: "
+        f"given masks left out: {counted(number, 'image')} outside of the training images that show a class: "
         f"{some}",
     ]
 
@@ -90,7 +91,6 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         images_without_instances=sum(not len(one) for one in found.masks.values()),
         unknown_images=len(found.unknown),
     )
-    context.log(f"{len(ids)} of {len(trained)} training images have masks that a person has given")
     if line := against_labels(found, dataset):
         context.warn(line)
     for line in left_out(found):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_contracts.printable import counted
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, array_to_text
 from wsis.engine.per_image import write_records
@@ -79,8 +80,7 @@ def _copies(records: RecordReader) -> str | None:
     if not pairs:
         return None
     shown = ", ".join(pairs[:_COPIES_NAMED]) + (", …" if len(pairs) > _COPIES_NAMED else "")
-    times = f"{len(pairs)} time{'s' * (len(pairs) > 1)}"
-    return f"the same file is in train and in val, {times}, and val measures too well: {shown}"
+    return f"the same file is in train and in val, {counted(len(pairs), 'time')}, and val measures too well: {shown}"
 
 
 def check(config: DataConfig, _: Execution) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from data_contracts.errors import ConfigError, DataError
+from data_contracts.printable import counted
 from data_contracts.records import RecordReader
 from data_contracts.schemas import BOXES, DATASET, PROPOSALS, array_to_text
 from stages.proposals.sources import SOURCES, ProposalSource
@@ -236,8 +237,8 @@ def _open(
     found = source.place.open(place, targets(artefact, image_ids), config.tolerate_failures)
     if found.unknown:
         context.log(
-            f"{place}: {sum(found.unknown.values())} entries are of {len(found.unknown)} images that the data set "
-            f"lacks, and left out: {', '.join(list(found.unknown)[:5])}"
+            f"{place}: {sum(found.unknown.values())} entries are of {counted(len(found.unknown), 'image')} that the "
+            f"data set lacks, and left out: {', '.join(list(found.unknown)[:5])}"
         )
     return found
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from data_contracts.printable import PrintableStream, printable
+from data_contracts.printable import PrintableStream, counted, printable
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,19 @@ def test_a_stream_of_a_poor_encoding_fails_at_nothing() -> None:
     stream = PrintableStream(io.TextIOWrapper(raw, encoding="ascii", write_through=True))
     print("é \x1b\ud800", file=stream, flush=True)
     assert raw.getvalue() == b"\\xe9 \\u001b\\ud800\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "thing", "said"),
+    [
+        (0, "image", "0 images"),
+        (1, "image", "1 image"),
+        (2, "box", "2 boxes"),
+        (3, "class", "3 classes"),
+        (2, "image entry", "2 image entries"),
+        (2, "day", "2 days"),
+        (1, "image entry", "1 image entry"),
+    ],
+)
+def test_what_is_counted_is_in_the_singular_or_the_plural(number: int, thing: str, said: str) -> None:
+    assert counted(number, thing) == said

@@ -89,7 +89,7 @@ def test_damage_is_named_and_readers_refuse(scratch: Path, key, name, reader, da
         assert found.code == 1
         lines = found.out.splitlines()
         assert lines[0].startswith(f"{path}: ") and words in lines[0]
-        assert lines[1:] == [f"{len(fingerprints(scratch))} artefacts checked, 1 problem(s)"]
+        assert lines[1:] == [f"{len(fingerprints(scratch))} artefacts checked, 1 problem"]
         arguments = ["results", RUN, "--store", scratch]
         refused = wsis(*(arguments if reader is None else stage_command(reader, scratch, "--force")))
         assert refused.code == 1
@@ -97,7 +97,7 @@ def test_damage_is_named_and_readers_refuse(scratch: Path, key, name, reader, da
         assert "Run the stage again to repair it: wsis stage" in refused.err
     finally:
         path.write_bytes(intact)
-    assert done(wsis("verify", RUN, "--store", scratch)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", RUN, "--store", scratch)).out.endswith(" 0 problems\n")
 
 
 @pytest.mark.parametrize("key", ["dataset", "prm_seeds", "pseudo_labels@1", "predictions.val@1"])
@@ -110,7 +110,7 @@ def test_running_the_damaged_stage_again_repairs(scratch: Path, key: str) -> Non
     assert f"{key}: computed: " in result.out
     assert "is set aside and computed again" in result.err and str(path) in result.err
     assert path.read_bytes() == intact
-    assert done(wsis("verify", "--store", scratch)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", scratch)).out.endswith(" 0 problems\n")
 
 
 def test_a_damaged_manifest_is_named_and_repaired(scratch: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_damaged_manifest_is_named_and_repaired(scratch: Path) -> None:
     assert wsis("show", RUN, "prm_seeds", "--store", scratch).code == 1
     assert "missing or damaged: wsis verify" in done(wsis("show", RUN, "--store", scratch)).out
     assert "prm_seeds: computed" in done(wsis(*stage_command("prm_seeds", scratch))).out
-    assert done(wsis("verify", "--store", scratch)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", scratch)).out.endswith(" 0 problems\n")
 
 
 def test_a_file_that_nobody_wrote_is_named(scratch: Path) -> None:
@@ -152,7 +152,7 @@ def test_run_repairs_everything_by_itself(own_store: Path) -> None:
     assert computed(own_store) == {*damaged, "pseudo_labels@2"}
     assert fingerprints(own_store) == expected
     assert done(wsis("results", RUN, "--json", "--store", own_store)).out == results
-    assert done(wsis("verify", "--store", own_store)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", own_store)).out.endswith(" 0 problems\n")
     assert [p for p in own_store.glob("*/.work/*") if p.suffix != ".lock"] == []
 
 
@@ -188,4 +188,4 @@ def test_two_processes_at_one_run_compute_each_stage_once(own_store: Path, tmp_p
     assert record_of(own_store).status == "completed"
     assert fingerprints(own_store) == nodes
     assert results[0].out == results[1].out
-    assert done(wsis("verify", "--store", own_store)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", own_store)).out.endswith(" 0 problems\n")

@@ -98,7 +98,7 @@ def test_disk_full_while_proposals_are_stored(images: Path, whole: Path, tiny_di
     again = wsis(*arguments)
     assert again.code == 1 and FAILED in again.err
     assert data_of(artefact(tiny_disk / "store")) == data_of(artefact(whole))
-    assert done(wsis("verify", "--store", tiny_disk / "store")).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", tiny_disk / "store")).out.endswith(" 0 problems\n")
 
 
 def test_disk_full_while_coco_results_or_previews_are_written(
@@ -157,4 +157,4 @@ def test_two_at_once_compute_it_once(images: Path, whole: Path, tmp_path: Path) 
     assert all(FAILED in r.err for r in results)
     assert ["(was there already)" in r.out for r in results] == [False, True]
     assert data_of(artefact(store)) == data_of(artefact(whole))
-    assert done(wsis("verify", "--store", store)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", store)).out.endswith(" 0 problems\n")

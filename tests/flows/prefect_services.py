@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +74,19 @@ class Prefect:
 
     def command(self, *arguments: str) -> str:
         """A `prefect` command in the repository, as the README prints it; its output."""
-        done = subprocess.run(
+        done = self._command(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
             capture_output=True,
             text=True,
-            env=self.environment,
+            env={**self.environment, "COLUMNS": "400"},
             cwd=REPOSITORY,
             timeout=300,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
@@ -94,11 +97,16 @@ class Prefect:
 
     def start_flow_run(self, deployment: str, **parameters: object) -> str:
         """Id of a new flow run."""
-        flat = [x for k, v in parameters.items() for x in ("--param", f"{k}={v}")]
-        text = self.command("deployment", "run", deployment, *flat)
+        text = self.command("deployment", "run", deployment, *_flat(parameters))
         found = re.search(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", text)
         assert found, text
         return found.group()
+
+    def watch_failing(self, deployment: str, **parameters: object) -> str:
+        """What `--watch` prints of a flow run that fails."""
+        done = self._command("deployment", "run", deployment, *_flat(parameters), "--watch")
+        assert done.returncode == 1, done.stdout + done.stderr
+        return done.stdout
 
     def flow_run(self, flow_run_id: str) -> dict[str, Any]:
         (run,) = self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
@@ -170,3 +178,7 @@ class Prefect:
     def close(self) -> None:
         for process in reversed(self.started):
             self.kill(process)
+
+
+def _flat(parameters: Mapping[str, object]) -> list[str]:
+    return [x for k, v in parameters.items() for x in ("--param", f"{k}={v}")]

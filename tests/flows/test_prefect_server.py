@@ -224,6 +224,17 @@ def test_a_wrong_parameter_fails_the_flow_run_and_says_why(
     assert "Traceback" not in "\n".join(prefect.messages(run))
 
 
+def test_who_watches_a_run_that_fails_is_told_why(
+    prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    """Prefect's command prints events and the name of the last state, never its message."""
+    wrong = parameters(tmp_path / "store", "conditional.kk=1")
+    shown = prefect.watch_failing("wsis/full-training", **wrong).splitlines()
+    why = [line for line in shown if "wsis-error" in line]
+    assert len(why) == 1 and "--set conditional.kk: unknown key; did you mean 'k'?" in why[0]
+    assert shown[-1] == "Flow run finished in state 'Failed'."
+
+
 def test_an_error_on_purpose_is_one_line_of_task_and_flow_run(
     prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:

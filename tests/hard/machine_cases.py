@@ -64,7 +64,7 @@ REFUSED = {"traceback": False, "raw": False}
 NO_HOME = ("HOME", "WSIS_CACHE", "XDG_CACHE_HOME")
 OF: dict[str, tuple[Callable[[Path], Facts], Facts]] = {
     "runs": (_command("runs"), FINE),
-    "verify": (_command("verify"), FINE | {"last": "1 artefacts checked, 0 problem(s)"}),
+    "verify": (_command("verify"), FINE | {"last": "1 artefact checked, 0 problems"}),
     "no home": (_command("runs", drop=NO_HOME), FINE),
     "no home, URL store": (_command("runs", "--store", "memory://x/y", drop=NO_HOME), FINE),
     "home that cannot be written": (_command("runs", drop=NO_HOME, add={"HOME": "/proc/none"}), FINE),

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from data_contracts.errors import ConfigError
-from tests.records import image_record, truth_record
+from tests.records import image_record, label_sets_record, truth_record
 from tests.reporting.conftest import (
     RunBuilder,
     detections_record,
@@ -18,7 +18,7 @@ from wsis.reporting.pictures.text import text_size
 
 SIZE = (60, 80)
 COLUMN, HEIGHT = SIDE + 8, round(SIDE * 60 / 80)
-GREY = 245
+WHITE = 255  # the paper: nothing is drawn
 
 
 def two_squares() -> np.ndarray:
@@ -92,10 +92,10 @@ def test_figure_2_shows_samples_and_predictions(run):
     true = panel(case, 1, 0, 2)[middle]
     assert (true != image).any()
     for row in (0, 1):  # predictions of networks 1 and 2; 3 has none
-        assert (panel(case, row, 4, 2)[10:40, 10:40] != GREY).any()
+        assert (panel(case, row, 4, 2)[10:40, 10:40] != WHITE).any()
     forget(run, "predictions.train@2")
     case = figures_of_run(run.run, ["train0"])[0].parts["train0"]
-    assert (panel(case, 1, 4, 2) == GREY).all() and (panel(case, 0, 4, 2) != GREY).any()
+    assert (panel(case, 1, 4, 2) == WHITE).all() and (panel(case, 0, 4, 2) != WHITE).any()
 
 
 def test_figure_4_draws_sure_instances_beside_the_truth(run):
@@ -125,7 +125,37 @@ def test_a_run_without_ground_truth_is_drawn_without_true_masks(run):
     two, four = figures_of_run(run.run, images=2)
     assert list(two.parts) == ["train0", "train4"] and list(four.parts) == ["val0", "val4"]
     assert all(part.shape[1] == COLUMN + 8 for part in four.parts.values())
-    assert (panel(two.parts["train0"], 1, 0, 2) == GREY).all()
+    case = two.parts["train0"]
+    assert (panel(case, 1, 0, 2) == WHITE).all() and (captions(case, 1, 0, 2) == WHITE).all()
+
+
+def captions(picture: np.ndarray, row: int, column: int, rows: int) -> np.ndarray:
+    """What is written above a panel."""
+    caption = text_size("", 14)[1] + 5
+    bottom = picture.shape[0] - 8 - (rows - 1 - row) * (caption + HEIGHT + 8) - HEIGHT
+    return picture[bottom - caption : bottom, 8 + column * COLUMN : 8 + column * COLUMN + SIDE]
+
+
+def test_an_image_that_lacks_what_others_have_says_so(run):
+    """Words on paper where a mask, sample or prediction is missing, and no column without any."""
+    forget(run, "ground_truth")
+    run.commit(
+        "ground_truth",
+        "masks_of_some",
+        "ground_truth",
+        {"train1": truth_record(two_squares(), split="train")},
+    )
+    few = {f"train{i}": label_sets_record([10], [[(0, 1)]]) for i in range(5)}
+    run.commit("pseudo_labels@3", "fewer_sets", "pseudo_labels", few)
+    case = figures_of_run(run.run, ["train0"])[0].parts["train0"]
+    for column in (0, 2, 3):
+        assert (panel(case, 1, column, 2) == WHITE).all() and (captions(case, 1, column, 2) < WHITE).any()
+    forget(run, *(key for key in list(run.record.entries) if key.startswith("predictions")))
+    run.commit("pseudo_labels@1", "fewer_sets", "pseudo_labels", few)
+    (two,) = figures_of_run(run.run, ["train0"])
+    assert two.caption == "Samples of the conditional distribution in outer iterations 1 and 3"
+    case = two.parts["train0"]
+    assert (panel(case, 0, 1, 2) != WHITE).any() and (case[60:, 8 + 2 * COLUMN :] == WHITE).all()
 
 
 def test_an_unfinished_run(run, tmp_path):
@@ -148,4 +178,12 @@ def test_files(run, tmp_path):
     more = write_figures(run.run, tmp_path / "all")
     assert [p.name for p in more if "sheet" in p.name] == ["sheet_train.png", "sheet_val.png"]
     part, whole = (np.asarray(Image.open(p)) for p in (paths[1], paths[0]))
-    assert (whole[-8 - part.shape[0] : -8] == part).all()
+    assert (whole[-8 - part.shape[0] : -8, : part.shape[1]] == part).all()
+
+
+def test_a_title_is_not_cut(run, tmp_path):
+    path, _ = write_figures(run.run, tmp_path, ["val1"])
+    (figure,) = figures_of_run(run.run, ["val1"])
+    whole = np.asarray(Image.open(path))
+    assert figure.picture.shape[1] == 2 * COLUMN + 8 < whole.shape[1]
+    assert whole.shape[1] == text_size(figure.caption, 17, bold=True)[0] + 16

@@ -126,6 +126,8 @@ def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
     assert all(f'id="{link[1:]}"' in text for link in page.links if link.startswith("#"))
     assert len(page.images) == 1 + 2 + 4 * 2 + 2 + 1  # mAP, figures, pictures, curves, times
     assert all(image["alt"] for image in page.images)
+    assert text.count("Samples of the conditional distribution") == 1  # above the figure, not in it once more
+    assert [image["alt"] for image in page.images].count("photo0, photo1, photo2") == 2  # the two figures
     for cell in ("50.0", "pseudo labels", "prediction@2", "12 s", "0.610"):
         assert cell in page.cells
     start = page.cells.index("conditional@2")

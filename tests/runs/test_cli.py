@@ -116,7 +116,7 @@ def test_results_as_text(tiny_store: Path) -> None:
 def test_verify(tiny_store: Path) -> None:
     for arguments in ([RUN], []):
         out = done(wsis("verify", *arguments, "--store", tiny_store)).out
-        assert out == "20 artefacts checked, 0 problem(s)\n"
+        assert out == "20 artefacts checked, 0 problems\n"
 
 
 def test_report_is_one_self_contained_page(own_store: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_report_is_one_self_contained_page(own_store: Path, tmp_path: Path) -> N
     assert "<script src" not in html and "prm baseline" in html
     done(wsis("report", RUN, "--images", 0, "--store", own_store))
     assert list((own_store / "reports" / RUN).glob("*.html"))
-    assert done(wsis("verify", "--store", own_store)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", own_store)).out.endswith(" 0 problems\n")
 
 
 def test_configs() -> None:

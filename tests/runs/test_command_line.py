@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.runs.tiny_run import COMMAND, RUN, done, wsis
-from wsis.cli.completion import complete_stage
+from wsis.apps.tool_exports import TOOL_FORMATS
+from wsis.cli.completion import complete_format, complete_label_format, complete_stage
 from wsis.cli.main import app
+from wsis.readers.formats import FORMATS
 from wsis.runs.plan import every_stage
 
 WITHOUT = """
@@ -105,6 +107,27 @@ def test_completion_knows_commands_runs_artefacts_configs_and_stages(tiny_store:
     assert complete(f"wsis stage --store {tiny_store} --run t") == [RUN]
     assert complete("wsis stage prm") == ["prm_classifier", "prm_seeds", "prm_baseline"]
     assert complete("wsis ablations voc") == ["voc_lite"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("wsis check photos --format label", ["labelme", "label_studio"]),
+        ("wsis evaluate mine --format c", ["coco", "csv"]),
+        ("wsis export mine --format label", ["labelme", "label-studio"]),
+        ("wsis export mine --sets ", ["frequent", "all"]),
+        ("wsis check photos --supervision ", ["image", "box"]),
+        ("wsis diagnose mine --split t", ["train"]),
+        ("wsis predict mine photos --tiles ", ["auto", "whole"]),
+    ],
+)
+def test_completion_knows_what_an_option_takes(words: str, offered: list[str]) -> None:
+    assert complete(words) == offered
+
+
+def test_completion_names_the_formats_that_are_read_and_written() -> None:
+    assert complete_format("") == ["auto", *FORMATS, "scenes"]
+    assert complete_label_format("") == ["coco", *TOOL_FORMATS]
 
 
 def test_a_damaged_record_offers_nothing(tmp_path: Path) -> None:

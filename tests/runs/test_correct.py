@@ -67,6 +67,7 @@ def test_what_was_there_stays_and_one_iteration_more_learns_from_it(gone_on, tin
     new = after.keys() - before.keys()
     assert new >= {"corrections", "corrected_proposals", "pseudo_labels@3", "prediction@3"}
     assert "3 of 12 training images have given masks (" in result.err
+    assert result.err.count("3 of 12") == 1
     assert "1 of the images without any: negatives from now on" in result.err
     assert "iterations 1 to 2 stay, iteration 3 is the first" in result.err
     assert record_of(store).config["outer_iterations"] == 3
@@ -176,6 +177,20 @@ def test_the_given_masks_are_counted_and_the_command_of_before_is_told_of_them(g
     done(wsis("run", TINY, "--name", RUN, "--replace", "--dry-run", "--store", store))
 
 
+def test_the_command_reads_the_file_once_and_says_once_what_it_holds(
+    gone_on, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan's check reads it where no command has; the stage, in a process that may be another, reads it itself."""
+    _, path, *_ = gone_on
+
+    def again(*arguments: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("wsis.runs.plan_checks.read_given", again)
+    said = done(wsis("correct", RUN, path, "--dry-run", "--store", tiny_store)).err
+    assert said.count("3 of 12 training images have given masks") == 1
+
+
 def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> None:
     store, path, ids, _ = gone_on
     again = copy_of(store, tmp_path / "store")
@@ -184,7 +199,9 @@ def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> 
     first = tree["images"][0]
     second.write_text(json.dumps({**tree, "images": [first], "annotations": tree["annotations"][:1]}))
     result = done(wsis("correct", RUN, second, "--store", again, "--dry-run"))
-    assert "3 of 12 training images have given masks" in result.err and "pseudo_labels@3" in result.out
+    assert (
+        result.err.count("3 of 12 training images have given masks") == 1 and "pseudo_labels@3" in result.out
+    )
     assert fingerprints(again) == fingerprints(store)
     done(wsis("correct", RUN, second, "--store", again))
     (only,) = package.open_run(RUN, store=str(again)).pseudo_labels(3)[ids[0]]

@@ -14,7 +14,10 @@ from PIL import Image
 from tests.runs.tiny_run import Result, done, wsis
 from wsis.apps.data_findings import sample
 from wsis.readers.inventory import Inventory, InventoryImage
+from wsis.readers.survey import survey
 from wsis.runs.config import load_config
+from wsis.runs.costs import run_cost
+from wsis.runs.durations import data_size
 
 CLASSES = {1: "cat", 2: "<b>dog & co</b>"}
 
@@ -110,6 +113,18 @@ def test_what_is_there(coco: Coco) -> None:
     assert found["cost"]["least_seconds"] < found["cost"]["seconds"] < found["cost"]["most_seconds"]
 
 
+@pytest.mark.parametrize("form", ["image", "box"])
+def test_a_run_reckons_with_the_same_time(coco: Coco, form: str) -> None:
+    """`wsis run --dry-run` reads some images, `wsis check` all: both ask one function, about the same ones."""
+    coco.add("train", "many.png", *[(1, BOX, True)] * 9)
+    found = values(coco, "--supervision", form)
+    settings = (f"data.root={coco.root}", "data.format=coco", f"data.supervision={form}")
+    config = load_config("voc_lite", settings)
+    cost = run_cost(config, data_size(config, survey(config.data, True)), 1.0)
+    assert cost is not None and found["cost"]["seconds"] == pytest.approx(cost.seconds)
+    assert found["cost"]["disk_bytes"] == pytest.approx(cost.disk_bytes)
+
+
 def test_the_text_is_a_verdict_and_tables_of_80_columns(coco: Coco) -> None:
     text = done(check(coco)).out
     lines = text.splitlines()
@@ -117,7 +132,8 @@ def test_the_text_is_a_verdict_and_tables_of_80_columns(coco: Coco) -> None:
     assert max(map(len, lines[:-1])) <= 80
     assert re.search(r"^images +24 +2$", text, re.MULTILINE)
     assert re.search(r"^cat +13 +1 +14 +1$", text, re.MULTILINE)
-    assert re.search(r"^time here: about .* with \d+ free cores?, 4 outer iterations$", text, re.MULTILINE)
+    assert re.search(r"^time: about .* min \(.* to .*\) with \d+ free cores?$", text, re.MULTILINE)
+    assert "\nfor 4 outer iterations; other work on the machine makes it longer\n" in text
     assert (
         lines[-1]
         == f"next: wsis run voc_lite --name my-data --set 'data.root={coco.root}' --set data.format=coco"

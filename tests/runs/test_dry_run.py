@@ -10,9 +10,10 @@ import pytest
 
 from data_contracts.store import Store
 from tests.runs.tiny_run import RUN, TINY, done, fingerprints, record_of, wsis
+from wsis.reporting.tables.expected_time import roughly, time_here
 from wsis.runs.config import load_config
 from wsis.runs.costs import NodeCost, RunCost
-from wsis.runs.durations import Durations, roughly
+from wsis.runs.durations import Durations
 from wsis.runs.plan import plan
 
 
@@ -26,7 +27,7 @@ def test_nothing_is_written_and_all_of_a_new_run_is_to_compute(tmp_path: Path) -
     out = done(wsis("run", TINY, "--dry-run", "--store", tmp_path / "store")).out
     found = rows(out)
     assert len(found) == 20 and {cells[1] for cells in found.values()} == {"compute"}
-    assert "run 'tiny': 20 stages, 0 reused, 20 to compute\ntime: " in out and " (20 reckoned" in out
+    assert "run 'tiny': 20 stages, 0 reused, 20 to compute\ntime: " in out and "\n20 reckoned; " in out
     assert re.search(r"^disk: about \d+ MB of [\d.]+ GB free$", out, re.MULTILINE)
     assert not (tmp_path / "store").exists()
     assert max(map(len, out.splitlines())) <= 80
@@ -60,7 +61,10 @@ def test_what_is_missing_damaged_or_half_done_is_computed(own_store: Path) -> No
     out = done(wsis("run", "--name", RUN, "--dry-run", "--store", own_store)).out
     states = {key: cells[1] for key, cells in rows(out).items() if cells[1] != "reused"}
     assert states == {"prediction@2": "goes on", "evaluation.prediction@2": "compute", "prm_seeds": "damaged"}
-    assert "17 reused, 3 to compute" in out and "(3 reckoned, right within a factor of 2)" in out
+    assert (
+        "17 reused, 3 to compute" in out
+        and "\n3 reckoned; other work on the machine makes it longer\n" in out
+    )
     assert record_of(own_store) == before
 
 
@@ -106,3 +110,10 @@ def test_a_stage_that_starts_says_its_place(own_store: Path) -> None:
 )
 def test_roughly(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
+
+
+def test_what_a_time_takes_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsis.engine.machine.cores", lambda: 2)
+    assert time_here(2400, 2.0) == "about 40 min (20 min to 1 h 20 min) with 2 free cores"
+    assert time_here(50) == "about 1 min with 2 free cores"
+    assert time_here(50, 2.0) == "about 1 min (under a minute to 2 min) with 2 free cores"

@@ -103,7 +103,7 @@ def test_failures_are_listed_and_the_rest_of_the_shard_survives(odd) -> None:
     )
     assert "13 photographs in" in result.err and "; 1 other file left out" in result.err
     assert str(path) in result.out and "Traceback" not in result.err
-    assert done(wsis("verify", "--store", root / "store")).out == "2 artefacts checked, 0 problem(s)\n"
+    assert done(wsis("verify", "--store", root / "store")).out == "2 artefacts checked, 0 problems\n"
 
 
 def test_a_second_call_reuses_what_is_there(odd) -> None:
@@ -122,14 +122,14 @@ def test_a_photograph_more_makes_new_proposals(tmp_path: Path) -> None:
     (images / "new.png").unlink()
     assert "of 3 photographs (was there already): " in done(run(images, store)).out
     (images / "p00.png").rename(tmp_path / "p00.png")  # elsewhere, a single file
-    assert "of 1 photographs: " in done(run(tmp_path / "p00.png", store)).out
+    assert "of 1 photograph: " in done(run(tmp_path / "p00.png", store)).out
 
 
 def test_all_fail(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "x.jpg").write_bytes(b"no")
     refused = run(tmp_path / "photos", tmp_path / "store", "--coco", tmp_path / "c.json", "--preview", 2)
-    assert refused.code == 1 and "error: 1 of 1 photographs failed" in refused.err
+    assert refused.code == 1 and "error: 1 of 1 photograph failed" in refused.err
     assert json.loads((tmp_path / "c.json").read_text()) == []
     assert made(tmp_path / "store")[1].counts["images"] == 0
 
@@ -262,7 +262,7 @@ def test_previews_of_some_and_of_a_number(tmp_path: Path) -> None:
             assert picture.format == "PNG" and 1000 < picture.width < 1500 and 500 < picture.height < 1700
     done(run(images / "p00.png", store, "--preview", 9, "--preview-out", tmp_path / "drawn"))
     assert [p.name for p in (tmp_path / "drawn").iterdir()] == ["p00.png"]
-    assert done(wsis("verify", "--store", store)).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", store)).out.endswith(" 0 problems\n")
 
 
 def test_preview_names(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_every_view_says_stale_until_the_run_goes_on(own_store: Path, tmp_path: 
     }
     text = done(wsis("results", RUN, *store)).out
     assert sum(", stale" in line for line in text.splitlines()) == 2 and mend in text
-    assert "0 problem(s)\nstale: " in done(wsis("verify", RUN, *store)).out
+    assert "0 problems\nstale: " in done(wsis("verify", RUN, *store)).out
     assert "completed, stale" in done(wsis("runs", *store)).out
     done(wsis("report", RUN, "--images", 0, "--out", tmp_path / "report", *store))
     page = (tmp_path / "report" / "report.html").read_text()

@@ -65,7 +65,7 @@ def test_gc_removes_what_no_run_uses_after_it_has_said_so(store: Store) -> None:
     assert unasked.code == 2 and "expected --yes (or --dry-run)" in unasked.err and there(store) == before
     assert "removed 0.0 MB" in done(wsis("gc", "--yes", "--store", store.root)).out
     assert there(store) == before - {own}
-    assert "3 artefacts checked, 0 problem(s)\n" in done(wsis("verify", "--store", store.root)).out
+    assert "3 artefacts checked, 0 problems\n" in done(wsis("verify", "--store", store.root)).out
 
 
 def test_gc_leaves_artefacts_while_a_process_is_at_work(store: Store) -> None:
@@ -73,7 +73,7 @@ def test_gc_leaves_artefacts_while_a_process_is_at_work(store: Store) -> None:
     before = there(store)
     with store.writing("toy_shards", "0" * 12):
         out = done(wsis("gc", "--yes", "--store", store.root)).out
-    assert "kept: 1 artefacts of" in out and "while a process is at work" in out and there(store) == before
+    assert "kept: 1 artefact of" in out and "while a process is at work" in out and there(store) == before
 
 
 def test_gc_leaves_work_folders_that_an_unfinished_run_goes_on_from(store: Store) -> None:

@@ -76,7 +76,7 @@ def test_photographs_that_fail_do_so_alone(odd, tiny_store: Path) -> None:
     for kind in ("overlays", "labels"):
         found = {str(p.relative_to(root / "out" / kind)) for p in (root / "out" / kind).rglob("*.*")}
         assert found == {f"{image_id}.png" for image_id in sizes}
-    assert done(wsis("verify", "--store", root / "store")).out.endswith(" 0 problem(s)\n")
+    assert done(wsis("verify", "--store", root / "store")).out.endswith(" 0 problems\n")
 
 
 def test_results_and_label_maps_are_the_detections(odd, tiny_store: Path) -> None:
@@ -213,7 +213,7 @@ def test_all_photographs_fail(own_store: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "x.jpg").write_bytes(encoded(scene(40, 60), "JPEG", TURNED)[:-200])
     refused = wsis("predict", RUN, tmp_path / "photos", "--out", tmp_path / "out", "--store", own_store)
-    assert refused.code == 1 and "error: 1 of 1 photographs failed" in refused.err
+    assert refused.code == 1 and "error: 1 of 1 photograph failed" in refused.err
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
 
 

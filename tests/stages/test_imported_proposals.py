@@ -120,7 +120,7 @@ def test_masks_scores_and_counts(store, tmp_path):
     counts = artefact.manifest.counts
     assert (counts["images"], counts["proposals"], counts["entries_of_unknown_images"]) == (5, 10, 2)
     assert any(
-        "2 entries are of 1 images that the data set lacks, and left out: other.png" in s for s in log.said
+        "2 entries are of 1 image that the data set lacks, and left out: other.png" in s for s in log.said
     )
 
 

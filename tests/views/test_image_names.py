@@ -17,7 +17,7 @@ from tests.reporting.conftest import (
 from wsis.reporting.pictures import panels
 from wsis.reporting.pictures.figures import write_figures
 from wsis.reporting.pictures.pictures import write_overlays
-from wsis.views.image_names import ImageNames, shortened
+from wsis.views.image_names import ImageNames, near_names, shortened
 
 FILES = {
     "train_1": "images/train/cat/IMG_1.jpg",
@@ -94,13 +94,31 @@ def test_several_choices_are_one_list() -> None:
         ("IMG_1", r"--image: .* one of 6 images, .* got 'IMG_1'; it could be cat/IMG_1, dog/IMG_1\?"),
         ("x", r"it could be x\.png, x\.jpg\?"),
         ("img_2", r"got 'img_2'; did you mean .*IMG_2"),
-        ("zzz*", r"got 'zzz\*'; there are cat/IMG_1, dog/IMG_1, IMG_2, …$"),
-        ("", r"got ''; there are cat/IMG_1, dog/IMG_1, IMG_2, …$"),
+        ("zzz*", r"got 'zzz\*'; there are cat/IMG_1, dog/IMG_1, IMG_2, …, which the gallery"),
+        ("", r"got ''; there are cat/IMG_1, dog/IMG_1, IMG_2, …, which the gallery"),
     ],
 )
 def test_a_name_of_no_image_or_of_several_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         NAMES.chosen([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("12345", ["000000012345"]),  # the same number
+        ("000000012346", []),
+        ("9f31c0", ["9f31c0aa77d2"]),  # a beginning
+        ("9f31c1aa77d2", []),
+        ("aa77d2", ["9f31c0aa77d2"]),  # an end
+        ("photo_7", []),
+        ("phto_8.jpg", ["photo_8.jpg"]),  # a slip
+        ("PHOTO_8", ["photo_8.jpg"]),
+        ("ph", []),
+    ],
+)
+def test_only_what_is_really_near_is_named(text: str, near: list[str]) -> None:
+    assert near_names(text, ["000000012345", "9f31c0aa77d2", "0000000777", "photo_8.jpg"]) == near
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_contracts.errors import ConfigError
+from data_contracts.printable import counted
 from stages.data.corrections import against_labels, left_out, targets_of
 from wsis.readers.given_masks import GivenFiles, read_given
 from wsis.runs.config import RunConfig, stored_config
@@ -36,7 +37,7 @@ class Correction(NamedTuple):
         stay = f"iterations 1 to {after} stay, " if after > 1 else "iteration 1 stays, " if after else ""
         return (
             f"{len(self.found.masks)} of {self.trained} training images have given masks "
-            f"({instances} instance{'s' * (instances != 1)}{none}); "
+            f"({counted(instances, 'instance')}{none}); "
             f"{stay}iteration {after + 1} is the first to learn from them"
         )
 

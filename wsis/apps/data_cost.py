@@ -1,14 +1,16 @@
 """What a run on a data set will cost, for `wsis check`."""
 
-import statistics
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wsis.readers.files.images import decode_image
 from wsis.readers.inventory import Inventory
-from wsis.readers.shared.records import DatasetSource
+from wsis.readers.shared.records import ROLES, DatasetSource
 from wsis.runs.config import RunConfig
 from wsis.runs.costs import FACTOR, run_cost, unmeasured
-from wsis.runs.data_size import SAMPLE, DataSize, all_alike, small_side, smooth_share, spread
+from wsis.runs.data_size import DataSize, SizedImage, sized
 
 
 def cost_of(
@@ -21,9 +23,7 @@ def cost_of(
     reason = unmeasured(config)
     if reason is not None or not found.of("train"):
         return {"seconds": None, "why": reason or "no train images"}
-    some = [source.image(one) for one in spread([one.image_id for one in found.images], SAMPLE) if ready]
-    pixels = [decode_image(one.encoded, one.file_name) for one in some]
-    estimate = run_cost(config, _size(found, smooth_share(pixels, config.proposals)), speed)
+    estimate = run_cost(config, _size(source, found, config, ready), speed)
     if estimate is None:
         return {"seconds": None, "why": "no train images"}
     return {
@@ -36,18 +36,17 @@ def cost_of(
     }
 
 
-def _size(found: Inventory, smooth: float) -> DataSize:
-    train, images = found.of("train"), found.images
-    negatives = sum(not len(one.labels) for one in train)
-    return DataSize(
-        train=len(train) - negatives,
-        negatives=negatives,
-        val=len(found.of("val")),
-        with_masks=sum(one.has_masks for one in images),
-        megapixels=statistics.fmean(one.height * one.width / 1e6 for one in images),
-        file_bytes=statistics.fmean(one.file_bytes for one in images),
-        boxes=sum(len(one.boxes) for one in train),
-        small_side=small_side([one.boxes for one in train], [(one.height, one.width) for one in train]),
-        alike=all_alike([one.labels for one in train]),
-        smooth=smooth,
-    )
+def _size(source: DatasetSource, found: Inventory, config: RunConfig, ready: bool) -> DataSize:
+    images = {one.image_id: one for one in found.images}
+
+    def read(image_id: str) -> SizedImage:
+        one = images[image_id]
+        return SizedImage((one.height, one.width), one.file_bytes, one.boxes)
+
+    def decode(image_id: str) -> NDArray[np.uint8]:
+        return decode_image(source.image(image_id).encoded, images[image_id].file_name)
+
+    ids = {role: [one.image_id for one in found.of(role)] for role in ROLES}
+    labels = [one.labels for one in found.of("train")]
+    with_masks = sum(one.has_masks for one in found.images)
+    return sized(ids, labels, with_masks, read, decode if ready else None, config.proposals)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts.errors import ContractError, DataError
+from data_contracts.printable import counted
 from stages.proposals.proposals import check as check_source
 from wsis.apps.data_cost import cost_of
 from wsis.errors import WsisError
@@ -188,7 +189,7 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
     copies = values["copies"]
     if copies["train_and_val"]:
         yield (
-            f"the same file in train and val, {_counted(len(copies['train_and_val']), 'time')}: "
+            f"the same file in train and val, {counted(len(copies['train_and_val']), 'time')}: "
             f"{_some(copies['train_and_val'])}: val measures too well"
         )
     if copies["alike_in_train_and_val"]:
@@ -198,17 +199,12 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
     elif copies["within_a_part"]:
         yield f"the same file twice in one part: {_some(copies['within_a_part'])}"
     if found.dropped:
-        yield f"{_counted(found.dropped, 'box')} of train without area inside the image: left out"
+        yield f"{counted(found.dropped, 'box')} of train without area inside the image: left out"
     if found.clipped:
-        yield f"{_counted(found.clipped, 'box')} of train reaching outside of the image: cut at its edge"
+        yield f"{counted(found.clipped, 'box')} of train reaching outside of the image: cut at its edge"
     yield from _class_warnings(found, values, config)
     yield from _mask_warnings(values, config)
     yield from _size_warnings(values)
-
-
-def _counted(number: int, thing: str) -> str:
-    ending = "" if number == 1 else "es" if thing.endswith("x") else "s"
-    return f"{number} {thing}{ending}"
 
 
 def _some(groups: Sequence[Sequence[str]]) -> str:
@@ -249,9 +245,9 @@ def _mask_warnings(values: Mapping[str, Any], config: RunConfig) -> Iterator[str
 def _size_warnings(values: Mapping[str, Any]) -> Iterator[str]:
     images, objects = values["images"], values["objects"]
     if images.get("small"):
-        yield f"{_counted(images['small'], 'image')} less than {_SMALL_SIDE} pixels wide or high"
+        yield f"{counted(images['small'], 'image')} less than {_SMALL_SIDE} pixels wide or high"
     if images.get("strips"):
-        yield f"{_counted(images['strips'], 'strip')}: over {_STRIP:g} times as long as wide"
+        yield f"{counted(images['strips'], 'strip')}: over {_STRIP:g} times as long as wide"
     if objects and objects["small_for_the_network"] > _MANY * objects["number"]:
         yield (
             f"{objects['small_for_the_network']} of {objects['number']} objects are under {_SMALL_OBJECT} pixels "

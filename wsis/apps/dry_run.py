@@ -4,12 +4,13 @@ import shutil
 from typing import NamedTuple
 
 from data_contracts.errors import ArtefactMissingError, CorruptArtefactError
+from data_contracts.printable import counted
 from data_contracts.runs import DataFacts
 from data_contracts.store import PRIVATE
-from wsis.engine.machine import free_cores
+from wsis.reporting.tables.expected_time import OTHERS, time_here
 from wsis.reporting.tables.tables import duration, format_table
 from wsis.runs.costs import FACTOR
-from wsis.runs.durations import Durations, roughly
+from wsis.runs.durations import Durations
 from wsis.runs.forecast import forecast
 from wsis.runs.plan import Node
 from wsis.runs.runner import Runner
@@ -68,7 +69,7 @@ def dry_run_text(runner: Runner) -> str:
 def _sums(runner: Runner, planned: list[Planned], durations: Durations) -> str:
     todo = [one.node for one in planned if one.state != "reused"]
     there = len(planned) - len(todo)
-    head = f"run {runner.record.name!r}: {len(planned)} stages, {there} reused, {len(todo)} to compute"
+    head = f"run {runner.record.name!r}: {counted(len(planned), 'stage')}, {there} reused, {len(todo)} to compute"
     if not todo:
         return f"{head}: nothing to do"
     seconds = [durations.seconds(node) for node in todo]
@@ -79,12 +80,12 @@ def _sums(runner: Runner, planned: list[Planned], durations: Durations) -> str:
     else:
         total = sum(s for s in seconds if s is not None)
         parts = [
-            f"{before} stage{'s' * (before > 1)} as before" if before else "",
-            f"{len(todo) - before} reckoned, right within a factor of {FACTOR:g}"
-            if before < len(todo)
-            else "",
+            f"{counted(before, 'stage')} as before" if before else "",
+            f"{len(todo) - before} reckoned" if before < len(todo) else "",
         ]
-        lines.append(f"time: {roughly(total)} with {free_cores()} ({'; '.join(filter(None, parts))})")
+        factor = FACTOR if before < len(todo) else None
+        lines.append(f"time: {time_here(total, factor)}")
+        lines.append(f"{', '.join(filter(None, parts))}; {OTHERS}")
     sizes = [durations.bytes(node) for node in todo]
     if None not in sizes:
         made = sum(size for size in sizes if size is not None)

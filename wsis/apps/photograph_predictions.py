@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from data_contracts.paths import write_file
+from data_contracts.printable import counted
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, DETECTIONS, array_to_text
 from data_contracts.store import Artefact
@@ -101,7 +102,7 @@ def predict(
     """
     trained = runner.latest("prediction", iteration)
     classes = class_names(trained)
-    runner.progress.log(f"the network knows {_counted(classes)}: {', '.join(classes)}")
+    runner.progress.log(f"the network knows {counted(len(classes), 'class')}: {', '.join(classes)}")
     options: dict[str, Any] = {"execution": settings.execution, "progress": runner.progress}
     data = execute(photographs.STAGE, photographs.Config(root=images), {}, runner.store, **options).artefact
     names = identities(ids_file, runner.artefact("dataset"), data, classes)
@@ -121,10 +122,6 @@ def predict(
     failed = read_failures(outcome.artefact.path)
     choice = runner.choice(trained, iteration)
     return Predicted(data, outcome.artefact, classes, choice, names, outcome.reused, failed)
-
-
-def _counted(classes: Sequence[str]) -> str:
-    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'}"
 
 
 def write_predictions(

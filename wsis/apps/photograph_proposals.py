@@ -1,6 +1,5 @@
 """Commands on a folder of the user's own photographs, which need neither labels nor training."""
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_contracts.errors import ConfigError
 from data_contracts.paths import write_file
+from data_contracts.printable import counted
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, PROPOSALS, array_to_text
 from data_contracts.store import Artefact, Store
@@ -30,6 +30,7 @@ from wsis.readers.files.photographs import Photograph, list_photographs
 from wsis.reporting.pictures.pictures import encode
 from wsis.reporting.pictures.proposal_sheet import proposal_sheet
 from wsis.runs.config import validated
+from wsis.views.image_names import near_names
 from wsis.views.run import spread
 
 _IN_MEMORY = 64  # images whose COCO results wait to be written
@@ -61,8 +62,8 @@ def find_photographs(images: Path, progress: Progress) -> list[Photograph]:
         DataError: no such folder, or no photograph in it.
     """
     found, others = list_photographs(images)
-    left_out = f"; {others} other file{'s' * (others != 1)} left out" if others else ""
-    progress.log(f"{len(found)} photograph{'s' * (len(found) != 1)} in {images}{left_out}")
+    left_out = f"; {counted(others, 'other file')} left out" if others else ""
+    progress.log(f"{counted(len(found), 'photograph')} in {images}{left_out}")
     return found
 
 
@@ -185,9 +186,7 @@ def chosen_for_preview(wanted: Sequence[str], found: Sequence[Photograph]) -> tu
             number += int(text)  # there are as many: `8.jpg` is the photograph, `8` a number
             continue
         if len(named) != 1:
-            near = [o.file_name for o in named] or difflib.get_close_matches(
-                text, [one.file_name for one in found], n=3, cutoff=0.4
-            )
+            near = [o.file_name for o in named] or near_names(text, [one.file_name for one in found])[:3]
             hint = f"; {'it could be' if named else 'near it:'} {', '.join(near)}" if near else ""
             raise ConfigError(
                 f"--preview: expected a number or one of the {len(found)} photographs, got {text!r}{hint}"

@@ -6,13 +6,17 @@ from typing import Annotated, Literal
 import typer
 
 from data_contracts.errors import ConfigError
+from wsis.cli.completion import complete_format
 from wsis.cli.options import JsonOption, SetOption
 
 
 def check(
     data: Annotated[str, typer.Argument(help="folder of the data, or a configuration (name or YAML file)")],
     data_format: Annotated[
-        str | None, typer.Option("--format", help="as data.format (default: the configuration's)")
+        str | None,
+        typer.Option(
+            "--format", help="as data.format (default: the configuration's)", autocompletion=complete_format
+        ),
     ] = None,
     supervision: Annotated[
         Literal["image", "box"] | None,

@@ -1,4 +1,4 @@
-"""What Tab offers: run names, their artefacts, configurations, stages. Imports nothing that takes time.
+"""What Tab offers: run names, their artefacts, configurations, stages, formats. Imports nothing that takes time.
 
 Only local stores are looked into: a key press waits for no network.
 """
@@ -31,8 +31,24 @@ def complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_stage(incomplete: str) -> list[str]:
     """Names of stages: the modules whose `STAGE` the plan names. To import it takes seconds."""
-    plan = resources.files("wsis.runs").joinpath("plan.py").read_text()
-    return _beginning(incomplete, dict.fromkeys(re.findall(r"\b(\w+)\.STAGE\b", plan)))
+    return _beginning(incomplete, dict.fromkeys(re.findall(r"\b(\w+)\.STAGE\b", _source("runs/plan.py"))))
+
+
+def complete_format(incomplete: str) -> list[str]:
+    """Formats of data: the names by which the readers list them."""
+    formats = re.findall(r'"(\w+)": \w+\.FORMAT\b', _source("readers/formats/__init__.py"))
+    return _beginning(incomplete, ("auto", *formats, "scenes"))
+
+
+def complete_label_format(incomplete: str) -> list[str]:
+    """Formats that pseudo labels are written in."""
+    (tools,) = re.findall(r"^ToolFormat = Literal\[(.*)\]", _source("apps/tool_exports.py"), re.MULTILINE)
+    return _beginning(incomplete, ("coco", *re.findall(r'"([^"]+)"', tools)))
+
+
+def complete_tiles(incomplete: str) -> list[str]:
+    """Words that --tiles takes beside a number."""
+    return _beginning(incomplete, ("auto", "whole"))
 
 
 def complete_config(incomplete: str) -> list[str]:
@@ -48,6 +64,11 @@ def complete_suite(incomplete: str) -> list[str]:
 def complete_bench(incomplete: str) -> list[str]:
     """Suites of data sets that ship."""
     return _beginning(incomplete, shipped_benches())
+
+
+def _source(path: str) -> str:
+    """A file of the package as text: what is in it is not imported."""
+    return resources.files("wsis").joinpath(path).read_text()
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -41,7 +41,7 @@ def correct(
 
     opened = Store(store)
     made = corrected(Run.load(opened, run), file, after)
-    runner = Runner(opened, run, made.config, replace=True)
+    runner = Runner(opened, run, made.config, replace=True, masks_read=True)
     runner.progress.log(made.line())
     if dry_run:  # a run says it where it takes the masks
         for line in made.left_out:

@@ -2,13 +2,14 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from data_contracts.errors import ConfigError
-from data_contracts.printable import printable
+from data_contracts.printable import counted, printable
 from wsis.cli.options import IdsOption, SetOption, StoreOption
 
 ImagesArgument = Annotated[
@@ -66,9 +67,10 @@ def proposals(
     elif ids is not None:
         raise ConfigError("--ids: expected --coco FILE beside it, got none")
     made = photograph_proposals.make_proposals(opened, images, settings, progress, ids)
-    counts = made.proposals.manifest.counts
+    counts: Mapping[str, Any] = made.proposals.manifest.counts
     state = " (was there already)" if made.reused else ""
-    print(f"{counts['proposals']} proposals of {counts['images']} photographs{state}: {made.proposals.path}")
+    many, of_images = counted(counts["proposals"], "proposal"), counted(counts["images"], "photograph")
+    print(f"{many} of {of_images}{state}: {made.proposals.path}")
     if coco is not None:
         print(f"{photograph_proposals.write_coco(made, coco, settings, progress)} COCO results: {coco}")
     folder = preview_folder or opened.root / "previews" / made.proposals.fingerprint
@@ -104,7 +106,7 @@ def contours(
     found = photograph_proposals.find_photographs(images, progress)
     drawn = write_contours(found, out, settings, progress)
     kept = f", {drawn.kept} were there already" if drawn.kept else ""
-    print(f"{drawn.written} contour maps written{kept}: {out}")
+    print(f"{counted(drawn.written, 'contour map')} written{kept}: {out}")
     end_with_failures(drawn.failed, len(found))
 
 
@@ -137,5 +139,8 @@ def end_with_failures(failed: list[str], total: int) -> None:
     if not failed:
         return
     lines = "".join(f"\n  - {printable(message)}" for message in failed)
-    print(f"error: {len(failed)} of {total} photographs failed, the others are done{lines}", file=sys.stderr)
+    print(
+        f"error: {len(failed)} of {counted(total, 'photograph')} failed, the others are done{lines}",
+        file=sys.stderr,
+    )
     raise typer.Exit(1)

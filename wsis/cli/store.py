@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_contracts.errors import ConfigError
+from data_contracts.printable import counted
 from wsis.cli.completion import complete_run
 from wsis.cli.options import RunArgument, StoreOption
 
@@ -31,7 +32,7 @@ def verify(
     checked, damaged = verify_store(opened, run_name)
     for line in damaged:
         print(line)
-    print(f"{checked} artefacts checked, {len(damaged)} problem(s)")
+    print(f"{counted(checked, 'artefact')} checked, {counted(len(damaged), 'problem')}")
     for line in stale_lines(opened, run_name):
         print(line)
     if damaged:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from data_contracts.errors import ConfigError, did_you_mean
+from data_contracts.printable import counted
+from wsis.cli.completion import complete_format, complete_label_format, complete_tiles
 from wsis.cli.images import ImagesArgument, end_with_failures
 from wsis.cli.options import IdsOption, ImageOption, JsonOption, RunArgument, SetOption, StoreOption
 
@@ -29,6 +31,7 @@ def predict(
         str | None,
         typer.Option(
             "--tiles",
+            autocompletion=complete_tiles,
             help="auto (default): large and long photographs in overlapping tiles where their objects would shrink "
             "too far; whole: never; PIXELS: tiles of so many of the photograph's pixels a side",
         ),
@@ -76,11 +79,10 @@ def predict(
     predicted = photograph_predictions.predict(runner, images, settings, iteration, ids)
     count = photograph_predictions.write_predictions(predicted, out, score, settings, runner.progress)
     state = " (was there already)" if predicted.reused else ""
-    print(
-        f"detections of {len(found) - len(predicted.failed)} photographs{state}: {predicted.predictions.path}"
-    )
+    seen = counted(len(found) - len(predicted.failed), "photograph")
+    print(f"detections of {seen}{state}: {predicted.predictions.path}")
     more = "" if count else " (--score takes less sure ones; a short training gives none that are sure)"
-    print(f"{count} instances of score {score:g} or more{more}, by {predicted.choice}: {out}")
+    print(f"{counted(count, 'instance')} of score {score:g} or more{more}, by {predicted.choice}: {out}")
     print(predicted.identities.said)
     end_with_failures(list(predicted.failed.values()), len(found))
 
@@ -90,7 +92,12 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="root of the labelled data set")],
     split: Annotated[str, typer.Option("--split", help="name of the split")],
     data_format: Annotated[
-        str | None, typer.Option("--format", help="as data.format of a configuration (default: auto)")
+        str | None,
+        typer.Option(
+            "--format",
+            help="as data.format of a configuration (default: auto)",
+            autocompletion=complete_format,
+        ),
     ] = None,
     iteration: IterationOption = None,
     as_json: JsonOption = False,
@@ -137,6 +144,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
+            autocompletion=complete_label_format,
             help="of pseudo labels: coco (default; CVAT and FiftyOne take it), yolo-seg, labelme, label-studio",
         ),
     ] = None,
@@ -194,12 +202,12 @@ def export(
         path, images, instances = exports.export_pseudo_labels(
             runner, out, sets or "frequent", iteration, image or (), worst, with_images
         )
-        print(f"{instances} instances in {images} image entries: {path}")
+        print(f"{counted(instances, 'instance')} in {counted(images, 'image entry')}: {path}")
     else:
         path, images, instances = tool_exports.export_for_tool(
             runner, out, tool, image or (), worst, iteration, image_path, with_images
         )
-        print(f"{instances} instances in {images} images: {path}")
+        print(f"{counted(instances, 'instance')} in {counted(images, 'image')}: {path}")
 
 
 def _label_format(given: str | None) -> "ToolFormat | None":

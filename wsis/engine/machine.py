@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from data_contracts.printable import counted
 from wsis.engine.settings import cores
 
 
@@ -34,7 +35,7 @@ def processor() -> str:
 
 def free_cores() -> str:
     """What an expected time takes for granted, in words: `2 free cores`. Others' work on them makes it longer."""
-    return f"{cores()} free core{'s' * (cores() != 1)}"
+    return counted(cores(), "free core")
 
 
 def available_memory() -> int:

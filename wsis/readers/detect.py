@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.json_files import annotation_files, refuse_broken
 from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.shared.format import Given
@@ -50,11 +51,10 @@ def find_format(root: Path, given: Given) -> Found:
         return Found(*next(iter(found.items())))
     files = annotation_files(root, ".json", known_splits(given.names))
     refuse_broken(files, f"{root}: expected labels of a known kind")
-    images = len(images_below(root))
     layouts = ", ".join(row.layout for row in FORMATS.values())
     raise DataError(
-        f"{root}: expected labels of a known kind, got {images} image{'s' * (images != 1)} and none of: {layouts}; "
-        "data.format and data.train_annotations or data.labels_file name yours"
+        f"{root}: expected labels of a known kind, got {counted(len(images_below(root)), 'image')} and none of: "
+        f"{layouts}; data.format and data.train_annotations or data.labels_file name yours"
     )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import Problems, require_file
 from wsis.readers.files.image_files import KnownImages, files_below, without_ending
 from wsis.readers.files.json_files import find_written_by, refuse_broken, tool_of
@@ -151,7 +152,7 @@ def _instead(root: Path) -> str:
     texts = [name for name in names if name.endswith(".txt")]
     if texts:
         return (
-            f"{len(texts)} text file{'s' * (len(texts) != 1)} and no data.yaml, classes.txt or obj.names, "
+            f"{counted(len(texts), 'text file')} and no data.yaml, classes.txt or obj.names, "
             f"which names YOLO's classes, beside {texts[0]}"
         )
     if len(names) == 1:

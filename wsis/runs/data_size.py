@@ -3,7 +3,8 @@
 Suffix legend: N boxes.
 """
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 from wsis.method.proposals import MCGConfig
 from wsis.method.proposals.contours.detectors import build_detector
 from wsis.method.proposals.generator.generation import looks_enlarged
+from wsis.readers.shared.records import Role
 
-SAMPLE = 4  # images whose superpixels are counted
+_SIZED = 16  # images whose size is looked at
+_BOXED = 64  # training images whose boxes are looked at
+_DECODED = 4  # images whose superpixels are counted
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,50 @@ class DataSize:
     @property
     def images(self) -> int:
         return self.train + self.negatives + self.val
+
+
+@dataclass(frozen=True, eq=False)
+class SizedImage:
+    """An image as far as its size counts: (height, width), bytes of its file, boxes float [N, 4], xyxy."""
+
+    size: tuple[int, int]
+    file_bytes: int
+    boxes: NDArray[np.floating]
+
+
+def sized(
+    ids: Mapping[Role, Sequence[str]],
+    labels: Sequence[NDArray[np.integer]],
+    with_masks: int,
+    read: Callable[[str], SizedImage],
+    decode: Callable[[str], NDArray[np.uint8]] | None,
+    proposals: MCGConfig,
+) -> DataSize:
+    """The size of a data set from some images spread over it, the same ones for whoever asks.
+
+    Args:
+        ids: of the images of train and val. labels: of the training images. with_masks: see `DataSize`.
+        read: an image by its id. decode: its pixels, RGB [H, W, 3]; None: superpixels are not counted.
+
+    Raises: as `smooth_share`, and what `read` and `decode` raise.
+    """
+    some = spread([*ids["train"], *ids["val"]], _SIZED)
+    looked_at = [read(image_id) for image_id in some]
+    boxed = [read(image_id) for image_id in spread(ids["train"], _BOXED)]
+    negatives = sum(not len(one) for one in labels)
+    decoded = some[:: max(1, len(some) // _DECODED)] if decode is not None else []
+    return DataSize(
+        train=len(labels) - negatives,
+        negatives=negatives,
+        val=len(ids["val"]),
+        with_masks=with_masks,
+        megapixels=statistics.fmean(one.size[0] * one.size[1] / 1e6 for one in looked_at),
+        file_bytes=statistics.fmean(one.file_bytes for one in looked_at),
+        boxes=len(labels) * statistics.fmean(len(one.boxes) for one in boxed) if boxed else 0.0,
+        small_side=small_side([one.boxes for one in boxed], [one.size for one in boxed]),
+        alike=all_alike(labels),
+        smooth=smooth_share([decode(image_id) for image_id in decoded] if decode else [], proposals),
+    )
 
 
 def small_side(boxes: Sequence[NDArray[np.floating]], sizes: Sequence[tuple[int, int]]) -> float:

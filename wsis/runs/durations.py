@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_contracts.errors import ContractError
 from data_contracts.fingerprint import canonical_json
 from data_contracts.manifest import Manifest
@@ -18,12 +21,10 @@ from wsis.readers.files.images import decode_image
 from wsis.readers.shared.records import ROLES
 from wsis.runs.config import RunConfig
 from wsis.runs.costs import NodeCost, RunCost, run_cost, unmeasured
-from wsis.runs.data_size import SAMPLE, DataSize, all_alike, small_side, smooth_share, spread
+from wsis.runs.data_size import DataSize, SizedImage, sized
 from wsis.runs.plan import Node
 
 _NEWEST = 20  # artefacts of a stage that are looked at
-_SAMPLE = 16  # images whose size is looked at
-_BOXED = 64  # training images whose boxes are looked at
 _PRIOR_SECONDS = 60.0  # of work that count as done at the reckoned pace: a stage of a second says little
 _ALIKE = 0.25  # earlier times count where the data has as many images, up to this share
 
@@ -35,26 +36,20 @@ def data_size(config: RunConfig, data: DataFacts) -> DataSize:
         ConfigError, DataError: it cannot be read.
     """
     source = open_source(config.data)
+
+    def read(image_id: str) -> SizedImage:
+        one = source.image(image_id)
+        return SizedImage((one.height, one.width), len(one.encoded), one.boxes)
+
+    def decode(image_id: str) -> NDArray[np.uint8]:
+        one = source.image(image_id)
+        return decode_image(one.encoded, one.file_name)
+
     ids = {role: source.image_ids(role) for role in ROLES}
     labels = [source.labels_of(image_id) for image_id in ids["train"]]
-    negatives = sum(not len(one) for one in labels)
-    some = [source.image(image_id) for image_id in spread([*ids["train"], *ids["val"]], _SAMPLE)]
-    boxed = [source.image(image_id) for image_id in spread(ids["train"], _BOXED)]
-    pixels = []
-    if unmeasured(config) is None:
-        pixels = [decode_image(one.encoded, one.file_name) for one in some[:: max(1, len(some) // SAMPLE)]]
-    return DataSize(
-        train=len(labels) - negatives,
-        negatives=negatives,
-        val=data.images.get("val", 0),
-        with_masks=sum(data.masks.values()),
-        megapixels=statistics.fmean(one.height * one.width / 1e6 for one in some),
-        file_bytes=statistics.fmean(len(one.encoded) for one in some),
-        boxes=len(labels) * statistics.fmean(len(one.boxes) for one in boxed) if boxed else 0.0,
-        small_side=small_side([one.boxes for one in boxed], [(one.height, one.width) for one in boxed]),
-        alike=all_alike(labels),
-        smooth=smooth_share(pixels, config.proposals),
-    )
+    with_masks = sum(data.masks.values())
+    reckoned = unmeasured(config) is None
+    return sized(ids, labels, with_masks, read, decode if reckoned else None, config.proposals)
 
 
 @dataclass
@@ -170,16 +165,3 @@ def _key(
 ) -> tuple[Any, ...]:
     """Later outer iterations are alike, the first is another."""
     return stage, canonical_json(config), frozenset(inputs), (outer_iteration or 1) > 1
-
-
-def roughly(seconds: float) -> str:
-    """`under a minute`, `about 12 min`, `about 1 h 20 min`, `about 30 h`."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "under a minute"
-    if minutes < 60:
-        return f"about {minutes} min"
-    if minutes >= 10 * 60:
-        return f"about {round(minutes / 60)} h"
-    tens = round(minutes / 10) * 10
-    return f"about {tens // 60} h" + (f" {tens % 60} min" if tens % 60 else "")

@@ -53,6 +53,7 @@ def check_plan(
     data_is_here: bool,
     store: Path,
     warn: Callable[[str], None],
+    masks_read: bool = False,
 ) -> str | None:
     """Refuse what would fail in a later stage; warn of what may.
 
@@ -61,9 +62,11 @@ def check_plan(
         data_is_here: false where the run goes on from what the store has of its data; then that is not looked at.
         store: its folder on this machine.
         warn: is given each line.
+        masks_read: whether the files of `data.masks` were read and checked before.
 
     Returns:
-        How many images have given masks; None without `data.masks`, or where they or the data are not at hand.
+        How many images have given masks; None without `data.masks`, or where they or the data are not at hand, or were
+        read before.
 
     Raises:
         ConfigError: several problems, a line each; one alone as its own class.
@@ -86,7 +89,7 @@ def check_plan(
         with problems.collect():
             check_proposals(config, source)
         with problems.collect():
-            given = _given_line(config, source)
+            given = None if masks_read else _given_line(config, source)
     with problems.collect():
         _check_memory(warn)
     problems.raise_if_any()

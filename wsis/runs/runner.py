@@ -66,6 +66,7 @@ class Runner(Run):
         name: the run's name; an existing run goes on.
         config: None to use the stored run's.
         replace: an existing run that has computed something goes on although `config`, or its data, is another.
+        masks_read: the files of `data.masks` were read and checked before, and what they hold was said.
 
     Raises:
         ConfigError: bad run name; or the run is of another configuration, with what differs.
@@ -80,8 +81,9 @@ class Runner(Run):
         config_name: str = "",
         progress: Progress | None = None,
         replace: bool = False,
+        masks_read: bool = False,
     ) -> None:
-        self.progress, self._replace = progress or Progress(), replace
+        self.progress, self._replace, self._masks_read = progress or Progress(), replace, masks_read
         self._entering = threading.Lock()
         self._places: dict[str, int] = {}  # key of a node -> its place in the plan
         self.share_done: Callable[[], float] = float  # of a run that has not begun
@@ -188,10 +190,9 @@ class Runner(Run):
         if not self._replace:
             refuse_differences(self.record.name, data_differences(self, data))
         nodes = plan(self.config, data)
-        given = check_plan(
-            nodes, self.config, data, not data_is_away(self.record, self.config), self.store.root, self._warn
-        )
-        if not data_is_away(self.record, self.config) and (line := found_line(self.config.data)):
+        is_here = not data_is_away(self.record, self.config)
+        given = check_plan(nodes, self.config, data, is_here, self.store.root, self._warn, self._masks_read)
+        if is_here and (line := found_line(self.config.data)):
             self.progress.log(line)
         for said in filter(None, (masks_line(self.config, data), given)):
             self.progress.log(said)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from data_contracts.errors import ContractError
 from data_contracts.store import Artefact, Store
 from wsis.engine.settings import Execution, reach
-from wsis.runs.durations import Durations, roughly
+from wsis.reporting.tables.expected_time import roughly
+from wsis.runs.durations import Durations
 from wsis.runs.node_work import OpenArtefact
 from wsis.runs.plan import Node
 from wsis.runs.side_by_side import side_by_side

@@ -19,6 +19,8 @@ from data_contracts.schemas import array_to_text
 SHOWN = 40  # characters of a name in a title or a table
 _FILE_BYTES = 160  # of a name in a file's name: file systems take 255 bytes, what stands before it included
 _LISTED = 3
+_ALIKE = 0.75  # difflib's ratio from which a name is much like another
+_BEGINNING = 3  # characters that a name begins or ends with to be meant by them
 
 
 class ImageNames:
@@ -97,19 +99,14 @@ class ImageNames:
         """Names of the images that a text may have meant: those it fits, those like it, else some that there are."""
         for names, form in (
             ([self(i) for i in found], "; it could be {}?"),
-            (self._near(text), "; did you mean {}?"),
-            ([self(i) for i in self.files], "; there are {}"),
+            (near_names(text, self._names.values()), "; did you mean {}?"),
+            (near_names(text, self.files.values()), "; did you mean {}?"),
+            ([self(i) for i in self.files], "; there are {}, which the gallery of `wsis report` lists"),
         ):
             if names:
                 more = ", …" if len(names) > _LISTED else ""
                 return form.format(", ".join(names[:_LISTED]) + more)
         return ""
-
-    def _near(self, text: str) -> list[str]:
-        """Names much like a text, whatever the case."""
-        known = {name.casefold(): name for name in (*self.files.values(), *self._names.values())}
-        near = difflib.get_close_matches(text.casefold(), known, n=_LISTED, cutoff=0.6)
-        return [known[one] for one in near]
 
     def _readings(self, text: str) -> Sequence[Callable[[str], bool]]:
         """How a text may mean an image, the strictest first."""
@@ -120,6 +117,27 @@ class ImageNames:
             lambda i: _ends_with(PurePosixPath(self.files[i]), end),
             lambda i: _ends_with(PurePosixPath(self.files[i]).with_suffix(""), end),
         )
+
+
+def near_names(text: str, known: Iterable[str]) -> list[str]:
+    """Names that a text may have meant, whatever the case, the nearest first: the same number with other zeros before
+    it, a name that begins or ends with the text, a slip in its letters. Another number is another image."""
+    wanted = text.casefold()
+    nearness = {name: _nearness(wanted, name.casefold()) for name in known}
+    return sorted((name for name in nearness if nearness[name]), key=lambda name: -nearness[name])
+
+
+def _nearness(text: str, name: str) -> float:
+    """How near two texts are; 0 where they are not."""
+    if text.isdecimal() and name.isdecimal():
+        return 2.0 * (int(text) == int(name))
+    short, long = sorted((text, name), key=len)
+    if len(short) >= _BEGINNING and (long.startswith(short) or long.endswith(short)):
+        return 1.0 + len(short) / len(long)
+    if re.findall(r"\d", text) != re.findall(r"\d", name):
+        return 0.0
+    alike = difflib.SequenceMatcher(None, text, name).ratio()
+    return alike if alike >= _ALIKE else 0.0
 
 
 def shortened(name: str, limit: int = SHOWN) -> str:

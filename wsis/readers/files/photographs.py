@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import read_bytes, sha256
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.files.images import bits_of_file
@@ -91,7 +92,7 @@ def list_photographs(root: Path) -> tuple[list[Photograph], int]:
     if not kept:
         raise DataError(
             f"photographs: expected files that end in {' '.join(SUFFIXES)} in {root}, "
-            f"got {others} other file{'s' * (others != 1)}"
+            f"got {counted(others, 'other file')}"
         )
     shown = _unique_texts(kept)
     ids = unique_ids(

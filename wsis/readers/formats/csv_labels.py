@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import Problems, clean_text, inside
 from wsis.readers.formats.instances import TABLE as INSTANCES_TABLE
 from wsis.readers.formats.table import Row, read_table
@@ -126,7 +127,7 @@ class CsvLabels(LabelledSource):
         bare = len(self._images) - len(images)
         if bare > 0:
             shown = ", ".join(sorted(set(self._images) - set(images))[:3])
-            self.note(f"left out: {bare} image{'s' * (bare > 1)} that no table names: {shown}")
+            self.note(f"left out: {counted(bare, 'image')} that no table names: {shown}")
         return labelled
 
     def _read_table(

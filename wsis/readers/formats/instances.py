@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, read_text
 from wsis.readers.files.image_files import files_below
 from wsis.readers.files.images import decode_ids
@@ -74,7 +75,7 @@ class Instances(DrawnSource):
                     yield self._image(path, found, classes)
         if not self._drawings and not problems.messages:
             raise DataError(
-                f"{self.root}: expected masks of {len(self._images)} photograph{'s' * (len(self._images) != 1)}, "
+                f"{self.root}: expected masks of {counted(len(self._images), 'photograph')}, "
                 "masks/a.png for images/a.jpg, got none"
             )
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import (
     Problems,
     clean_text,
@@ -191,7 +192,7 @@ def _files(root: Path) -> list[str]:
     if not any(tool_of(root / name) == "labelme" for name in found):
         expected = f"{root}: expected labelme's JSON files, one a photograph"
         refuse_broken((root / name for name in found), expected)
-        raise DataError(f"{expected}, got {len(found) or 'no'} other JSON file{'s' * (len(found) != 1)}")
+        raise DataError(f"{expected}, got {counted(len(found), 'other JSON file')}")
     return found
 
 

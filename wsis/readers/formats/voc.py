@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.method.masks import rle
 from wsis.readers.files.folder_files import (
     Problems,
@@ -165,12 +166,12 @@ class VocSource(FolderSource):
             for folder in split_names(split):
                 if ids := xml_ids(self.root / folder, problems):
                     self._folders.update(dict.fromkeys(ids, folder))
-                    self.note(f"split {split!r}: {len(ids)} XML file{'s' * (len(ids) != 1)} of {folder}/")
+                    self.note(f"split {split!r}: {counted(len(ids), 'XML file')} of {folder}/")
                     return ids
             for folder in ("Annotations", ".") if split in split_names("train") else ():
                 if not (self.root / "ImageSets").exists() and (ids := xml_ids(self.root / folder, problems)):
                     self._folders.update(dict.fromkeys(ids, folder))
-                    self.note(f"no split lists: {len(ids)} XML file{'s' * (len(ids) != 1)} of {folder}/")
+                    self.note(f"no split lists: {counted(len(ids), 'XML file')} of {folder}/")
                     return ids
         return read_split(path, f"split {split!r}", problems)
 

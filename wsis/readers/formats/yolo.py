@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from data_contracts.yaml_text import read_yaml_file
 from wsis.readers.files.folder_files import (
     Problems,
@@ -84,7 +85,7 @@ class _Faults:
 
     def tell(self) -> None:
         for first, *others in self._repeated.values():
-            files = f"{len(others)} more text file{'s' * (len(others) > 1)}"
+            files = counted(len(others), "more text file")
             self._problems.add(f"{first}; so it is in {files}" if others else first)
 
 
@@ -192,7 +193,7 @@ class YoloLabels(DrawnSource):
         if self._drawings and missing == len(self._drawings):
             raise DataError(
                 f"{self.root}: expected text files of labels beside the images, labels/train/a.txt for "
-                f"images/train/a.jpg, got none for {missing} image{'s' * (missing != 1)}"
+                f"images/train/a.jpg, got none for {counted(missing, 'image')}"
             )
         if missing:
             self.note(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from data_contracts.errors import nearest_name
+from data_contracts.printable import counted
 from wsis.readers.shared.annotations import Declared
 
 
@@ -31,8 +32,9 @@ class UnknownClasses:
 
     def _line(self, name: str, where: str, more: int) -> str:
         near = nearest_name(name, (one for one in self._classes if one not in self._doubted))
+        elsewhere = f", and in {counted(more, 'image')} more" if more else ""
         return (
-            f"{where}: unknown class {name!r}{f', and in {_images(more)} more' if more else ''}; "
+            f"{where}: unknown class {name!r}{elsewhere}; "
             f"expected one of {', '.join(self._classes)}{f'; did you mean {near!r}?' if near else ''}"
         )
 
@@ -57,7 +59,7 @@ def misspelt_line(wanted: str, near: str, images: int) -> str:
     """A misspelt class in words; `images` have the name that is near."""
     return (
         f"data.classes: expected classes that are annotated, got {wanted!r}; did you mean {near!r} "
-        f"(in {_images(images)})?"
+        f"(in {counted(images, 'image')})?"
     )
 
 
@@ -76,7 +78,3 @@ def unknown_lines(
                 if item.name not in known:
                     found.add(item.name, one.image_id, f"{item.where} (image {one.image_id})")
     return found.lines()
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"

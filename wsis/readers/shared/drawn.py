@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.method.masks import rle
 from wsis.readers.files.folder_files import Problems
 from wsis.readers.files.image_files import KnownImages
@@ -125,9 +126,7 @@ class DrawnSource(LabelledSource):
         """Say which images nothing annotates: they are left out, and no negatives."""
         bare = sorted(self._image_set - self._drawings.keys())
         if bare and not problems.messages:
-            self.note(
-                f"left out: {len(bare)} image{'s' * (len(bare) > 1)} without annotation: {some_of(bare)}"
-            )
+            self.note(f"left out: {counted(len(bare), 'image')} without annotation: {some_of(bare)}")
 
     def _split_of(self, *paths: str) -> str | None:
         """The split that the folders above an image or its annotation say."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import Problems, clean_text, inside, sha256
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.shared.annotations import Declared, DeclaredObject
@@ -104,7 +105,7 @@ class LabelledSource(FolderSource):
             del images[name]
         if taken:
             self.note(
-                f"left out of train: {len(taken)} image{'s' * (len(taken) != 1)} that data.val_annotations has: "
+                f"left out of train: {counted(len(taken), 'image')} that data.val_annotations has: "
                 f"{some_of(taken)}"
             )
 

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import Problems, read_text
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.names import NameIndex
@@ -194,7 +195,7 @@ def _as_they_lie(
     if others:
         note(
             "left out: "
-            + ", ".join(f"split {s!r} ({n} image{'s' * (n != 1)})" for s, n in sorted(others.items()))
+            + ", ".join(f"split {s!r} ({counted(n, 'image')})" for s, n in sorted(others.items()))
         )
     return {
         role: [name for name, one in images.items() if found is not None and one.split == found]

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from data_contracts.printable import counted
 from wsis.reporting.diagnosis.sections import Diagnosis, sections
 from wsis.reporting.diagnosis.terms import DEFINITIONS
 from wsis.reporting.tables.tables import WIDTH, format_table, results_table
@@ -46,12 +47,13 @@ def heading(diagnosis: Diagnosis) -> str:
     for split, data in diagnosis["data"].items():
         if data["of"]:
             lines.append(
-                f"{split}: {data['images']} of {data['of']} images with masks, {data['instances']} instances"
+                f"{split}: {data['images']} of {counted(data['of'], 'image')} with masks, "
+                f"{counted(data['instances'], 'instance')}"
             )
     if learned := shares_line(diagnosis.get("learned_from", ())):
         lines.append(learned)
     if diagnosis["images_without_masks"]:
-        lines.append(f"{diagnosis['images_without_masks']} images have no masks and are left out")
+        lines.append(f"without masks, and left out: {counted(diagnosis['images_without_masks'], 'image')}")
     if diagnosis["absent"]:
         lines.append("not there yet: " + ", ".join(_collected(diagnosis["absent"])))
     return "\n".join(lines)

@@ -238,7 +238,7 @@ def _figures(run: Run, folder: Path | None) -> str:
             write_figure(figure, folder / "figures")
         data = encode(figure.picture, "JPEG", quality=88)
         parts.append(f"<h3>{escape(figure.caption)}</h3>")
-        parts.append(unscaled(picture(data, "image/jpeg", figure.caption)))
+        parts.append(unscaled(picture(data, "image/jpeg", ", ".join(map(figure.names.shown, figure.parts)))))
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.printable import counted
 from wsis.reporting.pictures.image_sets import ImageSets, ImageSources, sets_of
 from wsis.reporting.pictures.instances import InstanceSet
 from wsis.reporting.pictures.overlays import draw_instances
@@ -39,7 +40,7 @@ def contact_sheets(run: Run) -> dict[str, NDArray[np.uint8]]:
 def _sheet(sources: ImageSources, run: str, split: str, ids: Sequence[str]) -> NDArray[np.uint8]:
     shown = spread(ids, MOST)
     count = (
-        f"{len(ids)} images"
+        counted(len(ids), "image")
         if len(shown) == len(ids)
         else f"{len(shown)} of {len(ids)} images, evenly spread"
     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
+from data_contracts.printable import plural
 from data_contracts.records import RecordReader
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.diagnosis import RegionOverlaps, TrueMasks, network_measures, sample_measures
@@ -27,7 +28,7 @@ from wsis.reporting.pictures.contact_sheet import contact_sheets
 from wsis.reporting.pictures.image_sets import SURE, ImageSets, ImageSources, sets_of
 from wsis.reporting.pictures.instances import InstanceSet
 from wsis.reporting.pictures.overlays import draw_instances, fit
-from wsis.reporting.pictures.panels import Panel, side_by_side, under_each_other
+from wsis.reporting.pictures.panels import GROUND, Panel, side_by_side, titled, under_each_other
 from wsis.reporting.pictures.pictures import decode, encode
 from wsis.views.image_names import ImageNames, shortened
 from wsis.views.run import Run, class_name, spread
@@ -47,7 +48,7 @@ class FigureOfRun(NamedTuple):
     Attributes:
         name: figure2 or figure4.
         caption: what it shows.
-        picture: uint8 [H, W, 3].
+        picture: uint8 [H, W, 3], without the caption.
         parts: image id -> uint8 [h, w, 3].
         names: of the images.
     """
@@ -81,7 +82,7 @@ def write_figures(run: Run, out: Path, chosen: Sequence[str] = (), images: int |
 def write_figure(figure: FigureOfRun, out: Path) -> list[Path]:
     """Write a figure, and each of its images, as PNG into a folder; returns the files."""
     out.mkdir(parents=True, exist_ok=True)
-    named = {f"{figure.name}.png": figure.picture}
+    named = {f"{figure.name}.png": titled(figure.picture, figure.caption)}
     named |= {figure.names.file_name(figure.name, i): part for i, part in figure.parts.items()}
     for name, picture in named.items():
         write_atomic(out / name, encode(picture, "PNG"))
@@ -189,50 +190,50 @@ class _Drawn:
 def _figure_2(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     iterations = sorted({min(run.labels), max(run.labels)})
     parts = {image_id: _case(run, image_id, iterations) for image_id in ids}
+    predicted = f", and the prediction at score ≥ {SURE}," if run.train else ""
+    when = plural("outer iteration") if len(iterations) > 1 else "outer iteration"
     caption = (
-        f"Samples of the conditional distribution, and the prediction at score ≥ {SURE}, in outer iteration"
-        f"{'s' if len(iterations) > 1 else ''} {' and '.join(map(str, iterations))}"
+        f"Samples of the conditional distribution{predicted} in {when} {' and '.join(map(str, iterations))}"
     )
-    return FigureOfRun("figure2", caption, under_each_other(list(parts.values()), caption), parts, run.names)
+    return FigureOfRun("figure2", caption, under_each_other(list(parts.values())), parts, run.names)
 
 
 def _case(run: _Drawn, image_id: str, iterations: Sequence[int]) -> Picture:
-    """A row an iteration: image or true masks, the most frequent samples, the prediction."""
+    """A row an iteration: image or true masks, the most frequent samples, the prediction; no column that is empty."""
     shown = run.image(image_id)
-    panels: list[Panel] = []
+    labels = run.dataset.read(image_id, ("labels",))["labels"].tolist()
+    rows: list[list[Panel]] = []
     drawn: set[int] = set()
-    for row, iteration in enumerate(iterations):
-        if row == 0:
-            labels = run.dataset.read(image_id, ("labels",))["labels"].tolist()
-            panels.append(Panel(", ".join(map(run.name, labels)), shown.photo))
-        else:
-            panels.append(_truth_panel(run, shown))
-        panels += _samples(run, shown, iteration)
+    predicted = any(t <= iterations[-1] and image_id in run.train[t] for t in run.train)
+    most = min(SAMPLES, max(len(shown.sets.samples.get(t, ())) for t in iterations))
+    for iteration in iterations:
+        first = _truth_panel(run, shown) if rows else Panel(", ".join(map(run.name, labels)), shown.photo)
         there = [t for t in run.train if t <= iteration and image_id in run.train[t] and t not in drawn]
         drawn |= set(there)
-        panels.append(_trained_panel(run, shown, there[-1] if there else None, iteration))
+        last = [_trained_panel(run, shown, there[-1] if there else None, iteration)] if predicted else []
+        rows.append([first, *_samples(run, shown, iteration, most), *last])
     ious = [(t, run.sample_iou(image_id, t)) for t in iterations]
     measured = ", ".join(f"{100 * iou:.0f} % in iteration {t}" for t, iou in ious if iou is not None)
     title = run.names.shown(image_id) + (f"   mean IoU of the samples: {measured}" if measured else "")
-    return side_by_side(panels, title, columns=SAMPLES + 2)
+    return titled(side_by_side([panel for row in rows for panel in row], columns=len(rows[0])), title)
 
 
-def _samples(run: _Drawn, shown: _Shown, iteration: int) -> list[Panel]:
-    """SAMPLES panels: the most frequent distinct sets; empty ones where there are fewer."""
+def _samples(run: _Drawn, shown: _Shown, iteration: int, most: int) -> list[Panel]:
+    """`most` panels: the most frequent distinct sets; words where there are fewer."""
     samples = shown.sets.samples.get(iteration, [])
     total = sum(count for count, _ in samples)
     panels = []
-    for count, one in samples[:SAMPLES]:
+    for count, one in samples[:most]:
         names = [run.name(label) for label in one.labels.tolist()]
         caption = f"iteration {iteration}: {count} of {total}"
         panels.append(_instances(caption, shown, one, names))
-    return panels + [_blank(shown, "no other sample")] * (SAMPLES - len(panels))
+    return panels + [_missing(shown, "no other sample")] * (most - len(panels))
 
 
 def _trained_panel(run: _Drawn, shown: _Shown, t: int | None, iteration: int) -> Panel:
     """The prediction of network t on a training image; networks see those for the next iteration alone."""
     if t is None:
-        return _blank(shown, f"no prediction {iteration} on train")
+        return _missing(shown, f"no prediction {iteration} on train")
     note = "" if t == iteration else " (the last on train)"
     return _prediction(run, f"prediction {t}{note}", shown, t)
 
@@ -248,7 +249,7 @@ def _figure_4(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     caption = f"Predictions of outer iteration {t} on val at score ≥ {SURE}" + (
         ": true masks beside them, mean IoU" if ranked else ""
     )
-    picture = side_by_side([panel for pair in pairs.values() for panel in pair], caption, columns=per_row)
+    picture = side_by_side([panel for pair in pairs.values() for panel in pair], columns=per_row)
     alone = {i: side_by_side(pair, run.names.shown(i)) for i, pair in pairs.items()}
     return FigureOfRun("figure4", caption, picture, alone, run.names)
 
@@ -264,8 +265,8 @@ def _example(run: _Drawn, image_id: str, t: int) -> list[Panel]:
 
 def _truth_panel(run: _Drawn, shown: _Shown, caption: str = "true masks") -> Panel:
     truth = shown.sets.truth
-    if truth is None:
-        return _blank(shown, "no true masks")
+    if truth is None:  # in a run without any, nobody misses them
+        return _missing(shown, "" if run.truths is None else "no true masks")
     return _instances(caption, shown, truth, [run.name(label) for label in truth.labels.tolist()])
 
 
@@ -282,5 +283,6 @@ def _instances(caption: str, shown: _Shown, one: InstanceSet, names: Sequence[st
     return Panel(caption, draw_instances(shown.photo, masks, shown.sets.colours(one), names))
 
 
-def _blank(shown: _Shown, caption: str) -> Panel:
-    return Panel(caption, np.full_like(shown.photo, 245))
+def _missing(shown: _Shown, why: str) -> Panel:
+    """Nothing but words: the panels of a column stay under each other."""
+    return Panel(why, np.full_like(shown.photo, GROUND))

@@ -11,7 +11,8 @@ from wsis.reporting.pictures.text import put_text, shorten, text_size
 _GAP = 8
 _TITLE_SIZE = 17
 _CAPTION_SIZE = 14
-_GROUND = 255
+GROUND = 255
+"""Of the paper: white."""
 
 
 class Panel(NamedTuple):
@@ -36,9 +37,17 @@ def side_by_side(
     if title:
         parts.append(_line(title, width, _TITLE_SIZE, bold=True, left=_GAP))
     for row in rows:
-        parts.append(np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_GROUND))
+        parts.append(np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=GROUND))
     parts += [_line(text, width, _CAPTION_SIZE, left=_GAP) for text in legend]
     return np.concatenate(parts, axis=0)
+
+
+def titled(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+    """A picture uint8 [h, w, 3] with a title above it that is not cut; uint8 [H, W, 3]."""
+    width = max(picture.shape[1], text_size(title, _TITLE_SIZE, bold=True)[0] + 2 * _GAP)
+    line = _line(title, width, _TITLE_SIZE, bold=True, left=_GAP)
+    beside = ((0, 0), (0, width - picture.shape[1]), (0, 0))
+    return np.concatenate([_blank(_GAP, width), line, np.pad(picture, beside, constant_values=GROUND)])
 
 
 def under_each_other(pictures: Sequence[NDArray[np.uint8]], title: str = "") -> NDArray[np.uint8]:
@@ -52,7 +61,7 @@ def under_each_other(pictures: Sequence[NDArray[np.uint8]], title: str = "") -> 
     parts = [_blank(_GAP, width), _line(title, width, _TITLE_SIZE, bold=True, left=_GAP)] if title else []
     for picture in pictures:
         beside = ((0, 0), (0, width - picture.shape[1]), (0, 0))
-        parts += [np.pad(picture, beside, constant_values=_GROUND), _blank(_GAP, width)]
+        parts += [np.pad(picture, beside, constant_values=GROUND), _blank(_GAP, width)]
     return np.concatenate(parts, axis=0)
 
 
@@ -76,4 +85,4 @@ def _line(text: str, width: int, size: int, bold: bool = False, left: int = 0) -
 
 
 def _blank(height: int, width: int) -> NDArray[np.uint8]:
-    return np.full((height, width, 3), _GROUND, dtype=np.uint8)
+    return np.full((height, width, 3), GROUND, dtype=np.uint8)

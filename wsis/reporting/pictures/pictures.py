@@ -13,6 +13,7 @@ from PIL import ImageOps
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError, DataError
+from data_contracts.printable import counted
 from data_contracts.schemas import SCHEMAS
 from wsis.engine.per_image import Record
 from wsis.method.masks.proposal_set import ProposalSet
@@ -163,7 +164,7 @@ def _boxes_panel(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Panel:
     """For a run that has no seeds yet; later their panel shows the boxes."""
     small = fit(image, PANEL_SIDE)[0].copy()
     draw_boxes(small, boxes * (small.shape[1] / image.shape[1]), instance_colours(len(boxes)))
-    return Panel(f"{len(boxes)} box{'es' if len(boxes) != 1 else ''}", small)
+    return Panel(counted(len(boxes), "box"), small)
 
 
 def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> Panel:
@@ -174,7 +175,7 @@ def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> P
     names = _names(sources, peaks[:, 0], seeds["scores"])
     boxes = seeds["boxes"] * (small.shape[1] / image.shape[1])
     drawn = draw_seeds(small, peaks, seeds["peak_response_maps"], instance_colours(len(peaks)), names, boxes)
-    return Panel(f"seeds: {len(peaks)} peak{'s' if len(peaks) != 1 else ''}", drawn)
+    return Panel(f"seeds: {counted(len(peaks), 'peak')}", drawn)
 
 
 def _sample_panels(

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.printable import counted
 from wsis.method.masks.proposal_set import ProposalSet
 from wsis.method.masks.superpixels import proposal_masks, resize_nearest
 from wsis.method.proposals.maps import ultrametric_strengths
@@ -62,7 +63,7 @@ def _maps(
         _panel(f"photograph, {image.shape[1]} × {image.shape[0]}", photograph),
         _panel(f"contours, strongest {contours.max():.2f}", _dark_on_white(_stretched(contours, size))),
         _panel(
-            f"ultrametric contours, {count} superpixel{'s' * (count != 1)}",
+            f"ultrametric contours, {counted(count, 'superpixel')}",
             _dark_on_white(_enlarged(boundary, size)),
         ),
     ]

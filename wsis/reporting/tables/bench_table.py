@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from data_contracts.printable import counted
 from wsis.reporting.tables.bench_values import TABLE, BenchTable, Measure, MeasuredSet
 from wsis.reporting.tables.tables import WIDTH, Column, format_table
 
@@ -82,9 +83,7 @@ def _counts(now: BenchTable) -> str:
     counts = []
     for name, one in now.sets.items():
         seeds, folds = {row.seed for row in one.measured}, {row.fold for row in one.measured}
-        counts.append(
-            f"{name}: {len(seeds)} seed{'s' * (len(seeds) > 1)}, {len(folds)} fold{'s' * (len(folds) > 1)}"
-        )
+        counts.append(f"{name}: {counted(len(seeds), 'seed')}, {counted(len(folds), 'fold')}")
     return "\n".join(["%, mean over seeds and folds of the measured images", *counts])
 
 

@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wsis.engine.machine import free_cores
-from wsis.reporting.tables.tables import duration, format_table
+from data_contracts.printable import counted
+from wsis.reporting.tables.expected_time import OTHERS, time_here
+from wsis.reporting.tables.tables import format_table
 from wsis.views.image_names import shortened
 
 WIDTH = 80
@@ -35,14 +36,12 @@ def check_text(found: Findings) -> str:
 def verdict(found: Findings) -> str:
     """One line: whether a run can start, and on what."""
     if not found["ready"]:
-        count = len(found["problems"])
-        return f"cannot train: {count} problem{'s' * (count != 1)}"
+        return f"cannot train: {counted(len(found['problems']), 'problem')}"
     train, val = found["parts"]["train"], found["parts"]["val"]
     labels = "image-level labels" if found["data"]["supervision"] == "image" else "boxes"
-    count = len(found["classes"])
     return (
-        f"ready to train: {train['images']} train and {val['images']} val images, {count} "
-        f"class{'es' * (count != 1)}, learned from {labels}"
+        f"ready to train: {train['images']} train and {val['images']} val images, "
+        f"{counted(len(found['classes']), 'class')}, learned from {labels}"
     )
 
 
@@ -93,12 +92,8 @@ def expectations(found: Findings) -> Iterator[str]:
     if cost["seconds"] is None:
         yield f"no estimate of the time: {cost['why']}"
         return
-    likely, least, most = (_about(cost[key]) for key in ("seconds", "least_seconds", "most_seconds"))
-    times = cost["outer_iterations"]
-    yield (
-        f"time here: about {likely} ({least} to {most}) with {free_cores()}, "
-        f"{times} outer iteration{'s' * (times != 1)}"
-    )
+    yield f"time: {time_here(cost['seconds'], cost['most_seconds'] / cost['seconds'])}"
+    yield f"for {counted(cost['outer_iterations'], 'outer iteration')}; {OTHERS}"
     yield f"memory: up to {cost['memory_bytes'] / 1e9:.1f} GB; disk: about {cost['disk_bytes'] / 1e6:.0f} MB"
 
 
@@ -125,12 +120,6 @@ def _span(values: Sequence[float]) -> str:
     """Least, median and most."""
     least, median, most = (f"{value:.5g}" for value in values)
     return least if least == most else f"{least} to {most}, median {median}"
-
-
-def _about(seconds: float) -> str:
-    """A duration without digits that nobody knows."""
-    step = 600 if seconds > 6000 else 60 if seconds > 300 else 10
-    return duration(max(step, step * round(seconds / step))).removesuffix(" 00 s")
 
 
 def _count(value: int | None) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from data_contracts.errors import ContractError
 from data_contracts.manifest import Manifest
 from data_contracts.notes import notes_of
+from data_contracts.printable import counted
 from data_contracts.runs import list_runs, load_run
 from data_contracts.schemas import SCHEMAS
 from data_contracts.staleness import stale_line
@@ -83,7 +84,7 @@ def artefact_text(run: Run, key: str) -> str:
         f"created {m.created} by wsis {m.code_version}, seed {m.seed}"
         + (f", outer iteration {m.outer_iteration}" if m.outer_iteration else ""),
         f"wall {m.wall_seconds:.1f} s, cpu {m.cpu_seconds:.1f} s, peak memory {m.peak_memory_bytes / 1e6:.0f} MB, "
-        f"{sum(f.bytes for f in m.files.values()) / 1e6:.1f} MB in {len(m.files)} files",
+        f"{sum(f.bytes for f in m.files.values()) / 1e6:.1f} MB in {counted(len(m.files), 'file')}",
         f"on {m.environment.get('gpu', m.environment.get('processor', 'an unnamed processor'))}, "
         f"threads of its arithmetic {m.environment.get('threads', 'not recorded')}",
         *(["stale: made from artefacts that this run has replaced since"] if key in run.stale() else []),
@@ -106,7 +107,7 @@ def _shape_lines(artefact: Artefact) -> list[str]:
     schema = SCHEMAS[artefact.manifest.contract]
     reader = artefact.records(schema)
     ids = reader.ids[:: max(1, len(reader) // _SHAPES_FROM_IMAGES)]
-    lines = [f"records: {len(reader)} images (shapes over {len(ids)} of them)"]
+    lines = [f"records: {counted(len(reader), 'image')} (shapes over {len(ids)} of them)"]
     for name, field in schema.fields.items():
         shapes = np.array([reader.read(i, (name,))[name].shape for i in ids]).reshape(
             len(ids), len(field.shape)
