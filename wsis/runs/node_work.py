@@ -12,6 +12,7 @@ from wsis.engine.passing import may_pass
 from wsis.engine.progress import Progress
 from wsis.engine.settings import Execution
 from wsis.engine.stage import Outcome, execute
+from wsis.readers.formats.coco_file import ReadFiles, take_files_read
 from wsis.runs.plan import Node
 
 OpenArtefact = Callable[[str, str], Artefact]
@@ -44,6 +45,7 @@ class NodeWork:
         store: location of the store.
         place: said when the stage starts, see `Progress.place`.
         content: see `wsis.engine.stage.execute`.
+        files_read: of the user's data, by the process that sends it: a large file is read once a run.
     """
 
     node: Node
@@ -54,6 +56,7 @@ class NodeWork:
     place: str = ""
     force: bool = False
     content: str | None = None
+    files_read: ReadFiles = ()
 
     def __call__(self, progress: Progress) -> Ran:
         """Execute it with a store and inputs that this process keeps open.
@@ -61,6 +64,7 @@ class NodeWork:
         Raises: as `wsis.engine.stage.execute`.
         """
         shelf = _shelf(self.store)
+        take_files_read(self.files_read)
         try:
             done = self.execute(shelf.store, shelf.open, progress)
             return Ran(done.artefact.fingerprint, done.reused, done.wall_seconds, done.waited_seconds)

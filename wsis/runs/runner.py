@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from data_contracts.errors import (
@@ -25,6 +26,7 @@ from wsis.engine.device import device_line, unfed_line, unused_gpu
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome
 from wsis.readers.config import found_line
+from wsis.readers.formats.coco_file import files_read
 from wsis.runs.board import Board
 from wsis.runs.config import RunConfig, stored_config
 from wsis.runs.data_at_hand import changed_data, data_differences, data_is_away, data_now
@@ -299,7 +301,9 @@ class Runner(Run):
                 return work.execute(self.store, self.opened, self.progress)
             if (found := turn.where.intact(node, self.opened)) is not None:
                 return Outcome(found, True, 0.0, 0.0)
-            done = turn.do(work, node.key, self.progress)
+            of_data = node.stage.config is type(self.config.data)
+            sent = replace(work, files_read=files_read()) if of_data else work
+            done = turn.do(sent, node.key, self.progress)
             artefact = self.store.open(node.stage.name, done.fingerprint, verify=False)
             return Outcome(artefact, done.reused, done.wall_seconds, done.waited_seconds)
 

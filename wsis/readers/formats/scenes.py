@@ -5,6 +5,7 @@ Suffix: N instances.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ from wsis.readers.shared.records import (
     TruthRecord,
     untracked,
 )
+
+_KEPT = 160  # scenes, .3 MB each in the demo: a run looks at them to plan, to reckon and to store them
 
 
 class SceneSettings(SceneConfig):
@@ -52,7 +55,6 @@ class SceneSource:
         if limit is not None:
             counts = {role: min(n, role_limit(role, limit)) for role, n in counts.items()}
         self._ids = {role: tuple(f"{role}_{i:05d}" for i in range(counts[role])) for role in roles}
-        self._last: tuple[str, Scene] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -106,24 +108,20 @@ class SceneSource:
         """Every scene has masks."""
         return self.image_ids(split)
 
-    def _draw(self, image_id: str) -> tuple[Role, Scene]:
+    def _place(self, image_id: str) -> tuple[Role, int]:
         role: Role = "train" if image_id.startswith("train_") else "val"
         if image_id not in self._ids.get(role, ()):
             raise KeyError(f"generated scenes: no image {image_id!r}")
-        if self._last is None or self._last[0] != image_id:
-            number = int(image_id.rsplit("_", 1)[1])
-            rng = np.random.default_rng([self._scenes.seed, ROLES.index(role), number])
-            first_class = number % len(self.classes) + 1
-            self._last = image_id, generate_scene(rng, self._scenes, first_class)
-        return role, self._last[1]
+        return role, int(image_id.rsplit("_", 1)[1])
 
     def labels_of(self, image_id: str) -> NDArray[np.int32]:
         """Classes of one image. KeyError if the id is not in the data set."""
-        return np.unique(self._draw(image_id)[1].labels).astype(np.int32)
+        return np.array(_labels(self._scenes, *self._place(image_id)), dtype=np.int32)
 
     def image(self, image_id: str) -> ImageRecord:
         """One image. KeyError if the id is not in the data set."""
-        role, scene = self._draw(image_id)
+        role, number = self._place(image_id)
+        scene = _scene(self._scenes, role, number)
         _, png = cv2.imencode(".png", scene.image[:, :, ::-1])
         boxes = rle.bboxes(_masks(scene), scene.image.shape[:2])
         return ImageRecord(
@@ -144,13 +142,25 @@ class SceneSource:
 
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
-        role, scene = self._draw(image_id)
+        role, number = self._place(image_id)
+        scene = _scene(self._scenes, role, number)
         void = np.zeros(scene.image.shape[:2], dtype=bool)
         return TruthRecord.of(image_id, role, _masks(scene), scene.labels, void)
 
     def truth(self, split: Role) -> Iterator[TruthRecord]:
         """Instances of one part, in order (evaluation only)."""
         return (self.truth_of(image_id) for image_id in self.truth_ids(split))
+
+
+@lru_cache(maxsize=_KEPT)
+def _scene(settings: SceneSettings, role: Role, number: int) -> Scene:
+    rng = np.random.default_rng([settings.seed, ROLES.index(role), number])
+    return generate_scene(rng, settings, number % len(settings.classes) + 1)
+
+
+@lru_cache(maxsize=100_000)
+def _labels(settings: SceneSettings, role: Role, number: int) -> tuple[int, ...]:
+    return tuple(np.unique(_scene(settings, role, number).labels).tolist())
 
 
 def _masks(scene: Scene) -> list[bytes]:
