@@ -58,7 +58,10 @@ def failing_in_one_line(body: Callable[P, R]) -> Callable[P, R | State[Any]]:
 
 
 def _show_why(line: str) -> None:
-    """Send the event `wsis-error` of this flow run, called by the line, before its last state; nothing in a task."""
+    """Send the event `wsis-error` of this flow run, called by the line, before its last state; nothing in a task.
+
+    Not by Prefect's `emit_event`: a thread sends what it takes, which may be after the state that ends `--watch`.
+    """
     if flow_run.id is None or task_run.id is not None:
         return
     resource = {

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from data_contracts.errors import (
@@ -294,6 +293,7 @@ class Runner(Run):
             "" if turn is None else turn.where.said(node),
             force,
             content,
+            () if content is None else files_read(),
         )
 
         def ran() -> Outcome:
@@ -301,9 +301,7 @@ class Runner(Run):
                 return work.execute(self.store, self.opened, self.progress)
             if (found := turn.where.intact(node, self.opened)) is not None:
                 return Outcome(found, True, 0.0, 0.0)
-            of_data = node.stage.config is type(self.config.data)
-            sent = replace(work, files_read=files_read()) if of_data else work
-            done = turn.do(sent, node.key, self.progress)
+            done = turn.do(work, node.key, self.progress)
             artefact = self.store.open(node.stage.name, done.fingerprint, verify=False)
             return Outcome(artefact, done.reused, done.wall_seconds, done.waited_seconds)
 

@@ -114,14 +114,17 @@ class SceneSource:
             raise KeyError(f"generated scenes: no image {image_id!r}")
         return role, int(image_id.rsplit("_", 1)[1])
 
+    def _draw(self, image_id: str) -> tuple[Role, Scene]:
+        role, number = self._place(image_id)
+        return role, _scene(self._scenes, role, number)
+
     def labels_of(self, image_id: str) -> NDArray[np.int32]:
         """Classes of one image. KeyError if the id is not in the data set."""
         return np.array(_labels(self._scenes, *self._place(image_id)), dtype=np.int32)
 
     def image(self, image_id: str) -> ImageRecord:
         """One image. KeyError if the id is not in the data set."""
-        role, number = self._place(image_id)
-        scene = _scene(self._scenes, role, number)
+        role, scene = self._draw(image_id)
         _, png = cv2.imencode(".png", scene.image[:, :, ::-1])
         boxes = rle.bboxes(_masks(scene), scene.image.shape[:2])
         return ImageRecord(
@@ -142,8 +145,7 @@ class SceneSource:
 
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
-        role, number = self._place(image_id)
-        scene = _scene(self._scenes, role, number)
+        role, scene = self._draw(image_id)
         void = np.zeros(scene.image.shape[:2], dtype=bool)
         return TruthRecord.of(image_id, role, _masks(scene), scene.labels, void)
 
