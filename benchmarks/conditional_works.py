@@ -22,12 +22,13 @@ from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.conditional.energy import ITERATIONS, EnergyConfig, refine_scores
 from wsis.method.conditional.graph import MAX_NEIGHBOURS
 from wsis.method.conditional.inference import infer
-from wsis.method.conditional.noise import Noise, noise_cells
+from wsis.method.conditional.noise import Noise, noise_cells, upsampled
 from wsis.method.conditional.pooling import pool_matrix, pool_proposals, segment_sums
 from wsis.method.dissimilarity.objective import ImageProblem, LearningConfig, dissimilarity_loss
 from wsis.method.dissimilarity.surrogate import SurrogateConfig, augmented_scores
 from wsis.method.dissimilarity.targets import targets_from_labels
 from wsis.method.dissimilarity.task_loss import loss_table, miss_cost, sample_loss_tables
+from wsis.method.placement import placed
 from wsis.method.transfers import moved
 
 TOLERANCE = 1e-5
@@ -167,7 +168,7 @@ def graph_building(sizes: Sizes, device: torch.device) -> Timed:
 def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Timed:
     """One training step on a batch of images, against the network's own forward and backward."""
     torch.manual_seed(0)
-    network = build_network(NetworkConfig(pretrained=None, stride=stride), 20).to(device).train()
+    network = placed(build_network(NetworkConfig(pretrained=None, stride=stride), 20), device).train()
     size = (sizes.height // stride, sizes.width // stride)
     problems = []
     for index in range(batch):
@@ -201,7 +202,7 @@ def step(sizes: Sizes, device: torch.device, batch: int, stride: int = 4) -> Tim
         features = network.features(images)
         total = torch.stack(
             [
-                network.proposal_scores(f, z.cells, p.matrix, p.graph, p.classes).sum()
+                network.proposal_scores(f, upsampled(z.cells, size), p.matrix, p.graph, p.classes).sum()
                 for f, z, p in zip(features, noises, problems, strict=True)
             ]
         ).sum()

@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from prediction_data import CLASSES, SETS, Data
 
+from wsis.method.placement import placed
 from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
 from wsis.method.prediction.data.dataset import PseudoLabelDataset, SampleKey
@@ -120,7 +121,7 @@ class Training:
     ) -> None:
         config = network.training if own else network.plain
         torch.manual_seed(0)
-        self.model: Any = build_model(config)
+        self.model: Any = placed(build_model(config), "cpu")
         self.model.init_weights()
         if state is not None:
             self.model.load_state_dict(state)

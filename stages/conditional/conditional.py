@@ -19,10 +19,11 @@ from wsis.engine.worker_processes import Patience
 from wsis.errors import InputError
 from wsis.method.conditional.architectures import build_network, save_activations
 from wsis.method.conditional.network import ConditionalNetwork
+from wsis.method.placement import placed
 from wsis.views.dataset import class_names
 
 NAME = "conditional"
-ALGORITHM_VERSION = 9
+ALGORITHM_VERSION = 10
 # four problems take well under a second, the first ones some more: a process starts
 _PATIENCE = Patience("problems of training images", 600.0, "--set execution.workers=1")
 
@@ -43,7 +44,7 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
     seed_everything(context.seed, context.outer_iteration or 0)
     previous = inputs.get("previous")
     classes = len(class_names(inputs["dataset"]))
-    network = _build(config, classes, load_pretrained=previous is None).to(context.device)
+    network = placed(_build(config, classes, load_pretrained=previous is None), context.device)
     if previous is not None:
         network.load_state_dict(load_weights(previous.file(WEIGHTS_NAME)))
     examples = Examples(inputs, config, network.extractor.stride)

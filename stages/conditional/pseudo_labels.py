@@ -41,6 +41,7 @@ from wsis.method.dissimilarity.objective import sample_labels
 from wsis.method.masks.boxes import box_iou
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.method.masks.proposal_set import ProposalSet
+from wsis.method.placement import placed
 from wsis.method.prm.seeds import Seeds
 from wsis.method.transfers import moved
 from wsis.readers.files.images import decode_image
@@ -91,7 +92,7 @@ class _Compute:
         network = build_network(self.sampling, self.num_classes, load_pretrained=False)
         network.load_state_dict(load_weights(self.weights))
         fold_batch_norms(network)
-        return network.to(self.device).eval()
+        return placed(network, self.device).eval()
 
     def __call__(self, image_ids: Sequence[str]) -> Iterator[Record]:
         for image_id in image_ids:

@@ -28,6 +28,7 @@ from wsis.engine.optimisation import chained_rates, descend
 from wsis.engine.stage import StageContext
 from wsis.engine.training import run_steps
 from wsis.engine.worker_processes import Patience
+from wsis.method.placement import placed
 from wsis.method.prediction.checkpoints import encode_weights
 from wsis.method.prediction.config import PredictionSpec, plain_config, training_config
 from wsis.method.prediction.data.batches import BatchOrder, MakeBatches, derived_seed
@@ -61,7 +62,7 @@ def train(
     model: Any = starting_model(
         model_config, source.classes, config.pretrained, seed, init_weights=init_weights
     )
-    model = model.to(context.device).train()
+    model = placed(model, context.device).train()
     if context.device.type == "cuda" and rank() == 0:
         context.log(_memory_line(config, spec, model_config, source, context.device))
     orders = _orders(config, source, seed)

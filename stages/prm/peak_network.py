@@ -15,6 +15,7 @@ from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET
 from wsis.engine.stage import Artefact, StageContext
 from wsis.engine.training import WEIGHTS_NAME, load_weights
+from wsis.method.placement import placed
 from wsis.method.prm.augmentation import resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec
 from wsis.method.prm.peak_backprop import PeakBackpropagation
@@ -38,7 +39,7 @@ class PeakNetwork:
     @cached_property
     def network(self) -> PeakBackpropagation:
         """The network with its backward pass."""
-        model = self.spec.restore(load_weights(self.weights), str(self.weights)).to(self.device)
+        model = placed(self.spec.restore(load_weights(self.weights), str(self.weights)), self.device)
         return PeakBackpropagation(model, self.config.stop_stride)
 
     def batch(self, image_id: str) -> torch.Tensor:

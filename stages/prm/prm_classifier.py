@@ -25,6 +25,7 @@ from wsis.engine.stage import Artefact, Execution, Stage, StageContext
 from wsis.engine.training import finish, run_steps
 from wsis.engine.worker_processes import Patience
 from wsis.method.backbones import BackboneName, weights_digest
+from wsis.method.placement import placed
 from wsis.method.prm.augmentation import augment, draw_view, resize_for_inference
 from wsis.method.prm.classifier import ClassifierSpec, PeakResponseClassifier
 from wsis.method.prm.learning import not_above_chance
@@ -93,7 +94,7 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
     examples = _Examples(inputs["dataset"].records(DATASET), len(classes), config, context.seed, places)
     spec = config.spec(len(classes))
     torch.manual_seed(context.seed)  # the new layer's initial weights
-    model = spec.build(config.pretrained).to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = placed(spec.build(config.pretrained), context.device)
     optimizer = torch.optim.AdamW(
         model.parameter_groups(config.learning_rate, _CLASSIFIER_RATE),
         weight_decay=_WEIGHT_DECAY,

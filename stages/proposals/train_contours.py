@@ -17,6 +17,7 @@ from wsis.engine.optimisation import descend, set_learning_rates, warmup_cosine
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
 from wsis.engine.training import CHECKPOINT_NAME, run_steps
 from wsis.method.backbones import weights_digest
+from wsis.method.placement import placed
 from wsis.method.proposals.contours.network import ContourNetwork
 from wsis.method.proposals.contours.training import contour_loss, soft_target, stack_views, training_view
 from wsis.method.proposals.contours.weights import encode_weights
@@ -96,7 +97,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     """
     examples = _Examples(config, context.seed)
     torch.manual_seed(context.seed)  # the decoder's initial weights
-    network = ContourNetwork(config.pretrained).to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = placed(ContourNetwork(config.pretrained), context.device)
     network.train()
     optimizer = torch.optim.AdamW(
         network.parameter_groups(config.learning_rate, config.encoder_rate), weight_decay=config.weight_decay

@@ -37,7 +37,7 @@ def as_a_device() -> Iterator[None]:
 
 def test_a_step_has_the_losses_and_gradients_of_mmdetections_parts(tiny_training, synthetic_source):
     theirs = _built(tiny_training)
-    ours = build_model(tiny_training, channels_last=False).train()
+    ours = build_model(tiny_training).train()
     ours.load_state_dict(theirs.state_dict())
     found = {type(module).__name__ for module in ours.modules()}
     # the coder and the anchors are no modules

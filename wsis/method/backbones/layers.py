@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsis.errors import InputError
+from wsis.method.placement import pointwise_dilation
 
 BatchNormMode = Literal["train", "frozen_statistics", "frozen"]
 Padding = tuple[int, int, int, int]  # left, right, top, bottom, as torch.nn.functional.pad takes it
@@ -53,15 +54,12 @@ class SameConv2d(nn.Conv2d):
         return total // 2, total - total // 2
 
     def forward(self, input: Tensor) -> Tensor:
-        return padded_conv(
-            input,
-            self.weight,
-            self.bias,  # None, but after `EfficientNetLite0.fold_batch_norms`
-            self.stride,
-            self.padding_of((input.shape[-2], input.shape[-1])),
-            self.dilation,
-            self.groups,
-        )
+        return self.by(self.weight, self.bias, input)  # no bias, but after `fold_batch_norms`
+
+    def by(self, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
+        """What it gives with another weight and bias than its own."""
+        padding = self.padding_of((input.shape[-2], input.shape[-1]))
+        return padded_conv(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 def padding_of(conv: nn.Conv2d, size: tuple[int, int]) -> Padding:
@@ -86,6 +84,8 @@ def padded_conv(
 ) -> Tensor:
     """Convolution with any padding; copies the input only when the padding is asymmetric."""
     left, right, top, bottom = padding
+    if weight.shape[2:] == (1, 1):
+        dilation = pointwise_dilation(x)
     if left == right and top == bottom:
         return F.conv2d(x, weight, bias, tuple(stride), (top, left), tuple(dilation), groups)
     return F.conv2d(F.pad(x, padding), weight, bias, tuple(stride), 0, tuple(dilation), groups)

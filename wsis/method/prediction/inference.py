@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from wsis.errors import InputError
 from wsis.method.finite import FiniteChecks
 from wsis.method.masks.network_detections import NetworkDetections
+from wsis.method.placement import placed
 from wsis.method.prediction.checkpoints import classes_of, load_detector_weights, read_checkpoint
 from wsis.method.prediction.config import TRAINING_OBJECTS, image_scale
 from wsis.method.prediction.data.dataset import too_thin_named
@@ -171,7 +172,6 @@ def load_detector(
     config: Config,
     weights: Path,
     device: str = "cpu",
-    channels_last: bool = True,
     objects: TrainingObjects | None = None,
 ) -> Detector:
     """The model of an exported config (:func:`wsis.method.prediction.config.plain_config`) with its weights.
@@ -190,7 +190,7 @@ def load_detector(
     )
     if not classes:
         raise InputError(f"{weights}: neither config nor checkpoint tells the classes")
-    model = build_model(config, channels_last)
+    model = build_model(config)
     load_detector_weights(model, weights, classes)
     detector = detector_of(model, config, classes, place)
     said = config.get(TRAINING_OBJECTS)
@@ -202,7 +202,7 @@ def detector_of(model: nn.Module, config: Config, classes: tuple[str, ...], devi
     require_known_head(model.roi_head)  # type: ignore[arg-type]
     after_loading = [t for t in config.test_pipeline if not t["type"].startswith("Load")]
     pipeline = Compose([TRANSFORMS.build(t) for t in after_loading])
-    return Detector(model.to(device).eval(), pipeline, classes, device, image_scale(config))
+    return Detector(placed(model, device).eval(), pipeline, classes, device, image_scale(config))
 
 
 def check_predicts(model: nn.Module, config: Config, classes: tuple[str, ...]) -> None:

@@ -50,7 +50,7 @@ class FoldedConvolution:
             shift = norm.bias - norm.running_mean * scale
             weight = weight * scale.view(-1, 1, 1, 1)
             bias = shift if bias is None else bias * scale + shift
-        layout = torch.channels_last if weight.device.type == "cpu" else torch.preserve_format
+        layout = torch.channels_last if weight.device.type == "cpu" else torch.contiguous_format
         weight = weight.contiguous(memory_format=layout)
         return cls(step.conv, weight, weight.clamp(min=0), bias)
 
@@ -63,7 +63,7 @@ class FoldedConvolution:
         """Gradient of ``conv(V+, x).backward(g)`` at x, for inputs of ``size`` (h, w)."""
         conv = self.source
         if self.positive.shape[2:] == (1, 1) and conv.stride == (1, 1):
-            return F.conv2d(g, self.positive.transpose(0, 1))
+            return padded_conv(g, self.positive.transpose(0, 1), None, (1, 1), (0, 0, 0, 0), (1, 1), 1)
         left, right, top, bottom = padding_of(conv, size)
         if conv.stride == (1, 1):
             # A stride-1 transpose is a convolution with the flipped kernel, which has the faster code.

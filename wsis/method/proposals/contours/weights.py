@@ -7,6 +7,7 @@ import torch
 
 from wsis.method.backbones import load_strictly
 from wsis.method.backbones.weights import read_state
+from wsis.method.placement import placed
 from wsis.method.proposals.contours.network import ContourNetwork
 
 SHIPPED_MODEL = Path(__file__).parent / "models" / "contours_bsds500.pt"
@@ -33,5 +34,4 @@ def load_network(path: Path | None = None) -> ContourNetwork:
     state, source = read_state(spec)
     network = ContourNetwork(None)
     load_strictly(network, {name: value.float() for name, value in state.items()}, source, lambda key: False)
-    network = network.eval().requires_grad_(False)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed(network.eval().requires_grad_(False), "cpu")
