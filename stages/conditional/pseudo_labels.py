@@ -48,7 +48,7 @@ from wsis.readers.files.images import decode_image
 from wsis.views.dataset import class_names
 
 NAME = "pseudo_labels"
-ALGORITHM_VERSION = 8
+ALGORITHM_VERSION = 9
 _NOISE_STREAM = 4
 _LABEL_OF_BOX = 0.5
 _MUCH_MISSING = 0.25  # of what the samples should name: said aloud

@@ -27,7 +27,7 @@ from wsis.method.prediction.data.training_images import ImageInstances
 from wsis.views.dataset import class_names, image_ids, read_image_again
 
 NAME = "ceiling"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 SUPERVISION = "pixel labels: masks of the training images (ceiling)"
 
 

@@ -28,7 +28,7 @@ from wsis.method.prediction.data.training_images import (
 from wsis.views.dataset import class_names, read_image_again
 
 NAME = "prediction"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 Config = PredictionConfig
 _CACHED_RECORDS = 1024  # images whose labelled proposals are kept in memory, some 0.2 MB each
 

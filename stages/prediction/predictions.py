@@ -24,7 +24,7 @@ from wsis.method.prediction.training_objects import Scale, TrainingObjects
 from wsis.views.dataset import read_image, segmented_ids
 
 NAME = "predictions"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 _WORTH_A_PROCESS = 400  # passes of the network; below, starting processes costs more than it saves
 _SAID = 5  # sizes of photographs of which it is said how they are looked at
 TILINGS = "tilings"  # count of the manifest: what was said

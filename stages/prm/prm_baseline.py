@@ -20,7 +20,7 @@ from wsis.method.prm.seeds import SeedConfig, generate_seeds
 from wsis.views.dataset import image_ids
 
 NAME = "prm_baseline"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 
 class BaselineConfig(RetrievalConfig):

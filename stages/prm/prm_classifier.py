@@ -35,7 +35,7 @@ from wsis.method.transfers import moved
 from wsis.views.dataset import class_names, image_ids, read_image
 
 NAME = "prm_classifier"
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 HELD_BACK_NAME = "held_back.json"
 _CLASSIFIER_RATE = 2e-3  # learning rate of the new 1x1 convolution
 _WEIGHT_DECAY = 1e-4  # of AdamW

@@ -24,7 +24,7 @@ from wsis.readers.learnability import rarely_lacking
 from wsis.views.dataset import class_names, segmented_ids
 
 NAME = "prm_seeds"
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 _RESPONSE = 0.3  # as `conditional.seed_threshold`
 _MOST = 0.5  # share of a class's images
 

@@ -36,7 +36,7 @@ from wsis.readers.proposal_files import ImportedProposals
 from wsis.views.dataset import segmented_ids, targets
 
 NAME = "proposals"
-ALGORITHM_VERSION = 6
+ALGORITHM_VERSION = 7
 if TYPE_CHECKING:
     SourceName = str
 else:

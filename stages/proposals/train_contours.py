@@ -24,7 +24,7 @@ from wsis.method.proposals.contours.weights import encode_weights
 from wsis.readers.formats import bsds
 
 NAME = "train_contours"
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 MODEL_NAME = "contours.pt"
 _ORDER_STREAM, _VIEW_STREAM = 1, 2  # independent random streams of one seed
 

@@ -85,7 +85,7 @@ class ConditionalNetwork(nn.Module):
         dtype = _AUTOCAST.get(self.precision)
         with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
             mixed: Tensor = self.mix(self.extractor(images))
-        return mixed.float().contiguous()  # images are taken out one by one
+        return mixed.float()
 
     def class_maps(self, features: Tensor, noise: Tensor, columns: Tensor) -> Tensor:
         """Class maps of one image after noise and ReLU.
@@ -96,14 +96,12 @@ class ConditionalNetwork(nn.Module):
             columns: int64 [J], classes to score, 0 = background.
 
         Returns:
-            float [K, J, h, w].
+            float [n, K, J], a row a cell.
         """
-        samples, (height, width) = len(noise), features.shape[1:]
-        hidden = torch.relu(
-            features.flatten(1)[None] + self.noise_weight[None, :, None] * noise.flatten(1)[:, None]
-        )
-        maps = self.classify.weight[columns] @ hidden
-        return maps.reshape(samples, len(columns), height, width)
+        # channels come last, as they lie in memory: no step copies what it reads
+        cells, noise_of_cells = features.flatten(1).T[:, None], noise.flatten(1).T[:, :, None]
+        hidden = torch.addcmul(cells, noise_of_cells, self.noise_weight).relu_()
+        return hidden @ self.classify.weight[columns].T
 
     def proposal_scores(
         self, features: Tensor, noise: Tensor, matrix: Tensor, graph: ProposalGraph, classes: Tensor
@@ -123,7 +121,7 @@ class ConditionalNetwork(nn.Module):
         columns = torch.cat([classes.new_zeros(1), classes])
         maps = self.class_maps(features, noise, columns)
         samples = len(noise)
-        sums = torch.sparse.mm(matrix, maps.flatten(0, 1).flatten(1).T)
+        sums = torch.sparse.mm(matrix, maps.flatten(1))
         pixels = graph.size[0] * graph.size[1]
         pooled = pool_proposals(sums, graph.membership, graph.areas, pixels, self.config.pooling)
         pooled = pooled.reshape(-1, samples, len(columns)).transpose(0, 1)
