@@ -104,7 +104,7 @@ class Trainer:
     ) -> None:
         self.network, self.examples, self.settings, self.context = network, examples, settings, context
         self.optimizer = torch.optim.Adam(
-            network.parameter_groups(settings.learning_rate), weight_decay=_WEIGHT_DECAY
+            network.parameter_groups(settings.learning_rate), weight_decay=_WEIGHT_DECAY, fused=True
         )
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         # float16 alone has too small a range for gradients; for the others this passes everything through

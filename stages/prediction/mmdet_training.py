@@ -128,9 +128,9 @@ class DetectorSteps:
         )
         groups = parameter_groups(model, config)
         self.optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+            torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
             if config.optimizer == "adamw"
-            else torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay)
+            else torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay, fused=True)
         )
         warmup = min(config.warmup_steps, total_steps // 2)
         cosine = config.schedule == "cosine"

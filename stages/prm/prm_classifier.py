@@ -98,6 +98,7 @@ def _train(inputs: Mapping[str, Artefact], config: Config, context: StageContext
     optimizer = torch.optim.AdamW(
         model.parameter_groups(config.learning_rate, _CLASSIFIER_RATE),
         weight_decay=_WEIGHT_DECAY,
+        fused=True,
     )
     total = _steps(examples, config, context)
     workers = processes_ahead(

@@ -100,7 +100,9 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     network = placed(ContourNetwork(config.pretrained), context.device)
     network.train()
     optimizer = torch.optim.AdamW(
-        network.parameter_groups(config.learning_rate, config.encoder_rate), weight_decay=config.weight_decay
+        network.parameter_groups(config.learning_rate, config.encoder_rate),
+        weight_decay=config.weight_decay,
+        fused=True,
     )
 
     def step(i: int) -> dict[str, float]:
