@@ -80,19 +80,22 @@ class Picks:
 
     Attributes:
         proposals: int64 [n] ascending, those that any of them labels.
-        of_samples: K times int64 [n_k] ascending, the places in it of those that each one labels.
+        of_samples: int64 [K, m], the places in it of those that each one labels, ascending, then -1.
     """
 
     proposals: Tensor
-    of_samples: tuple[Tensor, ...]
+    of_samples: Tensor
 
     @classmethod
     def of(cls, labels: Tensor) -> "Picks":
         """Of labels int64 [K, P]."""
         owner, target = torch.nonzero(labels, as_tuple=True)
         proposals, place = torch.unique(target, return_inverse=True)
-        counts = torch.bincount(owner, minlength=len(labels)).tolist()
-        return cls(proposals, place.split(counts))
+        counts = torch.bincount(owner, minlength=len(labels))
+        before = counts.cumsum(0) - counts
+        of_samples = place.new_full((len(labels), int(counts.max()) if len(counts) else 0), -1)
+        of_samples[owner, torch.arange(len(owner), device=labels.device) - before[owner]] = place
+        return cls(proposals, of_samples)
 
 
 def sample_loss_tables(
@@ -111,11 +114,11 @@ def sample_loss_tables(
     picks = Picks.of(labels) if picks is None else picks
     best = torch.zeros(labels.shape, device=labels.device)
     classes = torch.zeros_like(labels)  # class column of the instance that each proposal is matched to
-    overlaps = graph.iou(picks.proposals)
-    for k, chosen in enumerate(picks.of_samples):
-        if len(chosen):
-            best[k], which = overlaps[chosen].max(0)
-            classes[k] = labels[k, picks.proposals[chosen]][which]
+    if picks.of_samples.numel():
+        chosen = picks.of_samples.clamp(min=0)
+        overlaps = graph.iou(picks.proposals)[chosen]
+        best, which = overlaps.masked_fill_((picks.of_samples < 0)[..., None], -1).max(1)
+        classes = labels.gather(1, picks.proposals[chosen]).gather(1, which)
     is_matched = ((best >= MATCH_IOU) & (classes > 0))[..., None]
     right = is_matched & (torch.arange(columns, device=labels.device) == classes[..., None])
     table = ~right * CLAMP + torch.where(is_matched, ((1.0 - best) * CLAMP)[..., None], 0.0)
