@@ -15,7 +15,7 @@ AT_MOST = {
     "conditional step": 10,
     "pseudo_labels image": 4,
     "prediction step": 48,
-    "predictions image": 6,
+    "predictions image": 5,
 }
 
 

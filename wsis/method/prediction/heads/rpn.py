@@ -111,9 +111,10 @@ class SeldomAskingRPNHead(RPNHead):
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         if cfg.get("min_bbox_size", -1) >= 0:
             width, height = get_box_wh(results.bboxes)
-            valid = (width > cfg.min_bbox_size) & (height > cfg.min_bbox_size)
-            if not valid.all():
-                results = results[valid]
+            (large,) = torch.nonzero(
+                (width > cfg.min_bbox_size) & (height > cfg.min_bbox_size), as_tuple=True
+            )
+            results = results[large]  # by places: a mask would be waited for once for each field
         found = InstanceData()
         kept = results.level_ids[:0]
         if len(results.bboxes):
