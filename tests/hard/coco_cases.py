@@ -135,6 +135,7 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "name null": (category(name=None), ("name",)),
     "name number": (category(name=3), ("name",)),
     "name twice": (category(name="dog"), ("dog",)),
+    "name with space around": (category(name=" cat "), SOUND),
     "id twice": (category(id=7), ("7",)),
     "root category": (
         lambda folder, tree: tree["categories"].insert(

@@ -33,6 +33,23 @@ def node(name: str, make: Callable[[Path], Any]) -> Callable[[Path], None]:
     return change
 
 
+def moved(yaml: str, below: str = ".") -> Callable[[Path], None]:
+    """The folders of train and val are called otherwise, and the YAML says how."""
+
+    def change(folder: Path) -> None:
+        for kind in ("images", "labels"):
+            (folder / below / kind).mkdir(parents=True, exist_ok=True)
+            for old, new in (("train", "one"), ("val", "two")):
+                (folder / kind / old).rename(folder / below / kind / new)
+        write(folder / "data.yaml", yaml)
+
+    return change
+
+
+def _upper(path: Path) -> None:
+    path.with_suffix(".txt").rename(path)
+
+
 LONG = "x" * 251
 FOLDERS: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "sound": (lambda folder: None, SOUND | {"val": 1}),
@@ -56,6 +73,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "in two folders": (
         lambda folder: write(folder / "train/dog/a.png", (folder / "train/cat/a.png").read_bytes()),
         {"labels": {"a.png": ["cat", "dog"], "b.png": ["dog"]}},
+    ),
+    "class in two forms": (
+        lambda folder: (picture(folder / "train/é/e.png", 7), picture(folder / "val/e\u0301/f.png", 8)),
+        {"labels": {"a.png": ["cat"], "b.png": ["dog"], "e.png": ["é"]}, "val": 2},
     ),
     "another image of the same name": (lambda folder: picture(folder / "train/dog/a.png", 9), None),
     "no train": (lambda folder: (folder / "train").rename(folder / "x"), ("split 'train'", "x")),
@@ -121,6 +142,21 @@ YOLO: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "not UTF-8": (put("data.yaml", b"names: [\xff]\n"), ("data.yaml", "UTF-8")),
     "no names": (put("data.yaml", "train: images/train\n"), ("names",)),
     "names of numbers": (put("data.yaml", "names: [1, 2]\n"), None),
+    "names of truth values": (put("data.yaml", "names: [cat, true]\n"), ("names", "True", "quotes")),
+    "long place": (put("data.yaml", f"train: {'x' * 5000}\nnames: [cat, dog]\n"), SOUND | {"val": 1}),
+    "places in a list": (
+        moved("train: [images/one]\nval: [images/two]\nnames: [cat, dog]\n"),
+        SOUND | {"val": 1},
+    ),
+    "places below a path": (
+        moved("path: sub\ntrain: images/one\nval: images/two\nnames: [cat, dog]\n", "sub"),
+        SOUND | {"val": 1},
+    ),
+    "text of large letters": (node("labels/train/a.TXT", _upper), SOUND),
+    "folders of large letters": (
+        lambda folder: [(folder / n).rename(folder / n.title()) for n in ("images", "labels")],
+        SOUND,
+    ),
     "names of nothing": (put("data.yaml", "names: []\n"), ("names",)),
     "class beyond": (put("labels/train/a.txt", "7 0.5 0.5 0.5 0.5\n"), ("a.txt", "7")),
     "class -1": (put("labels/train/a.txt", "-1 0.5 0.5 0.5 0.5\n"), ("a.txt", "-1")),

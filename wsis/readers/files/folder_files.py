@@ -78,6 +78,19 @@ def clean_text(text: str, where: str) -> str:
     return text
 
 
+def class_name(text: str, where: str) -> str:
+    """The class that annotations name: without space around it, its accents composed (NFC), since a system may have
+    written them apart and the same class stand in two forms.
+
+    Raises:
+        DataError: control characters, or nothing but space.
+    """
+    found = unicodedata.normalize("NFC", clean_text(text, where)).strip()
+    if not found:
+        raise DataError(f"{where}: expected the name of a class, got {text!r:.80}")
+    return found
+
+
 def stays_inside(name: str) -> bool:
     """Whether a path is relative and climbs nowhere, in the terms of any system."""
     if "\\" not in name and ":" not in name:  # no system reads it in another way
@@ -131,12 +144,20 @@ def plain_name(name: str, where: str) -> str:
 
 
 def require_folder(path: Path, where: str) -> None:
-    """Say what else a path is than a folder.
+    """Say what else a path is than a folder whose files can be listed.
 
     Raises:
-        DataError: it does not exist, or is something else.
+        DataError: it does not exist, is something else, or may not be looked into.
     """
-    if not path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        if is_folder and not os.access(path, os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        raise DataError(f"{where}: the folder {path} cannot be read: {error.strerror}") from error
+    if not is_folder:
         what = "which is no folder" if os.path.lexists(path) else "which does not exist"
         raise DataError(f"{where}: expected a folder, got {path}, {what}")
 

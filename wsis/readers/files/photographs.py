@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from data_contracts.errors import DataError
 from data_contracts.printable import counted
 from wsis.readers.files.folder_files import read_bytes, sha256
+from wsis.readers.files.image_files import refuse_unreadable
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.files.images import bits_of_file
 
@@ -77,7 +78,7 @@ def list_photographs(root: Path) -> tuple[list[Photograph], int]:
         The photographs, and the number of other files.
 
     Raises:
-        DataError: no such folder, or no photograph in it.
+        DataError: no such folder, one that may not be looked into, or no photograph in it.
     """
     if root.is_file():
         return [Photograph(_text(root.stem), _text(root.name), root)], 0
@@ -115,7 +116,7 @@ def _unique_texts(names: Sequence[PurePosixPath]) -> list[str]:
 
 def _files_below(root: Path) -> list[PurePosixPath]:
     found = []
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=refuse_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
         found += [relative / name for name in files if not name.startswith(".")]

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, sha256
+from wsis.readers.files.folder_files import Problems, class_name, inside, read_bytes, sha256
 from wsis.readers.files.image_files import files_below
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
@@ -149,7 +149,8 @@ class ClassFolders(LabelledSource):
                 f"{', '.join(folders)} (data.negatives: {', '.join(self.negatives)})"
             )
         where = str(self.root / first)
-        objects = tuple(DeclaredObject(clean_text(name, where), None, where) for name in classes)
+        named = sorted({class_name(name, where) for name in classes})
+        objects = tuple(DeclaredObject(name, None, where) for name in named)
         return Labelled(first, objects, where, some[0].split)
 
 
@@ -157,7 +158,7 @@ def _same_images(root: Path, files: list[_File]) -> list[list[_File]]:
     """Files grouped by image: one name with the same bytes in several folders of a split is one image."""
     by_name: dict[tuple[str | None, str, int], list[_File]] = {}
     for one in files:
-        size = os.stat(root / one.path).st_size if (root / one.path).exists() else -1
+        size = os.stat(root / one.path).st_size if os.path.exists(root / one.path) else -1
         by_name.setdefault((one.split, PurePosixPath(one.path).name, size), []).append(one)
     groups: list[list[_File]] = []
     for some in by_name.values():

@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from data_contracts.errors import DataError
+from data_contracts.paths import user_path
 from data_contracts.printable import counted
-from wsis.readers.files.folder_files import Problems, clean_text, inside
+from wsis.readers.files.folder_files import Problems, class_name, inside
 from wsis.readers.formats.instances import TABLE as INSTANCES_TABLE
 from wsis.readers.formats.table import Row, read_table
 from wsis.readers.formats.table_labels import Divider, label_divider
@@ -171,7 +172,8 @@ class CsvLabels(LabelledSource):
                 f"{', '.join(labels)} and {'an empty label' if len(classes) == len(labels) else 'a negative'}"
             )
         where = f"{one.where}: field 'labels'"
-        objects = tuple(DeclaredObject(clean_text(label, where), None, where) for label in sorted(classes))
+        names = sorted({class_name(label, where) for label in classes})
+        objects = tuple(DeclaredObject(name, None, where) for name in names)
         return Labelled(name, objects, one.where, one.split)
 
 
@@ -201,7 +203,9 @@ def _look(root: Path, given: Given) -> str | None:
 
 
 def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> CsvLabels:
-    tables = tables_of(root, options.splits, config.labels_file and config.labels_file.expanduser())
+    tables = tables_of(
+        root, options.splits, config.labels_file and user_path(config.labels_file, "data.labels_file")
+    )
     return CsvLabels(root, options, choice, tables, config.train_images, config.negatives)
 
 

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from data_contracts.errors import DataError
 from data_contracts.printable import counted
-from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, read_text
+from wsis.readers.files.folder_files import Problems, class_name, inside, read_bytes, read_text
 from wsis.readers.files.image_files import files_below
 from wsis.readers.files.images import decode_ids
 from wsis.readers.formats.cityscapes import LEFT, cityscapes_class, is_cityscapes, its_instances
@@ -209,7 +209,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
             if len(row) != len(header):
                 raise DataError(f"{where}: expected {len(header)} fields, got {len(row)}")
             image, instance, name = (row[place].strip() for place in places)
-            yield where, image, instance, clean_text(name, where)
+            yield where, image, instance, class_name(name, where) if name else ""
     except csv.Error as error:
         raise DataError(f"{path}: no CSV: {error}") from error
 

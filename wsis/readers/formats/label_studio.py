@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import (
     Problems,
+    class_name,
     clean_text,
     finite_number,
     flag,
@@ -214,7 +215,7 @@ def _label(result: dict[str, Any], where: str) -> str:
     names = value.get(kind) if isinstance(value, dict) else None
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str) or not names[0]:
         raise DataError(f"{where}: field '{kind}': expected one label, got {names!r:.80}")
-    return clean_text(names[0], f"{where}: field '{kind}'")
+    return class_name(names[0], f"{where}: field '{kind}'")
 
 
 def _choices(result: dict[str, Any], where: str) -> list[_Choice]:
@@ -223,7 +224,7 @@ def _choices(result: dict[str, Any], where: str) -> list[_Choice]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{where}: field 'choices': expected a list of names, got {names!r:.80}")
     tag = clean_text(str(result.get("from_name", "")), f"{where}: field 'from_name'")
-    return [_Choice(tag, clean_text(name, f"{where}: field 'choices'"), where) for name in names]
+    return [_Choice(tag, class_name(name, f"{where}: field 'choices'"), where) for name in names]
 
 
 def _look(root: Path, given: Given) -> str | None:

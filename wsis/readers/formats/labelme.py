@@ -23,7 +23,7 @@ from data_contracts.errors import DataError
 from data_contracts.printable import counted
 from wsis.readers.files.folder_files import (
     Problems,
-    clean_text,
+    class_name,
     flag,
     inside,
     whole_number,
@@ -133,7 +133,7 @@ class Labelme(DrawnSource):
 
 
 def _shape(shape: dict[str, Any], where: str) -> Drawn:
-    name = clean_text(text_in(shape, "label", where), f"{where}: field 'label'")
+    name = class_name(text_in(shape, "label", where), f"{where}: field 'label'")
     kind = shape.get("shape_type") or "polygon"  # old versions name none
     if not isinstance(kind, str) or kind not in (*_POINTS, *_UNBOXED):
         known = ", ".join((*_POINTS, *_UNBOXED))
@@ -173,7 +173,7 @@ def _flags(flags: Any, where: str) -> list[str]:
     """Names of the flags that are set."""
     if flags is not None and not isinstance(flags, dict):
         raise DataError(f"{where}: field 'flags': expected an object, got {type(flags).__name__}")
-    named = {clean_text(name, f"{where}: field 'flags'"): value for name, value in (flags or {}).items()}
+    named = {class_name(name, f"{where}: field 'flags'"): value for name, value in (flags or {}).items()}
     return [name for name, value in named.items() if flag(value, f"{where}: field 'flags'")]
 
 
