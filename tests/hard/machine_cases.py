@@ -24,6 +24,7 @@ def _command(
     add: Mapping[str, str] | None = None,
     stdout: int | str | None = subprocess.PIPE,
     closed: tuple[int, ...] = (),
+    gone: bool = False,
 ) -> Callable[[Path], Facts]:
     """Facts of `wsis WORDS` in a folder with a store and a photograph: exit code, tracebacks, the last line."""
 
@@ -34,6 +35,10 @@ def _command(
         environment |= {"WSIS_STORE": str(folder / "store"), **(add or {})}
 
         def bounded() -> None:
+            if gone:  # the folder that it begins in
+                os.mkdir("gone")
+                os.chdir("gone")
+                os.rmdir("../gone")
             for number in closed:
                 os.close(number)
             for which, bound in limits:
@@ -84,6 +89,10 @@ OF: dict[str, tuple[Callable[[Path], Facts], Facts]] = {
     "long path": (_command("check", "x" * 5000), REFUSED | {"code": 2}),
     "long path in --set": (_command("check", "images", "--set", "data.train_list=" + "x" * 5000), REFUSED),
     "URL of one slash": (_command("runs", "--store", "s3:/bucket/store"), REFUSED | {"code": 2}),
+    "current folder gone": (
+        _command("runs", gone=True),
+        REFUSED | {"code": 2, "last": "error: the current folder is not there any more: go to another one"},
+    ),
     "no output at all": (_command("runs", closed=(1, 2)), FINE),
     "s3": (
         _command("runs", "--store", "s3://bucket/store"),

@@ -74,6 +74,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], Expected]] = {
         lambda folder: write(folder / "train/dog/a.png", (folder / "train/cat/a.png").read_bytes()),
         {"labels": {"a.png": ["cat", "dog"], "b.png": ["dog"]}},
     ),
+    "stray in train": (lambda folder: picture(folder / "train/s.png", 9), SOUND | {"val": 1}),
     "class in two forms": (
         lambda folder: (picture(folder / "train/é/e.png", 7), picture(folder / "val/e\u0301/f.png", 8)),
         {"labels": {"a.png": ["cat"], "b.png": ["dog"], "e.png": ["é"]}, "val": 2},
@@ -90,6 +91,16 @@ TABLES: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "semicolons": (put("train.csv", "file;labels\na.png;cat\nb.png;dog\n"), SOUND),
     "tabs": (put("train.csv", "file\tlabels\na.png\tcat\nb.png\tdog\n"), SOUND),
     "quotes": (put("train.csv", 'file,labels\n"a.png","cat"\nb.png,dog\n'), SOUND),
+    "Excel's separator": (put("train.csv", "sep=;\nfile;labels\na.png;cat\nb.png;dog\n"), SOUND),
+    "lists of labels": (
+        put("train.csv", "file,labels\na.png,\"['cat', 'dog']\"\nb.png,['dog']\n"),
+        {"labels": {"a.png": ["cat", "dog"], "b.png": ["dog"]}},
+    ),
+    "corners without header": (put("train.csv", "a.png,1,1,3,3,cat\nb.png,1,1,3,3,dog\n"), ("header",)),
+    "ending of large letters": (
+        lambda folder: [(folder / f"{n}.csv").rename(folder / f"{n}.CSV") for n in ("train", "val")],
+        SOUND,
+    ),
     "several labels": (
         put("train.csv", 'file,labels\na.png,"cat dog"\nb.png,dog\n'),
         ("data.classes",),

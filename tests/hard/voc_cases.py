@@ -123,6 +123,7 @@ CASES_OF: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "list CRLF": (split("a\r\nb\r\n"), SOUND),
     "list without end": (split("a\nb"), SOUND),
     "list of spaces": (split("a  \n\n b\n"), SOUND),
+    "list of large letters": (renamed("ImageSets/Segmentation/train.txt", "Train.TXT"), SOUND),
     "list with endings": (split("a.jpg\nb.JPG\n"), SOUND),
     "list of XML files": (split("a.xml\nb.xml\n"), SOUND),
     "list of one class": (split("a  1\nb -1\n"), ("'a  1'", "list of one class")),

@@ -107,9 +107,9 @@ def main() -> None:
     # A scheduler's SIGTERM ends a run like Ctrl-C: the run record says so and work folders stay.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     open_missing_output()
-    if not os.path.isdir(
-        os.curdir
-    ):  # removed under the shell: libraries end the process where they look for it
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # removed under the shell: libraries end the process where they look for it
         print("error: the current folder is not there any more: go to another one", file=sys.stderr)
         sys.exit(2)
     try:

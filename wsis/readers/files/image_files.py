@@ -17,6 +17,7 @@ from wsis.readers.files.folder_files import clean_text, require_file, stays_insi
 _APART = ("images", "labels", "obj_train_data")  # of Ultralytics, and of CVAT
 _OF_THE_SYSTEM = {"lost+found", "system volume information", "$recycle.bin"}
 _LONGEST = 255  # bytes of one name
+_LABELS = (".json", ".txt", ".xml", ".csv")  # of files that are no image, and lie beside one of that name
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -114,7 +115,7 @@ class ImageFiles:
     @cached_property
     def _by_stem(self) -> dict[str, str]:
         """Name without ending -> path below the folder: `a.jpg` for an `a.png` that is not there."""
-        paths = (path for alike in self._by_name.values() for path, _ in alike)
+        paths = (p for alike in self._by_name.values() for p, _ in alike if not p.lower().endswith(_LABELS))
         return {_same(PurePosixPath(path).stem): path for path in paths}
 
 

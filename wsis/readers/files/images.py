@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import read_bytes
+from wsis.readers.files.folder_files import read_bytes, seems
 from wsis.readers.files.sample_depth import (
     MODES,
     bits_used,
@@ -191,6 +191,7 @@ def _open(data: bytes, where: str, formats: tuple[str, ...]) -> Image.Image:
     except UnidentifiedImageError as error:
         raise DataError(
             f"{where}: expected an image ({', '.join(formats)}), got {len(data)} bytes that start with {data[:8]!r}"
+            f"{seems(data)}"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{where}: expected at most {MAX_PIXELS} pixels: {error}") from error

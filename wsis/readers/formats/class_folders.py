@@ -16,16 +16,19 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
+from data_contracts.printable import counted
 from wsis.readers.files.folder_files import Problems, class_name, inside, read_bytes, sha256
 from wsis.readers.files.image_files import files_below
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
-from wsis.readers.shared.names import NameIndex, images_below
+from wsis.readers.shared.names import NameIndex, images_below, is_image, is_left_behind
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, find_split, known_splits
+
+_BESIDE = (".txt", ".json", ".xml", ".csv", ".md", ".yaml", ".yml", ".html")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class ClassFolders(LabelledSource):
                 f"{f'{len(stray)} images without a class folder' if stray else 'no image'}"
             )
         self._note_empty(files)
+        self._note_others(files)
         images = []
         for some in _same_images(self.root, files):
             with problems.collect():
@@ -90,7 +94,7 @@ class ClassFolders(LabelledSource):
             self.note(f"left out: {images} in no class folder: {shown}")
 
     def _note_empty(self, files: list[_File]) -> None:
-        """Say which folders beside those of the classes hold no file: most often a copy that failed."""
+        """Say which folders beside those of the classes hold no image: most often a copy that failed."""
         above = {self.root / (one.split or "") for one in files}
         classes = {one.folder for one in files}
         beside = {
@@ -99,11 +103,25 @@ class ClassFolders(LabelledSource):
             for path in folder.iterdir()
             if path.is_dir() and path.name not in classes
         }
-        empty = sorted(
-            path.relative_to(self.root).as_posix() for path in beside if not any(files_below(path))
-        )
+        empty = []
+        for path in sorted(one for one in beside if not is_left_behind(one.name)):
+            names = [name for name in files_below(path) if not is_left_behind(name)]
+            if not any(map(is_image, names)):
+                held = counted(len(names), "other file") if names else "empty"
+                empty.append(f"{path.relative_to(self.root).as_posix()} ({held})")
         if empty:
-            self.note(f"no image, and so no class: {', '.join(empty[:5])} (empty)")
+            self.note(f"no image, and so no class: {', '.join(empty[:5])}")
+
+    def _note_others(self, files: list[_File]) -> None:
+        """Say which files in the folders of classes are no images, but for those that tools write beside them."""
+        folders = sorted({PurePosixPath(one.split or "", one.folder) for one in files})
+        names = [str(folder / name) for folder in folders for name in files_below(self.root / folder)]
+        others = [n for n in names if not (is_image(n) or is_left_behind(n) or n.lower().endswith(_BESIDE))]
+        if others:
+            shown = ", ".join(others[:3])
+            self.note(
+                f"left out: {counted(len(others), 'file')} in class folders of no kind of image: {shown}"
+            )
 
     def _files(self) -> tuple[list[_File], list[str]]:
         """Files of class folders, and images that lie in none."""
@@ -124,12 +142,14 @@ class ClassFolders(LabelledSource):
         Raises:
             DataError: there are some, and none is that of train: they would be taken for classes.
         """
-        depths: dict[str, set[int]] = {}
+        depths: dict[
+            str, list[int]
+        ] = {}  # of the folders at the root: images in class folders less those in none
         for path in self._images:
             parts = PurePosixPath(path).parts
-            depths.setdefault(parts[0], set()).add(len(parts))
+            depths.setdefault(parts[0], []).append(1 if len(parts) > 2 else -1)
         known = known_splits(self.choice.names)
-        named = {name for name, lengths in depths.items() if name.casefold() in known and min(lengths) > 2}
+        named = {name for name, places in depths.items() if name.casefold() in known and sum(places) > 0}
         wanted = self.choice.names.get("train") or self.choice.names["val"]
         if named and find_split(wanted, named) is None:
             raise DataError(

@@ -6,6 +6,7 @@
 An empty label field means that the image shows none of the classes.
 """
 
+import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
-from wsis.readers.shared.layout import split_names
+from wsis.readers.shared.layout import as_written, split_names
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.settings import DataSettings
@@ -51,7 +52,7 @@ def find_tables(root: Path, names: Mapping[Role, str]) -> dict[str | None, str]:
     found: dict[str | None, str] = {}
     for split in names.values():
         places = dict.fromkeys(place.format(name) for name in split_names(split) for place in _OF_A_SPLIT)
-        there = [place for place in places if (root / place).exists()]
+        there = [place for place in places if os.path.exists(root / place)] or as_written(root, places)
         if len(there) > 1:
             raise DataError(f"{root}: expected one table of split {split!r}, got {', '.join(there)}")
         if there:

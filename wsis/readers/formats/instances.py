@@ -55,6 +55,13 @@ class Instances(DrawnSource):
         return frozenset(p for p in files_below(self.root) if p.lower().endswith(_ENDINGS))
 
     @cached_property
+    def _written(self) -> Mapping[str, str]:
+        """Files of masks by their paths with an ending in small letters."""
+        return {
+            f"{stem}{end.lower()}": stem + end for stem, end in map(posixpath.splitext, sorted(self._files))
+        }
+
+    @cached_property
     def _of_cityscapes(self) -> bool:
         return is_cityscapes(self.root)
 
@@ -99,7 +106,8 @@ class Instances(DrawnSource):
         parts = list(PurePosixPath(image).with_suffix("").parts)
         at = len(parts) - 2 - parts[-2::-1].index("images")
         places = [posixpath.join(*parts[:at], name, *parts[at + 1 :]) for name in _FOLDERS]
-        whole = [place + ending for place in places for ending in _ENDINGS if place + ending in self._files]
+        written = (place + ending for place in places for ending in _ENDINGS)
+        whole = [self._written[name] for name in written if name in self._written]
         if whole:
             return whole[:1], []
         folders = [*places, *(posixpath.join(*parts[:at], name) for name in _FOLDERS if at > 0)]

@@ -55,7 +55,7 @@ from wsis.readers.formats.voc_format import (
 from wsis.readers.shared.annotations import Declared
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.format import Format
-from wsis.readers.shared.layout import split_names
+from wsis.readers.shared.layout import as_written, split_names
 from wsis.readers.shared.records import Role, TruthRecord
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import HoldOut, SplitChoice, held_out
@@ -164,12 +164,9 @@ class VocSource(FolderSource):
 
     def _split_path(self, split: str) -> Path:
         name = plain_name(split, "option data split")
-        paths = [
-            inside(self.root, f"ImageSets/{task}/{one}.txt", "split")
-            for one in split_names(name)
-            for task in ("Segmentation", "Main")
-        ]
-        return next((p for p in paths if p.is_file()), paths[0])
+        tasks = ("Segmentation", "Main")
+        places = [f"ImageSets/{task}/{one}.txt" for one in split_names(name) for task in tasks]
+        return inside(self.root, next(iter(as_written(self.root, places)), places[0]), "split")
 
     def _has_split(self, split: str) -> bool:
         return self._split_path(split).is_file()
