@@ -51,6 +51,11 @@ def test_an_empty_class_folder_is_said(tmp_path: Path, make_photographs: Make) -
     assert "no image, and so no class: owl (empty)" in opened(tmp_path).notes()
     (tmp_path / "owl" / "labels.txt").touch()  # a folder of something else
     assert "no class" not in " ".join(opened(tmp_path).notes())
+    (tmp_path / "owl" / "a.svg").touch()
+    (tmp_path / "cat" / "b.tga").touch()
+    notes = opened(tmp_path).notes()
+    assert "no image, and so no class: owl (2 other files)" in notes
+    assert "left out: 1 file in class folders of no kind of image: cat/b.tga" in notes
     make_photographs(tmp_path / "divided", "train/cat/1.jpg", "val/cat/2.jpg")
     (tmp_path / "divided" / "train" / "fox").mkdir()
     assert "no image, and so no class: train/fox (empty)" in opened(tmp_path / "divided").notes()

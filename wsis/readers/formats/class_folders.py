@@ -106,7 +106,8 @@ class ClassFolders(LabelledSource):
         empty = []
         for path in sorted(one for one in beside if not is_left_behind(one.name)):
             names = [name for name in files_below(path) if not is_left_behind(name)]
-            if not any(map(is_image, names)):
+            of_labels = bool(names) and all(name.lower().endswith(_BESIDE) for name in names)
+            if not (of_labels or any(map(is_image, names))):
                 held = counted(len(names), "other file") if names else "empty"
                 empty.append(f"{path.relative_to(self.root).as_posix()} ({held})")
         if empty:
