@@ -13,6 +13,7 @@ from wsis.readers.files.folder_files import read_bytes, sha256
 from wsis.readers.files.image_files import refuse_unreadable
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.files.images import bits_of_file
+from wsis.readers.files.sample_depth import depth_mark
 
 DIGEST_VERSION = 1  # raised when the same files are read into other records
 SUFFIXES = (
@@ -149,5 +150,5 @@ def digest(photographs: Sequence[Photograph]) -> str:
             content = "unreadable"
         whole.update(repr((one.image_id, one.file_name, content)).encode())
     if (bits := bits_in_use(photographs)) is not None:
-        whole.update(repr(("bits", bits)).encode())
+        whole.update(depth_mark(bits, (one.file_name for one in photographs)))
     return whole.hexdigest()
