@@ -1,11 +1,40 @@
 """Folders of a store, and names that must stay inside one."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from data_contracts.atomic import full_disk_named, write_atomic
-from data_contracts.errors import StoreError
+from data_contracts.errors import ConfigError, StoreError
+
+
+def user_path(path: Path | str, where: str) -> Path:
+    """A path as a person gives it, with `~` and `~NAME` as the folders that they are. Whether it is there is not asked.
+
+    Args:
+        where: the key, option or argument, for the message.
+
+    Raises:
+        ConfigError: no such home, or a path that no file system takes.
+    """
+    shown = f"{str(path)!r:.200}"
+    try:
+        found = Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{where}: expected a path, got {shown}, and nothing says where this home is"
+        ) from error
+    try:
+        found.stat()
+    except (OSError, ValueError) as error:
+        unusable = not isinstance(error, OSError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+        if unusable:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(
+                f"{where}: expected a path that can be followed, got {shown}: {reason}"
+            ) from error
+    return found
 
 
 def make_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ from data_contracts.errors import ConfigError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal
 from data_contracts.manifest import FileEntry, Manifest, parse_manifest
 from data_contracts.objects import Found, Listed, clock, probe
+from data_contracts.paths import user_path
 from data_contracts.remote_layout import (
     ATTEMPTS,
     PLAN_NAME,
@@ -29,6 +30,7 @@ from data_contracts.remote_layout import (
 )
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
+_BROKEN_URL = re.compile(r"(?:file|local|memory|s3|gs|az|abfs):/(?!/)", re.IGNORECASE)
 _FOLDERS = ("file", "local")
 GRACE_SECONDS = 24 * 3600.0
 """How long data stays that no record names any more: whoever began to read it before has that long."""
@@ -48,6 +50,10 @@ def local_folder(text: str) -> Path | None:
         if parts.netloc not in ("", "localhost") or not parts.path:
             raise ConfigError(f"store {text!r}: expected file:///PATH, got the machine {parts.netloc!r}")
         text = unquote(parts.path)
+    elif _BROKEN_URL.match(text):
+        raise ConfigError(f"store {text!r}: expected a folder or a URL such as s3://BUCKET/PATH, got one /")
+    if text.startswith("~"):  # no shell has read it: of a file, a variable, or behind --store=
+        text = str(user_path(text, "store"))
     try:
         return Path(text).resolve()
     except (OSError, RuntimeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """COCO's instances JSON, field by field."""
 
+import gzip
 import json
 import os
 from collections.abc import Callable
@@ -57,6 +58,16 @@ def named(name: str, on_disk: str | None = None) -> Callable[[Path, Tree], None]
     return change
 
 
+def of_val(segmentation: Any) -> Callable[[Path, Tree], None]:
+    def change(folder: Path, tree: Tree) -> None:
+        path = folder / "annotations/instances_val.json"
+        val = json.loads(path.read_text())
+        val["annotations"][0]["segmentation"] = segmentation
+        write(path, json.dumps(val))
+
+    return change
+
+
 def node(make: Callable[[Path], Any]) -> Callable[[Path, Tree], None]:
     """The image's place holds something else."""
 
@@ -89,6 +100,17 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "segmentation empty": (annotation(segmentation=[]), SOUND),
     "segmentation of empties": (annotation(segmentation=[[]]), SOUND),
     "no segmentation": (without("segmentation"), SOUND),
+    **{
+        f"val segmentation {seen!r}": (of_val(seen), SOUND | {"val": 1, "masks": 0})
+        for seen in (
+            [None],
+            "",
+            {"counts": "", "size": [8, 12]},
+            {"counts": None},
+            {"counts": [], "size": [0, 0]},
+        )
+    },
+    "val segmentation flat": (of_val([2, 3, 6, 3, 6, 6, 2, 6]), SOUND | {"masks": 1}),
     # keys that are there twice
     "category twice": (
         text('"category_id": 1', '"category_id": 1, "category_id": 7'),
@@ -135,6 +157,7 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "name null": (category(name=None), ("name",)),
     "name number": (category(name=3), ("name",)),
     "name twice": (category(name="dog"), ("dog",)),
+    "name with space around": (category(name=" cat "), SOUND),
     "id twice": (category(id=7), ("7",)),
     "root category": (
         lambda folder, tree: tree["categories"].insert(
@@ -180,7 +203,9 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "annotation of text": (lambda folder, tree: tree["annotations"].append("x"), ("annotations",)),
     "no categories": (lambda folder, tree: tree.pop("categories") and None, ("categories",)),
     "BOM": (lambda folder, tree: b"\xef\xbb\xbf" + json.dumps(tree).encode(), SOUND),
-    "UTF-16": (lambda folder, tree: json.dumps(tree).encode("utf-16"), ("UTF-8",)),
+    "UTF-16": (lambda folder, tree: json.dumps(tree).encode("utf-16"), ("UTF-8", "UTF-16")),
+    "gzip": (lambda folder, tree: gzip.compress(json.dumps(tree).encode()), ("gzip", "unpack")),
+    "git-lfs": (lambda folder, tree: "version https://git-lfs.github.com/spec/v1\n", ("git lfs pull",)),
     "latin-1": (lambda folder, tree: json.dumps(tree).replace("cat", "chaté").encode("latin-1"), None),
     "deep": (lambda folder, tree: "[" * 200_000, ("instances_train.json",)),
     "deep in a field": (

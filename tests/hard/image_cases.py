@@ -128,7 +128,7 @@ OF: dict[str, tuple[bytes, Expected]] = {
     "text": (b"hello, I am no image", ("x.img", "expected an image")),
     "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ("x.img", "expected an image")),
     "PDF": (b"%PDF-1.4\n", ("x.img", "expected an image")),
-    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(40), ("x.img", "expected an image")),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(40), ("x.img", "expected an image", "HEIC")),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ("x.img", "expected an image")),
     "git-lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",

@@ -13,6 +13,7 @@ from tests.hard.store_cases import filled
 
 Limit = tuple[int, int]  # a resource, and its bound
 SECONDS = 120
+FULL = "/dev/full"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -21,7 +22,9 @@ def _command(
     limits: tuple[Limit, ...] = (),
     drop: tuple[str, ...] = (),
     add: Mapping[str, str] | None = None,
-    stdout: int | None = subprocess.PIPE,
+    stdout: int | str | None = subprocess.PIPE,
+    closed: tuple[int, ...] = (),
+    gone: bool = False,
 ) -> Callable[[Path], Facts]:
     """Facts of `wsis WORDS` in a folder with a store and a photograph: exit code, tracebacks, the last line."""
 
@@ -32,15 +35,22 @@ def _command(
         environment |= {"WSIS_STORE": str(folder / "store"), **(add or {})}
 
         def bounded() -> None:
+            if gone:  # the folder that it begins in
+                os.mkdir("gone")
+                os.chdir("gone")
+                os.rmdir("../gone")
+            for number in closed:
+                os.close(number)
             for which, bound in limits:
                 resource.setrlimit(which, (bound, bound))
 
+        where = os.open(stdout, os.O_WRONLY) if isinstance(stdout, str) else stdout
         done = subprocess.run(
             [sys.executable, "-m", "wsis.cli.main", *words],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
+            stdout=where,
             stderr=subprocess.PIPE,
             timeout=SECONDS,
             preexec_fn=bounded,
@@ -74,6 +84,16 @@ OF: dict[str, tuple[Callable[[Path], Facts], Facts]] = {
     "very few files": (_command("runs", limits=((resource.RLIMIT_NOFILE, 5),)), {"raw": False}),
     "little memory": (_command("runs", limits=((resource.RLIMIT_AS, 300 << 20),)), REFUSED),
     "closed output": (_command("runs", stdout=None), REFUSED | {"code": 0}),
+    "full output": (_command("configs", stdout=FULL), REFUSED | {"code": 1}),
+    "home of nobody": (_command("check", "~nobody-of-this-name/x"), REFUSED | {"code": 2}),
+    "long path": (_command("check", "x" * 5000), REFUSED | {"code": 2}),
+    "long path in --set": (_command("check", "images", "--set", "data.train_list=" + "x" * 5000), REFUSED),
+    "URL of one slash": (_command("runs", "--store", "s3:/bucket/store"), REFUSED | {"code": 2}),
+    "current folder gone": (
+        _command("runs", gone=True),
+        REFUSED | {"code": 2, "last": "error: the current folder is not there any more: go to another one"},
+    ),
+    "no output at all": (_command("runs", closed=(1, 2)), FINE),
     "s3": (
         _command("runs", "--store", "s3://bucket/store"),
         REFUSED | {"code": 1},

@@ -33,6 +33,23 @@ def node(name: str, make: Callable[[Path], Any]) -> Callable[[Path], None]:
     return change
 
 
+def moved(yaml: str, below: str = ".") -> Callable[[Path], None]:
+    """The folders of train and val are called otherwise, and the YAML says how."""
+
+    def change(folder: Path) -> None:
+        for kind in ("images", "labels"):
+            (folder / below / kind).mkdir(parents=True, exist_ok=True)
+            for old, new in (("train", "one"), ("val", "two")):
+                (folder / kind / old).rename(folder / below / kind / new)
+        write(folder / "data.yaml", yaml)
+
+    return change
+
+
+def _upper(path: Path) -> None:
+    path.with_suffix(".txt").rename(path)
+
+
 LONG = "x" * 251
 FOLDERS: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "sound": (lambda folder: None, SOUND | {"val": 1}),
@@ -57,6 +74,11 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], Expected]] = {
         lambda folder: write(folder / "train/dog/a.png", (folder / "train/cat/a.png").read_bytes()),
         {"labels": {"a.png": ["cat", "dog"], "b.png": ["dog"]}},
     ),
+    "stray in train": (lambda folder: picture(folder / "train/s.png", 9), SOUND | {"val": 1}),
+    "class in two forms": (
+        lambda folder: (picture(folder / "train/é/e.png", 7), picture(folder / "val/e\u0301/f.png", 8)),
+        {"labels": {"a.png": ["cat"], "b.png": ["dog"], "e.png": ["é"]}, "val": 2},
+    ),
     "another image of the same name": (lambda folder: picture(folder / "train/dog/a.png", 9), None),
     "no train": (lambda folder: (folder / "train").rename(folder / "x"), ("split 'train'", "x")),
 }
@@ -69,6 +91,16 @@ TABLES: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "semicolons": (put("train.csv", "file;labels\na.png;cat\nb.png;dog\n"), SOUND),
     "tabs": (put("train.csv", "file\tlabels\na.png\tcat\nb.png\tdog\n"), SOUND),
     "quotes": (put("train.csv", 'file,labels\n"a.png","cat"\nb.png,dog\n'), SOUND),
+    "Excel's separator": (put("train.csv", "sep=;\nfile;labels\na.png;cat\nb.png;dog\n"), SOUND),
+    "lists of labels": (
+        put("train.csv", "file,labels\na.png,\"['cat', 'dog']\"\nb.png,['dog']\n"),
+        {"labels": {"a.png": ["cat", "dog"], "b.png": ["dog"]}},
+    ),
+    "corners without header": (put("train.csv", "a.png,1,1,3,3,cat\nb.png,1,1,3,3,dog\n"), ("header",)),
+    "ending of large letters": (
+        lambda folder: [(folder / f"{n}.csv").rename(folder / f"{n}.CSV") for n in ("train", "val")],
+        SOUND,
+    ),
     "several labels": (
         put("train.csv", 'file,labels\na.png,"cat dog"\nb.png,dog\n'),
         ("data.classes",),
@@ -121,6 +153,21 @@ YOLO: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "not UTF-8": (put("data.yaml", b"names: [\xff]\n"), ("data.yaml", "UTF-8")),
     "no names": (put("data.yaml", "train: images/train\n"), ("names",)),
     "names of numbers": (put("data.yaml", "names: [1, 2]\n"), None),
+    "names of truth values": (put("data.yaml", "names: [cat, true]\n"), ("names", "True", "quotes")),
+    "long place": (put("data.yaml", f"train: {'x' * 5000}\nnames: [cat, dog]\n"), SOUND | {"val": 1}),
+    "places in a list": (
+        moved("train: [images/one]\nval: [images/two]\nnames: [cat, dog]\n"),
+        SOUND | {"val": 1},
+    ),
+    "places below a path": (
+        moved("path: sub\ntrain: images/one\nval: images/two\nnames: [cat, dog]\n", "sub"),
+        SOUND | {"val": 1},
+    ),
+    "text of large letters": (node("labels/train/a.TXT", _upper), SOUND),
+    "folders of large letters": (
+        lambda folder: [(folder / n).rename(folder / n.title()) for n in ("images", "labels")],
+        SOUND,
+    ),
     "names of nothing": (put("data.yaml", "names: []\n"), ("names",)),
     "class beyond": (put("labels/train/a.txt", "7 0.5 0.5 0.5 0.5\n"), ("a.txt", "7")),
     "class -1": (put("labels/train/a.txt", "-1 0.5 0.5 0.5 0.5\n"), ("a.txt", "-1")),

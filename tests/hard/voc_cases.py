@@ -37,6 +37,10 @@ def node(place: str, make: Callable[[Path], Any]) -> Callable[[Path], None]:
     return change
 
 
+def renamed(place: str, name: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / place).rename((folder / place).with_name(name))
+
+
 def sized(size: str) -> Callable[[Path], None]:
     return xml(voc_xml("cat", size=size))
 
@@ -74,7 +78,18 @@ CASES_OF: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "text": (xml("hello"), ("malformed XML",)),
     "cut": (xml(voc_xml("cat")[:60]), ("malformed XML",)),
     "two roots": (xml(voc_xml("cat") * 2), ("malformed XML",)),
-    "another root": (xml("<html/>"), None),
+    "another root": (xml("<html/>"), ("a.xml", "<html>")),
+    "wrapped": (xml(f"<annotations>{voc_xml('cat')}</annotations>"), ("<annotations>",)),
+    "namespace": (xml(voc_xml("cat").replace("<annotation>", '<annotation xmlns="http://x">')), SOUND),
+    "large letters": (xml(voc_xml("cat").replace("object", "Object")), SOUND),
+    "XML of large letters": (renamed("Annotations/a.xml", "a.XML"), SOUND),
+    **{
+        f"image {ending}": (
+            renamed("JPEGImages/a.jpg", f"a{ending}"),
+            {"labels": {f"a{ending}": ["cat"], "b.jpg": ["dog"]}},
+        )
+        for ending in (".JPG", ".Jpg", ".JFIF", ".Png", ".TIF", ".WebP")
+    },
     "no objects": (
         xml("<annotation><size><width>12</width><height>8</height></size></annotation>"),
         {"labels": {"a.jpg": [], "b.jpg": ["dog"]}},
@@ -108,6 +123,10 @@ CASES_OF: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "list CRLF": (split("a\r\nb\r\n"), SOUND),
     "list without end": (split("a\nb"), SOUND),
     "list of spaces": (split("a  \n\n b\n"), SOUND),
+    "list of large letters": (renamed("ImageSets/Segmentation/train.txt", "Train.TXT"), SOUND),
+    "list with endings": (split("a.jpg\nb.JPG\n"), SOUND),
+    "list of XML files": (split("a.xml\nb.xml\n"), SOUND),
+    "list of one class": (split("a  1\nb -1\n"), ("'a  1'", "list of one class")),
     "list BOM": (split(b"\xef\xbb\xbfa\nb\n"), SOUND),
     "list twice": (split("a\nb\na\n"), ("a",)),
     "list of none": (split("a\nb\nzz\n"), ("zz",)),

@@ -1,5 +1,6 @@
 """A folder a class: which images there are, what they show, and which part they play."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -50,9 +51,34 @@ def test_an_empty_class_folder_is_said(tmp_path: Path, make_photographs: Make) -
     assert "no image, and so no class: owl (empty)" in opened(tmp_path).notes()
     (tmp_path / "owl" / "labels.txt").touch()  # a folder of something else
     assert "no class" not in " ".join(opened(tmp_path).notes())
+    (tmp_path / "owl" / "a.svg").touch()
+    (tmp_path / "cat" / "b.tga").touch()
+    notes = opened(tmp_path).notes()
+    assert "no image, and so no class: owl (2 other files)" in notes
+    assert "left out: 1 file in class folders of no kind of image: cat/b.tga" in notes
     make_photographs(tmp_path / "divided", "train/cat/1.jpg", "val/cat/2.jpg")
     (tmp_path / "divided" / "train" / "fox").mkdir()
     assert "no image, and so no class: train/fox (empty)" in opened(tmp_path / "divided").notes()
+
+
+@pytest.mark.parametrize("name", ["train/cow", "lost+found", ".trash"])
+def test_a_folder_that_may_not_be_looked_into_is_named(
+    tmp_path: Path, make_photographs: Make, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make_photographs(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", f"{name}/c.jpg")
+    scan = os.scandir
+
+    def scanned(path: Any) -> Any:
+        if str(path) == str(tmp_path / name):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    if name == "train/cow":
+        with pytest.raises(DataError, match=r"the folder .*train/cow cannot be read: Permission denied"):
+            opened(tmp_path).validate()
+    else:
+        assert opened(tmp_path).image_ids("train") == ("a", "b")
 
 
 def test_a_class_may_be_named_train(tmp_path: Path, make_photographs: Make) -> None:

@@ -265,3 +265,14 @@ def test_keys_that_name_a_format(root: Path, make_photographs: Make) -> None:
     folders(root, make_photographs)
     assert found(root, labels_file="x.csv") == "csv"
     assert found(root, train_annotations="x.json") == "coco"
+
+
+@pytest.mark.parametrize("name", ["folders", "coco", "yolo", "csv"])
+def test_a_folder_around_the_data_is_named(root: Path, name: str) -> None:
+    BUILDERS[name](root / "archive")
+    (root / "__MACOSX").mkdir()
+    with pytest.raises(
+        DataError, match=rf"nothing but the folder archive/, where {name} lies .*: give .*/archive"
+    ):
+        found(root)
+    assert found(root / "archive") == name

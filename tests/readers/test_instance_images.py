@@ -45,6 +45,7 @@ def masks_of(source: Any, image_id: str) -> list[np.ndarray]:
     [
         "images/{}/{}.jpg masks/{}/{}.png",
         "{}/images/{}.jpg {}/instances/{}.png",
+        "{}/images/{}.jpg {}/masks/{}.PNG",
         "images/{}/{}.jpg instance_masks/{}/{}.tif",
     ],
 )

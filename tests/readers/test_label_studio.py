@@ -217,3 +217,20 @@ def test_long_runs_and_literal_values() -> None:
     long = int((head + "1" + "01" + "1111" + "11111111").ljust(136, "0"), 2).to_bytes(17)
     with pytest.raises(DataError, match="expected 8 values, got a run that ends at 16"):
         decode_brush(long, (1, 2), "x")
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        {"id": "v", "type": "videorectangle", "value": {"sequence": []}},
+        {"id": "r", "type": "rectangle", "value": BOX},
+    ],
+)
+def test_what_holds_an_unread_shape_is_no_negative(
+    tmp_path: Path, make_photographs: Make, unread: dict[str, Any]
+) -> None:
+    make_photographs(tmp_path, "a.jpg", "b.jpg")
+    write(tmp_path / "tasks.json", task("a.jpg", unread), task("b.jpg", RECTANGLE))
+    source = opened(tmp_path)
+    assert source.image_ids("train") == ("b",)
+    assert [note for note in source.notes() if unread["type"] in note and "left out" in note]

@@ -236,3 +236,28 @@ def test_one_image_twice_and_other_files(tmp_path: Path, make_photographs: Make)
         file.unlink()
     with pytest.raises(DataError, match="expected labelme's JSON files, one a photograph, got 1 other"):
         opened(tmp_path, format="labelme").validate()
+
+
+def test_images_of_no_split_are_left_out_and_said(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "train/a.jpg", "val/b.jpg", "more/c.jpg")
+    for folder, name in (("train", "a"), ("val", "b"), ("more", "c")):
+        write(tmp_path / folder / f"{name}.json", tree_of(f"{name}.jpg", {}))
+    source = opened(tmp_path)
+    assert (source.image_ids("train"), source.image_ids("val")) == (("a",), ("b",))
+    assert "left out: 1 image of no split: more/c.jpg" in source.notes()
+
+
+def test_what_is_no_file_of_labelme_is_left_out(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "a.jpg")
+    write(tmp_path / "a.json", tree_of("a.jpg", {}))
+    write(tmp_path / "classes.json", ["cat"])
+    write(tmp_path / "__MACOSX/a.json", "\0\5")
+    source = opened(tmp_path)
+    assert source.image_ids("train") == ("a",)
+    assert "left out: classes.json, which is none of labelme's files" in source.notes()
+
+
+def test_a_picture_that_the_json_alone_holds(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", tree_of("a.jpg", {}, imageData="eA=="))
+    with pytest.raises(DataError, match=r"a\.jpg is missing; the JSON holds the picture \(imageData\)"):
+        opened(tmp_path).validate()

@@ -1,6 +1,7 @@
 """16-bit images whose cameras use fewer: stretched alike in a whole data set, never black."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from stages.data import dataset, photographs
 from wsis.engine.progress import Progress
 from wsis.engine.stage import execute
 from wsis.readers.config import DataConfig
-from wsis.readers.files.images import decode_image, sample_bits
+from wsis.readers.files.images import decode_image, image_size, sample_bits
 from wsis.readers.formats.coco import CocoSource
 from wsis.readers.shared.folder import FolderOptions
 
@@ -128,3 +129,27 @@ def test_a_folder_of_photographs_is_stretched_as_one(tmp_path: Path) -> None:
     assert decode_image(records["a"]["encoded"].tobytes(), "a").max() == 255
     assert decode_image(records["b"]["encoded"].tobytes(), "b").max() == 1023 >> 4
     assert records["c"]["encoded"].tobytes() == (tmp_path / "p/c.jpg").read_bytes()
+
+
+def turned_tiff(pixels: np.ndarray, orientation: int) -> bytes:
+    """An uncompressed RGB TIFF with a tag of orientation, which Pillow writes of 8 bits alone."""
+    height, width = pixels.shape[:2]
+    data, bits = pixels.tobytes(), 8 * pixels.dtype.itemsize
+    where = 8 + len(data)
+    longs = ((256, width), (257, height), (273, 8), (278, height), (279, len(data)))
+    shorts = ((259, 1), (262, 2), (274, orientation), (277, 3))
+    tags = [(tag, 4, 1, v) for tag, v in longs] + [(tag, 3, 1, v) for tag, v in shorts] + [(258, 3, 3, where)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+    table = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", where + 8) + data + struct.pack("<4H", bits, bits, bits, 0) + table
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once(orientation: int) -> None:
+    eight = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    eight[0, 0] = 255  # all 16 bits are in use
+    small, deep = (turned_tiff(one, orientation) for one in (eight, eight.astype(np.uint16) * 257))
+    found = decode_image(small, "a.tif")
+    np.testing.assert_array_equal(decode_image(deep, "a.tif"), found)
+    assert found.shape[:2] == image_size(small, "a.tif") == image_size(deep, "a.tif")
+    assert found.shape[0] == (12 if orientation > 4 else 8)

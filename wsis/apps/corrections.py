@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_contracts.errors import ConfigError
+from data_contracts.paths import user_path
 from data_contracts.printable import counted
 from stages.data.corrections import against_labels, left_out, targets_of
 from wsis.readers.given_masks import GivenFiles, read_given
@@ -62,7 +63,7 @@ def correct(run: Run, file: Path, after: int | None = None) -> Correction:
         )
     config = stored_config(run.record)
     dataset = run.dataset
-    path = file.expanduser().absolute()
+    path = user_path(file, "FILE").absolute()
     files = (*(one for one in config.data.masks if one != path), path)
     if after is None:
         after = config.data.masks_after if config.data.masks else run.finished_iterations()

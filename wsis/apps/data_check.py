@@ -8,6 +8,7 @@ from typing import Any
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import ConfigError
+from data_contracts.paths import user_path
 from wsis.apps.data_findings import findings, sample
 from wsis.engine.progress import Progress
 from wsis.readers.config import open_source
@@ -21,6 +22,7 @@ from wsis.views.image_names import ImageNames
 PAGE_NAME = "check.html"
 SHEET = 60  # images: a page of a megabyte
 DEFAULT_CONFIG = "voc_lite"
+_YAML = (".yaml", ".yml")
 
 
 def data_config(
@@ -34,13 +36,18 @@ def data_config(
     name, given = _meant(data, data_format, supervision, overrides)
     if name == data and data not in shipped_configs() and not Path(data).is_file():
         raise ConfigError(f"wsis check: expected a folder of data, or a configuration, got {data!r}")
+    if name == data and data not in shipped_configs() and Path(data).suffix.lower() not in _YAML:
+        raise ConfigError(
+            f"wsis check: expected a folder of data, or a configuration (YAML), got the file {data!r:.200}; an archive "
+            "has to be unpacked"
+        )
     return load_config(name, given)
 
 
 def run_command(data: str, data_format: str | None, supervision: str | None, overrides: Iterable[str]) -> str:
     """The command that runs what :func:`data_config` gives; a folder's run has its name."""
     name, given = _meant(data, data_format, supervision, overrides)
-    folder = Path(data).expanduser()
+    folder = user_path(data, "wsis check")
     called = re.sub(r"[^A-Za-z0-9]+", "-", folder.resolve().name).strip("-")[:100] if folder.is_dir() else ""
     own = ["--name", called] if called else []
     return shlex.join(["wsis", "run", name, *own, *(word for one in given for word in ("--set", one))])
@@ -51,7 +58,7 @@ def _meant(
 ) -> tuple[str, list[str]]:
     """A configuration and its overrides."""
     name, given = data, list(overrides)
-    if Path(data).expanduser().is_dir():
+    if user_path(data, "wsis check").is_dir():
         name, given = DEFAULT_CONFIG, [f"data.root={_as_yaml(data)}", *given]
     given += [f"data.format={data_format}"] if data_format is not None else []
     given += [f"data.supervision={supervision}"] if supervision is not None else []

@@ -1,12 +1,12 @@
 """Score a trained run on a labelled data set it has never seen; classes are matched by name."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from data_contracts.errors import ConfigError, DataError
+from data_contracts.paths import user_path
 from data_contracts.runs import Measured, load_run, now, save_run
 from data_contracts.store import Artefact, Store
 from stages.data import dataset, ground_truth
@@ -77,7 +77,7 @@ def evaluate_external(
     )
     used = (images, truth, found, scored)
     measured = Measured(
-        data=str(Path(root).expanduser().absolute()),
+        data=str(user_path(root, "data.root").absolute()),
         format=data_format,
         split=split,
         digest=truth.fingerprint,

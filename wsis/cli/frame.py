@@ -1,13 +1,14 @@
 """What every command of `wsis` has: -q and -v, and a quiet end where nobody reads its output any more."""
 
+import errno
 import functools
 import inspect
 import logging
 import os
 import select
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
@@ -21,6 +22,39 @@ LOGGER = logging.getLogger("wsis")
 
 class OutputClosedError(Exception):
     """Whoever read the output of the command has gone, as `head` does."""
+
+
+class OutputFullError(Exception):
+    """What the command prints cannot be written where its output goes."""
+
+
+class _Output(PrintableStream):
+    """Standard output, which says so where its disk is full: no store is."""
+
+    def write(self, text: str) -> int:
+        with _full_named():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _full_named():
+            self._stream.flush()
+
+
+@contextmanager
+def _full_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OutputFullError(f"the output cannot be written: {error.strerror}") from error
+
+
+def open_missing_output() -> None:
+    """Where a stream was closed before the command began (`>&-`), what is written to it goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # as long as the process lasts
 
 
 def _be_quiet(value: bool) -> None:
@@ -59,9 +93,9 @@ def framed(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**kwargs: Any) -> None:
         try:
-            with redirect_stdout(PrintableStream(sys.stdout)):  # all that `print` uses
+            with redirect_stdout(_Output(sys.stdout)):  # all that `print` uses
                 command(**{name: value for name, value in kwargs.items() if name not in added})
-            sys.stdout.flush()
+                sys.stdout.flush()
         except BrokenPipeError as error:
             _name_broken_pipe(error)
 

@@ -16,6 +16,10 @@ _PROCESSES = (
     "the system starts no further process or thread; raise the limit (`ulimit -u`), or use fewer "
     "(--set execution.workers=1, OMP_NUM_THREADS=1), and give the same command again"
 )
+_FILE_SIZE = (
+    "a file grows larger than the limit (`ulimit -f`) or the file system allows; raise it, or choose another place, "
+    "and give the same command again"
+)
 _MEMORY = (
     "not enough memory; use fewer processes (--set execution.workers=1) or smaller images (image_size, max_side), or a "
     "machine or limit (`ulimit -v`) of more, and give the same command again"
@@ -25,6 +29,19 @@ _GPU_MEMORY = (
     "--set prediction.precision=bfloat16, in `conditional` --set conditional.checkpointing=true, in work on images "
     "--set execution.workers=1, and give the same command again"
 )
+
+
+_OF_A_FILE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EIO, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT),
+)  # what a place on a disk is refused for; a file that is not there has a line of its own wherever one is asked for
+
+
+def file_refused(error: BaseException) -> str | None:
+    """The line of a file or folder that the system refuses: which, and why. None of another error."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _OF_A_FILE:
+        return None
+    return f"{error.filename!s:.300}: {error.strerror}"
 
 
 def limit_reached(error: BaseException | None) -> str | None:
@@ -38,6 +55,8 @@ def limit_reached(error: BaseException | None) -> str | None:
             return _GPU_MEMORY
         if isinstance(error, MemoryError) or number == errno.ENOMEM or any(t in said for t in _ALLOCATION):
             return _MEMORY
+        if number == errno.EFBIG:
+            return _FILE_SIZE
         if number == errno.EAGAIN or "can't start new thread" in said:
             return _PROCESSES
         error = error.__cause__ or error.__context__

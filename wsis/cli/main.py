@@ -25,8 +25,17 @@ from wsis.cli import (
     trained,
     view,
 )
-from wsis.cli.frame import LOGGER, OutputClosedError, QuietOption, VerboseOption, drop_closed_output, framed
-from wsis.cli.limits import limit_reached
+from wsis.cli.frame import (
+    LOGGER,
+    OutputClosedError,
+    OutputFullError,
+    QuietOption,
+    VerboseOption,
+    drop_closed_output,
+    framed,
+    open_missing_output,
+)
+from wsis.cli.limits import file_refused, limit_reached
 from wsis.errors import WsisError
 
 app = typer.Typer(
@@ -97,6 +106,12 @@ def main() -> None:
     """Entry point: errors raised on purpose are one message, anything else a traceback."""
     # A scheduler's SIGTERM ends a run like Ctrl-C: the run record says so and work folders stay.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    open_missing_output()
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # removed under the shell: libraries end the process where they look for it
+        print("error: the current folder is not there any more: go to another one", file=sys.stderr)
+        sys.exit(2)
     try:
         # Without standalone mode typer gives back the code of an Exit, and 130 for Ctrl-C, instead of leaving.
         code = _run()
@@ -112,12 +127,18 @@ def main() -> None:
     except OutputClosedError:
         drop_closed_output()
         sys.exit(_NO_READER)
+    except OutputFullError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        os._exit(1)  # the interpreter would complain at its end of what it cannot flush
     except (ContractError, WsisError) as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except Exception as error:
         if (limit := limit_reached(error)) is not None:
             print(f"error: {limit} ({printable(error)})", file=sys.stderr)
+            sys.exit(1)
+        if (refused := file_refused(error)) is not None:
+            print(f"error: {printable(refused)}", file=sys.stderr)
             sys.exit(1)
         if getattr(error, "format_message", None) is None:
             raise

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from data_contracts.paths import user_path
+
 Write = Callable[[int, Mapping[str, float]], None]
 """Called with (steps done, value of each scalar)."""
 
@@ -13,7 +15,7 @@ _FLUSH_SECONDS = 10
 
 def why_unwritable(folder: Path) -> str | None:
     """Why no files of a run can be made in a folder that may not be there yet; None where they can. Writes nothing."""
-    below = folder.expanduser().absolute() / "runs"  # the deepest that all runs share
+    below = user_path(folder, "execution.tensorboard").absolute() / "runs"  # the deepest that all runs share
     there = next(place for place in (below, *below.parents) if os.path.lexists(place))
     if not there.is_dir():
         return f"{there} is no folder"

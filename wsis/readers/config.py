@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import configs
 from data_contracts.errors import ConfigError
+from data_contracts.paths import user_path
 from wsis.readers.combined import CombinedSource, check_same_classes
 from wsis.readers.detect import Found, find_format
 from wsis.readers.files.folder_files import require_folder
@@ -126,7 +127,7 @@ def _lists(config: DataConfig, root: Path) -> dict[Role, Path]:
     lists: dict[Role, Path] = {}
     for role, path in named.items():
         if path is not None:
-            own, shipped = root / path.expanduser(), SHIPPED_LISTS / f"{path}.txt"
+            own, shipped = root / user_path(path, f"data.{role}_list"), SHIPPED_LISTS / f"{path}.txt"
             lists[role] = shipped if shipped.is_file() and not own.is_file() else own
     return lists
 
@@ -164,8 +165,8 @@ def _combined(config: DataConfig, options: FolderOptions) -> CombinedSource | Co
 
 def _coco_val(config: DataConfig, options: FolderOptions) -> CocoSource:
     """COCO's JSON of val, wherever it lies; images are looked for in `val_images`, else in the data root."""
-    root, file = _root(config), Path(config.val_annotations or "").expanduser()
-    images = None if config.val_images is None else Path(config.val_images).expanduser()
+    root, file = _root(config), user_path(config.val_annotations or "", "data.val_annotations")
+    images = None if config.val_images is None else user_path(config.val_images, "data.val_images")
     if images is not None and images.is_absolute():
         paths = CocoPaths({"val": str(root / file)}, {"val": "."})
         return CocoSource(images, options, paths)
@@ -180,7 +181,7 @@ def _root(config: DataConfig) -> Path:
         raise ConfigError(
             f"data.root: expected the folder of {what} data, got nothing: --set data.root=FOLDER"
         )
-    root = config.root.expanduser()
+    root = user_path(config.root, "data.root")
     require_folder(root, "data.root")
     return root
 

@@ -1,5 +1,6 @@
 """Which format a data root has, by what lies in it (`data.format: auto`)."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from wsis.readers.files.json_files import annotation_files, refuse_broken
 from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.layout import annotation_file
-from wsis.readers.shared.names import images_below
+from wsis.readers.shared.names import images_below, is_left_behind
 from wsis.readers.shared.splits import known_splits
 
 
@@ -47,6 +48,8 @@ def find_format(root: Path, given: Given) -> Found:
         raise DataError(
             f"{root}: expected one kind of labels, got {shown}; --set data.format={'|'.join(found)} decides{masks}"
         )
+    if not found or "folders" in found:
+        _refuse_wrapped(root, given)
     if found:
         return Found(*next(iter(found.items())))
     files = annotation_files(root, ".json", known_splits(given.names))
@@ -56,6 +59,31 @@ def find_format(root: Path, given: Given) -> Found:
         f"{root}: expected labels of a known kind, got {counted(len(images_below(root)), 'image')} and none of: "
         f"{layouts}; data.format and data.train_annotations or data.labels_file name yours"
     )
+
+
+def _refuse_wrapped(root: Path, given: Given) -> None:
+    """Name the folder that is meant, where nothing but one folder lies in the root and the labels lie there: an archive
+    was unpacked into a folder of its name.
+
+    Raises:
+        DataError: so it is.
+    """
+    inner = [one for one in sorted(root.iterdir()) if not is_left_behind(one.name)]
+    if (
+        len(inner) != 1
+        or not os.path.isdir(inner[0])
+        or inner[0].name.casefold() in known_splits(given.names)
+    ):
+        return
+    top = inner[0]
+    for name, row in FORMATS.items():
+        what = row.look(top, given)
+        splits = known_splits(given.names)
+        if what and (name != "folders" or any(one.name.casefold() in splits for one in top.iterdir())):
+            raise DataError(
+                f"{root}: expected labels of a known kind, got nothing but the folder {top.name}/, where {name} lies "
+                f"({what}): give {top}"
+            )
 
 
 def _has_boxes(found: Iterable[str], root: Path, given: Given) -> bool:

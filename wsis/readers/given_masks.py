@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.errors import DataError
+from data_contracts.paths import user_path
 from wsis.method.masks import rle
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers.files.digests import named_content
@@ -44,7 +45,7 @@ def digest(files: Sequence[Path]) -> str:
     """
     whole = hashlib.sha256()
     for path in files:
-        place = find_place(path.expanduser())
+        place = find_place(user_path(path, SETTING))
         for name in place.contents:
             shown = "" if place.named and name in place.files else name
             whole.update(_content(shown, place.root / name))
@@ -78,7 +79,7 @@ def read_given(
     unknown, notes, strangers = list[str](), list[str](), UnknownClasses(classes)
     for path in files:
         others: list[str] = []
-        listed, place = 0, find_place(path.expanduser(), where)
+        listed, place = 0, find_place(user_path(path, where), where)
         with problems.collect():
             for image in read_place(place, sizes, classes, problems, notes.append, where):
                 listed += 1

@@ -1,8 +1,10 @@
 """A run's data: what it is now, what the run was made from, and a run whose data is not at hand."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from data_contracts.paths import user_path
 from data_contracts.runs import DataFacts, RunRecord
 from wsis.readers.survey import survey
 from wsis.runs.config import RunConfig
@@ -36,7 +38,7 @@ def _given(run: Run, config: RunConfig, log: Callable[[str], None]) -> str | Non
 
 
 def _is_there(path: Path) -> bool:
-    return path.expanduser().exists()
+    return os.path.exists(user_path(path, "data.masks"))
 
 
 def data_is_away(record: RunRecord, config: RunConfig) -> bool:
@@ -44,7 +46,7 @@ def data_is_away(record: RunRecord, config: RunConfig) -> bool:
     known, root = record.data, config.data.root
     if known is None or root is None or known.root != str(root) or "dataset" not in record.entries:
         return False
-    return not root.expanduser().is_dir()
+    return not os.path.isdir(user_path(root, "data.root"))
 
 
 def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Difference]:

@@ -1,11 +1,13 @@
 """A plan looked at as a whole before its first stage: everything that one of its nodes would stumble over later."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from data_contracts.errors import ConfigError, ContractError
+from data_contracts.paths import user_path
 from data_contracts.runs import DataFacts
 from wsis.engine.machine import available_memory
 from wsis.errors import WsisError
@@ -148,8 +150,8 @@ def check_proposals(config: RunConfig, source: DatasetSource) -> None:
 def _given_line(config: RunConfig, source: DatasetSource) -> str | None:
     """How many training images have given masks, the files read and checked as stage `corrections` will."""
     files = config.data.masks
-    if not files or not all(path.expanduser().exists() for path in files):  # the store has what they held
-        return None
+    if not files or not all(os.path.exists(user_path(path, "data.masks")) for path in files):
+        return None  # the store has what they held
     trained = _targets(source, ("train",))
     found = read_given(files, trained, source.classes)
     after = config.data.masks_after

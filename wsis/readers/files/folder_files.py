@@ -78,6 +78,19 @@ def clean_text(text: str, where: str) -> str:
     return text
 
 
+def class_name(text: str, where: str) -> str:
+    """The class that annotations name: without space around it, its accents composed (NFC), since a system may have
+    written them apart and the same class stand in two forms.
+
+    Raises:
+        DataError: control characters, or nothing but space.
+    """
+    found = unicodedata.normalize("NFC", clean_text(text, where)).strip()
+    if not found:
+        raise DataError(f"{where}: expected the name of a class, got {text!r:.80}")
+    return found
+
+
 def stays_inside(name: str) -> bool:
     """Whether a path is relative and climbs nowhere, in the terms of any system."""
     if "\\" not in name and ":" not in name:  # no system reads it in another way
@@ -131,14 +144,42 @@ def plain_name(name: str, where: str) -> str:
 
 
 def require_folder(path: Path, where: str) -> None:
-    """Say what else a path is than a folder.
+    """Say what else a path is than a folder whose files can be listed.
 
     Raises:
-        DataError: it does not exist, or is something else.
+        DataError: it does not exist, is something else, or may not be looked into.
     """
-    if not path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        if is_folder and not os.access(path, os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        raise DataError(f"{where}: the folder {path} cannot be read: {error.strerror}") from error
+    if not is_folder:
         what = "which is no folder" if os.path.lexists(path) else "which does not exist"
         raise DataError(f"{where}: expected a folder, got {path}, {what}")
+
+
+_SIGNS = (
+    (b"\x1f\x8b", "a gzip file: unpack it"),
+    (b"PK\x03\x04", "a zip archive: unpack it"),
+    (b"\xff\xfe", "UTF-16 text: save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text: save it as UTF-8"),
+    (b"version https://git-lfs", "a pointer of Git LFS: git lfs pull"),
+    (b"<!doctype html", "a web page: the download failed"),
+    (b"<html", "a web page: the download failed"),
+)
+_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+
+
+def seems(data: bytes) -> str:
+    """What bytes that are not what they should be may be, to append to a message; nothing where nothing says it."""
+    if data[4:8] == b"ftyp":
+        return "; it seems to be HEIC or AVIF, or a film: save it as JPEG or PNG"
+    start = data[:64].lower()
+    return next((f"; it seems to be {what}" for sign, what in _SIGNS if start.startswith(sign)), "")
 
 
 def require_file(path: Path, where: str) -> None:
@@ -150,7 +191,9 @@ def require_file(path: Path, where: str) -> None:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{where}: the file {path} is missing") from error
+        packed = next((end for end in _PACKED if os.path.isfile(f"{path}{end}")), None)
+        hint = f"; {path.name}{packed} lies there: unpack it" if packed else ""
+        raise DataError(f"{where}: the file {path} is missing{hint}") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{where}: the file {path} cannot be read: {reason}") from error
@@ -185,7 +228,9 @@ def read_text(path: Path, where: str) -> str:
     try:
         return read_bytes(path, where).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x}") from error
+        raise DataError(
+            f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x}{seems(error.object)}"
+        ) from error
 
 
 def parse_xml(data: bytes, where: str) -> ElementTree.Element:
@@ -233,10 +278,12 @@ def parse_json(data: bytes, where: str) -> Any:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=object_of)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{where}: malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+            f"{where}: malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}{seems(data)}"
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}: expected UTF-8 JSON, got byte {error.object[error.start]:#x}") from error
+        raise DataError(
+            f"{where}: expected UTF-8 JSON, got byte {error.object[error.start]:#x}{seems(data)}"
+        ) from error
     except RecursionError as error:
         raise DataError(f"{where}: JSON nested too deeply") from error
     except DataError as error:

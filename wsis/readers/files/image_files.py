@@ -15,7 +15,9 @@ from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import clean_text, require_file, stays_inside
 
 _APART = ("images", "labels", "obj_train_data")  # of Ultralytics, and of CVAT
+_OF_THE_SYSTEM = {"lost+found", "system volume information", "$recycle.bin"}
 _LONGEST = 255  # bytes of one name
+_LABELS = (".json", ".txt", ".xml", ".csv")  # of files that are no image, and lie beside one of that name
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -113,7 +115,7 @@ class ImageFiles:
     @cached_property
     def _by_stem(self) -> dict[str, str]:
         """Name without ending -> path below the folder: `a.jpg` for an `a.png` that is not there."""
-        paths = (path for alike in self._by_name.values() for path, _ in alike)
+        paths = (p for alike in self._by_name.values() for p, _ in alike if not p.lower().endswith(_LABELS))
         return {_same(PurePosixPath(path).stem): path for path in paths}
 
 
@@ -182,9 +184,13 @@ def without_ending(path: str) -> str:
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Paths below a folder, with "/", in the order of the names; folders behind links too, each folder once."""
+    """Paths below a folder, with "/", in the order of the names; folders behind links too, each folder once.
+
+    Raises:
+        DataError: a folder may not be looked into; see :func:`refuse_unreadable`.
+    """
     seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse_unreadable):
         there = os.stat(folder)
         if (there.st_dev, there.st_ino) in seen:
             folders.clear()
@@ -193,6 +199,18 @@ def files_below(root: Path) -> Iterator[str]:
         folders.sort()
         relative = Path(folder).relative_to(root).as_posix()
         yield from (posixpath.normpath(posixpath.join(relative, name)) for name in sorted(files))
+
+
+def refuse_unreadable(error: OSError) -> None:
+    """What `os.walk` does with a folder that may not be looked into: the files there must not be missing in silence.
+    One of the system, or hidden, is passed over.
+
+    Raises:
+        DataError: naming the folder.
+    """
+    name = os.path.basename(error.filename)
+    if not name.startswith(".") and name.casefold() not in _OF_THE_SYSTEM:
+        raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _fitting(

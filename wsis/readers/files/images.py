@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import read_bytes
+from wsis.readers.files.folder_files import read_bytes, seems
 from wsis.readers.files.sample_depth import (
     MODES,
     bits_used,
@@ -97,7 +97,7 @@ def _samples(data: bytes, where: str) -> NDArray[np.uint16] | None:
     image = _open(data, where, FORMATS)
     if not is_sixteen_bit(image):
         return None
-    orientation = _orientation(image, where)
+    orientation = 1 if image.format == "TIFF" else _orientation(image, where)  # OpenCV turns TIFF itself
     loaded = _load(data, where)
     if loaded.mode in MODES:
         return grey_samples(np.asarray(loaded), where)
@@ -161,7 +161,10 @@ def image_size(data: bytes, where: str) -> tuple[int, int]:
     """
     image = _open(data, where, FORMATS)
     width, height = image.size
-    return (width, height) if _orientation(image, where) in _AXES_SWAPPED else (height, width)
+    turned = (
+        image.format != "TIFF" and _orientation(image, where) in _AXES_SWAPPED
+    )  # of TIFF Pillow's size is turned
+    return (width, height) if turned else (height, width)
 
 
 def check_shape(size: tuple[int, int], where: str) -> None:
@@ -191,6 +194,7 @@ def _open(data: bytes, where: str, formats: tuple[str, ...]) -> Image.Image:
     except UnidentifiedImageError as error:
         raise DataError(
             f"{where}: expected an image ({', '.join(formats)}), got {len(data)} bytes that start with {data[:8]!r}"
+            f"{seems(data)}"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{where}: expected at most {MAX_PIXELS} pixels: {error}") from error

@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 from data_contracts.errors import DataError
 from data_contracts.printable import counted
 from wsis.readers.files.folder_files import read_bytes, sha256
+from wsis.readers.files.image_files import refuse_unreadable
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.files.images import bits_of_file
+from wsis.readers.files.sample_depth import depth_mark
 
 DIGEST_VERSION = 1  # raised when the same files are read into other records
 SUFFIXES = (
@@ -77,7 +79,7 @@ def list_photographs(root: Path) -> tuple[list[Photograph], int]:
         The photographs, and the number of other files.
 
     Raises:
-        DataError: no such folder, or no photograph in it.
+        DataError: no such folder, one that may not be looked into, or no photograph in it.
     """
     if root.is_file():
         return [Photograph(_text(root.stem), _text(root.name), root)], 0
@@ -115,7 +117,7 @@ def _unique_texts(names: Sequence[PurePosixPath]) -> list[str]:
 
 def _files_below(root: Path) -> list[PurePosixPath]:
     found = []
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=refuse_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
         found += [relative / name for name in files if not name.startswith(".")]
@@ -148,5 +150,5 @@ def digest(photographs: Sequence[Photograph]) -> str:
             content = "unreadable"
         whole.update(repr((one.image_id, one.file_name, content)).encode())
     if (bits := bits_in_use(photographs)) is not None:
-        whole.update(repr(("bits", bits)).encode())
+        whole.update(depth_mark(bits, (one.file_name for one in photographs)))
     return whole.hexdigest()

@@ -6,7 +6,7 @@ A camera of 12 bits writes 0..4095 into a file of 16: its upper 8 bits would be 
 Suffixes: H W image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
@@ -43,6 +43,13 @@ def is_sixteen_bit(image: Image.Image) -> bool:
 def bits_used(pixels: Pixels) -> int:
     """The fewest of `STEPS` bits that hold every value."""
     return next(bits for bits in STEPS if int(pixels.max()) < 1 << bits)
+
+
+def depth_mark(bits: int, names: Iterable[str]) -> bytes:
+    """What stands in a digest for how images of more than 8 bits are read: the bits in use; of TIFF also that it is
+    turned once, since earlier versions turned colours twice."""
+    turned = any(name.lower().endswith((".tif", ".tiff")) for name in names)
+    return repr(("bits", bits)).encode() + (b"TIFF turned once" if turned else b"")
 
 
 def upper_eight(pixels: Pixels, bits: int) -> NDArray[np.uint8]:

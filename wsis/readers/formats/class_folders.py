@@ -16,16 +16,19 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, sha256
+from data_contracts.printable import counted
+from wsis.readers.files.folder_files import Problems, class_name, inside, read_bytes, sha256
 from wsis.readers.files.image_files import files_below
 from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
-from wsis.readers.shared.names import NameIndex, images_below
+from wsis.readers.shared.names import NameIndex, images_below, is_image, is_left_behind
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, find_split, known_splits
+
+_BESIDE = (".txt", ".json", ".xml", ".csv", ".md", ".yaml", ".yml", ".html")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class ClassFolders(LabelledSource):
                 f"{f'{len(stray)} images without a class folder' if stray else 'no image'}"
             )
         self._note_empty(files)
+        self._note_others(files)
         images = []
         for some in _same_images(self.root, files):
             with problems.collect():
@@ -90,7 +94,7 @@ class ClassFolders(LabelledSource):
             self.note(f"left out: {images} in no class folder: {shown}")
 
     def _note_empty(self, files: list[_File]) -> None:
-        """Say which folders beside those of the classes hold no file: most often a copy that failed."""
+        """Say which folders beside those of the classes hold no image: most often a copy that failed."""
         above = {self.root / (one.split or "") for one in files}
         classes = {one.folder for one in files}
         beside = {
@@ -99,11 +103,26 @@ class ClassFolders(LabelledSource):
             for path in folder.iterdir()
             if path.is_dir() and path.name not in classes
         }
-        empty = sorted(
-            path.relative_to(self.root).as_posix() for path in beside if not any(files_below(path))
-        )
+        empty = []
+        for path in sorted(one for one in beside if not is_left_behind(one.name)):
+            names = [name for name in files_below(path) if not is_left_behind(name)]
+            of_labels = bool(names) and all(name.lower().endswith(_BESIDE) for name in names)
+            if not (of_labels or any(map(is_image, names))):
+                held = counted(len(names), "other file") if names else "empty"
+                empty.append(f"{path.relative_to(self.root).as_posix()} ({held})")
         if empty:
-            self.note(f"no image, and so no class: {', '.join(empty[:5])} (empty)")
+            self.note(f"no image, and so no class: {', '.join(empty[:5])}")
+
+    def _note_others(self, files: list[_File]) -> None:
+        """Say which files in the folders of classes are no images, but for those that tools write beside them."""
+        folders = sorted({PurePosixPath(one.split or "", one.folder) for one in files})
+        names = [str(folder / name) for folder in folders for name in files_below(self.root / folder)]
+        others = [n for n in names if not (is_image(n) or is_left_behind(n) or n.lower().endswith(_BESIDE))]
+        if others:
+            shown = ", ".join(others[:3])
+            self.note(
+                f"left out: {counted(len(others), 'file')} in class folders of no kind of image: {shown}"
+            )
 
     def _files(self) -> tuple[list[_File], list[str]]:
         """Files of class folders, and images that lie in none."""
@@ -124,12 +143,14 @@ class ClassFolders(LabelledSource):
         Raises:
             DataError: there are some, and none is that of train: they would be taken for classes.
         """
-        depths: dict[str, set[int]] = {}
+        depths: dict[
+            str, list[int]
+        ] = {}  # of the folders at the root: images in class folders less those in none
         for path in self._images:
             parts = PurePosixPath(path).parts
-            depths.setdefault(parts[0], set()).add(len(parts))
+            depths.setdefault(parts[0], []).append(1 if len(parts) > 2 else -1)
         known = known_splits(self.choice.names)
-        named = {name for name, lengths in depths.items() if name.casefold() in known and min(lengths) > 2}
+        named = {name for name, places in depths.items() if name.casefold() in known and sum(places) > 0}
         wanted = self.choice.names.get("train") or self.choice.names["val"]
         if named and find_split(wanted, named) is None:
             raise DataError(
@@ -149,7 +170,8 @@ class ClassFolders(LabelledSource):
                 f"{', '.join(folders)} (data.negatives: {', '.join(self.negatives)})"
             )
         where = str(self.root / first)
-        objects = tuple(DeclaredObject(clean_text(name, where), None, where) for name in classes)
+        named = sorted({class_name(name, where) for name in classes})
+        objects = tuple(DeclaredObject(name, None, where) for name in named)
         return Labelled(first, objects, where, some[0].split)
 
 
@@ -157,7 +179,7 @@ def _same_images(root: Path, files: list[_File]) -> list[list[_File]]:
     """Files grouped by image: one name with the same bytes in several folders of a split is one image."""
     by_name: dict[tuple[str | None, str, int], list[_File]] = {}
     for one in files:
-        size = os.stat(root / one.path).st_size if (root / one.path).exists() else -1
+        size = os.stat(root / one.path).st_size if os.path.exists(root / one.path) else -1
         by_name.setdefault((one.split, PurePosixPath(one.path).name, size), []).append(one)
     groups: list[list[_File]] = []
     for some in by_name.values():

@@ -10,6 +10,7 @@ from typing import Any
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import (
+    class_name,
     clean_text,
     number,
     whole_number,
@@ -97,7 +98,7 @@ def categories_of(items: Iterable[dict[str, Any]], path: Path) -> dict[Id, Categ
         key, name = identifier(item, "id", place), item.get("name")
         if not isinstance(name, str) or not name.strip():
             raise DataError(f"{place}: field 'name': expected text, got {name!r:.80}")
-        clean_text(name, f"{place}: field 'name'")
+        name = class_name(name, f"{place}: field 'name'")
         if key in found:
             raise DataError(f"{place}: duplicate category {key!r} {name!r}")
         found[key] = Category(name, place)

@@ -11,15 +11,20 @@ from wsis.errors import InputError
 from wsis.method.masks import rle
 from wsis.readers.shared.regions import polygons_mask
 
+_NOTHING: tuple[Any, ...] = (None, [], "")
+
 
 def has_mask(annotation: Mapping[str, Any]) -> bool:
-    """Whether `segmentation` holds something: tools without masks leave it out or write null, [], [[]] or {}."""
+    """Whether `segmentation` holds something: tools without masks leave it out or write null, [], [[]], [null], {},
+    empty text, or run lengths without a run."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):
         return bool(segmentation) and (
-            bool(segmentation[0]) or any(polygon != [] for polygon in segmentation)
+            bool(segmentation[0]) or any(polygon not in _NOTHING for polygon in segmentation)
         )
-    return segmentation is not None and segmentation != {}
+    if isinstance(segmentation, dict):
+        return bool(segmentation) and segmentation.get("counts", "absent") not in _NOTHING
+    return segmentation not in _NOTHING
 
 
 def segmentation_mask(annotation: Mapping[str, Any], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
@@ -31,7 +36,10 @@ def segmentation_mask(annotation: Mapping[str, Any], size: tuple[int, int], wher
     place = f"{where}: field 'segmentation'"
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list) and has_mask(annotation):
-        return polygons_mask([polygon for polygon in segmentation if polygon != []], size, place)
+        flat = not any(isinstance(one, list) for one in segmentation)  # one polygon that stands in no list
+        return polygons_mask(
+            [segmentation] if flat else [p for p in segmentation if p not in _NOTHING], size, place
+        )
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, size, place)
     raise DataError(f"{place}: expected polygons or run lengths, got {segmentation!r:.80}")

@@ -6,6 +6,7 @@
 An empty label field means that the image shows none of the classes.
 """
 
+import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 
 from data_contracts.errors import DataError
+from data_contracts.paths import user_path
 from data_contracts.printable import counted
-from wsis.readers.files.folder_files import Problems, clean_text, inside
+from wsis.readers.files.folder_files import Problems, class_name, inside
 from wsis.readers.formats.instances import TABLE as INSTANCES_TABLE
 from wsis.readers.formats.table import Row, read_table
 from wsis.readers.formats.table_labels import Divider, label_divider
@@ -23,7 +25,7 @@ from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
-from wsis.readers.shared.layout import split_names
+from wsis.readers.shared.layout import as_written, split_names
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.settings import DataSettings
@@ -50,7 +52,7 @@ def find_tables(root: Path, names: Mapping[Role, str]) -> dict[str | None, str]:
     found: dict[str | None, str] = {}
     for split in names.values():
         places = dict.fromkeys(place.format(name) for name in split_names(split) for place in _OF_A_SPLIT)
-        there = [place for place in places if (root / place).exists()]
+        there = [place for place in places if os.path.exists(root / place)] or as_written(root, places)
         if len(there) > 1:
             raise DataError(f"{root}: expected one table of split {split!r}, got {', '.join(there)}")
         if there:
@@ -171,7 +173,8 @@ class CsvLabels(LabelledSource):
                 f"{', '.join(labels)} and {'an empty label' if len(classes) == len(labels) else 'a negative'}"
             )
         where = f"{one.where}: field 'labels'"
-        objects = tuple(DeclaredObject(clean_text(label, where), None, where) for label in sorted(classes))
+        names = sorted({class_name(label, where) for label in classes})
+        objects = tuple(DeclaredObject(name, None, where) for name in names)
         return Labelled(name, objects, one.where, one.split)
 
 
@@ -201,7 +204,9 @@ def _look(root: Path, given: Given) -> str | None:
 
 
 def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> CsvLabels:
-    tables = tables_of(root, options.splits, config.labels_file and config.labels_file.expanduser())
+    tables = tables_of(
+        root, options.splits, config.labels_file and user_path(config.labels_file, "data.labels_file")
+    )
     return CsvLabels(root, options, choice, tables, config.train_images, config.negatives)
 
 

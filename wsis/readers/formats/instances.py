@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from data_contracts.errors import DataError
 from data_contracts.printable import counted
-from wsis.readers.files.folder_files import Problems, clean_text, inside, read_bytes, read_text
+from wsis.readers.files.folder_files import Problems, class_name, inside, read_bytes, read_text
 from wsis.readers.files.image_files import files_below
 from wsis.readers.files.images import decode_ids
 from wsis.readers.formats.cityscapes import LEFT, cityscapes_class, is_cityscapes, its_instances
@@ -53,6 +53,13 @@ class Instances(DrawnSource):
     def _files(self) -> frozenset[str]:
         """All files of masks."""
         return frozenset(p for p in files_below(self.root) if p.lower().endswith(_ENDINGS))
+
+    @cached_property
+    def _written(self) -> Mapping[str, str]:
+        """Files of masks by their paths with an ending in small letters."""
+        return {
+            f"{stem}{end.lower()}": stem + end for stem, end in map(posixpath.splitext, sorted(self._files))
+        }
 
     @cached_property
     def _of_cityscapes(self) -> bool:
@@ -99,7 +106,8 @@ class Instances(DrawnSource):
         parts = list(PurePosixPath(image).with_suffix("").parts)
         at = len(parts) - 2 - parts[-2::-1].index("images")
         places = [posixpath.join(*parts[:at], name, *parts[at + 1 :]) for name in _FOLDERS]
-        whole = [place + ending for place in places for ending in _ENDINGS if place + ending in self._files]
+        written = (place + ending for place in places for ending in _ENDINGS)
+        whole = [self._written[name] for name in written if name in self._written]
         if whole:
             return whole[:1], []
         folders = [*places, *(posixpath.join(*parts[:at], name) for name in _FOLDERS if at > 0)]
@@ -209,7 +217,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
             if len(row) != len(header):
                 raise DataError(f"{where}: expected {len(header)} fields, got {len(row)}")
             image, instance, name = (row[place].strip() for place in places)
-            yield where, image, instance, clean_text(name, where)
+            yield where, image, instance, class_name(name, where) if name else ""
     except csv.Error as error:
         raise DataError(f"{path}: no CSV: {error}") from error
 

@@ -9,7 +9,7 @@ do. Tasks without annotation are left out; with an empty one they are negatives.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import (
     Problems,
+    class_name,
     clean_text,
     finite_number,
     flag,
@@ -113,6 +114,12 @@ class LabelStudio(DrawnSource):
                 size = _size(result, at)
                 sizes.add(size)
                 drawn.append(shape_of(result, _label(result, at), size, at))
+        if unread := sorted({_kind_of(one) for one in results if _is_unread(one, shaped)}):
+            self._left_out[
+                f"tasks have shapes without class, or of a kind that is not read ({', '.join(unread)}): left out"
+            ] += 1
+            if not drawn and not choices:  # something is there, so it is no negative
+                return None
         if len(sizes) > 1:
             raise DataError(f"{where}: expected shapes on one image, got sizes {sorted(sizes)!r:.120}")
         own = f"{PurePosixPath(file).with_suffix('')}/"  # train.json is of train
@@ -193,14 +200,30 @@ def _path(text: str) -> str:
         return text
 
 
+def _kind_of(result: dict[str, Any]) -> str:
+    return clean_text(f"{result.get('type')!s:.40}", "type of a result")
+
+
+def _is_unread(result: dict[str, Any], shaped: Collection[Any]) -> bool:
+    """Whether a result is a shape that gives no object: no class was chosen for it, or it is of a film or skeleton."""
+    value = result.get("value")
+    if (
+        result.get("type") in (*_LABELS, "choices")
+        or result.get("id") in shaped
+        or not isinstance(value, dict)
+    ):
+        return False
+    return bool({"x", "points", "rle", "vertices", "sequence"} & value.keys())
+
+
 def _size(result: dict[str, Any], where: str) -> tuple[int, int]:
     """(height, width) of the image that a shape was drawn on."""
     sides = []
     for key in ("original_height", "original_width"):
         value = result.get(key)
-        if type(value) is not int or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value % 1:
             raise DataError(f"{where}: field '{key}': expected pixels, at least 1, got {value!r:.80}")
-        sides.append(value)
+        sides.append(int(value))
     if finite_number(result.get("image_rotation") or 0, f"{where}: field 'image_rotation'") != 0:
         raise DataError(
             f"{where}: field 'image_rotation': expected 0, got {result['image_rotation']!r:.40}: save the image turned"
@@ -214,7 +237,7 @@ def _label(result: dict[str, Any], where: str) -> str:
     names = value.get(kind) if isinstance(value, dict) else None
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str) or not names[0]:
         raise DataError(f"{where}: field '{kind}': expected one label, got {names!r:.80}")
-    return clean_text(names[0], f"{where}: field '{kind}'")
+    return class_name(names[0], f"{where}: field '{kind}'")
 
 
 def _choices(result: dict[str, Any], where: str) -> list[_Choice]:
@@ -223,7 +246,7 @@ def _choices(result: dict[str, Any], where: str) -> list[_Choice]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{where}: field 'choices': expected a list of names, got {names!r:.80}")
     tag = clean_text(str(result.get("from_name", "")), f"{where}: field 'from_name'")
-    return [_Choice(tag, clean_text(name, f"{where}: field 'choices'"), where) for name in names]
+    return [_Choice(tag, class_name(name, f"{where}: field 'choices'"), where) for name in names]
 
 
 def _look(root: Path, given: Given) -> str | None:

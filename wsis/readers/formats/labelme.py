@@ -23,9 +23,11 @@ from data_contracts.errors import DataError
 from data_contracts.printable import counted
 from wsis.readers.files.folder_files import (
     Problems,
-    clean_text,
+    class_name,
     flag,
     inside,
+    parse_json,
+    read_bytes,
     whole_number,
 )
 from wsis.readers.files.image_files import ImageFiles, files_below
@@ -33,7 +35,6 @@ from wsis.readers.files.images import decode_ids
 from wsis.readers.files.json_files import (
     find_written_by,
     objects_in,
-    read_object,
     refuse_broken,
     text_in,
     tool_of,
@@ -41,7 +42,7 @@ from wsis.readers.files.json_files import (
 from wsis.readers.shared.drawn import Drawn, DrawnImage, DrawnSource, merged
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
-from wsis.readers.shared.names import is_image
+from wsis.readers.shared.names import is_image, is_left_behind
 from wsis.readers.shared.regions import Polygon, Region, box_around, ellipse, points_of
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, known_splits
@@ -89,8 +90,8 @@ class Labelme(DrawnSource):
         for name in self._named_files or _files(self.root):
             with problems.collect():
                 path = inside(self.root, name, "annotations")
-                tree = read_object(path, "annotations")
-                if not tree.keys() & {"shapes", "imagePath"}:
+                tree = parse_json(read_bytes(path, "annotations"), str(path))
+                if not isinstance(tree, dict) or not tree.keys() & {"shapes", "imagePath"}:
                     self.note(f"left out: {name}, which is none of labelme's files")
                     continue
                 one = self._image(name, tree)
@@ -112,7 +113,14 @@ class Labelme(DrawnSource):
             elif drawn.name != _BACKGROUND:
                 key = position if group is None else (drawn.name, repr(group))
                 parts.setdefault(key, []).append(drawn)
-        image = self._image_of(name, text_in(tree, "imagePath", where), f"{where}: field 'imagePath'")
+        try:
+            image = self._image_of(name, text_in(tree, "imagePath", where), f"{where}: field 'imagePath'")
+        except DataError as error:
+            if not tree.get("imageData"):
+                raise
+            raise DataError(
+                f"{error}; the JSON holds the picture (imageData): write it to that file"
+            ) from error
         objects = tuple(merged(some) for some in parts.values())
         return DrawnImage(image, objects, where, self._split_of(image, name), _size(tree, where), tuple(void))
 
@@ -133,7 +141,7 @@ class Labelme(DrawnSource):
 
 
 def _shape(shape: dict[str, Any], where: str) -> Drawn:
-    name = clean_text(text_in(shape, "label", where), f"{where}: field 'label'")
+    name = class_name(text_in(shape, "label", where), f"{where}: field 'label'")
     kind = shape.get("shape_type") or "polygon"  # old versions name none
     if not isinstance(kind, str) or kind not in (*_POINTS, *_UNBOXED):
         known = ", ".join((*_POINTS, *_UNBOXED))
@@ -173,7 +181,7 @@ def _flags(flags: Any, where: str) -> list[str]:
     """Names of the flags that are set."""
     if flags is not None and not isinstance(flags, dict):
         raise DataError(f"{where}: field 'flags': expected an object, got {type(flags).__name__}")
-    named = {clean_text(name, f"{where}: field 'flags'"): value for name, value in (flags or {}).items()}
+    named = {class_name(name, f"{where}: field 'flags'"): value for name, value in (flags or {}).items()}
     return [name for name, value in named.items() if flag(value, f"{where}: field 'flags'")]
 
 
@@ -188,16 +196,12 @@ def _files(root: Path) -> list[str]:
     Raises:
         DataError: there are none.
     """
-    found = [p for p in files_below(root) if p.lower().endswith(".json") and not _hidden(p)]
+    found = [p for p in files_below(root) if p.lower().endswith(".json") and not is_left_behind(p)]
     if not any(tool_of(root / name) == "labelme" for name in found):
         expected = f"{root}: expected labelme's JSON files, one a photograph"
         refuse_broken((root / name for name in found), expected)
         raise DataError(f"{expected}, got {counted(len(found), 'other JSON file')}")
     return found
-
-
-def _hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
 
 
 def _look(root: Path, given: Given) -> str | None:

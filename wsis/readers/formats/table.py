@@ -27,6 +27,9 @@ _LABEL_WORDS = {
     *("target", "targets", "labelname", "species", "object", "objects"),
 }  # fmt: skip
 _SPLIT_WORDS = {"split", "set", "subset", "partition"}
+_EXCEL = re.compile(
+    r'\A"?sep=."?\r?\n'
+)  # a line for Excel alone; its place is kept, so that lines keep their numbers
 _SINGLE = 0.2  # what a row of one field counts, an image that is there
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "x"}, {"0", "0.0", "false", "no", ""}
 
@@ -75,7 +78,7 @@ def read_table(path: Path, known: Callable[[str], bool], is_split: Callable[[str
 
 def _rows(path: Path, known: Callable[[str], bool]) -> list[tuple[int, list[str]]]:
     """(line, fields) of each row that is not blank, by the separator that makes most sense of the table."""
-    text = read_text(path, "table of labels")
+    text = _EXCEL.sub("\n", read_text(path, "table of labels"))
     best: tuple[tuple[float, int], list[tuple[int, list[str]]]] | None = None
     failure = None
     for separator in SEPARATORS:
@@ -142,8 +145,32 @@ def _columns(
             f"fields may be separated by , ; | or a tab"
         )
     if not has_header:
+        _refuse_mixed(path, rows, others)
         return _Columns(file, min(others), split, None)
     return _Columns(file, *_label_columns(path, rows, others, words, first, split))
+
+
+def _refuse_mixed(path: Path, rows: Sequence[Sequence[str]], others: Sequence[int]) -> None:
+    """Without header all fields but the image are labels; numbers beside text are something else, such as corners.
+
+    Raises:
+        DataError: some columns are numbers and others are not.
+    """
+    fields = [[row[i] for row in rows if i < len(row) and row[i]] for i in others]
+    numbers = [bool(some) and all(map(_is_number, some)) for some in fields]
+    if any(numbers) and any(some and not number for some, number in zip(fields, numbers, strict=True)):
+        raise DataError(
+            f"{path}: expected labels behind the image, or a header that names the columns, got numbers beside text: "
+            f"{', '.join(rows[0])!r:.80}; write a header such as file,x1,y1,x2,y2,label"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _file_column(

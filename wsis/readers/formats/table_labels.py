@@ -23,7 +23,7 @@ def label_divider(fields: Sequence[str], classes: Collection[str] | None, severa
     Raises:
         DataError: a space may divide or not, and nothing in the table decides it.
     """
-    whole = {field.strip() for field in fields}
+    whole = {_unlisted(field) for field in fields}
     pieces = {piece.strip() for field in whole for piece in _STRONG.split(field)} - {""}
     spaced = {piece for piece in pieces if " " in piece}
     if classes is not None or several_rows or not spaced or (pieces - spaced == set() and len(spaced) == 1):
@@ -44,6 +44,14 @@ def label_divider(fields: Sequence[str], classes: Collection[str] | None, severa
     )
 
 
+def _unlisted(field: str) -> str:
+    """A field without the brackets and quotes of a list, as pandas and JSON write one: `['cat', 'dog']`."""
+    text = field.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return text
+    return ",".join(piece.strip().strip("'\"") for piece in _STRONG.split(text[1:-1]))
+
+
 class Divider:
     """Divides a field into labels."""
 
@@ -55,7 +63,7 @@ class Divider:
         found: list[str] = []
         if self.classes is not None and field.strip() in self.classes:
             return [field.strip()]
-        for piece in (piece.strip() for piece in _STRONG.split(field)):
+        for piece in (piece.strip() for piece in _STRONG.split(_unlisted(field))):
             found += self._words(piece) if piece else []
         return list(dict.fromkeys(found))
 

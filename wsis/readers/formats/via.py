@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import Problems, clean_text, inside
+from wsis.readers.files.folder_files import Problems, class_name, inside
 from wsis.readers.files.image_files import ImageFiles, KnownImages
 from wsis.readers.files.json_files import annotation_files, find_written_by, refuse_broken
 from wsis.readers.formats.via_format import ViaImage, ViaRegion, drawn_of, is_via_table, read_via
@@ -111,7 +111,7 @@ def _names(value: Any, attribute: str, where: str) -> list[str]:
     found = value if isinstance(value, list) else [] if value in (None, "") else [value]
     if not all(isinstance(name, str) and name.strip() for name in found):
         raise DataError(f"{place}: expected text, got {value!r:.80}")
-    return [clean_text(name.strip(), place) for name in found]
+    return [class_name(name, place) for name in found]
 
 
 def find_files(root: Path, splits: set[str]) -> list[str]:

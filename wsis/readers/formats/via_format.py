@@ -106,7 +106,10 @@ def _read_table(path: Path) -> list[ViaImage]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(read_text(path, "table of regions"), newline=""), strict=True)
+    text = read_text(path, "table of regions")
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)  # Excel writes another one where numbers have commas
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row in reader:
             plain = {(key or "").lstrip("#").strip(): value for key, value in row.items()}

@@ -24,26 +24,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
+from data_contracts.paths import user_path
 from data_contracts.printable import counted
 from wsis.method.masks import rle
 from wsis.readers.files.folder_files import (
     Problems,
     inside,
-    parse_xml,
     plain_name,
     read_bytes,
     require_file,
     sha256,
 )
 from wsis.readers.files.images import decode_indices
+from wsis.readers.files.photographs import SUFFIXES
 from wsis.readers.formats.sbd import SbdFolder
 from wsis.readers.formats.voc_format import (
     VOC_CLASSES,
     VOID,
+    annotation_root,
     check_mask_size,
     devkit,
     instance_classes,
     look,
+    names_by_stem,
     parse_annotation,
     read_split,
     size_message,
@@ -52,13 +55,13 @@ from wsis.readers.formats.voc_format import (
 from wsis.readers.shared.annotations import Declared
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.format import Format
-from wsis.readers.shared.layout import split_names
+from wsis.readers.shared.layout import as_written, split_names
 from wsis.readers.shared.records import Role, TruthRecord
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import HoldOut, SplitChoice, held_out
 
 TRAINAUG = "trainaug"
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
+_XML, _PNG = (".xml",), (".png",)
 
 
 class VocSource(FolderSource):
@@ -92,6 +95,9 @@ class VocSource(FolderSource):
         self._held: list[Declared] | None = None  # val, where it is a share of train
         self._sbd = None if sbd_root is None else SbdFolder(sbd_root)
         self._folders: dict[str, str] = {}  # image id -> folder of its XML, where that is not Annotations/
+        self._listed: dict[
+            tuple[str, tuple[str, ...]], dict[str, list[str]]
+        ] = {}  # folder, endings -> its files
 
     # -- annotations --------------------------------------------------------------------------------------
     def _declare(self, role: Role, problems: Problems) -> list[Declared]:
@@ -100,7 +106,7 @@ class VocSource(FolderSource):
         declared = []
         ids: tuple[str, ...] = ()
         with problems.collect():
-            ids = self._ids(role, problems)
+            ids = tuple(map(self._own_id, self._ids(role, problems)))
         for image_id in ids:
             with problems.collect():
                 declared.append(self._declare_image(image_id, role))
@@ -136,6 +142,14 @@ class VocSource(FolderSource):
             return read_split(self._lists[role], f"list of {role}", problems)
         return self._split_ids(self.options.splits[role], problems)
 
+    def _own_id(self, listed: str) -> str:
+        """The id that a list means: of `a.jpg` and `a.xml` it is `a`, where there is no such id and `a` has XML."""
+        stem, ending = os.path.splitext(listed)
+        folder = self._folders.get(listed, "Annotations")
+        if ending.lower() not in (*SUFFIXES, *_XML) or self._alike(folder, listed, _XML):
+            return listed
+        return stem if self._alike(folder, stem, _XML) else listed
+
     def _split_ids(self, split: str, problems: Problems) -> tuple[str, ...]:
         if split != TRAINAUG or self._has_split(split):
             return self._read_split(split, problems)
@@ -150,12 +164,9 @@ class VocSource(FolderSource):
 
     def _split_path(self, split: str) -> Path:
         name = plain_name(split, "option data split")
-        paths = [
-            inside(self.root, f"ImageSets/{task}/{one}.txt", "split")
-            for one in split_names(name)
-            for task in ("Segmentation", "Main")
-        ]
-        return next((p for p in paths if p.is_file()), paths[0])
+        tasks = ("Segmentation", "Main")
+        places = [f"ImageSets/{task}/{one}.txt" for one in split_names(name) for task in tasks]
+        return inside(self.root, next(iter(as_written(self.root, places)), places[0]), "split")
 
     def _has_split(self, split: str) -> bool:
         return self._split_path(split).is_file()
@@ -176,13 +187,13 @@ class VocSource(FolderSource):
         return read_split(path, f"split {split!r}", problems)
 
     def _declare_image(self, image_id: str, role: Role) -> Declared:
-        xml = self._inside(self._folders.get(image_id, "Annotations"), f"{image_id}.xml")
+        xml = self._file(self._folders.get(image_id, "Annotations"), image_id, _XML)
         if not xml.is_file() and self._sbd is not None and self._sbd.has(image_id):
             annotation = self._sbd.annotation(image_id)
             path, file_name = self._image_path(image_id)
             return Declared(image_id, role, str(path), file_name, *annotation)
         data = read_bytes(xml, f"image {image_id}")
-        root = parse_xml(data, str(xml))
+        root = annotation_root(data, str(xml))
         size, objects = parse_annotation(root, str(xml))
         path, file_name = self._image_path(image_id, (root.findtext("filename") or "").strip())
         return Declared(image_id, role, str(path), file_name, size, objects, str(xml), sha256(data))
@@ -191,19 +202,29 @@ class VocSource(FolderSource):
         """The image's file and its path below the root: of the id's name, else of the name in the XML."""
         folders = dict.fromkeys(("JPEGImages", self._folders.get(image_id, "Annotations"), "images"))
         last = PurePosixPath(named.replace("\\", "/")).name
-        names = [image_id + suffix for suffix in _SUFFIXES]
-        if PurePosixPath(last).suffix.lower() in _SUFFIXES:
-            names.append(last)
+        named_file = [last] if PurePosixPath(last).suffix.lower() in SUFFIXES else []
         for folder in folders:
-            for name in names:
+            for name in (*self._alike(folder, image_id, SUFFIXES), *named_file):
                 path = self._inside(folder, name)
                 if os.path.isfile(path):
                     return path, posixpath.normpath(f"{folder}/{name}")
-                if os.path.exists(path):
+                if os.path.lexists(path):
                     require_file(path, f"image {image_id}")
         if self._sbd is not None and (found := self._sbd.image_path(image_id)) is not None:
             return found, f"img/{found.name}"
         raise DataError(f"image {image_id}: the file {self.root / 'JPEGImages' / image_id}.jpg is missing")
+
+    def _file(self, folder: str, stem: str, endings: tuple[str, ...]) -> Path:
+        """A file of a folder, whatever the case of its ending; as it is usual where there is none."""
+        return self._inside(folder, next(iter(self._alike(folder, stem, endings)), stem + endings[0]))
+
+    def _alike(self, folder: str, stem: str, endings: tuple[str, ...]) -> list[str]:
+        """Files of a folder with a name and one of some endings: as the endings are given, then in other cases."""
+        key = (folder, endings)
+        if key not in self._listed:
+            self._listed[key] = names_by_stem(self._inside(folder, "."), endings)
+        usual = {stem + ending: place for place, ending in enumerate(endings)}
+        return sorted(self._listed[key].get(stem, ()), key=lambda name: (usual.get(name, len(usual)), name))
 
     def _inside(self, folder: str, name: str) -> Path:
         return inside(self.root, f"{folder}/{name}", f"{folder} of image {Path(name).stem}")
@@ -215,8 +236,9 @@ class VocSource(FolderSource):
 
     # -- masks, for evaluation alone ----------------------------------------------------------------------
     def _mask_paths(self, entry: Entry) -> tuple[Path, Path]:
-        name = f"{entry.declared.image_id}.png"
-        return self._inside("SegmentationObject", name), self._inside("SegmentationClass", name)
+        folders = ("SegmentationObject", "SegmentationClass")
+        instances, classes = (self._file(one, entry.declared.image_id, _PNG) for one in folders)
+        return instances, classes
 
     def _has_truth(self, entry: Entry) -> bool:
         if self._mask_paths(entry)[0].is_file():
@@ -289,7 +311,8 @@ class VocSource(FolderSource):
 
 def _open(config: DataSettings, root: Path, options: FolderOptions, choice: SplitChoice) -> VocSource:
     hold_out = None if choice.share is None else HoldOut(choice.share, choice.seed)
-    return VocSource(root, options, config.sbd_root and config.sbd_root.expanduser(), hold_out, choice.lists)
+    sbd = config.sbd_root and user_path(config.sbd_root, "data.sbd_root")
+    return VocSource(root, options, sbd, hold_out, choice.lists)
 
 
 FORMAT = Format("a VOC devkit (ImageSets/, Annotations/)", look, _open, home=devkit)

@@ -3,6 +3,8 @@
 Suffix: H W image.
 """
 
+import os
+from collections.abc import Collection
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import (
     Problems,
-    clean_text,
+    class_name,
     finite_number,
     flag,
     number,
+    parse_xml,
     plain_name,
     read_text,
 )
@@ -47,8 +50,10 @@ def read_split(path: Path, where: str, problems: Problems) -> tuple[str, ...]:
         place = f"{path}: line {position}"
         with problems.collect():
             plain_name(image_id, place)
-            if len(image_id.split()) > 1:
-                raise DataError(f"{place}: expected one image id, got {image_id!r}")
+            if len(parts := image_id.split()) > 1:
+                of_class = "; a list of one class (1, 0 or -1 behind each id) names no split"
+                hint = of_class if parts[1] in ("-1", "0", "1") else ""
+                raise DataError(f"{place}: expected one image id, got {image_id!r}{hint}")
             if image_id in ids:
                 raise DataError(f"{place}: duplicate image id {image_id!r}")
             ids[image_id] = None
@@ -71,8 +76,7 @@ def parse_annotation(root: Element, where: str) -> tuple[tuple[int, int] | None,
         name = (item.findtext("name") or "").strip()
         if not name:
             raise DataError(f"{place}: field 'name': expected a class, got nothing")
-        clean_text(name, f"{place}: field 'name'")
-        declared = _declared(name, item, place)
+        declared = _declared(class_name(name, f"{place}: field 'name'"), item, place)
         is_difficult = flag(item.findtext("difficult"), f"{place}: field 'difficult'")
         (difficult if is_difficult else objects).append(declared)
     return _size(root, where), tuple(objects or difficult)
@@ -148,11 +152,14 @@ def look(root: Path, given: Given) -> str | None:
     found = devkit(root)
     if not (found / "ImageSets").is_dir() or not (found / "Annotations").is_dir():
         names = [name for split in given.names.values() for name in split_names(split)]
-        there = [
-            name for name in (*names, "Annotations", ".") if any(map(_may_be, (root / name).glob("*.xml")))
-        ]
+        there = [name for name in (*names, "Annotations", ".") if _has_annotations(root / name)]
         return f"{there[0]}/*.xml" if there else None
     return "ImageSets/, Annotations/" if found == root else str(found.relative_to(root))
+
+
+def _has_annotations(folder: Path) -> bool:
+    named = names_by_stem(folder, (".xml",))
+    return any(_may_be(folder / name) for names in named.values() for name in names)
 
 
 def _may_be(path: Path) -> bool:
@@ -163,12 +170,44 @@ def _may_be(path: Path) -> bool:
         return not stream.read(100).lstrip().startswith(b"<View")
 
 
+def annotation_root(data: bytes, where: str) -> Element:
+    """The root of an annotation, its tags in small letters and without namespaces.
+
+    Raises:
+        DataError: malformed XML, a DOCTYPE, or another root than VOC's, in which no object would be found.
+    """
+    root = parse_xml(data, where)
+    for one in root.iter():
+        one.tag = one.tag.rpartition("}")[2].casefold()
+    if root.tag != "annotation":
+        raise DataError(f"{where}: expected <annotation> as VOC writes it, got <{root.tag:.80}>")
+    return root
+
+
+def names_by_stem(folder: Path, endings: Collection[str]) -> dict[str, list[str]]:
+    """Name without ending -> files of these endings in a folder, in any case; hidden ones left out.
+
+    Raises:
+        DataError: the folder may not be looked into.
+    """
+    found: dict[str, list[str]] = {}
+    try:
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if ending.lower() in endings and not name.startswith("."):
+            found.setdefault(stem, []).append(name)
+    return found
+
+
 def xml_ids(folder: Path, problems: Problems) -> tuple[str, ...]:
     """Ids of the XML files in a folder, in the order of the names; none where there is no such folder."""
     ids = []
-    for path in sorted(folder.glob("*.xml")):
+    for stem in names_by_stem(folder, (".xml",)):
         with problems.collect():
-            ids.append(plain_name(path.stem, f"{str(folder)!a}: name of an XML file"))
+            ids.append(plain_name(stem, f"{str(folder)!a}: name of an XML file"))
     return tuple(ids)
 
 

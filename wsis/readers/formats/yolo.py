@@ -10,6 +10,7 @@ A line is `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the i
 file is empty or absent shows none of the classes. Suffix: H W image.
 """
 
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from data_contracts.printable import counted
 from data_contracts.yaml_text import read_yaml_file
 from wsis.readers.files.folder_files import (
     Problems,
-    clean_text,
+    class_name,
     finite_number,
     inside,
     read_bytes,
@@ -43,6 +44,7 @@ from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_ENDINGS = (".yaml", ".yml")
 _TEXTS = ("classes.txt", "obj.names", "labels/classes.txt", "data/obj.names")
 _NEAR = 1.0  # how far outside of 0..1 a coordinate may be; further, it is no share of a side but pixels
 
@@ -94,7 +96,7 @@ def find_names_file(root: Path) -> Path | None:
     usual = [root / name for name in _YAML if (root / name).is_file()]
     if usual:
         return usual[0]
-    others = [one for one in sorted(root.iterdir()) if one.suffix in (".yaml", ".yml") and one.is_file()]
+    others = [one for one in sorted(root.iterdir()) if one.suffix.lower() in _ENDINGS and one.is_file()]
     named = [one for one in others if b"names" in read_bytes(one, "YAML")]
     if len(named) == 1:
         return named[0]
@@ -120,7 +122,7 @@ class YoloLabels(DrawnSource):
         path = self.root / self._named_files[0] if self._named_files else find_names_file(self.root)
         if path is None:
             raise DataError(f"{self.root}: expected data.yaml with the names of the classes, got none")
-        if path.suffix not in (".yaml", ".yml"):
+        if path.suffix.lower() not in _ENDINGS:
             lines = [line.strip() for line in read_text(path, "names of classes").splitlines()]
             return path, {"names": [line for line in lines if line]}
         tree = read_yaml_file(path, DataError)
@@ -142,9 +144,12 @@ class YoloLabels(DrawnSource):
         classes: dict[int, str] = {}
         for key, name in names.items():
             number = int(key) if str(key).isdecimal() else -1
-            if number < 0 or isinstance(name, dict | list) or name is None:
-                raise DataError(f"{path}: field 'names': expected number: class, got {key!r}: {name!r}")
-            classes[number] = clean_text(str(name), f"{path}: field 'names'")
+            if number < 0 or isinstance(name, dict | list | bool) or name is None:  # YAML's true is no text
+                raise DataError(
+                    f"{path}: field 'names': expected number: class, got {key!r}: {name!r:.80}; a class of this name "
+                    "stands in quotes"
+                )
+            classes[number] = class_name(str(name), f"{path}: field 'names'")
         if len(set(classes.values())) < len(classes):
             raise DataError(
                 f"{path}: field 'names': expected each class once, got {list(classes.values())!r:.200}"
@@ -170,7 +175,9 @@ class YoloLabels(DrawnSource):
     def _texts(self) -> list[str]:
         """Text files of labels: of the folders `labels` where there are some, else all but lists and names."""
         path, tree = self._settings
-        found = [name for name in files_below(self.root) if name.endswith(".txt") and name not in _TEXTS]
+        found = [
+            name for name in files_below(self.root) if name.lower().endswith(".txt") and name not in _TEXTS
+        ]
         labels = [name for name in found if "labels" in PurePosixPath(name).parts[:-1]]
         listed = {PurePosixPath(str(value)).name for value in tree.values() if isinstance(value, str)}
         texts = labels or [name for name in found if PurePosixPath(name).name not in listed]
@@ -211,26 +218,43 @@ class YoloLabels(DrawnSource):
         known, train = known_splits(self.choice.names), self.choice.names.get("train", "train")
         splits = {image: name for image in self._images if (name := split_folder(image, known)) is not None}
         train_last = sorted(tree.items(), key=lambda item: str(item[0]) in split_names(train))
-        for name, place in train_last:  # small sets name the same images for both: then they train
-            written = str(place).replace("\\", "/") if isinstance(place, str) and name in known else ""
-            below = PurePosixPath(*(part for part in PurePosixPath(written).parts if part not in ("..", "/")))
-            if below.suffix == ".txt" and (self.root / below).is_file():
-                listed = read_list(
-                    inside(self.root, str(below), f"{path}: field {name!r}"), self._names(), problems
-                )
-                splits.update(dict.fromkeys(listed, name))
-            elif written and (self.root / below).is_dir():
-                splits.update({i: name for i in self._images if PurePosixPath(i).is_relative_to(below)})
+        for name, places in train_last:  # small sets name the same images for both: then they train
+            for written in _written(places) if name in known else ():
+                found = self._place(written)
+                if found is not None and found.suffix == ".txt":
+                    where = f"{path}: field {name!r}"
+                    listed = read_list(inside(self.root, str(found), where), self._names(), problems)
+                    splits.update(dict.fromkeys(listed, name))
+                elif found is not None:
+                    splits.update({i: name for i in self._images if PurePosixPath(i).is_relative_to(found)})
         return splits
+
+    def _place(self, written: str) -> PurePosixPath | None:
+        """The folder or list below the root that the YAML means: from its `path` on, else from the root; None where
+        there is neither, as of another machine's folders."""
+        above = next(iter(_written(self._settings[1].get("path"))), ".")
+        for base in (above, "."):
+            parts = PurePosixPath(base, written).parts
+            below = PurePosixPath(*(part for part in parts if part not in ("..", "/")))
+            there = os.path.isfile if below.suffix == ".txt" else os.path.isdir
+            if there(self.root / below):
+                return below
+        return None
 
     def _text_file(self, image: str) -> Path:
         """Ultralytics' rule: the last folder `images` becomes `labels`; else beside the image."""
         parts = list(PurePosixPath(image).with_suffix(".txt").parts)
         for place in range(len(parts) - 2, -1, -1):
-            if parts[place] == "images":
+            if parts[place].casefold() == "images":
                 parts[place] = "labels"
                 break
-        return inside(self.root, posixpath.join(*parts), f"labels of {image}")
+        name = posixpath.join(*parts)
+        return inside(self.root, self._text_names.get(name.casefold(), name), f"labels of {image}")
+
+    @cached_property
+    def _text_names(self) -> dict[str, str]:
+        """Path of each text file, to be found whatever the case of its ending and folders -> as it is."""
+        return {name.casefold(): name for name in files_below(self.root) if name.lower().endswith(".txt")}
 
     def _lines_of(self, path: Path, classes: dict[int, str]) -> list[_Line]:
         require_file(path, "labels")
@@ -259,6 +283,12 @@ class YoloLabels(DrawnSource):
         for one in self._lines[entry.declared.file_name]:
             if one.name in self.classes:
                 yield repr((one.name, one.numbers)).encode()
+
+
+def _written(places: Any) -> list[str]:
+    """The places that a field of the YAML names, one or a list, with "/"."""
+    some = places if isinstance(places, list) else [places]
+    return [place.replace("\\", "/") for place in some if isinstance(place, str) and place]
 
 
 def _parsed(fields: list[str], classes: dict[int, str], where: str) -> _Line:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, read_bytes, require_folder, sha256
 from wsis.readers.files.images import bits_of_file, check_shape, decode_image, eight_bit_png, image_size
+from wsis.readers.files.sample_depth import depth_mark
 from wsis.readers.shared.annotations import Declared, fit_boxes, pick_spread, role_limit
 from wsis.readers.shared.class_names import annotated_names, misspelt_classes, misspelt_line, unknown_lines
 from wsis.readers.shared.records import (
@@ -188,9 +189,7 @@ class FolderSource(ABC):
                 f"{one.where}: expected at least one object, got none (image {one.image_id}); "
                 "it shows none of the classes? data.on_empty=negative; data.on_empty=drop leaves such images out"
             )
-        if (
-            refused and not objects and self.options.on_unknown_class == "ignore"
-        ):  # else it is told with the class
+        if refused and not objects and self.options.on_unknown_class == "ignore":  # else told with it
             found = ", ".join(sorted({item.name for item in one.objects}))
             raise DataError(
                 f"{one.where}: expected an object of an annotated class ({', '.join(numbers)}), got {found} "
@@ -320,7 +319,7 @@ class FolderSource(ABC):
                 whole.update(repr((image_id, one.role, one.file_name, one.digest, pixels)).encode())
         problems.raise_if_any(f"data in {self.root}")
         if self._depth is not None:
-            whole.update(repr(("bits", self._depth)).encode())
+            whole.update(depth_mark(self._depth, (e.declared.file_name for e in entries.values())))
         return whole.hexdigest()
 
     def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:

@@ -87,7 +87,12 @@ class LabelledSource(FolderSource):
             if not problems.messages:
                 raise DataError(f"{self.root}: expected images with labels, got none")
             return {}
-        parts = self._split(images, problems)
+        try:
+            parts = self._split(images, problems)
+        except DataError:
+            if not problems.messages:
+                raise
+            return {}  # the labels that could not be read may be those that it misses
         names = [name for some in parts.values() for name in some]
         ids = dict(zip(names, unique_ids([_possible_ids(name) for name in names]), strict=True))
         declared: dict[Role, list[Declared]] = {}

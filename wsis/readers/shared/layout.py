@@ -99,12 +99,36 @@ def some_files(root: Path) -> list[str]:
 
 
 def _any_json(root: Path) -> list[str]:
-    paths = (path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json")))
-    return [path.relative_to(root).as_posix() for path in paths]
+    paths = (path for folder in (root, root / "annotations") for path in sorted(folder.glob("*")))
+    return [path.relative_to(root).as_posix() for path in paths if path.suffix.lower() == ".json"]
+
+
+def as_written(root: Path, places: Iterable[str]) -> list[str]:
+    """Those of some places where a file is, below the root; where there is none, those written in another case."""
+    some = list(dict.fromkeys(places))
+    if there := [place for place in some if os.path.isfile(inside(root, place, "annotations"))]:
+        return there
+    listed: dict[str, dict[str, str]] = {}
+    found = (_in_any_case(root, place, listed) for place in some)
+    return list(dict.fromkeys(place for place in found if place and os.path.isfile(root / place)))
+
+
+def _in_any_case(root: Path, place: str, listed: dict[str, dict[str, str]]) -> str | None:
+    """A place as it is called below the root; `listed` keeps the names in folders by their small letters."""
+    at = ""
+    for part in place.split("/"):
+        if at not in listed:
+            names = sorted(os.listdir(root / at)) if os.path.isdir(root / at) else []
+            listed[at] = {name.casefold(): name for name in names}
+        name = listed[at].get(part.casefold())
+        if name is None:
+            return None
+        at = f"{at}/{name}" if at else name
+    return at
 
 
 def _only(root: Path, places: Iterable[str], role: Role) -> str | None:
-    found = [place for place in dict.fromkeys(places) if inside(root, place, "annotations").is_file()]
+    found = as_written(root, places)
     if len(found) > 1:
         raise DataError(
             f"{root}: expected one file of {role} annotations, got {', '.join(found[:5])}; name yours with "

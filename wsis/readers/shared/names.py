@@ -22,7 +22,7 @@ def images_below(root: Path) -> list[str]:
     Hidden ones and what systems leave behind are passed over; one in a format that we cannot read, too, where the same
     lies beside it in another.
     """
-    found = [path for path in files_below(root) if is_image(path) and not _ignored(path)]
+    found = [path for path in files_below(root) if is_image(path) and not is_left_behind(path)]
     readable = {PurePosixPath(path).with_suffix("") for path in found if _suffix(path) in SUFFIXES}
     return [p for p in found if _suffix(p) in SUFFIXES or PurePosixPath(p).with_suffix("") not in readable]
 
@@ -31,7 +31,8 @@ def _suffix(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _ignored(path: str) -> bool:
+def is_left_behind(path: str) -> bool:
+    """Whether a file is hidden, or one that systems leave behind."""
     return any(part.startswith(".") or part.casefold() in _IGNORED for part in PurePosixPath(path).parts)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wsis.engine.settings import StageConfig, execution_only
+from wsis.readers.files.folder_files import class_name
 from wsis.readers.formats.scenes import SceneSettings
 from wsis.readers.shared.folder import OnEmpty
 from wsis.readers.shared.labelled import NEGATIVES
@@ -89,6 +90,11 @@ class DataSettings(StageConfig):
         if value is None:
             return ()
         return (value,) if isinstance(value, str | Path) else value
+
+    @field_validator("classes")
+    @classmethod
+    def _as_annotations_are_read(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else tuple(class_name(name, "classes") for name in value)
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:

@@ -197,6 +197,8 @@ def _as_they_lie(
             "left out: "
             + ", ".join(f"split {s!r} ({counted(n, 'image')})" for s, n in sorted(others.items()))
         )
+    if nowhere := sorted(name for name, one in images.items() if one.split is None):
+        note(f"left out: {counted(len(nowhere), 'image')} of no split: {some_of(nowhere)}")
     return {
         role: [name for name, one in images.items() if found is not None and one.split == found]
         for role, found in named.items()
