@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint
-from data_contracts.manifest import Manifest
+from data_contracts.manifest import Manifest, Parent
 from data_contracts.records import RecordWriter
 from data_contracts.runs import RunEntry, RunRecord, save_run
 from data_contracts.schemas import SCHEMAS
@@ -34,7 +34,10 @@ class RunBuilder:
     def run(self) -> Run:
         return Run(self.store, self.record)
 
-    def commit(self, key: str, stage: str, contract: str, records=None, files=None, counts=None) -> None:
+    def commit(
+        self, key: str, stage: str, contract: str, records=None, files=None, counts=None, parents=()
+    ) -> None:
+        """parents: keys of the record."""
         name, _, t = key.partition("@")
         iteration = int(t) if t else None
         identity = fingerprint(name, 1, {}, {}, 0, iteration)
@@ -52,7 +55,11 @@ class RunBuilder:
                 outer_iteration=iteration,
                 seed=0,
                 config={},
-                parents={},
+                parents={
+                    name: Parent(stage=entry.stage, fingerprint=entry.fingerprint)
+                    for name, entry in self.record.entries.items()
+                    if name in parents
+                },
                 supervision=["image-level labels"],
                 counts={"classes": CLASSES, **(counts or {})},
                 files={},

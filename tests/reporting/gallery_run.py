@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from data_contracts.runs import save_run
-from tests.records import image_record, truth_record
+from tests.records import image_record, label_sets_record, truth_record
 from tests.reporting.conftest import (
     CLASSES,
     RunBuilder,
@@ -16,6 +16,8 @@ from tests.reporting.conftest import (
     row,
     seeds_record,
 )
+from wsis.method.masks import rle
+from wsis.method.masks.given_masks import GivenMasks
 
 SIZE = (60, 80)
 IDS = [*(f"train{i}" for i in range(5)), *(f"val{i}" for i in range(3))]
@@ -66,7 +68,8 @@ def gallery_run(root: Path, masks: bool = True) -> RunBuilder:
         made = {i: pseudo_labels_record(squares) for i in train}
         for number, i in enumerate(train):
             made[i]["diversity"] = np.array([0.1 * number], np.float32)
-        builder.commit(f"pseudo_labels@{t}", "pseudo_labels", "pseudo_labels", made)
+        counts = {"images": len(train)}
+        builder.commit(f"pseudo_labels@{t}", "pseudo_labels", "pseudo_labels", made, counts=counts)
         builder.commit(f"prediction@{t}", "prediction", "weights")
         found = {i: detections_record(squares) for i in val}
         builder.commit(f"predictions.val@{t}", "predictions", "detections", found)
@@ -82,4 +85,17 @@ def gallery_run(root: Path, masks: bool = True) -> RunBuilder:
     return builder
 
 
-__all__ = ["CLASSES", "IDS", "SIZE", "gallery_run", "photograph", "two_squares"]
+def give_masks(builder: RunBuilder, image_id: str) -> None:
+    """A person gives the masks of a training image; iteration 2 is the first to learn from them."""
+    squares = two_squares()
+    train = [i for i in IDS if i.startswith("train")]
+    given = GivenMasks(np.array([1], np.int32), tuple(rle.encode_many(squares[:1])), SIZE)
+    builder.commit("corrections", "corrections", "corrections", {image_id: given.to_record()})
+    made = {i: pseudo_labels_record(squares) for i in train}
+    made[image_id] = label_sets_record([10], [[(0, 1)]], diversity=0.0)
+    key, counts = "pseudo_labels@2", {"images": len(train), "images_with_given_masks": 1}
+    builder.commit(key, "with_given_masks", "pseudo_labels", made, counts=counts, parents=("corrections",))
+    save_run(builder.store, builder.record)
+
+
+__all__ = ["CLASSES", "IDS", "SIZE", "gallery_run", "give_masks", "photograph", "two_squares"]

@@ -12,9 +12,13 @@ from tests.reporting.conftest import (
     proposals_record,
     pseudo_labels_record,
 )
+from tests.reporting.gallery_run import gallery_run, give_masks
+from wsis.reporting.pictures import panels
+from wsis.reporting.pictures.contact_sheet import contact_sheets
 from wsis.reporting.pictures.figures import SIDE, figures_of_run, write_figures
 from wsis.reporting.pictures.overlays import instance_colours
-from wsis.reporting.pictures.text import text_size
+from wsis.reporting.pictures.pictures import overlays
+from wsis.reporting.pictures.text import text_size, wrapped
 
 SIZE = (60, 80)
 COLUMN, HEIGHT = SIDE + 8, round(SIDE * 60 / 80)
@@ -179,6 +183,61 @@ def test_files(run, tmp_path):
     assert [p.name for p in more if "sheet" in p.name] == ["sheet_train.png", "sheet_val.png"]
     part, whole = (np.asarray(Image.open(p)) for p in (paths[1], paths[0]))
     assert (whole[-8 - part.shape[0] : -8, : part.shape[1]] == part).all()
+
+
+def told(monkeypatch) -> list[str]:
+    """What pictures are captioned, titled and explained with, from here on."""
+    said: list[str] = []
+
+    def heard(text: str, *of, **also) -> list[str]:
+        said.append(text.replace("\u00a0", " "))
+        return wrapped(text, *of, **also)
+
+    monkeypatch.setattr(panels, "wrapped", heard)
+    return said
+
+
+def test_sheets_say_what_they_draw(run, monkeypatch):
+    """Train was predicted for iterations 2 and 3 alone; of val0 nothing was found, of train1 there is no prediction."""
+    none = {name: value[:0] for name, value in detections_record(two_squares()).items() if name != "size"}
+    found = {f"val{i}": detections_record(two_squares()) for i in range(5)}
+    found["val0"] = {**none, "size": found["val0"]["size"]}
+    run.commit("predictions.val@3", "with_nothing", "detections", found)
+    some = {f"train{i}": detections_record(two_squares()) for i in (0, 2, 3, 4)}
+    run.commit("predictions.train@2", "of_some", "detections", some)
+    forget(run, "predictions.train@1")
+    said = told(monkeypatch)
+    contact_sheets(run.run)
+    assert "demo: train, 5 images: prediction of iteration 2 (score ≥ 0.3)" in said
+    assert "demo: val, 5 images: prediction of iteration 3 (score ≥ 0.3)" in said
+    assert "No prediction of iteration 3: train images are predicted only to feed a next iteration." in said
+    assert "val0\nnothing found" in said and "val1" in said
+    assert "train1\npseudo labels of iteration 3" in said and "train2" in said
+
+
+def test_figures_say_of_which_iteration_a_prediction_is(run, monkeypatch):
+    said = told(monkeypatch)
+    figures_of_run(run.run, ["train0", "val1"])
+    assert {
+        "prediction of iteration 1 (score ≥ 0.3)",
+        "prediction of iteration 2 (score ≥ 0.3), the last on train",
+        "val1: prediction of iteration 3 (score ≥ 0.3)",
+    } <= set(said)
+
+
+def test_given_masks_are_marked(tmp_path, monkeypatch):
+    """In overlays, figures and sheets; without a score, which says nothing of them."""
+    built = gallery_run(tmp_path / "store")
+    give_masks(built, "train1")
+    del built.record.entries["predictions.train@1"]
+    said = told(monkeypatch)
+    overlays(built.run, "pseudo_labels@2", 1, ["train1"])
+    assert "given masks" in said and "10 of 10 samples" not in said
+    assert not any("background" in line for line in said)
+    figures_of_run(built.run, ["train1"])
+    assert "iteration 2: given masks" in said and "iteration 1: 6 of 10" in said
+    contact_sheets(built.run)
+    assert "train1\ngiven masks of iteration 2" in said
 
 
 def test_a_title_is_not_cut(run, tmp_path):

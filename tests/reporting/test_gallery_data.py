@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from data_contracts.errors import ConfigError, CorruptArtefactError
-from tests.reporting.gallery_run import IDS, SIZE, gallery_run, photograph, two_squares
+from tests.reporting.gallery_run import IDS, SIZE, gallery_run, give_masks, photograph, two_squares
 from wsis.method.masks import rle
 from wsis.reporting.gallery.chunks import CHUNK, Gallery, index_of, inert
 from wsis.reporting.gallery.entries import SIDE, entry_of
 from wsis.reporting.page.report import report_html
+from wsis.reporting.pictures.image_sets import SURE
 
 SMALL = (SIDE * 60 // 80, SIDE)
 
@@ -104,6 +105,33 @@ def test_without_masks_boxes_and_samples_speak(tmp_path):
     text = report_html(run, None)
     assert "Nothing is scored: evaluate=false. Look at what the trained network predicts" in text
     assert "<h2>Results</h2>" not in text
+
+
+def test_the_index_says_of_which_iterations_sets_are(gallery):
+    """Train was predicted in iteration 1 alone, to feed iteration 2."""
+    index = index_of(gallery, gallery.facts)
+    assert index["last"] == {"sample": 2, "train": 1, "val": 2, "both": 1} and index["sure"] == SURE
+
+
+def test_given_masks_are_told_from_samples(tmp_path):
+    built = gallery_run(tmp_path / "store")
+    give_masks(built, "train1")
+    gallery = Gallery(built.run)
+    row, detail = entry(gallery, "train1")
+    assert row["given"] == 2 and [one.get("given") for one in detail["iterations"]] == [None, True]
+    row, detail = entry(gallery, "train2")
+    assert "given" not in row and not any("given" in one for one in detail["iterations"])
+
+
+def test_given_masks_are_those_that_the_iteration_took(tmp_path):
+    """The run has others since."""
+    built = gallery_run(tmp_path / "store")
+    give_masks(built, "train1")
+    nothing = {"train3": built.run.records("corrections")["train1"]}
+    built.commit("corrections", "later_corrections", "corrections", nothing)
+    sources = Gallery(built.run).sources
+    assert sources.is_given("train1", 2) and not sources.is_given("train3", 2)
+    assert not sources.is_given("train1", 1)
 
 
 def test_before_there_is_anything(built):

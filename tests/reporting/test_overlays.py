@@ -13,7 +13,7 @@ from wsis.reporting.pictures.overlays import (
     instance_colours,
 )
 from wsis.reporting.pictures.panels import Panel, side_by_side
-from wsis.reporting.pictures.text import label_size, put_label, shorten, text_size
+from wsis.reporting.pictures.text import label_size, put_label, shorten, text_size, wrapped
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -150,6 +150,25 @@ def test_shorten():
     assert shorten("cat", 500, size) == "cat"
     short = shorten("a long caption of a panel", 60, size)
     assert short.endswith("…") and text_size(short, size)[0] <= 60
+
+
+def test_captions_are_wrapped_not_cut():
+    text = "prediction of iteration 1 (score ≥ 0.3): 1 found"
+    lines = wrapped(text, 120, 14)
+    assert len(lines) > 1 and " ".join(lines) == text
+    assert all(text_size(line, 14)[0] <= 120 for line in lines)
+    assert wrapped("name   iteration 1\nnothing found", 500, 14) == ["name   iteration 1", "nothing found"]
+    assert wrapped("a verylongwordthatnothingbreaks", 60, 14)[1].endswith("…") and wrapped("", 60, 14) == [""]
+
+
+def test_a_long_caption_moves_no_picture():
+    """Pictures of a row begin at one height, the captions of all of them right above."""
+    portrait, beside = noise(60, 40), noise(60, 40)
+    picture = side_by_side([Panel("a caption of three lines", portrait), Panel("one", beside)])
+    plain = side_by_side([Panel("one", portrait), Panel("one", beside)])
+    assert picture.shape[1] == plain.shape[1] and picture.shape[0] > plain.shape[0]
+    np.testing.assert_array_equal(picture[-68:], plain[-68:])
+    np.testing.assert_array_equal(picture[-90:-68, 56:], plain[-90:-68, 56:])
 
 
 def test_seeds_are_bright_at_the_peak_and_dark_elsewhere():

@@ -5,6 +5,9 @@ import pytest
 from tests.reporting.conftest import row
 from tests.reporting.gallery_run import gallery_run
 from wsis.reporting.page.overview import overview
+from wsis.reporting.page.report import report_html
+from wsis.runs.config import load_config
+from wsis.views.run import TRIAL, TRIAL_STEPS
 
 
 @pytest.fixture
@@ -54,6 +57,32 @@ def test_a_run_that_is_not_finished(built, status, following):
     built.record.status = status
     said = overview(built.run, None)
     assert following in said.following and status in said.facts["So far"]
+
+
+def test_next_points_to_the_warnings(built, monkeypatch):
+    """It does not say them once more."""
+    warned = ["pseudo_labels@1: the samples cover the image: docs/howto/common-class.md"]
+    monkeypatch.setattr("wsis.views.run.Run.warnings", lambda run: warned)
+    said = overview(built.run, None)
+    assert (said.following, said.anchor) == ("Read its warning first.", "warnings")
+    page = report_html(built.run, 0)
+    assert '<dd class="next"><a href="#warnings">Read its warning first.</a></dd>' in page
+    assert page.count(warned[0]) == 1 and '<section id="warnings">' in page
+    warned.append("prm_seeds: spread")
+    assert overview(built.run, None).following == "Read its 2 warnings first."
+
+
+@pytest.mark.parametrize(
+    ("config", "steps", "said"), [("quick", 100, True), ("quick", 900, False), ("demo", 100, False)]
+)
+def test_a_trial_says_that_its_masks_say_little(built, config, steps, said):
+    built.record.config_name, built.record.config["prediction"] = config, {"steps": steps}
+    fact = overview(built.run, None).facts.get("What to expect", "")
+    assert fact.startswith("quick only shows that everything works") == said
+
+
+def test_the_trial_is_the_shipped_configuration():
+    assert load_config(TRIAL).prediction.steps == TRIAL_STEPS
 
 
 def test_a_diagnosis_says_what_to_do(built):

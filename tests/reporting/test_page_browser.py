@@ -15,7 +15,7 @@ from PIL import Image
 from report_page import repeated_page
 
 from data_contracts.runs import save_run
-from tests.reporting.gallery_run import IDS, gallery_run
+from tests.reporting.gallery_run import IDS, gallery_run, give_masks
 from wsis.apps import live_run
 from wsis.apps.live_run import LiveRun
 from wsis.apps.view_server import ViewServer
@@ -161,7 +161,8 @@ def test_one_image(visit, report):
     captions = visit.page.locator("#viewer .line span").all_text_contents()
     assert captions[:3] == ["given: cat", "2 seeds", "true masks: 2 found"]
     assert captions[3:7] == [
-        "6 of 10 samples: IoU 100 %", "3 of 10 samples: IoU 50 %", "1 of 10 samples: IoU 14 %", "prediction: IoU 50 %",
+        "6 of 10 samples: IoU 100 %", "3 of 10 samples: IoU 50 %", "1 of 10 samples: IoU 14 %",
+        "prediction (score ≥ 0.3): IoU 50 %",
     ]  # fmt: skip
     assert visit.page.locator("#viewer h3").all_text_contents() == [
         "Given",
@@ -262,7 +263,7 @@ def test_without_predictions_the_gallery_says_that_it_draws_pseudo_labels(visit,
     save_run(built.store, built.record)
     visit.page.goto(write_report(built.run, tmp_path / "report").as_uri())
     options = visit.page.locator(".tools [name=drawn] option:enabled").all_text_contents()
-    assert options == ["last pseudo labels", "photographs alone"]
+    assert options == ["each image's last pseudo labels", "photographs alone"]
     assert visit.page.input_value(".tools [name=drawn]") == "sample"
     assert "no prediction of its images: drawn are pseudo labels" in visit.page.inner_text(
         "#gallery > .about"
@@ -284,6 +285,45 @@ def test_a_tile_says_where_it_shows_another_set_than_was_asked_for(visit, report
     visit.page.wait_for_function(
         "() => document.querySelectorAll('.tile[data-instead=prediction]').length === 3"
     )
+
+
+def test_tiles_say_of_which_iteration_their_set_is(visit, report):
+    """Train is predicted only to feed iteration 2: its last prediction is of iteration 1."""
+    visit.page.goto(report.as_uri())
+    about = visit.page.locator("#gallery > .about")
+    assert about.inner_text().startswith(
+        "Drawn are predictions of score ≥ 0.3, of iteration 1 on train, of iteration 2 on val: train images are "
+        "predicted only to feed a next iteration."
+    )
+    visit.choose("sort", "loss")
+    assert "both of iteration 1" in about.inner_text()
+    visit.choose("sort", "iou")
+    assert (
+        "on train of the samples of iteration 2, on val of the prediction of iteration 2"
+        in about.inner_text()
+    )
+    visit.page.click("a.first")
+    of_val = ".tile[data-drawn='iteration 2']"
+    visit.page.wait_for_function("s => document.querySelectorAll(s).length === 3", arg=of_val)
+    assert visit.page.locator(".tile[data-drawn='iteration 1']").count() == 5
+    visit.choose("drawn", "sample")
+    assert "pseudo labels of iteration 2" in about.inner_text()
+    visit.page.goto(f"{report.as_uri()}#image=train0")
+    visit.wait_drawn(".main canvas")
+    said = visit.page.locator("#viewer .panels .note").all_text_contents()
+    assert said == ["No prediction: train images are predicted only to feed a next iteration."]
+
+
+def test_given_masks_are_marked(visit, tmp_path):
+    built = gallery_run(tmp_path / "store")
+    give_masks(built, "train1")
+    visit.page.goto(f"{write_report(built.run, tmp_path / 'report').as_uri()}#image=train1")
+    visit.wait_drawn(".main canvas")
+    captions = visit.page.locator("#viewer .line span").all_text_contents()
+    assert "given masks, from iteration 2 on" in captions
+    assert any(one.startswith("given masks: IoU") for one in captions)
+    assert not any(one.startswith("10 of 10") for one in captions)
+    assert "given masks from iteration 2 on" in visit.page.inner_text(".facts")
 
 
 def test_tiles_are_as_high_as_what_they_hold(browser, report):

@@ -15,7 +15,7 @@ PAGE: dict[str, Any] = {
     "record": {"name": "<i>", "status": "s", "error": None, "config_name": "c", "created": "now"},
     "location": "'\"<u>",
     "stale": "<s>",
-    "overview": Overview({"<u>": "<p>"}, [], "", "<b>", "<i>"),
+    "overview": Overview({"<u>": "<p>"}, [], "", "<b>", "<i>", ""),
     "sections": [("<q>", "x", "<em>")],
     "gallery": None,
 }

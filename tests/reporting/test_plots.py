@@ -4,8 +4,10 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from wsis.reporting.page import plots
 from wsis.reporting.page.plots import loss_plot, map_plot, time_plot, waterfall_plot
 
 
@@ -40,6 +42,16 @@ def test_map_plot_of_little(rows):
 def test_loss_plot(length):
     curve = [{"step": 10.0 * i, "loss": 1.0 / (i + 1), "lr": 1e-4} for i in range(length)]
     assert pixels(loss_plot(curve, "conditional@1")).shape[1] > 600
+
+
+def test_curves_name_their_axes(monkeypatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "_png", drawn.append)
+    loss_plot([{"step": 1.0, "loss": 1.0, "div_pc": 2.0}, {"step": 2.0, "loss": 0.5, "div_pc": 1.0}])
+    assert [(one.get_xlabel(), one.get_title()) for one in drawn[0].axes] == [
+        ("step", "loss"),
+        ("step", "DIV(p,c)"),
+    ]
 
 
 def test_values_logged_from_some_step_on():

@@ -11,7 +11,9 @@ from PIL import Image
 
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Store
+from wsis.reporting.page.elements import amount, share
 from wsis.reporting.page.report import report_html, write_report
+from wsis.reporting.pictures import panels
 from wsis.reporting.pictures.overlays import instance_colours
 from wsis.reporting.pictures.pictures import (
     PANEL_SIDE,
@@ -21,7 +23,7 @@ from wsis.reporting.pictures.pictures import (
     sources_of,
     write_overlays,
 )
-from wsis.reporting.pictures.text import text_size
+from wsis.reporting.pictures.text import text_size, wrapped
 from wsis.views.run import Run
 
 COLUMN, HEIGHT = PANEL_SIDE + 8, round(PANEL_SIDE * 60 / 80)
@@ -59,6 +61,33 @@ def test_overlays_show_every_source(demo_run):
     assert [one.name for one in pictures] == ["photo0", "photo2"]
     assert pictures[0].picture.shape[1] == 4 * COLUMN + 8
     assert (panel(pictures[0].picture, 1, 1) != 255).any() and (panel(pictures[0].picture, 1, 2) == 255).all()
+
+
+def test_an_overlay_says_of_which_iteration_its_prediction_is(demo_run, monkeypatch):
+    """Of train the last iteration has none, and says why."""
+    told = written(monkeypatch)
+    overlays(demo_run.run, "predictions.val@2", 1)
+    assert "prediction of iteration 2 (score\u00a0≥\u00a00.3): 1 found" in told
+    del demo_run.record.entries["predictions.val@2"]
+    overlays(demo_run.run, "pseudo_labels@2", 1)
+    assert "no prediction of iteration 2: train images are predicted only to feed a next iteration" in told
+
+
+def written(monkeypatch) -> list[str]:
+    """What pictures are captioned, titled and explained with, from here on."""
+    told: list[str] = []
+
+    def heard(text: str, *of, **also) -> list[str]:
+        told.append(text)
+        return wrapped(text, *of, **also)
+
+    monkeypatch.setattr(panels, "wrapped", heard)
+    return told
+
+
+def test_numbers_of_one_kind_have_one_precision():
+    assert [amount(value) for value in (0.0, 0.8, 121.2, None)] == ["0.0", "0.8", "121.2", "–"]
+    assert [share(value) for value in (0.0, 0.8, 1.0, None)] == ["0.000", "0.800", "1.000", "–"]
 
 
 def panel(picture: np.ndarray, row: int, column: int, legend: int = 0) -> np.ndarray:
@@ -131,8 +160,9 @@ def test_report_is_one_page_that_needs_nothing_else(demo_run, tmp_path):
     for cell in ("50.0", "pseudo labels", "prediction@2", "12 s", "0.610"):
         assert cell in page.cells
     start = page.cells.index("conditional@2")
-    assert page.cells[start - 7 : start] == ["conditional@1", "90", "–", "–", "–", "1.9", "0.400"]
-    assert page.cells[start : start + 7] == ["conditional@2", "90", "70", "1.5", "yes", "1.9", "0.400"]
+    assert page.cells[start - 7 : start] == ["conditional@1", "90", "–", "–", "–", "1.88", "0.400"]
+    assert page.cells[start : start + 7] == ["conditional@2", "90", "70", "1.50", "yes", "1.88", "0.400"]
+    assert "Held-back DISC: that, less γ times" in text and "DIV(p,c): how far" in text
     start = page.cells.index("pseudo_labels@2")
     assert page.cells[start : start + 7] == ["pseudo_labels@2", "3", "0.250", "0.250", "0.250", "3.0", "0"]
     for title in (

@@ -68,7 +68,7 @@ def test_show_writes_pictures(tiny_store: Path, tmp_path: Path, key, images, wri
     for file in files:
         picture = Image.open(file)
         picture.load()
-        assert picture.format == "PNG" and picture.width > 2 * picture.height
+        assert picture.format == "PNG" and picture.width > 1.5 * picture.height
 
 
 def test_results_as_json(tiny_store: Path) -> None:

@@ -201,11 +201,18 @@ def test_interrupted_it_goes_on_and_writes_the_same(
 
 def test_an_earlier_iteration_and_settings(own_store: Path, tmp_path: Path) -> None:
     images = good_folder(tmp_path / "photos", 1)
+    record = record_of(own_store)
+    record.config_name = "quick"
+    save_run(Store(own_store), record)
     more = ("--store", own_store, "--iteration", 1, "--score", 0, "--set", "predictions.max_detections=3")
     result = done(wsis("predict", RUN, images, "--out", tmp_path / "out", *more))
     assert f"the network knows {len(CLASSES)} classes: {', '.join(CLASSES)}\n" in result.err
     assert "predictions@1: " in result.err
     assert "3 instances of score 0 or more, by outer iteration 1, as asked for: " in result.out
+    assert (
+        result.out.count("quick only shows that everything works: masks of so short a training say little\n")
+        == 1
+    )
     assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 3
 
 

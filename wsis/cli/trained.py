@@ -84,6 +84,8 @@ def predict(
     more = "" if count else " (--score takes less sure ones; a short training gives none that are sure)"
     print(f"{counted(count, 'instance')} of score {score:g} or more{more}, by {predicted.choice}: {out}")
     print(predicted.identities.said)
+    if line := runner.trial_line():
+        print(line)
     end_with_failures(list(predicted.failed.values()), len(found))
 
 

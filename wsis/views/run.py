@@ -15,6 +15,9 @@ from data_contracts.store import Artefact, Store
 from wsis.views.dataset import class_names
 from wsis.views.image_names import ImageNames
 
+TRIAL, TRIAL_STEPS = "quick", 100
+"""The shipped configuration that only tries whether all works, and its steps of the prediction network."""
+
 
 class Run:
     """A run of a store, finished or not; nothing here writes.
@@ -136,6 +139,13 @@ class Run:
             said = [] if manifest is None else manifest.counts.get("warnings", [])
             last |= dict.fromkeys(map(str, said) if isinstance(said, list) else (), key)
         return [f"{key}: {line}" for line, key in last.items()]
+
+    def trial_line(self) -> str | None:
+        """What masks of the shipped configuration `TRIAL` are worth; None of another, or of a longer training."""
+        steps = self.record.config.get("prediction", {}).get("steps", 0)
+        if self.record.config_name != TRIAL or steps > TRIAL_STEPS:
+            return None
+        return f"{TRIAL} only shows that everything works: masks of so short a training say little"
 
     def _manifest(self, key: str) -> Manifest | None:
         try:

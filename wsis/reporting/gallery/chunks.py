@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from wsis.method.evaluation.instance_quality import STATES
 from wsis.reporting.gallery.entries import SIDE, Entry, entry_of, facts_of
-from wsis.reporting.pictures.image_sets import ImageSources, size_for
+from wsis.reporting.pictures.image_sets import SURE, TRAIN_PREDICTED, ImageSources, size_for
 from wsis.reporting.pictures.overlays import instance_colours
 from wsis.reporting.pictures.pictures import decode, encode
 from wsis.views.run import Run, spread
@@ -85,6 +85,9 @@ def index_of(gallery: Gallery | None, rows: list[dict[str, Any]]) -> dict[str, A
         "states": list(STATES[:4]),
         "chunk": CHUNK,
         "drawn": [] if gallery is None else _drawn(gallery.sources),
+        "last": {} if gallery is None else _last(gallery.sources),
+        "sure": SURE,
+        "train_predicted": TRAIN_PREDICTED,
         "images": rows,
     }
 
@@ -95,6 +98,13 @@ def _drawn(sources: ImageSources) -> list[str]:
         *(["prediction"] if any(sources.predicted.values()) else []),
         *(["sample"] if sources.labels else []),
     ]
+
+
+def _last(sources: ImageSources) -> dict[str, int]:
+    """The last outer iterations: of the samples, of the predictions of each split, that which has both on train."""
+    found = {"sample": sources.labels, **sources.predicted}
+    found["both"] = {t: records for t, records in sources.labels.items() if t in sources.predicted["train"]}
+    return {name: max(readers) for name, readers in found.items() if readers}
 
 
 def inert(value: Any) -> str:

@@ -78,11 +78,14 @@ def measures_of(sources: ImageSources, image_id: str, sets: ImageSets, ended: li
     - loss: 1 - agreement of the prediction with the samples, of the last outer iteration that has both, in [0, 1].
     - iou: mean over the true instances of the best IoU with one of their class, mean over the samples, in [0, 1].
     - states: how many true instances are found, merged, split, missed.
+    - given: the outer iteration from which on its pseudo labels are masks that a person has given.
     """
     row: Values = {}
     if sets.samples:
         record = sources.labels[max(sets.samples)].read(image_id, ("diversity",))
         row["disagreement"] = _rounded(float(record["diversity"][0]))
+    if given := [t for t in sets.samples if sources.is_given(image_id, t)]:
+        row["given"] = min(given)
     both = [t for t in sets.samples if t in sets.predictions]
     if both:
         row["loss"] = _rounded(
@@ -108,6 +111,7 @@ def detail_of(sources: ImageSources, image_id: str, sets: ImageSets, ended: list
 
     - size, full: [h, w], [H, W]. masks: COCO run lengths, which instances name by their number.
     - boxes: [class, x1, y1, x2, y2]. seeds: [class, x, y].
+    - iterations: of each its number t, samples and prediction; `given` where the samples are masks a person has given.
     - truth, samples, prediction, others: instances [mask, class, thing, score or null]; `thing` is the same number
       through all sets. States and IoUs (`iou`, of `samples` and `prediction`) where there are true masks.
     """
@@ -118,13 +122,13 @@ def detail_of(sources: ImageSources, image_id: str, sets: ImageSets, ended: list
         if judged(sets):
             detail["states"] = ended
     detail["others"] = [{"title": title, **_set(sets, one)} for title, one in sets.others.items()]
-    detail["iterations"] = [_iteration(sets, t) for t in sets.iterations()]
+    detail["iterations"] = [_iteration(sets, t, sources.is_given(image_id, t)) for t in sets.iterations()]
     detail["masks"] = [counts.decode("ascii") for counts in sets.pool.counts]
     return detail
 
 
-def _iteration(sets: ImageSets, t: int) -> Values:
-    row: Values = {"t": t}
+def _iteration(sets: ImageSets, t: int, given: bool) -> Values:
+    row: Values = {"t": t, "given": True} if given else {"t": t}
     if t in sets.samples:
         row["samples"] = [{"count": count, **_set(sets, one, scored=False)} for count, one in sets.samples[t]]
     if t in sets.predictions:

@@ -35,9 +35,14 @@ def json_of(artefact: Artefact, name: str) -> Any:
     return json.loads(data)
 
 
-def number(value: float | None) -> str:
-    """Three decimals below 1, else one; a dash for None."""
-    return ABSENT if value is None else (f"{value:.3f}" if value < 1 else f"{value:.1f}")
+def share(value: float | None) -> str:
+    """Something from 0 to 1, with three decimals; a dash for None."""
+    return ABSENT if value is None else f"{value:.3f}"
+
+
+def amount(value: float | None, decimals: int = 1) -> str:
+    """Something without an upper end, such as a mean of counts; a dash for None."""
+    return ABSENT if value is None else f"{value:.{decimals}f}"
 
 
 def picture(data: bytes, kind: str, description: str) -> str:

@@ -8,6 +8,8 @@ from wsis.reporting.tables.results import nothing_scored, results_of
 from wsis.reporting.tables.training_shares import shares_line, training_shares
 from wsis.views.run import Run
 
+WARNINGS = "warnings"
+"""Anchor of the section that lists what a run warns of."""
 MEASURE = "0.50"
 """IoU of the mAP^r that stands for the result."""
 _CLASSES = 12  # named; of more, how many
@@ -48,7 +50,7 @@ class Bar(NamedTuple):
 class Overview(NamedTuple):
     """Attributes:
     facts: title -> a sentence. bars: what `scored` says, in percent. unscored: why there are none, in a line.
-    following: what to do next, one sentence; it may name a command.
+    following: what to do next, one sentence; it may name a command. anchor: the section that it points to, or empty.
     """
 
     facts: Mapping[str, str]
@@ -56,6 +58,7 @@ class Overview(NamedTuple):
     scored: str
     unscored: str
     following: str
+    anchor: str
 
 
 def overview(run: Run, diagnosis: Mapping[str, Any] | None) -> Overview:
@@ -70,14 +73,18 @@ def overview(run: Run, diagnosis: Mapping[str, Any] | None) -> Overview:
         rows = []
     split, bars = _bars(rows)
     facts = {"Learned from": _learned_from(run), "So far": _progress(run)}
+    if line := run.trial_line():
+        facts["What to expect"] = f"{line}."
     if diagnosis is not None and diagnosis["conclusion"]:
         facts["Where accuracy is lost"] = diagnosis["conclusion"]
+    following, anchor = _following(run, diagnosis, bool(rows))
     return Overview(
         facts={title: text for title, text in facts.items() if text},
         bars=bars,
         scored=f"mAP^r at IoU {MEASURE} on {split}, in percent" if bars else "",
         unscored="" if bars else f"{nothing_scored(run.record).capitalize()}. {_instead(run)}",
-        following=_following(run, diagnosis, bool(rows)),
+        following=following,
+        anchor=anchor,
     )
 
 
@@ -144,17 +151,25 @@ def _instead(run: Run) -> str:
     return "Look at the photographs in the gallery." if "dataset" in keys else ""
 
 
-def _following(run: Run, diagnosis: Mapping[str, Any] | None, scored: bool) -> str:
-    """What to do next: go on with what is not done, then what the run itself warns of, then where accuracy is lost."""
+def _following(run: Run, diagnosis: Mapping[str, Any] | None, scored: bool) -> tuple[str, str]:
+    """What to do next, and the section to read: go on with what is not done, then heed what the run itself warns of,
+    then where accuracy is lost."""
     name = run.name
     if run.record.status == "running":
-        return f"It goes on: wsis view {name} shows it live."
+        return f"It goes on: wsis view {name} shows it live.", ""
     if run.record.status != "completed":
-        return f"Go on with wsis run --name {name}."
+        return f"Go on with wsis run --name {name}.", ""
     if run.stale_line() is not None:
-        return f"Make what is stale again: wsis run --name {name}."
+        return f"Make what is stale again: wsis run --name {name}.", ""
     if warnings := run.warnings():
-        return f"Heed what it warns of: {warnings[0].partition(': ')[2]}"
+        which = "its warning" if len(warnings) == 1 else f"its {len(warnings)} warnings"
+        return f"Read {which} first.", WARNINGS
+    return _advice(run, diagnosis, scored), ""
+
+
+def _advice(run: Run, diagnosis: Mapping[str, Any] | None, scored: bool) -> str:
+    """What makes a finished run that warns of nothing better."""
+    name = run.name
     if diagnosis is not None and (worst := _worst(diagnosis)) is not None:
         return f"Most is lost there: {_ADVICE[worst]}."
     if scored:

@@ -18,6 +18,7 @@ _COLOURS = (
     "#009e73",
     "#cc79a7",
 )  # Okabe and Ito's: told apart with every kind of colour vision
+_NAMES = {"div_pc": "DIV(p,c)", "div_cc": "DIV(c,c)", "lr": "learning rate"}
 _LINES = {"prediction": "-", "pseudo_labels": "--", "prm_baseline": ":", "ceiling": "-."}
 _MARKERS = {"prediction": {"marker": "o"}, "pseudo_labels": {"marker": "s", "markerfacecolor": "white"}}
 _LABELS_HIGH = 21  # labels over each other in the height of the axes
@@ -107,7 +108,7 @@ def loss_plot(curve: Sequence[Mapping[str, float]], title: str = "") -> bytes:
     names.sort(key=lambda name: name != "loss")
     columns = min(3, max(1, len(names)))
     rows = -(-len(names) // columns) if names else 1
-    figure = Figure(figsize=(3.2 * columns + 0.2, 2.0 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns + 0.2, 2.2 * rows + 0.3), layout="constrained")
     if title:
         figure.suptitle(title, fontsize=10)
     for index, name in enumerate(names, start=1):
@@ -119,7 +120,8 @@ def loss_plot(curve: Sequence[Mapping[str, float]], title: str = "") -> bytes:
         if np.ptp(values) <= 1e-9 * np.abs(values).max():  # else rounding would fill the plot
             level = float(values[0])
             axes.set_ylim(level - 0.1 * (abs(level) or 1.0), level + 0.1 * (abs(level) or 1.0))
-        axes.set_title(name.replace("_", " "), fontsize=9)
+        axes.set_title(_NAMES.get(name, name.replace("_", " ")), fontsize=9)
+        axes.set_xlabel("step", fontsize=8)
     return _png(figure)
 
 

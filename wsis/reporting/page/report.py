@@ -19,7 +19,17 @@ from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Artefact
 from wsis.reporting.diagnosis.text import diagnosis_html
 from wsis.reporting.page.cost import lineage, times
-from wsis.reporting.page.elements import ABSENT, guarded, json_of, note, number, picture, unscaled, wide
+from wsis.reporting.page.elements import (
+    ABSENT,
+    amount,
+    guarded,
+    json_of,
+    note,
+    picture,
+    share,
+    unscaled,
+    wide,
+)
 from wsis.reporting.page.gallery_part import GalleryPart, Track, embedded_gallery, no_track
 from wsis.reporting.page.overview import overview
 from wsis.reporting.page.plots import loss_plot, map_plot, waterfall_plot
@@ -34,7 +44,18 @@ CURVE_NAME = "curve.json"
 OVERLAYS = 6
 """Of each kind, on the page and beside it: the gallery shows every image."""
 QUALITY_NAME = "instance_quality.json"
-_QUALITY = ("mean_best_iou", "found", "merged", "split", "missed", "predicted", "spurious", "duplicates")
+_BEST_IOU = "mean_best_iou"
+_COUNTED = ("found", "merged", "split", "missed", "predicted", "spurious", "duplicates")
+_TRAINING_LEGEND = (
+    "DIV(p,c): how far the samples were from what they are to agree with, at the last step. Held-back DISC: that, "
+    "less γ times what the samples differ among themselves, on training images kept aside; the step where it was "
+    "least gave the weights. Reach: share of the samples that a step of learning still moves; near 0 nothing is "
+    "learned any more."
+)
+_SAMPLES_LEGEND = (
+    "Diversity: mean pairwise 1 − IoU of the K label maps of an image; distinct: different label sets among "
+    "them; one set only: images whose samples are all the same."
+)
 Section = tuple[str, Callable[[], str]]
 
 
@@ -169,10 +190,17 @@ def _quality(artefacts: dict[str, Artefact]) -> str:
     for key, artefact in artefacts.items():
         if QUALITY_NAME in artefact.manifest.files:
             value = json_of(artefact, QUALITY_NAME)
-            rows.append([key, f"{value['instances']:.0f}", *(number(value.get(name)) for name in _QUALITY)])
+            rows.append(
+                [
+                    key,
+                    f"{value['instances']:.0f}",
+                    share(value.get(_BEST_IOU)),
+                    *(amount(value.get(name)) for name in _COUNTED),
+                ]
+            )
     if not rows:
         return ""
-    header = ["evaluation", "true instances", *(name.replace("_", " ") for name in _QUALITY)]
+    header = ["evaluation", "true instances", *(name.replace("_", " ") for name in (_BEST_IOU, *_COUNTED))]
     explained = (
         "Means over the K samples. found: IoU ≥ 0.5; merged: covered together with a neighbour of the class; "
         "split: covered by several; spurious: labelled, but nowhere near an instance of the class; duplicates: "
@@ -188,16 +216,11 @@ def _conditional(artefacts: dict[str, Artefact]) -> str:
     samples = [[key, *_sample_cells(a)] for key, a in named.items() if a.manifest.stage == "pseudo_labels"]
     if not training and not samples:
         return ""
-    header = ["training", "steps", "weights of step", "held-back DISC", "stopped early", "div pc", "reach"]
-    parts = [wide(format_table(header, training, "html"))] if training else []
+    header = ["training", "steps", "weights of step", "held-back DISC", "stopped early", "DIV(p,c)", "reach"]
+    parts = [wide(format_table(header, training, "html")), note(_TRAINING_LEGEND)] if training else []
     header = ["samples", "images", "diversity", "10 % of images below", "above", "distinct", "one set only"]
-    parts += [wide(format_table(header, samples, "html"))] if samples else []
-    return "\n".join(parts) + note(
-        "Held-back DISC: DIV(p,c) − γ DIV(c,c) on training images that were not learned from; the step where it was "
-        "least gave the weights. div pc and reach: the last of training; reach is the share of samples that some "
-        "loss-augmented inference changes, and near 0 nothing is learned any more. Diversity: mean pairwise 1 − IoU "
-        "of the K label maps of an image; distinct: different label sets among them."
-    )
+    parts += [wide(format_table(header, samples, "html")), note(_SAMPLES_LEGEND)] if samples else []
+    return "\n".join(parts)
 
 
 def _training_cells(artefact: Artefact) -> list[str]:
@@ -207,9 +230,10 @@ def _training_cells(artefact: Artefact) -> list[str]:
     early = {1: "yes", 0: "no"}.get(counts.get("stopped_early", -1), ABSENT)
     return [
         *steps,
-        number(counts.get("best_held_back")),
+        amount(counts.get("best_held_back"), decimals=2),
         early,
-        *(number(last.get(name)) for name in ("div_pc", "reach")),
+        amount(last.get("div_pc"), decimals=2),
+        share(last.get("reach")),
     ]
 
 
@@ -220,8 +244,9 @@ def _sample_cells(artefact: Artefact) -> list[str]:
         return ["0", *[ABSENT] * 5]
     diversity = np.array([float(one["diversity"][0]) for one in spread])
     distinct = np.array([int(one["distinct"][0]) for one in spread])
-    means = [diversity.mean(), *np.quantile(diversity, (0.1, 0.9)), distinct.mean()]
-    return [str(len(spread)), *(number(float(value)) for value in means), str(int((distinct == 1).sum()))]
+    shares = [diversity.mean(), *np.quantile(diversity, (0.1, 0.9))]
+    counted = [amount(float(distinct.mean())), str(int((distinct == 1).sum()))]
+    return [str(len(spread)), *(share(float(value)) for value in shares), *counted]
 
 
 def _diagnosis(diagnosis: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import Regions
 from wsis.reporting.pictures.contact_sheet import contact_sheets
-from wsis.reporting.pictures.image_sets import SURE, ImageSets, ImageSources, sets_of
+from wsis.reporting.pictures.image_sets import GIVEN, SURE, ImageSets, ImageSources, predicted, sets_of
 from wsis.reporting.pictures.instances import InstanceSet
 from wsis.reporting.pictures.overlays import draw_instances, fit
 from wsis.reporting.pictures.panels import GROUND, Panel, side_by_side, titled, under_each_other
@@ -211,21 +211,22 @@ def _case(run: _Drawn, image_id: str, iterations: Sequence[int]) -> Picture:
         there = [t for t in run.train if t <= iteration and image_id in run.train[t] and t not in drawn]
         drawn |= set(there)
         last = [_trained_panel(run, shown, there[-1] if there else None, iteration)] if predicted else []
-        rows.append([first, *_samples(run, shown, iteration, most), *last])
+        rows.append([first, *_samples(run, image_id, shown, iteration, most), *last])
     ious = [(t, run.sample_iou(image_id, t)) for t in iterations]
     measured = ", ".join(f"{100 * iou:.0f} % in iteration {t}" for t, iou in ious if iou is not None)
     title = run.names.shown(image_id) + (f"   mean IoU of the samples: {measured}" if measured else "")
     return titled(side_by_side([panel for row in rows for panel in row], columns=len(rows[0])), title)
 
 
-def _samples(run: _Drawn, shown: _Shown, iteration: int, most: int) -> list[Panel]:
+def _samples(run: _Drawn, image_id: str, shown: _Shown, iteration: int, most: int) -> list[Panel]:
     """`most` panels: the most frequent distinct sets; words where there are fewer."""
     samples = shown.sets.samples.get(iteration, [])
     total = sum(count for count, _ in samples)
     panels = []
     for count, one in samples[:most]:
         names = [run.name(label) for label in one.labels.tolist()]
-        caption = f"iteration {iteration}: {count} of {total}"
+        which = GIVEN if run.sources.is_given(image_id, iteration) else f"{count} of {total}"
+        caption = f"iteration {iteration}: {which}"
         panels.append(_instances(caption, shown, one, names))
     return panels + [_missing(shown, "no other sample")] * (most - len(panels))
 
@@ -233,9 +234,9 @@ def _samples(run: _Drawn, shown: _Shown, iteration: int, most: int) -> list[Pane
 def _trained_panel(run: _Drawn, shown: _Shown, t: int | None, iteration: int) -> Panel:
     """The prediction of network t on a training image; networks see those for the next iteration alone."""
     if t is None:
-        return _missing(shown, f"no prediction {iteration} on train")
-    note = "" if t == iteration else " (the last on train)"
-    return _prediction(run, f"prediction {t}{note}", shown, t)
+        return _missing(shown, f"no prediction of iteration {iteration} on train")
+    note = "" if t == iteration else ", the last on train"
+    return _prediction(run, f"{predicted(t)}{note}", shown, t)
 
 
 # ------------------------------------------------------------------------------------------ Figure 4
@@ -250,7 +251,7 @@ def _figure_4(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
         ": true masks beside them, mean IoU" if ranked else ""
     )
     picture = side_by_side([panel for pair in pairs.values() for panel in pair], columns=per_row)
-    alone = {i: side_by_side(pair, run.names.shown(i)) for i, pair in pairs.items()}
+    alone = {i: side_by_side(pair, f"{run.names.shown(i)}: {predicted(t)}") for i, pair in pairs.items()}
     return FigureOfRun("figure4", caption, picture, alone, run.names)
 
 

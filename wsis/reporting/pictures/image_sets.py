@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import ContractError
 from data_contracts.records import RecordReader
-from data_contracts.schemas import array_to_text
+from data_contracts.schemas import CORRECTIONS, array_to_text
 from wsis.engine.per_image import Record
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.evaluation.instances import GroundTruth
@@ -30,6 +30,10 @@ SURE = 0.3
 BASELINE, CEILING = "PRM baseline", "ceiling"
 _BASELINE_SHOWN = 8  # its detections have no score that says which are sure
 
+TRAIN_PREDICTED = "train images are predicted only to feed a next iteration"
+GIVEN = "given masks"
+"""What pseudo labels are called that a person has given."""
+
 T = TypeVar("T")
 Samples = list[tuple[int, InstanceSet]]
 """Distinct samples with their multiplicities."""
@@ -43,6 +47,8 @@ class ImageSources:
 
     Attributes:
         labels: outer iteration -> pseudo labels. predicted: train or val -> outer iteration -> predictions.
+            Networks predict train images only to feed the next iteration, so those of the last have no predictions.
+        given: outer iteration -> masks that a person has given, of those whose pseudo labels took them.
         unreadable: a line for each artefact that cannot be read.
 
     Raises:
@@ -59,16 +65,29 @@ class ImageSources:
         self.baseline, self.ceiling = self._there("prm_baseline"), self._there("predictions.ceiling")
         self.labels = self._iterations("pseudo_labels") if self.proposals is not None else {}
         self.predicted = {split: self._iterations(f"predictions.{split}") for split in ("train", "val")}
+        self.given = {t: given for t in self.labels if (given := self._given(t)) is not None}
 
     def split_of(self, image_id: str) -> str:
         """train or val."""
         return array_to_text(self.dataset.read(image_id, ("split",))["split"])
 
-    def _there(self, key: str) -> RecordReader | None:
-        if key not in self._run.record.entries:
+    def is_given(self, image_id: str, t: int) -> bool:
+        """Whether the pseudo labels of an image in outer iteration t are masks that a person has given."""
+        return t in self.given and image_id in self.given[t]
+
+    def _given(self, t: int) -> RecordReader | None:
+        """What the pseudo labels of an iteration were made with: the run may have other masks since."""
+        parent = self._run.artefact(f"pseudo_labels@{t}").manifest.parents.get("corrections")
+        if parent is None:
             return None
+        return self._readable(lambda: self._run.opened(parent.stage, parent.fingerprint).records(CORRECTIONS))
+
+    def _there(self, key: str) -> RecordReader | None:
+        return self._readable(lambda: self._run.records(key)) if key in self._run.record.entries else None
+
+    def _readable(self, read: Callable[[], RecordReader | None]) -> RecordReader | None:
         try:
-            return self._run.records(key)
+            return read()
         except ContractError as error:
             if not self._tolerate:
                 raise
@@ -120,6 +139,11 @@ class ImageSets:
         """Colours of the instances of a set, uint8 [n, 3]: one a thing, through all sets."""
         things = self.things[one]
         return instance_colours(int(things.max(initial=-1)) + 1)[things]
+
+
+def predicted(t: int) -> str:
+    """What a drawn prediction of an outer iteration is, in words."""
+    return f"prediction of iteration {t} (score\u00a0≥\u00a0{SURE})"  # no line breaks there
 
 
 def size_for(side: int, height: int, width: int) -> tuple[int, int]:
@@ -182,6 +206,8 @@ def _add_proposals(sources: ImageSources, image_id: str, found: ImageSets) -> No
     for t, one in samples.items():
         order = one.most_frequent(len(one.multiplicities))
         found.samples[t] = [(int(one.multiplicities[u]), labelled_set(*one.unique(u))) for u in order]
+        if sources.is_given(image_id, t):  # one set, as often as there are samples, whose scores say nothing
+            found.samples[t] = [(count, replace(given, scores=None)) for count, given in found.samples[t]]
 
 
 def _detected(record: Record, pool: MaskPool) -> InstanceSet:

@@ -17,7 +17,16 @@ from data_contracts.printable import counted
 from data_contracts.schemas import SCHEMAS
 from wsis.engine.per_image import Record
 from wsis.method.masks.proposal_set import ProposalSet
-from wsis.reporting.pictures.image_sets import BASELINE, SURE, ImageSets, ImageSources, Samples, sets_of
+from wsis.reporting.pictures.image_sets import (
+    BASELINE,
+    GIVEN,
+    TRAIN_PREDICTED,
+    ImageSets,
+    ImageSources,
+    Samples,
+    predicted,
+    sets_of,
+)
 from wsis.reporting.pictures.instances import InstanceSet
 from wsis.reporting.pictures.overlays import draw_boxes, draw_instances, draw_seeds, fit, instance_colours
 from wsis.reporting.pictures.panels import Panel, side_by_side
@@ -117,8 +126,10 @@ def picture_of(sources: Sources, image_id: str, contract: str = "") -> NDArray[n
     elif found.boxes is not None and image_id in found.boxes:
         panels.append(_boxes_panel(image, found.boxes[image_id]["boxes"]))
     if t in sets.samples:
-        panels += _sample_panels(sources, image, sets, sets.samples[t])
-        legend = _sample_legend(sets.samples[t])
+        given = found.is_given(image_id, t)
+        panels += _sample_panels(sources, image, sets, sets.samples[t], given)
+        legend = [] if given else _sample_legend(sets.samples[t])
+        legend += [] if t in sets.predictions else [f"no prediction of iteration {t}: {TRAIN_PREDICTED}"]
         diversity = found.labels[t].read(image_id, ("diversity",))["diversity"]
         spread = f"   diversity {float(diversity[0]):.2f}"
     elif BASELINE in sets.others:
@@ -126,7 +137,7 @@ def picture_of(sources: Sources, image_id: str, contract: str = "") -> NDArray[n
     if contract == "proposals" and found.proposals is not None and image_id in found.proposals:
         panels += proposal_panels(image, ProposalSet.from_record(found.proposals[image_id]), MAX_PROPOSALS)
     if t in sets.predictions:
-        panels.append(_prediction_panel(sources, image, sets, sets.predictions[t]))
+        panels.append(_prediction_panel(sources, image, sets, t))
     iteration = "" if t is None else f"   outer iteration {t}"
     return side_by_side(panels, f"{found.names.shown(image_id)}{iteration}{spread}", COLUMNS, legend)
 
@@ -179,29 +190,30 @@ def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> P
 
 
 def _sample_panels(
-    sources: Sources, image: NDArray[np.uint8], sets: ImageSets, samples: Samples
+    sources: Sources, image: NDArray[np.uint8], sets: ImageSets, samples: Samples, given: bool
 ) -> list[Panel]:
-    """The most frequent unique samples, with how many of the K equal each."""
+    """The most frequent unique samples, with how many of the K equal each; given masks are one set."""
     total = sum(count for count, _ in samples)
     return [
-        _instances_panel(sources, f"{count} of {total} samples", image, sets, one)
+        _instances_panel(sources, GIVEN if given else f"{count} of {total} samples", image, sets, one)
         for count, one in samples[:MAX_SAMPLES]
     ]
 
 
 def _sample_legend(samples: Samples) -> list[str]:
-    """What the panels of samples show, in lines that two panels have room for."""
+    """What the panels of samples show."""
     told = ["tags of samples: class, its score minus the background's (below 0: lower)"]
     if len(samples) > MAX_SAMPLES:
         told.append(f"of {len(samples)} different samples the {MAX_SAMPLES} most frequent")
     return told
 
 
-def _prediction_panel(sources: Sources, image: NDArray[np.uint8], sets: ImageSets, one: InstanceSet) -> Panel:
-    shown = f"{MAX_DETECTIONS} of {len(one)}" if len(one) > MAX_DETECTIONS else f"{len(one)}"
-    return _instances_panel(
-        sources, f"prediction: {shown} at score ≥ {SURE}", image, sets, one, MAX_DETECTIONS
+def _prediction_panel(sources: Sources, image: NDArray[np.uint8], sets: ImageSets, t: int) -> Panel:
+    one = sets.predictions[t]
+    shown = (
+        f"{MAX_DETECTIONS} of {len(one)}" if len(one) > MAX_DETECTIONS else f"{len(one) or 'nothing'} found"
     )
+    return _instances_panel(sources, f"{predicted(t)}: {shown}", image, sets, one, MAX_DETECTIONS)
 
 
 def _instances_panel(
@@ -212,9 +224,12 @@ def _instances_panel(
     one: InstanceSet,
     most: int | None = None,
 ) -> Panel:
-    """The first `most` instances of a set, with their names and scores."""
-    scores = np.zeros(len(one)) if one.scores is None else one.scores
-    names = _names(sources, one.labels, scores)[:most]
+    """The first `most` instances of a set, with their names and the scores that they have."""
+    if one.scores is None:
+        names = [_name(sources, label) for label in one.labels.tolist()]
+    else:
+        names = _names(sources, one.labels, one.scores)
+    names = names[:most]
     masks, colours = sets.pool.masks(one.masks[:most]), sets.colours(one)[:most]
     return Panel(caption, draw_instances(fit(image, PANEL_SIDE)[0], masks, colours, names))
 

@@ -113,6 +113,21 @@ def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
     return text.rstrip() + "…"
 
 
+def wrapped(text: str, width: int, size: int, bold: bool = False) -> list[str]:
+    """`text` in lines of at most `width` pixels, broken at spaces and line ends; only a word wider than that is cut."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            longer = f"{line} {word}" if line else word
+            if line and text_size(longer.rstrip(), size, bold)[0] > width:
+                lines.append(line.rstrip())
+                longer = word
+            line = longer
+        lines.append(line.rstrip())
+    return [shorten(line, width, size, bold) for line in lines]
+
+
 def label_size(image_width: int) -> int:
     """Font size in pixels for labels on an image of this width."""
     return int(np.clip(image_width / 30, 11, 28))

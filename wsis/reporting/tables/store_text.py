@@ -92,7 +92,7 @@ def artefact_text(run: Run, key: str) -> str:
         "parents:",
         *(f"  {name:18s} {p.stage}/{p.fingerprint}" for name, p in m.parents.items()),
         "counts:",
-        *(f"  {name:18s} {_short(value)}" for name, value in m.counts.items()),
+        *(f"  {name:18s} {_short(readable(value))}" for name, value in m.counts.items()),
         "config:",
         *(f"  {name:18s} {_short(value)}" for name, value in m.config.items()),
     ]
@@ -123,6 +123,21 @@ def _shape_lines(artefact: Artefact) -> list[str]:
         symbols = ", ".join(str(s) for s in field.shape)
         lines.append(f"  {name:20s} {field.dtype:8s} [{symbols}] = [{', '.join(spans)}]  {field.doc}")
     return lines
+
+
+def readable(value: Any) -> str:
+    """A count of a manifest for people: numbers to three significant digits, `dog 0.357, cat 0.1` of a mapping."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, float):
+        return (
+            f"{value:.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.3g}"
+        )  # no power of ten where none is needed
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {readable(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(readable, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _short(value: Any, limit: int = 140) -> str:

@@ -13,10 +13,10 @@ const SORTS = {
   name: ["name", null, 1],
 };
 const ABOUT = {
-  disagreement: "disagreement: how much the K samples of an image differ, 0 to 1.",
-  loss: "loss: 1 − agreement of the prediction with the samples, 0 to 1.",
-  iou: "IoU: mean over an image's true instances, 0 to 1.",
-  name: "",
+  disagreement: () => `disagreement: how much the K samples of an image differ in iteration ${index.last.sample}, 0 to 1.`,
+  loss: () => `loss: 1 − agreement of the prediction with the samples, both of iteration ${index.last.both}, 0 to 1.`,
+  iou: () => `IoU: mean over an image's true instances, 0 to 1${judgedBy()}.`,
+  name: () => "",
 };
 const CALLED = { prediction: "prediction", sample: "pseudo labels", truth: "true masks" };
 const DRAWN = { fill: true, line: true, text: false, photo: true };
@@ -50,9 +50,29 @@ function offerDrawn() {
   if (!there.includes(drawn.value) || (!drawnChosen && drawn.value !== fits)) drawn.value = fits;
 }
 
-// What the tiles show, where it is not the prediction that people expect.
+// What is compared with true masks.
+function judgedBy() {
+  const { sample, val } = index.last;
+  const parts = [sample && `on train of the samples of iteration ${sample}`, val && `on val of the prediction of iteration ${val}`];
+  return parts.some(Boolean) ? `: ${parts.filter(Boolean).join(", ")}` : "";
+}
+
+// Of which iterations the predictions are.
+function predictedLine() {
+  const splits = ["train", "val"].filter((split) => index.last[split]);
+  const of = splits.map((split) => `of iteration ${index.last[split]} on ${split}`).join(", ");
+  const behind = index.last.train && index.last.train < Math.max(index.last.sample || 0, index.last.val || 0);
+  const why = behind ? `: ${index.train_predicted}` : "";
+  return `Drawn are predictions of score ≥ ${index.sure}, ${of}${why}.`;
+}
+
+// What the tiles show.
 function drawnLine() {
-  if (!index.images.length || index.drawn.includes("prediction")) return "";
+  if (!index.images.length) return "";
+  if (index.drawn.includes("prediction")) {
+    const drawn = tools.querySelector("[name=drawn]").value;
+    return { prediction: predictedLine(), sample: `Drawn are pseudo labels of iteration ${index.last.sample}.` }[drawn] || "";
+  }
   const none = "The run has no prediction of its images";
   return index.drawn.length ? `${none}: drawn are pseudo labels, the most frequent sample.` : `${none} and no pseudo labels yet.`;
 }
@@ -88,7 +108,12 @@ function arrange() {
     rows.length && !order.length ? "no image passes these filters" : "",
     all, waiting ? `${waiting} are still being measured` : "",
   ].filter(Boolean).join("; ");
-  section.querySelector(".about").textContent = [drawnLine(), ABOUT[key]].filter(Boolean).join(" ");
+  tell(key);
+}
+
+// Above the tiles: what they show, and what they are sorted by.
+function tell(key) {
+  section.querySelector(".about").textContent = [drawnLine(), ABOUT[key]()].filter(Boolean).join(" ");
 }
 
 function tileOf(place, key) {
@@ -116,18 +141,20 @@ function tileOf(place, key) {
 }
 
 // The set that a tile shows: what was asked for, of the last outer iteration that has it; a prediction where an image has
-// no pseudo labels, and the other way round. The tile says where it is another than was asked for, or none.
+// no pseudo labels, and the other way round. The tile says of which iteration, and where it is another than was asked for.
 function resultOf(detail, wanted) {
-  if (!detail || wanted === "nothing") return { instances: [], instead: "" };
-  const rows = [...detail.iterations].reverse();
-  const sets = {
-    truth: detail.truth,
-    prediction: rows.find((row) => row.prediction)?.prediction.instances,
-    sample: rows.find((row) => row.samples)?.samples[0].instances,
-  };
-  if (sets[wanted]) return { instances: sets[wanted], instead: "" };
+  if (!detail || wanted === "nothing") return { instances: [], instead: "", when: "" };
+  if (wanted === "truth" && detail.truth) return { instances: detail.truth, instead: "", when: "" };
   const other = { prediction: "sample", sample: "prediction" }[wanted];
-  return sets[other] ? { instances: sets[other], instead: CALLED[other] } : { instances: [], instead: `no ${CALLED[wanted]}` };
+  const kind = [wanted, other].find((one) => lastRow(detail, one));
+  if (!kind) return { instances: [], instead: `no ${CALLED[wanted]}`, when: "" };
+  const row = lastRow(detail, kind), { instances } = kind === "prediction" ? row.prediction : row.samples[0];
+  const given = kind === "sample" && row.given ? "given masks of " : "", empty = instances.length ? "" : ": nothing found";
+  return { instances, instead: kind === wanted ? "" : CALLED[kind], when: `${given}iteration ${row.t}${empty}` };
+}
+
+function lastRow(detail, kind) {
+  return [...detail.iterations].reverse().find((row) => (kind === "prediction" ? row.prediction : row.samples));
 }
 
 async function drawTile(tile) {
@@ -136,9 +163,9 @@ async function drawTile(tile) {
     const { picture, detail } = await imageAt(place);
     const photo = await loaded(picture);
     if (!tile.dataset.seen) return;
-    const { instances, instead } = resultOf(detail, tools.querySelector("[name=drawn]").value);
-    if (instead) tile.dataset.instead = instead;
-    else delete tile.dataset.instead;
+    const { instances, instead, when } = resultOf(detail, tools.querySelector("[name=drawn]").value);
+    badge(tile, "instead", instead);
+    badge(tile, "drawn", [instead, when].filter(Boolean).join(", "));
     // the picture lies within the tile as a whole, whatever its shape
     const fit = Math.min(canvas.clientWidth, (canvas.clientHeight * photo.width) / photo.height);
     drawPanel(canvas, fit, { photo, detail, instances }, DRAWN);
@@ -146,6 +173,11 @@ async function drawTile(tile) {
     tile.title = error.message;
     tile.classList.add("unreadable");
   }
+}
+
+function badge(tile, name, text) {
+  if (text) tile.dataset[name] = text;
+  else delete tile.dataset[name];
 }
 
 // Tiles are drawn as they come into sight and emptied when they are far from it: pictures take memory.
@@ -172,5 +204,6 @@ tools.addEventListener("input", ({ target }) => {
   if (target.name === "sort") sortChosen = true;
   if (target.name !== "drawn") return arrange();
   drawnChosen = true;
+  tell(tools.querySelector("[name=sort]").value || "name");
   redrawSeen();
 });

@@ -12,20 +12,24 @@ function rowsOf(row, detail) {
   const given = [{ key: "given", caption: `given: ${weak}`, boxes: detail.boxes }];
   if (detail.seeds) given.push({ key: "seeds", caption: counted(detail.seeds.length, "seed"), seeds: detail.seeds, boxes: detail.boxes });
   if (detail.truth) given.push({ key: "truth", caption: `true masks${ended(detail.states)}`, instances: detail.truth });
+  const certain = detail.iterations.find((one) => one.given);
+  if (certain) given.push({ key: "masks", caption: `given masks, from iteration ${certain.t} on`, instances: certain.samples[0].instances });
   for (const one of detail.others) given.push({ key: one.title, caption: one.title + measured(one), instances: one.instances });
-  return [{ title: "Given", panels: given }, ...detail.iterations.map(iterationRow)];
+  return [{ title: "Given", panels: given }, ...detail.iterations.map((one) => iterationRow(one, row.split))];
 }
 
-function iterationRow({ t, samples = [], prediction }) {
+function iterationRow({ t, samples = [], prediction, given }, split) {
   const all = samples.reduce((sum, one) => sum + one.count, 0);
   const panels = samples.map((one, number) => ({
-    key: `sample ${number}@${t}`, caption: `${one.count} of ${all} samples${measured(one)}`, instances: one.instances,
+    key: `sample ${number}@${t}`, caption: `${given ? "given masks" : `${one.count} of ${all} samples`}${measured(one)}`, instances: one.instances,
   }));
   if (prediction) {
-    const found = prediction.instances.length ? "prediction" : "prediction: nothing found";
+    const sure = `score ≥ ${index.sure}`;
+    const found = prediction.instances.length ? `prediction (${sure})` : `prediction: nothing found (${sure})`;
     panels.push({ key: `prediction@${t}`, caption: found + measured(prediction), instances: prediction.instances });
   }
-  return { title: `Outer iteration ${t}`, panels };
+  const note = !prediction && split === "train" ? `No prediction: ${index.train_predicted}.` : "";
+  return { title: `Outer iteration ${t}`, panels, note };
 }
 
 function counted(count, what) {
@@ -66,6 +70,7 @@ function factsOf(row) {
   const figures = ["disagreement", "loss", "iou"].filter((key) => key in row);
   return [
     row.split, ...(row.company ? [row.company === "alone" ? "alone of its class" : "among several of its class"] : []),
+    ...(row.given ? [`given masks from iteration ${row.given} on`] : []),
     ...figures.map((key) => `${key === "iou" ? "IoU" : key} ${row[key].toFixed(2)}`), ...(row.problem ? [row.problem] : []),
   ].join(" · ");
 }
@@ -89,7 +94,7 @@ function layPanels() {
   drawAll();
 }
 
-function laidRow({ title, panels }) {
+function laidRow({ title, panels, note }) {
   const part = document.createElement("section"), heading = document.createElement("h3"), line = document.createElement("div");
   heading.textContent = title;
   line.className = "line";
@@ -107,6 +112,12 @@ function laidRow({ title, panels }) {
     line.append(button);
   }
   part.append(heading, line);
+  if (note) {
+    const said = document.createElement("p");
+    said.className = "note";
+    said.textContent = note;
+    part.append(said);
+  }
   return part;
 }
 
