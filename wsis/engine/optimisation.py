@@ -68,8 +68,9 @@ def average_gradients(optimizer: Optimizer) -> None:
     total /= distributed.get_world_size()
     known, rest = total[: len(own)], total[len(own) :]
     means = rest.split([g.numel() for g in own])
-    for parameter, had, mean in zip(parameters, known.tolist(), means, strict=True):
-        parameter.grad = mean.view_as(parameter) if had else None
+    for parameter, gradient, had, mean in zip(parameters, own, known.tolist(), means, strict=True):
+        # into memory of the parameter's own order: an optimiser's fused step takes for granted that it is the same
+        parameter.grad = gradient.copy_(mean.view_as(gradient)) if had else None
 
 
 def chained_rates(rate: float, total_steps: int, warmup_steps: int, cosine: bool) -> list[float]:
