@@ -1,11 +1,17 @@
 """Folders of a store, and names that must stay inside one."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from data_contracts.atomic import full_disk_named, write_atomic
 from data_contracts.errors import StoreError
+
+
+def default_store() -> str:
+    """Where a store lies that nobody names: $WSIS_STORE, else ./runs."""
+    return os.environ.get("WSIS_STORE") or "runs"
 
 
 def make_folder(path: Path) -> None:
