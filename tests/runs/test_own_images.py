@@ -92,7 +92,7 @@ def test_failures_are_listed_and_the_rest_of_the_shard_survives(odd) -> None:
     for image_id, message in failed.items():
         assert words[image_id] in message
         assert f"  - {message}\n" in result.err
-        assert f"proposals: failed: {message}" in result.err
+        assert result.err.count(message) == 1
         assert all(a.size == 0 or not a.any() for a in records[image_id].values())
     assert manifest.counts["failed"] == list(failed.values())
     assert manifest.config["tolerate_failures"] is True
