@@ -298,7 +298,7 @@ def test_preview_names(tmp_path: Path) -> None:
         (
             ["photos", "--set", "proposals.max_syde=3"],
             2,
-            r"proposals\.max_syde: unknown key; did you mean 'max_side'",
+            r"proposals\.max_syde: unknown key; did you mean 'proposals.max_side'",
         ),
         (
             ["photos", "--set", "proposals.max_side=3"],
