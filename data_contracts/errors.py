@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+_NEAR = 0.7  # share of letters in common; below, guesses are of words that mean something else
+
 
 class ContractError(Exception):
     """Base of every error raised where data crosses a boundary."""
@@ -51,8 +53,25 @@ class LockTimeoutError(ContractError, TimeoutError):
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like another, whatever the case; None where none is near."""
     names = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    alike = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
+    near = [one for one in alike if _near(name.lower(), one)]
     return names[near[0]] if near else None
+
+
+def _near(name: str, other: str) -> bool:
+    """Whether one is meant by the other: most letters are the same, or all but a letter or two that changed places."""
+    same = difflib.SequenceMatcher(None, name, other).ratio()
+    return (
+        same >= _NEAR
+        or sorted(name) == sorted(other)
+        or (abs(len(name) - len(other)) == 1 and _in(name, other))
+    )
+
+
+def _in(name: str, other: str) -> bool:
+    """Whether the shorter of two words is the longer one without a letter."""
+    short, long = sorted((name, other), key=len)
+    return any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Folders of a store, and names that must stay inside one."""
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +36,11 @@ def user_path(path: Path | str, where: str) -> Path:
                 f"{where}: expected a path that can be followed, got {shown}: {reason}"
             ) from error
     return found
+
+
+def default_store() -> str:
+    """Where a store lies that nobody names: $WSIS_STORE, else ./runs."""
+    return os.environ.get("WSIS_STORE") or "runs"
 
 
 def make_folder(path: Path) -> None:

@@ -124,7 +124,8 @@ def load_run(store: Store, name: str) -> RunRecord:
     if text is None:
         there = list_runs(store)
         raise ArtefactMissingError(
-            f"no run {name!r} in {store.location}{did_you_mean(name, there)}; runs there: {', '.join(there) or 'none'}"
+            f"no run {name!r} in {store.address}{did_you_mean(name, there)}; runs there: {', '.join(there) or 'none'}; "
+            "another store: --store FOLDER, or the variable WSIS_STORE"
         )
     return _parsed(name, text.encode())
 

@@ -6,7 +6,6 @@ whole or not at all, once, and is never overwritten. A URL store is mirrored art
 """
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,15 +26,15 @@ from data_contracts.leases import Alone, Lease
 from data_contracts.locks import exclusive
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, damaged_files, parse_manifest
 from data_contracts.objects import FolderObjects, Found, Objects, plain_bytes
-from data_contracts.paths import make_folder, plain_name
+from data_contracts.paths import default_store, make_folder, plain_name
 from data_contracts.records import RecordReader
 from data_contracts.remote import Remote, cache_folder, local_folder
 from data_contracts.remote_layout import ATTEMPTS, SHARDS, new_attempt
+from data_contracts.repair import repair_of
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
 
 _LOGGER = logging.getLogger("wsis.store")
-DEFAULT_STORE = "runs"
 _CHANGES = 50  # tries to change a file that others change too
 PRIVATE = ".work"
 """Folder of a stage in which artefacts are made."""
@@ -83,7 +82,7 @@ class Store:
     """
 
     def __init__(self, location: str | Path | None = None) -> None:
-        text = str(location or os.environ.get("WSIS_STORE") or DEFAULT_STORE)
+        text = str(location or default_store())
         self.location = text
         folder = local_folder(text)
         self._remote = None if folder is not None else Remote(text)
@@ -156,18 +155,17 @@ class Store:
 
     def _open_local(self, stage: str, fingerprint: str, verify: bool) -> Artefact:
         path = self._path(stage, fingerprint)
-        repair = f"Run the stage again to repair it: wsis stage {stage} --run RUN"
         if not (path / MANIFEST_NAME).is_file():
             lost = f"{path / MANIFEST_NAME}: missing"
-            raise CorruptArtefactError(
-                f"artefact {stage}/{fingerprint} is damaged: {lost}. {repair}", (lost,)
-            )
+            raise self._damaged(stage, fingerprint, [lost])
         artefact = Artefact(path, self._read_manifest(path))
         if verify and (damaged := damaged_files(path, artefact.manifest)):
-            raise CorruptArtefactError(
-                f"artefact {stage}/{fingerprint} is damaged: {'; '.join(damaged)}. {repair}", tuple(damaged)
-            )
+            raise self._damaged(stage, fingerprint, damaged)
         return artefact
+
+    def _damaged(self, stage: str, fingerprint: str, files: list[str]) -> CorruptArtefactError:
+        what = f"artefact {stage}/{fingerprint} is damaged: {'; '.join(files)}"
+        return CorruptArtefactError(f"{what}. {repair_of(self, stage, fingerprint)}", tuple(files))
 
     @property
     def remote(self) -> Remote | None:

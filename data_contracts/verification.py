@@ -9,6 +9,7 @@ from data_contracts.errors import ContractError
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, damaged_files
 from data_contracts.remote import Remote
 from data_contracts.remote_layout import by_object, digest_of, file_key, manifest_key, parts_of
+from data_contracts.repair import repair_of
 from data_contracts.store import PRIVATE, Store
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
@@ -29,23 +30,29 @@ def stored_artefacts(store: Store) -> list[Pair]:
     return found
 
 
-def damage_of(store: Store, artefacts: Iterable[Pair]) -> list[str]:
-    """A line for each file that is missing or changed, and for each manifest that is not of its fingerprint."""
-    problems: list[str] = []
+def damage_of(store: Store, artefacts: Iterable[Pair]) -> dict[Pair, list[str]]:
+    """Of each damaged artefact a line for each file that is missing or changed, and for a manifest that is not of its
+    fingerprint."""
+    found: dict[Pair, list[str]] = {}
     for stage, fingerprint in artefacts:
         try:
             if store.remote is not None:
-                problems += _remote_damage(store.remote, stage, fingerprint, store.root)
+                problems = _remote_damage(store.remote, stage, fingerprint, store.root)
             else:
                 artefact = store.open(stage, fingerprint, verify=False)
                 where = str(artefact.path / MANIFEST_NAME)
-                problems += [
+                problems = [
                     *damaged_files(artefact.path, artefact.manifest),
                     *_foreign(artefact.manifest, stage, where),
                 ]
         except ContractError as error:
-            problems.append(f"{stage}/{fingerprint}: {error}")
-    return problems
+            said = str(error).removesuffix(
+                f". {repair_of(store, stage, fingerprint)}"
+            )  # said once, by the caller
+            problems = [f"{stage}/{fingerprint}: {said}"]
+        if problems:
+            found[stage, fingerprint] = problems
+    return found
 
 
 def _foreign(manifest: Manifest, stage: str, where: str) -> list[str]:

@@ -45,7 +45,7 @@ def shown_or_warned(what: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def publish_results(run: Run, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Write VOC mAP and COCO AP of everything evaluated so far as a Prefect table artifact; the rows.
+    """Write VOC mAP and COCO AP of what is evaluated so far, if anything is, as a Prefect table artifact; the rows.
 
     Args:
         say: gets a line where the artifact cannot be made, as in all that publishes here.
@@ -60,6 +60,8 @@ def publish_results(run: Run, say: Callable[[str], None]) -> list[dict[str, Any]
         }
         for row in rows
     ]
+    if not table:  # nothing is scored, as with data without masks
+        return rows
     with shown_or_warned("the results are", say):
         create_table_artifact(
             table,

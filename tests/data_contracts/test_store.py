@@ -135,7 +135,7 @@ def test_flipped_byte_is_named(store):
         flip(artefact.path / "weights.pt", position)
         with pytest.raises(
             CorruptArtefactError,
-            match=r"artefact train/0123456789ab is damaged: .*weights.pt: expected sha256 .* Run the stage again",
+            match=r"artefact train/0123456789ab is damaged: .*weights.pt: expected sha256 .* No run uses it;",
         ) as caught:
             store.open("train", FINGERPRINT)
         (named,) = caught.value.files

@@ -10,11 +10,18 @@ import pytest
 from data_contracts.bucket import BucketObjects
 from data_contracts.errors import ConfigError, ContractError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal, unseal
-from data_contracts.runs import RunEntry, RunRecord, load_run, save_run
+from data_contracts.runs import Measured, RunEntry, RunRecord, load_run, save_run
 from data_contracts.store import Store
 from tests.data_contracts.contract_cases import manifest_of
 from wsis.reporting.tables.run_list import run_list
-from wsis.reporting.tables.store_text import verify_store
+from wsis.reporting.tables.store_text import verify_store as verified
+
+
+def verify_store(store, run=None):
+    """Number of artefacts checked, and the lines about damage."""
+    found = verified(store, run)
+    return found.checked, found.problems
+
 
 IDENTITY = manifest_of("train", "").identity()
 
@@ -114,6 +121,39 @@ def test_an_artefact_without_manifest_and_pipes_in_one_are_named(store):
     assert "manifest.json: missing" in problem
     os.mkfifo(folder / "manifest.json")
     assert verify_store(store)[1] == [problem]
+
+
+def test_what_repairs_it_is_said_with_the_run_and_the_store(store, monkeypatch):
+    """Of a run's stage, of an outer iteration, of other data; of what no run uses."""
+    (store.root / "train" / IDENTITY / "weights.pt").unlink()
+    (line,) = verified(store).remedies
+    again = f"Run the stage again to repair it: wsis stage train --run good --store {store.root}"
+    assert line == f"train/{IDENTITY}: {again}"
+    with pytest.raises(CorruptArtefactError, match=f"weights.pt: missing. {again}$"):
+        store.open("train", IDENTITY)
+    monkeypatch.setenv("WSIS_STORE", str(store.root))
+    assert verified(store).remedies[0].endswith("wsis stage train --run good")
+
+    record = load_run(store, "good")
+    entry = record.entries.pop("train").model_copy(update={"outer_iteration": 3})
+    save_run(store, record.model_copy(update={"entries": {"train.val@3": entry}}))
+    assert verified(store).remedies[0].endswith("wsis stage train.val --run good --iteration 3")
+    measured = Measured(
+        data="my data",
+        format="coco",
+        split="val",
+        digest="",
+        outer_iteration=2,
+        finished="",
+        artefacts={"train": IDENTITY},
+    )
+    save_run(store, record.model_copy(update={"entries": {}, "measured": [measured]}))
+    (line,) = verified(store).remedies
+    assert line.endswith("wsis evaluate good --data 'my data' --split val --format coco --iteration 2")
+    save_run(store, record.model_copy(update={"entries": {}}))
+    assert verified(store).remedies == [
+        f"train/{IDENTITY}: No run uses it; to remove what no run uses: wsis gc"
+    ]
 
 
 def test_reports_and_previews_are_no_artefacts(store):

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,21 @@ def wait_for(
             pytest.fail(f"waited {seconds} s in vain")
         time.sleep(0.01)
     return value
+
+
+def told(process: subprocess.Popen, line: str, seconds: float = 240.0) -> str:
+    """What it says up to a line that is this one; fails when the process ends before, or after `seconds`."""
+    ending = threading.Timer(seconds, process.kill)
+    ending.start()
+    try:
+        said = ""
+        for one in process.stderr or ():
+            said += one
+            if one == f"{line}\n":
+                return said
+        pytest.fail(f"the process ended too early:\n{said}")
+    finally:
+        ending.cancel()
 
 
 def kill(process: subprocess.Popen) -> None:

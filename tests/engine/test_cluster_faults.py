@@ -76,7 +76,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def files(store: Path) -> Any:
     opened = Store(store)
     (pair,) = stored_artefacts(opened)
-    assert damage_of(opened, [pair]) == []
+    assert damage_of(opened, [pair]) == {}
     return opened.open(*pair).manifest.files
 
 

@@ -65,13 +65,50 @@ def test_lines_with_rate_and_time_left(clock, capsys):
 
 def test_rate_after_a_resume_counts_only_what_was_done_now(clock, capsys):
     with Progress().bar(100, "train", "step", initial=80) as bar:
-        clock.now += 10.0
-        bar.update(10, {"loss": 0.123456, "diversity": 2.0})
+        for _ in range(10):
+            clock.now += 1.0
+            bar.update(1, {"loss": 0.123456, "diversity": 2.0})
     # 10 steps in 10 s, 10 are left: not 90 steps in 10 s
     assert (
         capsys.readouterr().err
         == "train: 90/100 step (90%) in 00:10, 00:10 left, 1.00step/s, 1.3 GB | loss 0.1235 diversity 2\n"
     )
+
+
+def test_no_forecast_before_a_few_steps_are_timed_without_the_first(clock, capsys):
+    with Progress().bar(100, "train", "step", initial=40) as bar:
+        for seconds in (18.0, 0.5, 15.0, 0.5, 0.5, 0.5, 15.0):  # the first loads and warms up
+            clock.now += seconds
+            bar.update(1, {"loss": 1.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == [
+        "train: 41/100 step (41%) in 00:18, 1.3 GB | loss 1",
+        "train: 43/100 step (43%) in 00:33, 07:21 left, 7.75s/step, 1.3 GB | loss 1",  # 15.5 s for two
+        "train: 47/100 step (47%) in 00:50, 04:42 left, 5.33s/step, 1.3 GB | loss 1",  # 32 s for six
+    ]
+
+
+def test_a_bar_that_ends_early_makes_no_forecast_of_its_first_steps(clock, capsys):
+    with Progress().bar(100, "train", "step") as bar:
+        for seconds in (18.0, 0.5, 0.5):
+            clock.now += seconds
+            bar.update(1)
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 1/100 step (1%) in 00:18, 1.3 GB",
+        "train: 3/100 step (3%) in 00:19, 1.3 GB",
+    ]
+
+
+def test_a_line_has_the_loss_and_four_more_and_fits(clock, capsys):
+    losses = {"loss": 3.0, **{f"head_{i}": i / 7 for i in range(14)}}
+    long_names = {"loss": 3.0, **{f"{'very_' * 5}long_loss_{i}": i / 7 for i in range(14)}}
+    for notes in (losses, long_names):
+        with Progress().bar(1, "prediction@2", "step") as bar:
+            clock.now += 1.0
+            bar.update(1, notes)
+    five, fewer = capsys.readouterr().err.splitlines()
+    assert five.endswith("| loss 3 head_0 0 head_1 0.1429 head_2 0.2857 head_3 0.4286")
+    assert len(five) < 160 and len(fewer) < 160 and "| loss 3 very_" in fewer
 
 
 def test_resident_memory_grows_by_what_is_used_and_counts_children():

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -121,6 +121,45 @@ def test_a_time_limit_ends_it(processes: StageProcesses) -> None:
     with pytest.raises(StageTimeoutError, match="proposals: expected it to end within 1 s"):
         processes.do(sleep, "proposals", Heard(), 1.0)
     assert time.monotonic() - began < 40
+
+
+def finish_first(progress: Progress) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a training in a long step
+    progress.log("sleeps")
+    time.sleep(600)
+
+
+def ended_while_asleep(process: StageProcess, end: Callable[[], None]) -> float:
+    """Seconds until it is gone, once `end` is called while it is in a step that takes long."""
+    heard, began = Heard(), []
+
+    def ends() -> None:
+        while "sleeps" not in heard.lines:
+            time.sleep(0.01)
+        began.append(time.monotonic())
+        end()
+
+    threading.Thread(target=ends).start()
+    with pytest.raises(RunEndsError, match="a: ended with the run"):
+        process.do(finish_first, "a", heard)
+    return time.monotonic() - began[0]
+
+
+def test_what_goes_on_after_it_was_asked_to_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsis.engine.stage_process._GRACE_SECONDS", 2.0)
+    process = StageProcess("a")
+    assert 1.9 < ended_while_asleep(process, process.ask_to_end) < 20
+
+
+def test_the_second_ctrl_c_kills() -> None:
+    with StageProcesses() as processes:
+        process = processes._take("a")
+
+        def twice() -> None:
+            processes.stop()
+            processes.kill()
+
+        assert ended_while_asleep(process, twice) < 10
 
 
 def test_it_is_interrupted_as_ctrl_c_does(tmp_path: object) -> None:

@@ -5,6 +5,7 @@ Run as a program it executes one of them: `python toy_stages.py STORE shards|tra
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,6 +94,7 @@ class TrainingConfig(StageConfig):
     rate: float = 0.01
     patience: int = 0  # above 0: validates every 7 steps
     delay: float = execution_only(0.0)
+    say: bool = execution_only(False)  # which step begins
 
 
 def run_training(inputs: Mapping[str, Artefact], config: TrainingConfig, context: StageContext) -> None:
@@ -108,6 +110,8 @@ def run_training(inputs: Mapping[str, Artefact], config: TrainingConfig, context
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.8)
 
     def step(i: int) -> dict[str, float]:
+        if config.say:
+            print(f"step {i}", file=sys.stderr, flush=True)
         time.sleep(config.delay)
         x = torch.randn(16, 8)  # from the global generator, which run_steps seeds for each step
         scale = float(np.random.rand())
@@ -141,7 +145,11 @@ def main() -> None:
     stage = {"shards": SHARDS, "training": TRAINING}[which]
     tree = json.loads(changes)
     execution = Execution(threads=1, **tree.pop("execution", {}))
-    execute(stage, stage.config(**tree), {}, Store(store), execution=execution, progress=Progress())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the `wsis` command does
+    try:
+        execute(stage, stage.config(**tree), {}, Store(store), execution=execution, progress=Progress())
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

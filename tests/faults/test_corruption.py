@@ -89,7 +89,8 @@ def test_damage_is_named_and_readers_refuse(scratch: Path, key, name, reader, da
         assert found.code == 1
         lines = found.out.splitlines()
         assert lines[0].startswith(f"{path}: ") and words in lines[0]
-        assert lines[1:] == [f"{len(fingerprints(scratch))} artefacts checked, 1 problem"]
+        assert ": Run the stage again to repair it: wsis stage" in lines[1] and f"--run {RUN}" in lines[1]
+        assert lines[2:] == [f"{len(fingerprints(scratch))} artefacts checked, 1 problem"]
         arguments = ["results", RUN, "--store", scratch]
         refused = wsis(*(arguments if reader is None else stage_command(reader, scratch, "--force")))
         assert refused.code == 1

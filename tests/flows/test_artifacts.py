@@ -51,6 +51,16 @@ def test_an_artifact_that_is_refused_is_one_warning(refusing: None, own_store: P
     assert (own_store / "reports" / RUN / "report.html").is_file()
 
 
+def test_where_nothing_is_scored_there_is_no_table(monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
+    def never(**_: object) -> None:
+        raise RuntimeError("an empty table")
+
+    monkeypatch.setattr(artifacts, "create_table_artifact", never)
+    monkeypatch.setattr(artifacts, "results_of", lambda run: [])
+    said = Said()
+    assert artifacts.publish_results(Run.load(Store(own_store), RUN), said.log) == [] and said.lines == []
+
+
 def test_a_picture_that_cannot_be_drawn_is_a_warning(
     tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

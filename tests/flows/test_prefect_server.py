@@ -219,7 +219,10 @@ def test_a_wrong_parameter_fails_the_flow_run_and_says_why(
     wrong = parameters(tmp_path / "store", "conditional.kk=1")
     run = prefect.start_flow_run("wsis/full-training", **wrong)
     assert prefect.ended(run)["state_type"] == "FAILED"
-    assert "conditional.kk: unknown key; did you mean 'k'?" in prefect.flow_run(run)["state"]["message"]
+    assert (
+        "conditional.kk: unknown key; did you mean 'conditional.k'?"
+        in prefect.flow_run(run)["state"]["message"]
+    )
     assert not (tmp_path / "store").exists()
     assert "Traceback" not in "\n".join(prefect.messages(run))
 
@@ -231,7 +234,7 @@ def test_who_watches_a_run_that_fails_is_told_why(
     wrong = parameters(tmp_path / "store", "conditional.kk=1")
     shown = prefect.watch_failing("wsis/full-training", **wrong).splitlines()
     why = [line for line in shown if "wsis-error" in line]
-    assert len(why) == 1 and "--set conditional.kk: unknown key; did you mean 'k'?" in why[0]
+    assert len(why) == 1 and "--set conditional.kk: unknown key; did you mean 'conditional.k'?" in why[0]
     assert shown[-1] == "Flow run finished in state 'Failed'."
 
 

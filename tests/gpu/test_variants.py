@@ -59,9 +59,9 @@ def test_the_device_gives_what_the_cpu_gives(short_run: FinishedRun, tmp_path: P
     finally:
         process.close()
     nodes = plan(load_config(str(TINY)))
-    # Layouts of memory that are for the CPU alone move last bits: those of the seeds' scores and, by GroupNorm, which
-    # gives a GPU another one than the CPU, those of the conditional network and of all that comes of it.
-    exact = ("dataset", "ground_truth", "proposals", "prm_classifier", "prm_baseline")
+    # Layouts of memory and folded BatchNorms that are for the CPU alone move last bits of the networks, and of all that
+    # comes of them.
+    exact = ("dataset", "ground_truth", "proposals")
     assert {node.stage.name for node in nodes} > set(exact)
     for node in nodes:
         mine, theirs = (manifest_of(store, node.key) for store in (short_run.store, tmp_path / "store"))

@@ -103,3 +103,19 @@ def test_problems() -> None:
         problems.raise_if_any("data")
     with pytest.raises(KeyError), problems.collect():  # other errors are not swallowed
         raise KeyError("bug")
+
+
+def test_problems_of_one_kind_are_one_line_with_a_count_and_the_first_places() -> None:
+    problems = Problems()
+    for i in range(46):
+        problems.add(f"a.json: annotations[{i}]: no mask")
+    problems.add("a.json: annotations[3]: field 'bbox': expected 4 numbers, got 3")
+    problems.add("b.json: annotations[4]: no mask")
+    with pytest.raises(DataError) as raised:
+        problems.raise_if_any("masks")
+    assert str(raised.value).splitlines() == [
+        "masks: 48 problems",
+        "  - a.json: annotations[0]: no mask (46 such: [0], [1], [2], ...)",
+        "  - a.json: annotations[3]: field 'bbox': expected 4 numbers, got 3",
+        "  - b.json: annotations[4]: no mask",
+    ]

@@ -95,7 +95,7 @@ def test_a_base_beside_the_suite(tmp_path: Path) -> None:
         ({"base": "tinny"}, r"row all: config 'tinny': expected a YAML file or one of"),
         (
             {"orders": [], "rows": {"one": {"title": "1", "set": {"conditional.term": "U"}}}},
-            r"suite small, row one: .*conditional.term: unknown key; did you mean 'terms'",
+            r"suite small, row one: .*conditional.term: unknown key; did you mean 'conditional.terms'",
         ),
         ({"orders": [], "rows": {"a b": {"title": "x"}}}, "run name: expected letters, digits"),
     ],

@@ -266,7 +266,11 @@ def test_the_store_comes_from_the_option_the_variable_or_is_runs(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["run", TINY, "--set", "conditional.kk=1"], 2, r"conditional\.kk: unknown key; did you mean 'k'"),
+        (
+            ["run", TINY, "--set", "conditional.kk=1"],
+            2,
+            r"conditional\.kk: unknown key; did you mean 'conditional\.k'",
+        ),
         (["run", "tyni"], 2, r"config 'tyni': expected a YAML file or one of demo"),
         (["run", TINY, "--name", "a/b"], 2, r"run name: expected letters, .*got 'a/b'"),
         (["run"], 2, r"expected CONFIG, or --name"),
@@ -364,4 +368,6 @@ def test_a_config_file_of_the_user(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(tree))
     refused = wsis("run", path, "--store", tmp_path / "store")
     assert refused.code == 2
-    assert refused.err == f"error: {path}: proposals.max_syde: unknown key; did you mean 'max_side'?\n"
+    assert (
+        refused.err == f"error: {path}: proposals.max_syde: unknown key; did you mean 'proposals.max_side'?\n"
+    )

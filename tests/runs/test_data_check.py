@@ -136,8 +136,21 @@ def test_the_text_is_a_verdict_and_tables_of_80_columns(coco: Coco) -> None:
     assert "\nfor 4 outer iterations; other work on the machine makes it longer\n" in text
     assert (
         lines[-1]
-        == f"next: wsis run voc_lite --name my-data --set 'data.root={coco.root}' --set data.format=coco"
+        == f"next: wsis run voc_lite --name my-data --set 'data.root={coco.root}' --set data.format=coco "
+        "--set data.supervision=box"  # as its hint says
     )
+
+
+def test_quiet_says_what_is_wrong_alone(coco: Coco) -> None:
+    ready = wsis("-q", "check", coco.write(), "--format", "coco")
+    assert ready.code == 0 and ready.out.startswith("ready to train: 24 train and 2 val images")
+    assert "next:" not in ready.out and "hints" not in ready.out and "time" not in ready.out
+    coco.add("train", "bad.jpg", (1, BOX, True))
+    (coco.root / "train" / "bad.jpg").write_text("I am not an image")
+    damaged = check(coco, "-q")
+    head, problems, *warnings = damaged.out.strip().split("\n\n")
+    assert damaged.code == 1 and head == "cannot train: 1 problem"
+    assert problems.startswith("problems (1):") and all(one.startswith("warnings (") for one in warnings)
 
 
 def test_a_negative_and_no_masks_on_val(coco: Coco) -> None:

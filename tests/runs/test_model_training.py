@@ -67,7 +67,9 @@ def test_other_settings_are_another_model(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_named(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"train_contours\.stepps: unknown key; did you mean 'steps'"):
+    with pytest.raises(
+        ConfigError, match=r"train_contours\.stepps: unknown key; did you mean 'train_contours\.steps'"
+    ):
         build_settings(data, ["train_contours.stepps=3"])
     with pytest.raises(ConfigError, match="proposals"):
         build_settings(data, ["proposals.max_side=3"])

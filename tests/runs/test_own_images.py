@@ -92,7 +92,7 @@ def test_failures_are_listed_and_the_rest_of_the_shard_survives(odd) -> None:
     for image_id, message in failed.items():
         assert words[image_id] in message
         assert f"  - {message}\n" in result.err
-        assert f"proposals: failed: {message}" in result.err
+        assert result.err.count(message) == 1
         assert all(a.size == 0 or not a.any() for a in records[image_id].values())
     assert manifest.counts["failed"] == list(failed.values())
     assert manifest.config["tolerate_failures"] is True
@@ -298,7 +298,7 @@ def test_preview_names(tmp_path: Path) -> None:
         (
             ["photos", "--set", "proposals.max_syde=3"],
             2,
-            r"proposals\.max_syde: unknown key; did you mean 'max_side'",
+            r"proposals\.max_syde: unknown key; did you mean 'proposals.max_side'",
         ),
         (
             ["photos", "--set", "proposals.max_side=3"],

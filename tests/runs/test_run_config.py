@@ -85,7 +85,7 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("conditional.kk=5", r"conditional\.kk: unknown key; did you mean 'k'\?"),
+        ("conditional.kk=5", r"conditional\.kk: unknown key; did you mean 'conditional\.k'\?"),
         ("condtional.k=5", r"condtional: unknown key; did you mean 'conditional'\?"),
         ("conditional.k=0", r"^--set conditional\.k: expected a whole number from 1 to 256, got 0$"),
         ("conditional.gamma=two", r"^--set conditional\.gamma: expected a number from 0 to 1, got 'two'$"),
@@ -245,6 +245,23 @@ def test_the_one_who_is_wrong_is_blamed(tmp_path: Path) -> None:
         == "--set conditional.checkpointing: expected true or false, got 3"
     )
     assert said("k=3", file="demo") == ("--set k: unknown key; did you mean 'conditional.k'?")
+    assert said("data.limt=3", file="demo") == "--set data.limt: unknown key; did you mean 'data.limit'?"
+
+
+@pytest.mark.parametrize("key", ["extends", "_base_", "inherit", "defaults"])
+def test_what_other_tools_call_the_base(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{key}: voc_lite\n")
+    with pytest.raises(ConfigError, match=rf"^{path}: {key}: unknown key; the key is base$"):
+        load_config(str(path))
+    with pytest.raises(ConfigError, match=rf"data\.{key}: unknown key \(known: format, root"):
+        load_config("demo", [f"data.{key}=x"])
+
+
+@pytest.mark.parametrize("key", ["import", "include", "resume", "data.parent", "prediction.test"])
+def test_a_far_name_is_not_guessed(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}: unknown key \(known: "):
+        load_config("demo", [f"{key}=3"])
 
 
 def test_a_run_of_the_version_before_is_the_run_that_its_configuration_is_now() -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -194,6 +195,33 @@ def test_ctrl_c_ends_what_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         all_at_once(PLAN, log.run(given, lambda key: key == "dataset" or free.wait(20) or None), stop)
     assert set(log.begun) <= {"dataset", "classifier", "proposals"}
+
+
+def test_the_second_ctrl_c_ends_what_the_first_one_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, free, given, stops = Log(), threading.Event(), places(2), list[BaseException]()
+    shutdown = ThreadPoolExecutor.shutdown
+
+    def stop(error: BaseException) -> None:
+        given.close(error)
+        stops.append(error)
+        if len(stops) == 2:
+            free.set()
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        while "classifier" not in log.begun:
+            time.sleep(0.01)
+        raise KeyboardInterrupt("first")
+
+    def interrupted_again(pool: ThreadPoolExecutor, *args: Any, **kwargs: Any) -> None:
+        if len(stops) == 1:
+            raise KeyboardInterrupt("second")
+        shutdown(pool, *args, **kwargs)
+
+    monkeypatch.setattr("wsis.runs.side_by_side.wait", interrupted)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupted_again)
+    with pytest.raises(KeyboardInterrupt, match="second"):
+        all_at_once(PLAN, log.run(given, lambda key: key == "dataset" or free.wait(20) or None), stop)
+    assert [str(error) for error in stops] == ["first", "second"]
 
 
 def test_a_training_whose_steps_are_prepared_ahead_takes_a_second_core_that_is_free() -> None:

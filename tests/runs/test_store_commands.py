@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.runs import RunEntry, RunRecord, load_run, now, save_run
+from data_contracts.runs import DataFacts, RunEntry, RunRecord, load_run, now, save_run
 from data_contracts.store import Artefact, Store
 from data_contracts.verification import stored_artefacts
 from tests.engine.toy_stages import SHARDS, ShardConfig
@@ -132,6 +132,17 @@ def test_notes_are_repeated_and_outlive_the_next_save(store: Store) -> None:
 def test_a_note_is_a_line_of_text(store: Store, text: str) -> None:
     refused = wsis("note", "one", text, "--store", store.root)
     assert refused.code == 2 and "expected a line of printable text" in refused.err
+
+
+def test_the_format_that_was_found_is_shown_and_auto_never(store: Store) -> None:
+    record = load_run(store, "one")
+    record.config = {**record.config, "data": {"format": "auto", "root": "/data/photos"}}
+    save_run(store, record)
+    row = next(line for line in run_list(store).splitlines() if line.startswith("one"))
+    assert " photos " in row and "auto" not in row
+    record.data = DataFacts(root="/data/photos", content="", truth=None, images={}, masks={}, format="coco")
+    save_run(store, record)
+    assert " coco photos " in run_list(store)
 
 
 def test_rows_are_lines_that_fit(store: Store) -> None:

@@ -29,6 +29,7 @@ _MANY = 0.3  # share from which a property of images or objects is worth a word
 _NEARLY_ALL = 0.95  # share of images with boxes from which boxes are worth a hint
 _FLOCK = 0.5  # share of images with several of a class from which more seeds a class help
 _NAMED = 3
+BOXES_TEACH = "objects have boxes: --set data.supervision=box learns from them, with better results"
 
 
 def findings(
@@ -260,7 +261,7 @@ def _hints(values: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     train = values["parts"]["train"]
     labelled = train["images"] - train["negatives"]
     if config.data.supervision == "image" and labelled and train["with_boxes"] >= _NEARLY_ALL * labelled:
-        yield "objects have boxes: --set data.supervision=box learns from them, with better results"
+        yield BOXES_TEACH
     several = train["several_of_a_class"]
     if config.data.supervision == "image" and values["ready"] and several and several > _FLOCK * labelled:
         yield "most images hold several of a class: boxes tell them apart better (data.supervision=box)"

@@ -7,6 +7,7 @@ import typer
 
 from data_contracts.errors import ConfigError
 from wsis.cli.completion import complete_format
+from wsis.cli.frame import LOGGER
 from wsis.cli.options import JsonOption, SetOption
 
 
@@ -36,8 +37,10 @@ def check(
     Example: wsis check my_data
     """
     import json
+    import logging
 
     from wsis.apps.data_check import check_data, data_config, run_command
+    from wsis.apps.data_findings import BOXES_TEACH
     from wsis.apps.output_paths import check_folder
     from wsis.reporting.tables.data_check_text import check_text
 
@@ -47,8 +50,10 @@ def check(
             raise ConfigError(f"--out: expected a place outside the data in {config.data.root}, got {out}")
         check_folder(out)
     found, page = check_data(config, out)
-    found["next"] = run_command(data, data_format, supervision, overrides or ())
-    print(json.dumps(found, indent=1) if as_json else check_text(found))
+    with_boxes = "box" if BOXES_TEACH in found["hints"] else supervision  # the command that the hint means
+    found["next"] = run_command(data, data_format, with_boxes, overrides or ())
+    quiet = LOGGER.level > logging.INFO
+    print(json.dumps(found, indent=1) if as_json else check_text(found, quiet))
     if page is not None and not as_json:
         print(f"\npage: {page}")
     if not found["ready"]:

@@ -21,7 +21,7 @@ def verify(
     ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Hash every file again and name each damaged one; exit 1 if there is any.
+    """Hash every file again, name each damaged one and the command that repairs it; exit 1 if there is any.
 
     Example: wsis verify demo
     """
@@ -29,13 +29,13 @@ def verify(
     from wsis.reporting.tables.store_text import stale_lines, verify_store
 
     opened = Store(store)
-    checked, damaged = verify_store(opened, run_name)
-    for line in damaged:
+    found = verify_store(opened, run_name)
+    for line in [*found.problems, *found.remedies]:
         print(line)
-    print(f"{counted(checked, 'artefact')} checked, {counted(len(damaged), 'problem')}")
+    print(f"{counted(found.checked, 'artefact')} checked, {counted(len(found.problems), 'problem')}")
     for line in stale_lines(opened, run_name):
         print(line)
-    if damaged:
+    if found.problems:
         raise typer.Exit(1)
 
 

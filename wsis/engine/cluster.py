@@ -30,6 +30,7 @@ from wsis.engine.settings import CONNECT_SECONDS, WITHOUT_CLUSTER, reach
 from wsis.engine.stage import Cluster, StageContext
 from wsis.errors import ClusterError, WorkerDiedError, WorkerStuckError
 
+_LOGGER = logging.getLogger("wsis.engine.cluster")
 _ANSWER_SECONDS = 60.0  # for the scheduler to say who its workers are
 _GATHER_SECONDS = 10.0  # for an answer of some bytes
 _LOOK_SECONDS = 5.0
@@ -221,7 +222,7 @@ class _Round:
         context.cluster_cpu_seconds += made.cpu_seconds
         context.worker_memory[made.worker] = max(made.peak_memory, context.worker_memory.get(made.worker, 0))
         for message in made.failures.values():
-            context.log(f"failed: {message}")
+            _LOGGER.debug("%s: failed: %s", context.title, message)  # whoever asked for the stage lists them
         for seconds in _LATE_SECONDS:
             time.sleep(seconds)
             if self.writer.take(shard):

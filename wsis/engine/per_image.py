@@ -4,6 +4,7 @@ An image may fail without taking its shard along (`tolerate`): its record is the
 says why, and `read_failures` gives all of them.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from wsis.engine.machine import peak_memory
 from wsis.engine.progress import Bar
 from wsis.engine.stage import StageContext
 from wsis.engine.worker_processes import Patience, WorkerPool
+
+_LOGGER = logging.getLogger("wsis.engine.per_image")
 
 __all__ = [
     "Compute",
@@ -107,7 +110,8 @@ def _write_here(
     def counted(records: Iterable[Any]) -> Iterator[Any]:
         for record in records:
             if isinstance(record, Failure):
-                context.log(f"failed: {record.message}")
+                # whoever asked for the stage lists them at the end
+                _LOGGER.debug("%s: failed: %s", context.title, record.message)
             bar.update()
             yield record
 

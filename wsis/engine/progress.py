@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -20,6 +20,12 @@ Listener = Callable[[str, float], None]
 LOG_INTERVAL_SECONDS = 15.0
 MEMORY_INTERVAL_SECONDS = 5.0
 _TITLE = 16  # characters of a bar's title
+_LINE = 159  # characters of a line at most
+_NOTES = 5  # of a line: the loss, and four more
+_FEW_UNITS, _SOME_SECONDS = (
+    5,
+    5.0,
+)  # timed without the first, which also loads and warms up: before, no forecast
 _LOGGER = logging.getLogger("wsis")
 
 
@@ -47,17 +53,20 @@ class Bar:
         self._notes: Mapping[str, float] = {}
         self._start = self._last_line = time.monotonic()
         self._last_call = 0.0
+        self._first: tuple[int, float] | None = None  # units that are done, and when: after the first of them
+        self._last_done = self._start
         self._looked, self._memory = -MEMORY_INTERVAL_SECONDS, ""
         self._quiet = quiet
         drawn = say is None and not quiet and _is_terminal()
-        self._tqdm = _drawn(total, self.description, unit, initial) if drawn else None
+        self._tqdm = _drawn(total, self.description, unit, initial, self._pace) if drawn else None
 
     def update(self, n: int = 1, notes: Mapping[str, float] | None = None) -> None:
         """`n` more units are done; `notes` (losses) are shown beside."""
         self.done += n
         if notes:
             self._notes = notes
-        now = time.monotonic()
+        now = self._last_done = time.monotonic()
+        self._first = self._first or (self.done, now)
         if self._tqdm is not None:
             self._tqdm.update(n)
             if now - self._looked >= MEMORY_INTERVAL_SECONDS:
@@ -72,7 +81,20 @@ class Bar:
             for listener in self._listeners:
                 listener(self.description, self.done / max(1, self.total))
 
+    def _pace(self) -> float:
+        """Units a second of those after the first; 0 while too few are timed for a forecast."""
+        if self._first is None:
+            return 0.0
+        units, seconds = self.done - self._first[0], self._last_done - self._first[1]
+        enough = units >= _FEW_UNITS or (units > 1 and seconds >= _SOME_SECONDS)
+        return units / seconds if enough and seconds > 0 else 0.0
+
     def _print(self, now: float) -> None:
+        pace = (
+            (self.done - self._initial) / max(1e-9, now - self._start)
+            if self.done >= self.total
+            else self._pace()
+        )
         meter = tqdm.format_meter(
             self.done,
             self.total,
@@ -80,12 +102,17 @@ class Bar:
             unit=self.unit,
             initial=self._initial,
             prefix=self.description,
-            bar_format="{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f}%) in {elapsed}, {remaining} left,"
-            " {rate_fmt}",
+            rate=pace,
+            bar_format="{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f}%) in {elapsed}"
+            + (", {remaining} left, {rate_fmt}" if pace else ""),
         )
         meter = meter.replace(",  ", ", ")  # tqdm pads the rate
-        notes = " ".join(f"{name} {value:.4g}" for name, value in self._notes.items())
-        line = f"{meter}, {_memory()}" + (f" | {notes}" if notes else "")
+        line = f"{meter}, {_memory()}"
+        for place, (name, value) in enumerate(list(self._notes.items())[:_NOTES]):
+            longer = f"{line}{' ' if place else ' | '}{name} {value:.4g}"
+            if len(longer) > _LINE:
+                break
+            line = longer
         if self._say is None:
             print(line, file=sys.stderr, flush=True)
         else:
@@ -101,11 +128,21 @@ class Bar:
             listener(self.description, self.done / max(1, self.total))
 
 
-def _drawn(total: int, description: str, unit: str, initial: int) -> tqdm:
+class _Paced(tqdm):
+    """A bar with a rate of our own; where that is 0 it has no forecast."""
+
+    pace: Callable[[], float] = staticmethod(float)
+
+    @property
+    def format_dict(self) -> Any:
+        return {**super().format_dict, "rate": self.pace()}
+
+
+def _drawn(total: int, description: str, unit: str, initial: int, pace: Callable[[], float]) -> tqdm:
     """A bar whose fields keep their places; what does not fit the terminal is cut at the end, losses first."""
     layout = f"{{desc:<{_TITLE}.{_TITLE}}} {{percentage:3.0f}}%|{{bar:8}}| {{n_fmt:>{len(str(total))}}}/{{total_fmt}}"
     layout += " {elapsed:>5}<{remaining:>5} {rate_fmt:>10}{postfix}"
-    return tqdm(
+    bar = _Paced(
         total=total,
         desc=description,
         unit=unit,
@@ -113,6 +150,8 @@ def _drawn(total: int, description: str, unit: str, initial: int) -> tqdm:
         dynamic_ncols=True,
         bar_format=layout,
     )
+    bar.pace = pace
+    return bar
 
 
 def _memory() -> str:

@@ -86,7 +86,7 @@ class StageProcess:
     """
 
     def __init__(self, title: str) -> None:
-        self._title, self._ending = title, threading.Event()
+        self._title, self._ending, self._kill_at = title, threading.Event(), float("inf")
         spawn = SpawnContext(None)
         with start_failures_named(title, _ONE_BY_ONE):
             self._connection, theirs = spawn.Pipe(duplex=True)
@@ -135,6 +135,8 @@ class StageProcess:
     def _messages(self, title: str, seconds: float) -> Iterator[Any]:
         until = time.monotonic() + seconds
         while True:
+            if time.monotonic() >= self._kill_at:
+                self.kill()
             if self._connection.poll(min(_LOOK_SECONDS, max(0.0, until - time.monotonic()))):
                 yield self._connection.recv()
             elif time.monotonic() >= until:
@@ -160,6 +162,7 @@ class StageProcess:
     def ask_to_end(self) -> None:
         """As Ctrl-C does: what it works at is an interrupted stage, which goes on from there when it is run again."""
         if not self._ending.is_set():  # a second signal would interrupt what it does on the first
+            self._kill_at = time.monotonic() + _GRACE_SECONDS
             self._ending.set()
             self._process.terminate()
 
@@ -168,8 +171,13 @@ class StageProcess:
         self.ask_to_end()
         self._process.join(_GRACE_SECONDS)
         if self._process.is_alive():
-            self._process.kill()
+            self.kill()
             self._process.join(_GRACE_SECONDS)
+
+    def kill(self) -> None:
+        """End it at once, whatever it is at."""
+        self._ending.set()
+        self._process.kill()
 
 
 class StageProcesses:
@@ -185,8 +193,12 @@ class StageProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        for process in self._all:
-            process.end()
+        try:
+            for process in self._all:
+                process.end()
+        except BaseException:  # Ctrl-C again
+            self.kill()
+            raise
 
     def do(self, work: Work, title: str, progress: Progress, seconds: float = float("inf")) -> Any:
         """As `StageProcess.do`, by one that has nothing to do, or by another one."""
@@ -204,6 +216,13 @@ class StageProcesses:
             self._ending = True
             for process in self._all:
                 process.ask_to_end()
+
+    def kill(self) -> None:
+        """End all at once, and let none begin."""
+        with self._lock:
+            self._ending = True
+            for process in self._all:
+                process.kill()
 
     def _take(self, title: str) -> StageProcess:
         with self._lock:

@@ -15,6 +15,7 @@ from torch import distributed
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import CorruptArtefactError
 from wsis.engine.group import of_rank_0, rank
+from wsis.engine.held_interrupts import HeldInterrupts
 from wsis.engine.stage import CHECKPOINT_NAME, StageContext
 from wsis.engine.weight_selection import BestWeights
 from wsis.errors import NonFiniteError
@@ -46,7 +47,8 @@ def run_steps(
 
     Before each step torch's and numpy's global generators are seeded by (seed, outer iteration, i), and a
     step must take everything else random from i as well: a run that was killed and resumed is then equal to
-    one that was not, bit by bit on CPU.
+    one that was not, bit by bit on CPU. Ctrl-C (and SIGTERM where it means the same) waits for the end of a step and
+    for a checkpoint; a second one does not.
 
     In a process of a group (`wsis.engine.group`) all call it alike: logged values are means over the processes, and
     rank 0 alone reads and writes the checkpoint.
@@ -64,14 +66,18 @@ def run_steps(
 
     Raises:
         NonFiniteError: a logged value is NaN or infinite; the checkpoint before it is kept.
+        KeyboardInterrupt: Ctrl-C, with a checkpoint of all steps that are done.
     """
     checkpoint = _Checkpoint(context, state if best is None else {**state, "best": best})
     first, curve, window = checkpoint.resume()
     with (
         context.progress.bar(total_steps, context.title, "step", initial=first) as bar,
         context.scalars(first) as write,
+        HeldInterrupts() as interrupts,
     ):
         for i in range(first, total_steps):
+            if best is not None and best.exhausted:
+                break
             context.check_owner()
             values = _finite_values(context, step, i, images)
             window.append(values)
@@ -85,8 +91,10 @@ def run_steps(
                 if best is not None and due:
                     curve[-1]["held_back"] = best.update(done)
                     write(done, {"held_back": curve[-1]["held_back"]})
-                    if best.exhausted:
-                        break
+            if interrupts.came:
+                checkpoint.save(done, curve, window)
+                context.log(f"interrupted after step {done}, which it goes on from")
+                raise KeyboardInterrupt
             if done < total_steps:
                 checkpoint.save_if_due(done, curve, window)
     if rank() == 0:
@@ -202,6 +210,10 @@ class _Checkpoint:
         """Write it where the last one is old enough."""
         if rank() > 0 or time.monotonic() - self._last < self.context.execution.checkpoint_seconds:
             return
+        self.save(step, curve, window)
+
+    def save(self, step: int, curve: list[dict[str, float]], window: list[dict[str, float]]) -> None:
+        """Write it, in place of the last one."""
         states = {name: item.state_dict() for name, item in self.state.items()}
 
         def write(file: BinaryIO) -> None:

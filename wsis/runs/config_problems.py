@@ -6,11 +6,20 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from data_contracts.errors import ConfigError, did_you_mean
+from data_contracts.errors import ConfigError, nearest_name
 from wsis.runs.settings_text import allowed
 from wsis.views.stored_configs import became
 
 _SHOWN = 200  # characters of what came
+_CALLED_BASE = {
+    "_base_",
+    "_BASE_",
+    "extends",
+    "inherit",
+    "inherits",
+    "inherit_from",
+    "defaults",
+}  # by other tools
 
 
 class Problem(NamedTuple):
@@ -103,9 +112,11 @@ def _unknown(location: Sequence[int | str], settings: type[BaseModel]) -> str:
     """What a removed key became, else near names of its section, else that name elsewhere, else all its names."""
     if gone := became(".".join(map(str, location))):
         return gone
-    names = _field_names(settings, location[:-1])
-    if hint := did_you_mean(str(location[-1]), names):
-        return f"unknown key{hint}"
+    if len(location) == 1 and location[0] in _CALLED_BASE:
+        return "unknown key; the key is base"
+    names, section = _field_names(settings, location[:-1]), "".join(f"{part}." for part in location[:-1])
+    if near := nearest_name(str(location[-1]), names):
+        return f"unknown key; did you mean {section + near!r}?"
     elsewhere = [key for key in _keys(settings) if key.rpartition(".")[2] == location[-1]]
     if elsewhere:
         return f"unknown key; did you mean {' or '.join(repr(key) for key in elsewhere)}?"

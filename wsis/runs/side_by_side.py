@@ -23,7 +23,7 @@ Execute = Callable[[Node], Outcome]
 Stop = Callable[[BaseException], None]
 Walk = Callable[[Sequence[Node], Execute, Stop], None]
 """Calls the first function with every node, each after its inputs; several at once if it likes. The second ends what is
-at work, for a walk that is interrupted."""
+at work, for a walk that is interrupted; called again, at once."""
 
 _FEEDING = 8  # cores that prepare as much as a GPU takes
 _LATE_SECONDS = 5.0  # a node that is ready and that nobody begins holds no place after it
@@ -56,6 +56,11 @@ def all_at_once(nodes: Sequence[Node], execute: Execute, stop: Stop) -> None:
             wait(begun.values(), return_when=FIRST_EXCEPTION)
         except BaseException as error:
             stop(error)
+            try:
+                pool.shutdown()
+            except BaseException as again:  # Ctrl-C a second time
+                stop(again)
+                raise
             raise
         for future in begun.values():
             future.cancel()  # does nothing to those at work

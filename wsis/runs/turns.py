@@ -53,7 +53,7 @@ class Turns:
         self._beside = (
             None if self.walk is one_by_one else (Places.of_run(nodes, execution), StageProcesses())
         )
-        self._open = ExitStack()
+        self._open, self._stopping = ExitStack(), False
 
     def __enter__(self) -> Self:
         if self._beside is not None:
@@ -83,8 +83,11 @@ class Turns:
             raise
 
     def stop(self, error: BaseException) -> None:
-        """End what is at work, as Ctrl-C does, and let nothing begin."""
+        """End what is at work, as Ctrl-C does, and let nothing begin; the second time what is at work is killed."""
         if self._beside is not None:
             places, processes = self._beside
             places.close(error)
+            if self._stopping:
+                processes.kill()
+            self._stopping = True
             processes.stop()

@@ -5,10 +5,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -18,6 +19,8 @@ from xml.parsers import expat
 from data_contracts.errors import DataError
 
 MAX_LISTED_PROBLEMS = 20
+_PLACE = re.compile(r"\[\d+\]")  # in a list of a file: annotations[3]
+_PLACES = 3  # of a kind of problem that are named
 _LONGEST_NAME = 255  # bytes, in the file systems that people have
 _UNCLEAN = {
     "Cc",
@@ -54,17 +57,39 @@ class Problems:
             self.add(str(error))
 
     def raise_if_any(self, what: str, then: str = "") -> None:
-        """Raise one DataError: a line of the one problem, or their number and the first 20 of them; then what helps."""
+        """Raise one DataError: a line of the one problem, or their number and the first 20 of them; then what helps.
+
+        Those that differ in their place in a list alone are one line with a count and the first places.
+        """
         if not self.messages:
             return
         if len(self.messages) == 1:
             raise DataError(f"{what}: {self.messages[0]}{then and f'; {then}'}")
-        shown = self.messages[:MAX_LISTED_PROBLEMS]
-        count = len(self.messages)
-        head = f"{what}: {count} problems"
-        if count > len(shown):
-            head += f", the first {len(shown)} of them"
+        lines = _by_kind(self.messages)
+        shown = lines[:MAX_LISTED_PROBLEMS]
+        head = f"{what}: {len(self.messages)} problems"
+        if len(lines) > len(shown):
+            head += (
+                f", the first {len(shown)} of them" if len(lines) == len(self.messages) else ", some of them"
+            )
         raise DataError(head + "".join(f"\n  - {message}" for message in shown) + (then and f"\n{then}"))
+
+
+def _by_kind(messages: Sequence[str]) -> list[str]:
+    """A line for each kind of problem, in the order of the first of each."""
+    kinds: dict[str, list[str]] = {}
+    for message in messages:
+        kinds.setdefault(_PLACE.sub("[]", message), []).append(message)
+    return [
+        same[0] if len(same) == 1 else f"{same[0]} ({len(same)} such: {_places(same)})"
+        for same in kinds.values()
+    ]
+
+
+def _places(messages: Sequence[str]) -> str:
+    """Where messages of one kind differ: `[0], [3], [7], ...`."""
+    first = ["".join(_PLACE.findall(message)) for message in messages[:_PLACES]]
+    return ", ".join(first) + (", ..." if len(messages) > _PLACES else "")
 
 
 def clean_text(text: str, where: str) -> str:

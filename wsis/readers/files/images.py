@@ -29,6 +29,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag
 _AXES_SWAPPED = (5, 6, 7, 8)
 DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm")  # of files that may have more than 8 bits a channel
+_BEGINS = 64  # bytes of a file that is no image, to tell text by
 MAX_ASPECT = 40  # longer side to shorter: what all stages take at the smallest working sizes (64 pixels)
 MAX_PIXELS = 64_000_000  # a photograph of 8000 x 8000; larger ones are refused before they are decoded
 
@@ -193,8 +194,8 @@ def _open(data: bytes, where: str, formats: tuple[str, ...]) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{where}: expected an image ({', '.join(formats)}), got {len(data)} bytes that start with {data[:8]!r}"
-            f"{seems(data)}"
+            f"{where}: expected an image ({', '.join(formats)}), got {_what_else(data)}{seems(data)}; "
+            "replace or remove it"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{where}: expected at most {MAX_PIXELS} pixels: {error}") from error
@@ -206,6 +207,17 @@ def _open(data: bytes, where: str, formats: tuple[str, ...]) -> Image.Image:
     if width * height > MAX_PIXELS:
         raise DataError(f"{where}: expected at most {MAX_PIXELS} pixels, got {width} x {height}")
     return image
+
+
+def _what_else(data: bytes) -> str:
+    """What a file is that no decoder takes, in words."""
+    try:
+        begins = " ".join(data[:_BEGINS].decode().split())
+    except UnicodeDecodeError:
+        begins = ""
+    if begins.isprintable() and begins:
+        return f"a text file that begins with {begins[:16]!r}"
+    return f"no image that can be decoded ({len(data)} bytes)"
 
 
 def _guard(action: Callable[[], Any], where: str) -> Any:

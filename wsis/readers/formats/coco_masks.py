@@ -42,7 +42,8 @@ def segmentation_mask(annotation: Mapping[str, Any], size: tuple[int, int], wher
         )
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, size, place)
-    raise DataError(f"{place}: expected polygons or run lengths, got {segmentation!r:.80}")
+    box = "; it has a box and no mask" if "bbox" in annotation and not has_mask(annotation) else ""
+    raise DataError(f"{place}: expected polygons or run lengths, got {segmentation!r:.80}{box}")
 
 
 def _run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:

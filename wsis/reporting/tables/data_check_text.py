@@ -17,20 +17,26 @@ _ABSENT = "–"
 Findings = Mapping[str, Any]
 
 
-def check_text(found: Findings) -> str:
-    """The findings as text."""
+def check_text(found: Findings, quiet: bool = False) -> str:
+    """The findings as text; with `quiet` the verdict and what is wrong."""
+    if quiet:
+        return "\n\n".join([_wrapped(verdict(found), ""), *_lists(found, LISTS[:2])])
     parts = [_wrapped(verdict(found), ""), format_table(*parts_table(found))]
     if found["classes"] and found["images"]:
         parts.append(format_table(*classes_table(found, _NAME)))
     if lines := list(facts(found)):
         parts.append("\n".join(_wrapped(line, "  ") for line in lines))
-    for title in LISTS:
-        if lines := found[title]:
-            parts.append("\n".join([f"{title} ({len(lines)}):", *_bullets(lines)]))
+    parts += _lists(found, LISTS)
     parts.append("\n".join(_wrapped(line, "  ") for line in expectations(found)))
     if found["ready"]:
         parts.append(f"next: {found['next']}")
     return "\n\n".join(parts)
+
+
+def _lists(found: Findings, titles: Sequence[str]) -> Iterator[str]:
+    for title in titles:
+        if lines := found[title]:
+            yield "\n".join([f"{title} ({len(lines)}):", *_bullets(lines)])
 
 
 def verdict(found: Findings) -> str:

@@ -32,6 +32,7 @@ def run_rows(store: Store) -> list[dict[str, Any]]:
 def _row(run: Run) -> dict[str, Any]:
     record = run.record
     data = record.config.get("data") or {}
+    found = record.data.format if record.data is not None else None
     entries = list(record.entries.items())
     return {
         "run": record.name,
@@ -39,7 +40,7 @@ def _row(run: Run) -> dict[str, Any]:
         "stale": run.stale(),
         "error": record.error,
         "config": record.config_name,
-        "data": {"format": data.get("format"), "root": data.get("root")},
+        "data": {"format": found or data.get("format"), "root": data.get("root")},
         "supervision": data.get("supervision"),
         "artefacts": len(entries),
         "last_stage": entries[-1][0] if entries else None,
@@ -88,7 +89,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
         return [row["run"], "damaged", "", "", "", "", "", _line(row["error"])]
     data = row["data"]
     place = PurePath(data["root"]).name if data["root"] else ""
-    shown = [word for word in (data["format"], place, "boxes" if row["supervision"] == "box" else "") if word]
+    known = "" if data["format"] == "auto" else data["format"]
+    shown = [word for word in (known, place, "boxes" if row["supervision"] == "box" else "") if word]
     remark = _line(row["error"]) if row["error"] else row["notes"][-1] if row["notes"] else ""
     config = PurePath(row["config"]).name.removesuffix(".yaml")
     ap = percent(row["mAP50"])

@@ -1,7 +1,7 @@
 """What lies in a store, in words: runs, a run's stages, one artefact, damage."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from data_contracts.errors import ContractError
 from data_contracts.manifest import Manifest
 from data_contracts.notes import notes_of
 from data_contracts.printable import counted
+from data_contracts.repair import repair_of, store_option
 from data_contracts.runs import list_runs, load_run
 from data_contracts.schemas import SCHEMAS
 from data_contracts.staleness import stale_line
@@ -53,7 +54,7 @@ def _stages_table(run: Run, manifests: Mapping[str, Manifest | None], stale: Col
     for key, manifest in manifests.items():
         entry = run.record.entries[key]
         cells = ["–"] * 4
-        remark = "missing or damaged: wsis verify"
+        remark = f"missing or damaged: wsis verify {run.name}{store_option(run.store.location)}"
         if manifest is not None:
             size = sum(f.bytes for f in manifest.files.values())
             peak = manifest.peak_memory_bytes / 1e6
@@ -145,13 +146,19 @@ def _short(value: Any, limit: int = 140) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def verify_store(store: Store, run_name: str | None = None) -> tuple[int, list[str]]:
+class Verified(NamedTuple):
+    """Number of artefacts checked, a line for each damaged or missing file, and for each damaged artefact what repairs
+    it."""
+
+    checked: int
+    problems: list[str]
+    remedies: list[str]
+
+
+def verify_store(store: Store, run_name: str | None = None) -> Verified:
     """Hash every file of a run's artefacts, or of all artefacts and run records.
 
     Of a URL store the bytes on the other side are read, not their mirror here.
-
-    Returns:
-        Number of artefacts checked, and a line for each damaged or missing file.
     """
     problems: list[str] = []
     pairs: list[tuple[str, str]] = []
@@ -168,7 +175,11 @@ def verify_store(store: Store, run_name: str | None = None) -> tuple[int, list[s
     if run_name is None:
         pairs += stored_artefacts(store)
     unique = list(dict.fromkeys(pairs))
-    return len(unique), problems + damage_of(store, unique)
+    damage = damage_of(store, unique)
+    remedies = [
+        f"{stage}/{fingerprint}: {repair_of(store, stage, fingerprint)}" for stage, fingerprint in damage
+    ]
+    return Verified(len(unique), problems + [line for lines in damage.values() for line in lines], remedies)
 
 
 def stale_lines(store: Store, run_name: str | None = None) -> list[str]:
