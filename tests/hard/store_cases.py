@@ -64,7 +64,7 @@ def _verified(damage: Callable[[Path], Any]) -> Callable[[Path], Facts]:
     def run(folder: Path) -> Facts:
         store = filled(folder / "store")
         damage(store.root)
-        checked, problems = verify_store(store)
+        checked, problems, _ = verify_store(store)
         sound = [load_run(store, name).name for name in list_runs(store) if name == "good"]
         return {"good": len(sound), "checked": checked, "problems": len(problems), "said": problems}
 
@@ -79,7 +79,7 @@ def _opened(location: str) -> Callable[[Path], Facts]:
             sys.modules["obstore"] = None  # type: ignore[assignment]  # as where it is not installed
         try:
             store = filled(location.replace("FOLDER", str(folder)))
-            checked, problems = verify_store(store)
+            checked, problems, _ = verify_store(store)
         finally:
             sys.modules.pop("obstore", None)
             if there is not None:

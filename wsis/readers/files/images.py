@@ -216,8 +216,8 @@ def _what_else(data: bytes) -> str:
     except UnicodeDecodeError:
         begins = ""
     if begins.isprintable() and begins:
-        return f"a text file that begins with {begins[:16]!r}"
-    return f"no image that can be decoded ({len(data)} bytes)"
+        return f"{len(data)} bytes of text that begin with {begins[:16]!r}"
+    return f"{len(data)} bytes that are none of them"
 
 
 def _guard(action: Callable[[], Any], where: str) -> Any:
