@@ -53,7 +53,7 @@ def test_another_machine_goes_on_from_the_shards_that_are_there(machines):
     assert first.open(*PAIR).manifest == artefact.manifest
     third = machines("third").open(*PAIR)
     assert all(bytes_of(third.path, shard) == bytes_of(artefact.path, shard) for shard in range(4))
-    assert len(damage_of(third_store := machines("third"), [PAIR])) == 1, (
+    assert len(damage_of(third_store := machines("third"), [PAIR])[PAIR]) == 1, (
         third_store
     )  # of the fingerprint alone
 
@@ -166,7 +166,7 @@ def test_machines_killed_again_and_again_leave_one_whole_artefact(new_url, serve
             process.wait()
     assert "are there already" in log.read_text()
     (pair,) = stored_artefacts(store)
-    assert damage_of(store, [pair]) == []
+    assert damage_of(store, [pair]) == {}
     alone = Store(tmp_path / "alone")
     assert toy(str(alone.root), tmp_path / "unused", log).wait(300) == 0, log.read_text()
     assert store.open(*pair).manifest.without_places().files == alone.open(*pair).manifest.files

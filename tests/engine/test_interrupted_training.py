@@ -4,6 +4,7 @@ import io
 import re
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import redirect_stderr
 
 import pytest
@@ -28,6 +29,14 @@ from wsis.engine.training import seed_everything
 __all__ = ["uninterrupted", "validated"]  # fixtures
 SELDOM = {"checkpoint_seconds": 1e6}
 INTERRUPTED = "interrupted after step "
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A job in the background of a script ignores SIGINT, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("which", ["uninterrupted", "validated"])
