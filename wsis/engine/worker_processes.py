@@ -33,6 +33,7 @@ from wsis.errors import InputError, WorkerDiedError, WorkerStartError, WorkerStu
 THREADS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SAY_AFTER_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
 _starting = threading.Lock()
 _log = logging.getLogger("wsis.engine.worker_processes")
 
@@ -90,6 +91,10 @@ class SpawnContext(context.SpawnContext):
                 process.kill()
         for queue in self._queues:
             queue._writer.close()  # type: ignore[attr-defined]  # else that read never ends: this end is open still
+
+    def running(self) -> bool:
+        """Whether of one no exit code is known."""
+        return any(process.exitcode is None for process in self.started)
 
     def lost(self) -> bool:
         """Whether one ended that was not told to."""
@@ -237,9 +242,11 @@ class WorkerPool:
         )
 
     def _death(self) -> str:
-        if not self._codes():  # the others may have been ended before the one at fault is seen to be
-            for process in self._context.started:
-                process.join(_GRACE_SECONDS)
+        # The others may have been ended before the one at fault is seen to be, and where the pool's own thread has
+        # collected it first its code is there a moment later.
+        end = time.monotonic() + _GRACE_SECONDS
+        while not self._codes() and time.monotonic() < end and self._context.running():
+            time.sleep(_LOOK_SECONDS)
         code = min(self._codes(), default=0)
         how = (
             f"ended with exit code {code}; see above"
