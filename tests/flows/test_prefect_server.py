@@ -305,7 +305,7 @@ def test_a_suite_is_compared_in_an_artifact(
     run = prefect.start_flow_run("wsis/ablations", suite=suite, store=own_store)
     prefect.finished(run)
     assert not computed(own_store, "small-all-s0")
-    prefect.all_completed(run, fingerprints(own_store, "small-all-s0"))
+    prefect.all_completed(run, [], reused=fingerprints(own_store, "small-all-s0"))
     table = prefect.artifacts("markdown")["wsis-small-ablations"]
     assert "| image labels" in table and "all < all at 0.50, iteration 2: " in table
 
