@@ -42,11 +42,15 @@ def _by_default() -> Iterator[None]:
         yield
 
 
+def _network(make: Callable[[], nn.Module], own: bool) -> nn.Module:
+    torch.manual_seed(0)
+    network = make()
+    return placed(network, "cpu") if own else network
+
+
 def _training(make: Callable[[], nn.Module], images: Tensor, own: bool) -> Work:
     """Forward and backward; gives a loss of the features."""
-    torch.manual_seed(0)
-    network = make().train()
-    network = placed(network, "cpu") if own else network
+    network = _network(make, own).train()
 
     def work() -> Tensor:
         network.zero_grad(set_to_none=True)
@@ -61,9 +65,7 @@ def _training(make: Callable[[], nn.Module], images: Tensor, own: bool) -> Work:
 
 def _detecting(make: Callable[[], nn.Module], images: Tensor, own: bool) -> Work:
     """Forward alone, in evaluation mode."""
-    torch.manual_seed(0)
-    network = make().eval()
-    network = placed(network, "cpu") if own else network
+    network = _network(make, own).eval()
 
     def work() -> Tensor:
         with torch.inference_mode():

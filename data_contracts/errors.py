@@ -35,11 +35,16 @@ class ArtefactMissingError(ContractError, LookupError):
 
 
 class CorruptArtefactError(StoreError):
-    """An artefact's files do not match its manifest; names each damaged file."""
+    """An artefact's files do not match its manifest; names each damaged file.
 
-    def __init__(self, message: str, files: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.files = files
+    Attributes:
+        what: the message without the remedy.
+        files: the damaged ones.
+    """
+
+    def __init__(self, what: str, files: tuple[str, ...] = (), remedy: str = "") -> None:
+        super().__init__(f"{what}. {remedy}" if remedy else what)
+        self.what, self.files = what, files
 
 
 class LeaseLostError(StoreError):

@@ -165,7 +165,7 @@ class Store:
 
     def _damaged(self, stage: str, fingerprint: str, files: list[str]) -> CorruptArtefactError:
         what = f"artefact {stage}/{fingerprint} is damaged: {'; '.join(files)}"
-        return CorruptArtefactError(f"{what}. {repair_of(self, stage, fingerprint)}", tuple(files))
+        return CorruptArtefactError(what, tuple(files), repair_of(self, stage, fingerprint))
 
     @property
     def remote(self) -> Remote | None:

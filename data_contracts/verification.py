@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_contracts.errors import ContractError
+from data_contracts.errors import ContractError, CorruptArtefactError
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, damaged_files
 from data_contracts.remote import Remote
 from data_contracts.remote_layout import by_object, digest_of, file_key, manifest_key, parts_of
-from data_contracts.repair import repair_of
 from data_contracts.store import PRIVATE, Store
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
@@ -46,9 +45,9 @@ def damage_of(store: Store, artefacts: Iterable[Pair]) -> dict[Pair, list[str]]:
                     *_foreign(artefact.manifest, stage, where),
                 ]
         except ContractError as error:
-            said = str(error).removesuffix(
-                f". {repair_of(store, stage, fingerprint)}"
-            )  # said once, by the caller
+            said = (
+                error.what if isinstance(error, CorruptArtefactError) else error
+            )  # the caller says the remedy
             problems = [f"{stage}/{fingerprint}: {said}"]
         if problems:
             found[stage, fingerprint] = problems

@@ -69,16 +69,12 @@ def _refuse_wrapped(root: Path, given: Given) -> None:
         DataError: so it is.
     """
     inner = [one for one in sorted(root.iterdir()) if not is_left_behind(one.name)]
-    if (
-        len(inner) != 1
-        or not os.path.isdir(inner[0])
-        or inner[0].name.casefold() in known_splits(given.names)
-    ):
+    splits = known_splits(given.names)
+    if len(inner) != 1 or not os.path.isdir(inner[0]) or inner[0].name.casefold() in splits:
         return
     top = inner[0]
     for name, row in FORMATS.items():
         what = row.look(top, given)
-        splits = known_splits(given.names)
         if what and (name != "folders" or any(one.name.casefold() in splits for one in top.iterdir())):
             raise DataError(
                 f"{root}: expected labels of a known kind, got nothing but the folder {top.name}/, where {name} lies "

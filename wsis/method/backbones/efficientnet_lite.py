@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from wsis.method.backbones.layers import (
     SameConv2d,
     Step,
     Steps,
+    folded,
 )
 
 # repeats, kernel, stride of the first, expansion, channels out, of Lite0
@@ -53,7 +53,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and isinstance(self.norm, nn.BatchNorm2d) and not self.norm.training:
             # one pass over the activations less in both directions; a GPU would wait for the small steps of folding
-            return self.conv.by(*self._folded(), x)
+            return self.conv.by(*folded(self.conv, self.norm), x)
         normed: Tensor = self.norm(self.conv(x))
         return normed
 
@@ -62,15 +62,9 @@ class ConvNorm(nn.Module):
 
     def fold(self) -> None:
         """Put the BatchNorm's running statistics and affine into the convolution."""
-        weight, bias = self._folded()
+        weight, bias = folded(self.conv, self.norm)
         self.conv.weight, self.conv.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
         self.norm = nn.Identity()  # type: ignore[assignment]
-
-    def _folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the convolution that gives what this one and its BatchNorm give in evaluation mode."""
-        scale = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)  # type: ignore[operator, arg-type]
-        shift = self.norm.bias - self.norm.running_mean * scale  # type: ignore[operator]
-        return self.conv.weight * scale.view(-1, 1, 1, 1), shift
 
 
 class InvertedBottleneck(nn.Module):

@@ -91,6 +91,20 @@ def padded_conv(
     return F.conv2d(F.pad(x, padding), weight, bias, tuple(stride), 0, tuple(dilation), groups)
 
 
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that gives what this one and its BatchNorm give in evaluation mode.
+
+    Raises:
+        InputError: the BatchNorm has no running statistics.
+    """
+    if norm.running_mean is None or norm.running_var is None:
+        raise InputError("BatchNorm without running statistics cannot be folded into a convolution")
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    bias = shift if conv.bias is None else conv.bias * scale + shift
+    return conv.weight * scale.view(-1, 1, 1, 1), bias
+
+
 @dataclass(frozen=True)
 class ConvStep:
     """A convolution, followed by its BatchNorm if it has one."""

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsis.errors import InputError
 from wsis.method.backbones.layers import (
     ConvStep,
     MaxPoolStep,
@@ -21,6 +20,7 @@ from wsis.method.backbones.layers import (
     ResidualStep,
     Step,
     Steps,
+    folded,
     padded_conv,
     padding_of,
 )
@@ -41,15 +41,9 @@ class FoldedConvolution:
     @torch.no_grad()
     def fold(cls, step: ConvStep) -> "FoldedConvolution":
         weight, bias = step.conv.weight.detach(), step.conv.bias
-        bias = None if bias is None else bias.detach()
         if step.norm is not None:
-            norm = step.norm
-            if norm.running_mean is None or norm.running_var is None:
-                raise InputError("BatchNorm without running statistics cannot be folded into a convolution")
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            shift = norm.bias - norm.running_mean * scale
-            weight = weight * scale.view(-1, 1, 1, 1)
-            bias = shift if bias is None else bias * scale + shift
+            weight, bias = folded(step.conv, step.norm)
+        bias = None if bias is None else bias.detach()
         layout = torch.channels_last if weight.device.type == "cpu" else torch.contiguous_format
         weight = weight.contiguous(memory_format=layout)
         return cls(step.conv, weight, weight.clamp(min=0), bias)

@@ -331,6 +331,15 @@ def number(value: object, where: str) -> float:
         raise DataError(f"{where}: expected a number, got {value!r:.80}") from error
 
 
+def is_number(text: str) -> bool:
+    """Whether a text spells a number, perhaps NaN or an infinite one."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def finite_number(value: object, where: str) -> float:
     """`value` (a number, or text that spells one) as a finite float.
 

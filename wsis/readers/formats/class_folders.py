@@ -23,7 +23,7 @@ from wsis.readers.shared.annotations import DeclaredObject
 from wsis.readers.shared.folder import FolderOptions
 from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.labelled import NEGATIVES, Labelled, LabelledSource, is_negative_name
-from wsis.readers.shared.names import NameIndex, images_below, is_image, is_left_behind
+from wsis.readers.shared.names import NameIndex, images_among, images_below, is_image, is_left_behind
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.settings import DataSettings
 from wsis.readers.shared.splits import SplitChoice, find_split, known_splits
@@ -58,8 +58,15 @@ class ClassFolders(LabelledSource):
         self.negatives = negatives
 
     @cached_property
+    def _listed(self) -> tuple[list[str], list[str]]:
+        """Images below the root, and files that are none, but for those that tools and systems leave beside them."""
+        names = list(files_below(self.root))
+        others = [n for n in names if not (is_image(n) or is_left_behind(n) or n.lower().endswith(_BESIDE))]
+        return images_among(names), others
+
+    @cached_property
     def _images(self) -> list[str]:
-        folder, found = self.choice.apart.folder, images_below(self.root)
+        folder, found = self.choice.apart.folder, self._listed[0]
         if folder is None or posixpath.normpath(folder) == ".":
             return found
         return [path for path in found if not PurePosixPath(path).is_relative_to(posixpath.normpath(folder))]
@@ -115,9 +122,8 @@ class ClassFolders(LabelledSource):
 
     def _note_others(self, files: list[_File]) -> None:
         """Say which files in the folders of classes are no images, but for those that tools write beside them."""
-        folders = sorted({PurePosixPath(one.split or "", one.folder) for one in files})
-        names = [str(folder / name) for folder in folders for name in files_below(self.root / folder)]
-        others = [n for n in names if not (is_image(n) or is_left_behind(n) or n.lower().endswith(_BESIDE))]
+        folders = {PurePosixPath(one.split or "", one.folder) for one in files}
+        others = [n for n in self._listed[1] if not folders.isdisjoint(PurePosixPath(n).parents)]
         if others:
             shown = ", ".join(others[:3])
             self.note(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import read_text
+from wsis.readers.files.folder_files import is_number, read_text
 from wsis.readers.shared.names import is_image
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -157,20 +157,12 @@ def _refuse_mixed(path: Path, rows: Sequence[Sequence[str]], others: Sequence[in
         DataError: some columns are numbers and others are not.
     """
     fields = [[row[i] for row in rows if i < len(row) and row[i]] for i in others]
-    numbers = [bool(some) and all(map(_is_number, some)) for some in fields]
+    numbers = [bool(some) and all(map(is_number, some)) for some in fields]
     if any(numbers) and any(some and not number for some, number in zip(fields, numbers, strict=True)):
         raise DataError(
             f"{path}: expected labels behind the image, or a header that names the columns, got numbers beside text: "
             f"{', '.join(rows[0])!r:.80}; write a header such as file,x1,y1,x2,y2,label"
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _file_column(

@@ -29,6 +29,7 @@ from wsis.readers.files.folder_files import (
     class_name,
     finite_number,
     inside,
+    is_number,
     read_bytes,
     read_text,
     require_file,
@@ -175,9 +176,7 @@ class YoloLabels(DrawnSource):
     def _texts(self) -> list[str]:
         """Text files of labels: of the folders `labels` where there are some, else all but lists and names."""
         path, tree = self._settings
-        found = [
-            name for name in files_below(self.root) if name.lower().endswith(".txt") and name not in _TEXTS
-        ]
+        found = [name for name in self._text_files if name not in _TEXTS]
         labels = [name for name in found if "labels" in PurePosixPath(name).parts[:-1]]
         listed = {PurePosixPath(str(value)).name for value in tree.values() if isinstance(value, str)}
         texts = labels or [name for name in found if PurePosixPath(name).name not in listed]
@@ -252,9 +251,13 @@ class YoloLabels(DrawnSource):
         return inside(self.root, self._text_names.get(name.casefold(), name), f"labels of {image}")
 
     @cached_property
+    def _text_files(self) -> list[str]:
+        return [name for name in files_below(self.root) if name.lower().endswith(".txt")]
+
+    @cached_property
     def _text_names(self) -> dict[str, str]:
         """Path of each text file, to be found whatever the case of its ending and folders -> as it is."""
-        return {name.casefold(): name for name in files_below(self.root) if name.lower().endswith(".txt")}
+        return {name.casefold(): name for name in self._text_files}
 
     def _lines_of(self, path: Path, classes: dict[int, str]) -> list[_Line]:
         require_file(path, "labels")
@@ -292,7 +295,7 @@ def _written(places: Any) -> list[str]:
 
 
 def _parsed(fields: list[str], classes: dict[int, str], where: str) -> _Line:
-    if not _is_number(fields[0]):
+    if not is_number(fields[0]):
         known = ", ".join(f"{number} {name}" for number, name in classes.items())
         raise _InEveryFile(
             "name", f"{where}: field 1: expected a number of a class ({known:.80}), got {fields[0]!r:.80}"
@@ -314,14 +317,6 @@ def _parsed(fields: list[str], classes: dict[int, str], where: str) -> _Line:
             f"{where}: expected shares of the image's sides, 0 to 1, got {far[0]:g}; are these pixels?",
         )
     return _Line(classes[int(values[0])], tuple(values[1:]), where)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _object(line: _Line, size: tuple[int, int]) -> Drawn:

@@ -17,12 +17,17 @@ def is_image(name: str) -> bool:
 
 
 def images_below(root: Path) -> list[str]:
-    """Paths of the images below a folder, with "/".
+    """Paths of the images below a folder, with "/"; see :func:`images_among`."""
+    return images_among(files_below(root))
+
+
+def images_among(names: Iterable[str]) -> list[str]:
+    """The images among paths.
 
     Hidden ones and what systems leave behind are passed over; one in a format that we cannot read, too, where the same
     lies beside it in another.
     """
-    found = [path for path in files_below(root) if is_image(path) and not is_left_behind(path)]
+    found = [path for path in names if is_image(path) and not is_left_behind(path)]
     readable = {PurePosixPath(path).with_suffix("") for path in found if _suffix(path) in SUFFIXES}
     return [p for p in found if _suffix(p) in SUFFIXES or PurePosixPath(p).with_suffix("") not in readable]
 
