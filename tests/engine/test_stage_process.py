@@ -1,8 +1,10 @@
 """A process that does one piece of work after another: what it gives, says and how it ends."""
 
+import importlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +69,10 @@ def unsendable(progress: Progress) -> None:
     raise Unsendable(1, 2)
 
 
+def imported(progress: Progress) -> bool:
+    return "xml.dom.minidom" in sys.modules
+
+
 def die(progress: Progress) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -89,6 +95,28 @@ def processes() -> Iterator[StageProcesses]:
 def test_one_process_does_all_that_comes_one_after_the_other(processes: StageProcesses) -> None:
     ids = {processes.do(pid, "a", Heard()) for _ in range(3)}
     assert len(ids) == 1 and os.getpid() not in ids
+
+
+def test_one_that_was_begun_ahead_is_given_the_work_and_has_imported_what_it_needs() -> None:
+    with StageProcesses(importlib.import_module("xml.dom.minidom").parse) as processes:
+        processes.begin(2)
+        begun = {process.pid for process in processes._all}
+        assert processes.do(pid, "a", Heard()) in begun and len(processes._all) == 2
+        assert processes.do(imported, "a", Heard())
+    with StageProcesses() as processes:
+        assert not processes.do(imported, "a", Heard())
+
+
+def test_ctrl_c_while_it_starts_is_its_parents(capfd: pytest.CaptureFixture[str]) -> None:
+    with StageProcesses() as processes:
+        processes.begin(1)
+        started = processes._all[0].pid
+        assert started
+        for _ in range(100):
+            os.kill(started, signal.SIGINT)
+            time.sleep(0.01)
+        assert processes.do(pid, "a", Heard()) == started
+    assert not capfd.readouterr().err
 
 
 def test_what_it_says_is_heard(processes: StageProcesses, caplog: pytest.LogCaptureFixture) -> None:

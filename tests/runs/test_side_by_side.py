@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from wsis.engine.settings import Execution
+from wsis.engine.stage_process import StageProcesses
 from wsis.runs.config import load_config
 from wsis.runs.plan import plan
-from wsis.runs.side_by_side import Demand, Places, all_at_once, demand
+from wsis.runs.side_by_side import Demand, Places, all_at_once, demand, walk_of
 from wsis.runs.turns import Turns
 from wsis.runs.whereabouts import Whereabouts
 
@@ -104,7 +105,9 @@ def test_one_by_one_no_node_waits_for_one_that_comes_later() -> None:
     """`ground_truth` comes early in the plan and few wait for it: no place is kept for what more wait for."""
     nodes, warned, walked = plan(load_config("demo")), [], []
     began = time.monotonic()
-    with Turns(nodes, Execution(device="cpu"), cast(Whereabouts, None), None, warned.append) as turns:
+    execution = Execution(device="cpu")
+    with StageProcesses() as processes:
+        turns = Turns(nodes, execution, cast(Whereabouts, None), walk_of(execution), processes, warned.append)
 
         def execute(one: Any) -> Any:
             with turns.of(one) as turn:

@@ -80,17 +80,20 @@ class StageProcess:
 
     Args:
         title: for messages.
+        first: something of a module that its work needs: it imports that as it starts, and does not wait for work.
 
     Raises:
         WorkerStartError: the system has no room for it.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, first: object = None) -> None:
         self._title, self._ending, self._kill_at = title, threading.Event(), float("inf")
         spawn = SpawnContext(None)
         with start_failures_named(title, _ONE_BY_ONE):
             self._connection, theirs = spawn.Pipe(duplex=True)
-            self._process = spawn.Process(target=_live, args=(theirs, logging.getLogger(_LOGGER).level))
+            self._process = spawn.Process(
+                target=_live, args=(theirs, logging.getLogger(_LOGGER).level, first)
+            )
             self._process.start()
             theirs.close()  # its end is then the end of the process
 
@@ -181,9 +184,14 @@ class StageProcess:
 
 
 class StageProcesses:
-    """As many as are at work at once; each lives until the end. All methods may be called from any thread."""
+    """As many as are at work at once; each lives until the end. All methods may be called from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        first: see `StageProcess`.
+    """
+
+    def __init__(self, first: object = None) -> None:
+        self._first = first
         self._all: list[StageProcess] = []
         self._idle: list[StageProcess] = []
         self._lock, self._ending = threading.Lock(), False
@@ -210,6 +218,16 @@ class StageProcesses:
                 if process.alive:
                     self._idle.append(process)
 
+    def begin(self, count: int) -> None:
+        """Start so many that will be asked for soon: they import while this process does something else.
+
+        Raises: as `StageProcess`.
+        """
+        with self._lock:
+            for _ in range(0 if self._ending else count):
+                self._all.append(StageProcess("stages side by side", self._first))
+                self._idle.append(self._all[-1])
+
     def stop(self) -> None:
         """Ask all to end, and let none begin."""
         with self._lock:
@@ -232,7 +250,7 @@ class StageProcesses:
                 process = self._idle.pop(0)
                 if process.alive:
                     return process
-            self._all.append(StageProcess(title))
+            self._all.append(StageProcess(title, self._first))
             return self._all[-1]
 
 
@@ -271,8 +289,8 @@ class _Screen:
 # -- in the process ---------------------------------------------------------------------------------------------
 
 
-def _live(connection: Connection, level: int) -> None:
-    """The life of the process: work until nobody asks any more."""
+def _live(connection: Connection, level: int, _: object) -> None:
+    """The life of the process: work until nobody asks any more. What it is given last was imported as it came here."""
     follow_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     say = _Voice(connection)

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import context, reduction
+from multiprocessing import context, reduction, resource_tracker
 from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
@@ -50,7 +50,8 @@ class _Process(context.SpawnProcess):
                 "worker processes: the calling script is imported by each of them because it defines what they use; "
                 "expected its calls under `if __name__ == '__main__':`, got calls on import"
             )
-        with _starting, _environment(self.variables), _main(self.needs_main):
+        resource_tracker.ensure_running()  # as it starts it would let signals through
+        with _starting, _environment(self.variables), _main(self.needs_main), _ctrl_c_held():
             super().start()
 
 
@@ -113,6 +114,17 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """A process that starts inside does not hear Ctrl-C, and so prints no traceback of an import, until
+    `follow_parent` leaves it to its parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -312,6 +324,7 @@ def _sparse(indices: Any, values: Any, shape: tuple[int, ...]) -> Any:
 def follow_parent() -> None:
     """Called in a worker process: it ends with its parent, and leaves Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

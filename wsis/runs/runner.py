@@ -24,6 +24,7 @@ from data_contracts.store import Store
 from wsis.engine.device import device_line, unfed_line, unused_gpu
 from wsis.engine.progress import Progress
 from wsis.engine.stage import Outcome
+from wsis.engine.stage_process import StageProcesses
 from wsis.readers.config import found_line
 from wsis.readers.formats.coco_file import files_read
 from wsis.runs.board import Board
@@ -35,10 +36,12 @@ from wsis.runs.identity import refuse_differences, refuse_other_settings, settin
 from wsis.runs.node_work import NodeWork
 from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, needed_for, plan, select
 from wsis.runs.plan_checks import check_plan, check_planned
-from wsis.runs.side_by_side import Walk
+from wsis.runs.side_by_side import Walk, one_by_one, walk_of
 from wsis.runs.turns import Turn, Turns
 from wsis.runs.whereabouts import Whereabouts
 from wsis.views.run import Run
+
+_FIRST_STAGES = 2  # that need no other: their processes start while the data is looked at
 
 Execute = Callable[[Node, Callable[[], Outcome]], Outcome]
 """Called for each node with a function that executes it; an orchestrator wraps its task around it."""
@@ -155,32 +158,45 @@ class Runner(Run):
             DataError: the data is not at hand, and what the run needs of it is not in the store; or it is wrong.
             ClusterError: no scheduler is there.
         """
-        nodes, data = self.prepare()
-        chosen = nodes if until is None else needed_for(nodes, until)
-        fingerprints = forecast(nodes, self.config, data)
+        walk = walk or walk_of(self.config.execution)
+        with StageProcesses(NodeWork) as processes:
+            if walk is not one_by_one and self.record.status != "completed":
+                processes.begin(min(_FIRST_STAGES, self.config.execution.cores))
+            nodes, data = self.prepare()
+            chosen = nodes if until is None else needed_for(nodes, until)
+            where = self._whereabouts(nodes, chosen, data)
+            self._begin(nodes, data, where)
+            try:
+                began = time.monotonic()
+                where.expect()
+                self.record.overhead_seconds += time.monotonic() - began
+                turns = Turns(chosen, self.config.execution, where, walk, processes, self._warn)
+                # they end, and what they have to keep is kept, before the run is said to have ended
+                with processes, Board(self, self.config, self.progress.log, self._warn) as board:
+                    self._take_turns(turns, chosen, data, wrap, [board] if after is None else [board, after])
+            except BaseException as error:
+                signal = _interruption(error)
+                if signal is None:
+                    self._status("failed", f"{type(error).__name__}: {error}")
+                    raise
+                self._status("interrupted")
+                raise signal from None
+        self._status("completed" if len(chosen) == len(nodes) else "interrupted")
+        return self.record
+
+    def _whereabouts(self, nodes: list[Node], chosen: list[Node], data: DataFacts) -> Whereabouts:
         durations = Durations.of_run(self.store, self.config, data, nodes)
-        where = Whereabouts(self.store, chosen, fingerprints, durations, self.config.execution)
+        return Whereabouts(
+            self.store, chosen, forecast(nodes, self.config, data), durations, self.config.execution
+        )
+
+    def _begin(self, nodes: list[Node], data: DataFacts, where: Whereabouts) -> None:
         where.reach_cluster()
         self.record.data = data
         self._places = {node.key: place for place, node in enumerate(nodes)}
         self._forget_what_is_not_planned(nodes, data)
         self._status("running")
         self.share_done = where.share_done
-        try:
-            with (
-                Turns(chosen, self.config.execution, where, walk, self._warn) as turns,
-                Board(self, self.config, self.progress.log, self._warn) as board,
-            ):
-                self._take_turns(turns, chosen, data, wrap, [board] if after is None else [board, after])
-        except BaseException as error:
-            signal = _interruption(error)
-            if signal is None:
-                self._status("failed", f"{type(error).__name__}: {error}")
-                raise
-            self._status("interrupted")
-            raise signal from None
-        self._status("completed" if len(chosen) == len(nodes) else "interrupted")
-        return self.record
 
     def prepare(self) -> tuple[list[Node], DataFacts]:
         """The plan of the run and its data, after every check that can be made before the first stage; writes nothing.

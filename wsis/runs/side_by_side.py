@@ -34,6 +34,11 @@ def side_by_side(execution: Execution) -> bool:
     return execution.cores > 1
 
 
+def walk_of(execution: Execution) -> Walk:
+    """How a plan is walked where nobody else drives it: side by side where there are cores for it."""
+    return all_at_once if side_by_side(execution) else one_by_one
+
+
 def one_by_one(nodes: Sequence[Node], execute: Execute, _: Stop) -> None:
     """In the order of the plan, in this thread."""
     for node in nodes:

@@ -1,15 +1,14 @@
 """Whose turn it is: a place for each node, and where its work is done, in this process or in another."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
 
 from wsis.engine.settings import Execution
 from wsis.engine.stage_process import StageProcesses
 from wsis.runs.node_work import Do, retried
 from wsis.runs.plan import Node
-from wsis.runs.side_by_side import Places, Walk, all_at_once, one_by_one, side_by_side
+from wsis.runs.side_by_side import Places, Walk, one_by_one
 from wsis.runs.whereabouts import Whereabouts
 
 
@@ -31,11 +30,9 @@ class Turns:
     """Turns of the nodes of a run.
 
     Args:
-        walk: how the plan is walked. None: side by side where there are cores and a store for it, else one by one.
+        walk: how the plan is walked, see `wsis.runs.side_by_side.walk_of`.
+        processes: do the work of a walk that is not one by one.
         warn: gets a line before a node is tried again.
-
-    Attributes:
-        walk: the way that was chosen.
     """
 
     def __init__(
@@ -43,25 +40,15 @@ class Turns:
         nodes: Sequence[Node],
         execution: Execution,
         where: Whereabouts,
-        walk: Walk | None,
+        walk: Walk,
+        processes: StageProcesses,
         warn: Callable[[str], None],
     ) -> None:
-        beside = side_by_side(execution)
-        self.walk: Walk = walk or (all_at_once if beside else one_by_one)
+        self.walk = walk
         self._execution, self._where, self._warn = execution, where, warn
         # One by one there is nobody to share with: a place would be held for what is ready and comes later.
-        self._beside = (
-            None if self.walk is one_by_one else (Places.of_run(nodes, execution), StageProcesses())
-        )
-        self._open, self._stopping = ExitStack(), False
-
-    def __enter__(self) -> Self:
-        if self._beside is not None:
-            self._open.enter_context(self._beside[1])
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._open.close()
+        self._beside = None if walk is one_by_one else (Places.of_run(nodes, execution), processes)
+        self._stopping = False
 
     @contextmanager
     def of(self, node: Node) -> Iterator[Turn]:

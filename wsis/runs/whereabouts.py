@@ -50,6 +50,12 @@ class Whereabouts:
         except ContractError:
             return None
 
+    def expect(self) -> None:
+        """Find out what the nodes will take, before the first of them would wait for it."""
+        for node in self.nodes:
+            if not self.is_there(node):
+                self.durations.seconds(node)
+
     def said(self, node: Node) -> str:
         """` (stage 11 of 34, about 1 h left)`, without the time where that is not known; nothing for what is there."""
         if self.is_there(node):
