@@ -57,6 +57,7 @@ def test_layouts(tmp_path: Path, make_photographs: Make, names: str, layout: str
     assert source.image("a").box_labels.tolist() == [1, 2]
     np.testing.assert_allclose(source.image("d").boxes, [[3, 2, 9, 6]])
     assert "1 of 5 images have no text file" in " ".join(source.notes())
+    assert "without image" not in " ".join(source.notes())
     assert (source.truth_ids("train"), source.truth_ids("val")) == ((), ("d", "e"))
     truth = source.truth_of("d")
     mask = np.zeros((8, 12), bool)
@@ -64,6 +65,16 @@ def test_layouts(tmp_path: Path, make_photographs: Make, names: str, layout: str
     np.testing.assert_array_equal(rle.decode(truth.masks[0], (8, 12)), mask)
     assert (truth.labels.tolist(), source.truth_of("e").masks) == ([2], ())
     source.validate()
+
+
+def test_texts_without_image_are_said_and_lists_are_none(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "a.jpg")
+    texts = {"a.txt": POLYGON, "b.txt": f"{POLYGON}\n", "c.txt": ""}
+    others = {"README.txt": "five words of a text\n", "train.txt": "images/a.jpg\n"}
+    write(tmp_path, {**texts, **others, "data.yaml": "names: [cat, dog]\n"})
+    source = opened(tmp_path)
+    assert labels(source) == {"a": ["dog"]}
+    assert "left out: 1 text file of labels without image: b.txt" in source.notes()
 
 
 def test_masks_belong_to_the_digest_of_truth(tmp_path: Path, make_photographs: Make) -> None:

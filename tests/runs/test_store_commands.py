@@ -174,3 +174,20 @@ def test_runs(tiny_store: Path) -> None:
 
 def test_runs_of_an_empty_store(tmp_path: Path) -> None:
     assert done(wsis("runs", "--store", tmp_path)).out == f"no runs in {tmp_path}\n"
+
+
+@pytest.mark.parametrize("command", ["verify", "gc", "runs"])
+def test_a_store_that_is_a_file_is_named(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no store")
+    found = wsis(command, "--store", file)
+    assert found.code == 2 and found.err == f"error: store: expected a folder or a URL, got the file {file}\n"
+
+
+@pytest.mark.parametrize("command", ["verify", "gc"])
+def test_a_store_that_is_not_there_is_not_said_to_be_sound(command: str, tmp_path: Path) -> None:
+    found = wsis(command, "--store", tmp_path / "mistyped")
+    assert (
+        found.code == 1
+        and found.err == f"error: store: expected a folder that is there, got {tmp_path / 'mistyped'}\n"
+    )

@@ -29,6 +29,7 @@ def verify(
     from wsis.reporting.tables.store_text import stale_lines, verify_store
 
     opened = Store(store)
+    opened.require()
     found = verify_store(opened, run_name)
     for line in [*found.problems, *found.remedies]:
         print(line)
@@ -107,6 +108,7 @@ def gc(
     from data_contracts.store import Store
 
     opened = Store(store)
+    opened.require()
     found = find_garbage(opened)
     for line in _by_stage(found.pieces):
         print(line)

@@ -42,11 +42,12 @@ from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.regions import Polygon, box_around
 from wsis.readers.shared.settings import DataSettings
-from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
+from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, some_of, split_folder
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _ENDINGS = (".yaml", ".yml")
 _TEXTS = ("classes.txt", "obj.names", "labels/classes.txt", "data/obj.names")
+_FEWEST_FIELDS = 5  # class and box
 _NEAR = 1.0  # how far outside of 0..1 a coordinate may be; further, it is no share of a side but pixels
 
 
@@ -205,11 +206,21 @@ class YoloLabels(DrawnSource):
             self.note(
                 f"{missing} of {len(self._drawings)} images have no text file: they show none of the classes"
             )
+        self._note_texts_alone()
         used = {one.name for image in self._drawings.values() for one in image.objects}
         unused = [name for name in classes.values() if name not in used]
         if unused and self.options.classes is None:
             shown = ", ".join(unused[:10])
             self.note(f"left out: {len(unused)} of {len(classes)} classes, which no object has: {shown}")
+
+    def _note_texts_alone(self) -> None:
+        """Say which text files of labels belong to no image: it lacks, or has a name or ending of another kind."""
+        used = {self._text_name(image) for image in self._images}
+        alone = [name for name in self._text_files if name not in used and _has_objects(self.root / name)]
+        if alone:
+            self.note(
+                f"left out: {counted(len(alone), 'text file')} of labels without image: {some_of(alone)}"
+            )
 
     def _splits(self, problems: Problems) -> dict[str, str]:
         """Image -> its split: where the YAML says it lies (a folder, or a list of images), else by folder names."""
@@ -241,6 +252,9 @@ class YoloLabels(DrawnSource):
         return None
 
     def _text_file(self, image: str) -> Path:
+        return inside(self.root, self._text_name(image), f"labels of {image}")
+
+    def _text_name(self, image: str) -> str:
         """Ultralytics' rule: the last folder `images` becomes `labels`; else beside the image."""
         parts = list(PurePosixPath(image).with_suffix(".txt").parts)
         for place in range(len(parts) - 2, -1, -1):
@@ -248,7 +262,7 @@ class YoloLabels(DrawnSource):
                 parts[place] = "labels"
                 break
         name = posixpath.join(*parts)
-        return inside(self.root, self._text_names.get(name.casefold(), name), f"labels of {image}")
+        return self._text_names.get(name.casefold(), name)
 
     @cached_property
     def _text_files(self) -> list[str]:
@@ -286,6 +300,13 @@ class YoloLabels(DrawnSource):
         for one in self._lines[entry.declared.file_name]:
             if one.name in self.classes:
                 yield repr((one.name, one.numbers)).encode()
+
+
+def _has_objects(path: Path) -> bool:
+    """Whether the first line of a text is one of labels, and not of a list, names of classes or a README."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        fields = lines.readline().split()
+    return len(fields) >= _FEWEST_FIELDS and all(is_number(field) for field in fields)
 
 
 def _written(places: Any) -> list[str]:
