@@ -276,3 +276,32 @@ def test_a_folder_around_the_data_is_named(root: Path, name: str) -> None:
     ):
         found(root)
     assert found(root / "archive") == name
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        ("{0}/img/{1}.jpg", "{0}/ann/{1}.jpg.json"),
+        ("training/image_2/{0}{1}.jpg", "training/label_2/{0}{1}.txt"),
+    ],
+)
+def test_folders_are_no_classes_where_images_have_files_of_another_kind(
+    root: Path, make_photographs: Make, image: str, text: str
+) -> None:
+    """Supervisely's and KITTI's layouts."""
+    for name in (image.format(a, b) for a in ("a", "b") for b in range(2)):
+        make_photographs(root, name)
+    for path in (root / text.format(a, b) for a in ("a", "b") for b in range(2)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}" if path.suffix == ".json" else "Car 0.00 0 -1.57 1 2 9 8 1 1 3 2 1 20 1\n")
+    first = text.format("a", 0)
+    with pytest.raises(
+        DataError, match=rf"a file for each of 4 images that no format here reads, {first}; write"
+    ):
+        found(root)
+    assert found(root, format="folders") == "folders"
+    for path in root.rglob(f"*1*{Path(text).suffix}"):
+        path.unlink()
+    for path in root.rglob(f"b*0*{Path(text).suffix}"):
+        path.unlink()
+    assert found(root) == "folders"

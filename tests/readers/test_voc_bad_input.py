@@ -221,6 +221,10 @@ def test_size_before_exif_rotation(devkit: Any, encoded: Callable[..., bytes]) -
     ("xml", "message"),
     [
         ("<annotation><object>", r"b\.xml: malformed XML: .*line 1"),
+        (
+            "<annotations></annotations>",
+            r"expected <annotation> as VOC writes it, got .*; of CVAT export COCO or",
+        ),
         ("not xml", r"b\.xml: malformed XML"),
         (
             "<annotation><size><width>12</width></size></annotation>",

@@ -3,16 +3,19 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
 from data_contracts.printable import counted
+from wsis.readers.files.image_files import files_below
 from wsis.readers.files.json_files import annotation_files, refuse_broken
 from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.layout import annotation_file
 from wsis.readers.shared.names import images_below, is_left_behind
 from wsis.readers.shared.splits import known_splits
+
+_ANNOTATES = (".json", ".txt", ".xml")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def find_format(root: Path, given: Given) -> Found:
         )
     if not found or "folders" in found:
         _refuse_wrapped(root, given)
+    if list(found) == ["folders"] and not given.annotations:
+        _refuse_unread(root, found["folders"])
     if found:
         return Found(*next(iter(found.items())))
     files = annotation_files(root, ".json", known_splits(given.names))
@@ -59,6 +64,25 @@ def find_format(root: Path, given: Given) -> Found:
         f"{root}: expected labels of a known kind, got {counted(len(images_below(root)), 'image')} and none of: "
         f"{layouts}; data.format and data.train_annotations or data.labels_file name yours"
     )
+
+
+def _refuse_unread(root: Path, folders: str) -> None:
+    """Names of folders are no classes where most images have a file of their own that may annotate them, as
+    Supervisely and KITTI write: the names would be learned in silence.
+
+    Raises:
+        DataError: so it is.
+    """
+    texts = [one for one in files_below(root) if one.lower().endswith(_ANNOTATES)]
+    of_image = {PurePosixPath(one).stem: one for one in sorted(texts, reverse=True)}
+    images = [PurePosixPath(one) for one in images_below(root)]
+    own = [one for path in images if (one := of_image.get(path.name) or of_image.get(path.stem))]
+    if 2 * len(own) > len(images):
+        raise DataError(
+            f"{root}: expected labels of a known kind, got a file for each of {counted(len(own), 'image')} that no "
+            f"format here reads, {own[0]}; write them as COCO, or --set data.format=folders takes folders as classes: "
+            f"{folders}"
+        )
 
 
 def _refuse_wrapped(root: Path, given: Given) -> None:

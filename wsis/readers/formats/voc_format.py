@@ -180,7 +180,8 @@ def annotation_root(data: bytes, where: str) -> Element:
     for one in root.iter():
         one.tag = one.tag.rpartition("}")[2].casefold()
     if root.tag != "annotation":
-        raise DataError(f"{where}: expected <annotation> as VOC writes it, got <{root.tag:.80}>")
+        other = "; of CVAT export COCO or Pascal VOC" if root.tag == "annotations" else ""
+        raise DataError(f"{where}: expected <annotation> as VOC writes it, got <{root.tag:.80}>{other}")
     return root
 
 
