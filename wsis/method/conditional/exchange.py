@@ -53,25 +53,27 @@ class _Exchange:
     """Slots chosen anew on the lists of `candidate_lists`, all on the CPU."""
 
     def __init__(self, worth: Tensor, ids: Tensor, columns: Sequence[int], tables: HostTables) -> None:
-        self.worth, self.ids, self.columns = worth, ids, columns
-        self.tables = [_with_empty(tables.other), _with_empty(tables.same)]
+        self.worth, self.ids, self.slots = worth, ids, len(columns)
+        self.tables = torch.stack([_with_empty(tables.other), _with_empty(tables.same)])
+        of_slot = torch.tensor(columns)
+        self.same = (of_slot[:, None] == of_slot).long()  # [A, A], which of the tables
 
     def improved(self, picks: Tensor) -> Tensor:
         """int64 [Q, A] -> the same or better."""
         empty = self.ids.shape[2] - 1
         at = torch.where(picks == EMPTY, empty, empty - 1)
-        at = self._together(at) if len(self.columns) <= _TOGETHER else self._exchanged(at)
+        at = self._together(at) if self.slots <= _TOGETHER else self._exchanged(at)
         result = self.ids.gather(2, at[:, :, None])[..., 0]
         return torch.where(at == empty, EMPTY, result)
 
     def _together(self, at: Tensor) -> Tensor:
         """All slots at once."""
         every = torch.arange(len(at), device=at.device)
-        return self._choose(at, list(range(len(self.columns))), every)
+        return self._choose(at, list(range(self.slots)), every)
 
     def _exchanged(self, at: Tensor) -> Tensor:
         """Pairs of which one has what keeps the other from its best, in the problems where it is so."""
-        for first, second in combinations(range(len(self.columns)), 2):
+        for first, second in combinations(range(self.slots), 2):
             picked, apart = self.ids.gather(2, at[:, :, None])[..., 0], self._apart(first, second)
             taken = apart[self.ids[:, first, 0], picked[:, second]] & (at[:, first] != 0)
             taken |= apart[self.ids[:, second, 0], picked[:, first]] & (at[:, second] != 0)
@@ -82,7 +84,7 @@ class _Exchange:
 
     def _apart(self, first: int, second: int) -> Tensor:
         """bool [P + 1, P + 1], what excludes what between two slots."""
-        return self.tables[self.columns[first] == self.columns[second]]
+        return self.tables[self.same[first, second]]
 
     def _choose(self, at: Tensor, chosen: list[int], rows: Tensor) -> Tensor:
         """Choose some slots of some problems (int64 [n]) together, all others held.
@@ -91,12 +93,11 @@ class _Exchange:
         """
         ids, worths, size = self.ids[rows], self.worth[rows], self.ids.shape[2]
         picked = ids.gather(2, at[rows, :, None])[..., 0]
+        held = [slot for slot in range(self.slots) if slot not in chosen]
         together = worths.new_zeros(len(rows), *[1] * len(chosen))
         for axis, slot in enumerate(chosen, start=1):
-            worth = worths[:, slot].clone()
-            for held in set(range(len(self.columns))) - set(chosen):
-                apart = self._apart(slot, held)[picked[:, held, None], ids[:, slot]]
-                worth.masked_fill_(apart, _IMPOSSIBLE)
+            of_held = self.same[slot, held][:, None], picked[:, held, None], ids[:, slot, None]
+            worth = worths[:, slot].masked_fill(self.tables[of_held].any(1), _IMPOSSIBLE)
             together = together + _along(worth, axis, len(chosen))
         for (axis, slot), (beside, another) in combinations(enumerate(chosen, start=1), 2):
             one, two = (_along(ids[:, k], a, len(chosen)) for k, a in ((slot, axis), (another, beside)))
