@@ -38,6 +38,8 @@ def labels(source: Any, role: str = "train") -> dict[str, list[str]]:
         "cat,dog,path\n1.0,True,images/a.jpg\n,1.0,./images/b.jpg\n0,0,IMAGES\\C.JPG\n",
         "filename,width,height,class,xmin\na.jpg,12,8,cat,1\na.jpg,12,8,dog,2\nb.jpg,12,8,dog,3\nc.jpg,12,8,none,0\n",
         "id,label\na,cat; dog\nb,dog\n\nc,negative\n",
+        "a.jpg cat dog\nimages/b.jpg  dog\n\nc.jpg\nd.jpg cat\n",
+        "a cat,dog\nb dog\nc\n",
     ],
 )
 def test_read(tmp_path: Path, make_photographs: Make, text: str) -> None:

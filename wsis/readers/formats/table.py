@@ -2,6 +2,7 @@
 
     file,labels            one row an image (labels divided by ; , | or a space) or one row an image and label
     file,cat,dog           one column a class, of 0 and 1
+    a.jpg cat dog          a list: the image, a space, its labels
 
 Which column is which is read from the header, else from what the fields hold; a column `split` is honoured.
 """
@@ -90,6 +91,8 @@ def _rows(path: Path, known: Callable[[str], bool]) -> list[tuple[int, list[str]
         sense = (_sense([fields for _, fields in rows], known), -SEPARATORS.index(separator))
         if rows and (best is None or sense > best[0]):
             best = sense, rows
+    if (best is None or best[0][0] <= _SINGLE) and (listed := _listed(text, known)):
+        return listed
     if best is None or (failure is not None and best[0][0] <= _SINGLE):
         raise DataError(failure or f"{path}: expected rows of an image and its labels, got none")
     return best[1]
@@ -104,6 +107,13 @@ def _parsed(text: str, separator: str) -> list[tuple[int, list[str]]]:
         if any(field.strip() for field in fields):
             rows.append((reader.line_num, [field.strip() for field in fields]))
     return rows
+
+
+def _listed(text: str, known: Callable[[str], bool]) -> list[tuple[int, list[str]]]:
+    """The rows of a list, an image that is there and its labels behind a space; none where a line is another."""
+    rows = [(number, line.split(None, 1)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    whole = all(known(fields[0]) for _, fields in rows) and any(len(fields) > 1 for _, fields in rows)
+    return [(number, [*fields, ""][:2]) for number, fields in rows] if whole else []
 
 
 def _sense(rows: Sequence[Sequence[str]], known: Callable[[str], bool]) -> float:
