@@ -165,7 +165,7 @@ class BucketObjects:
         if now - self._said >= _SAY_SECONDS:
             self._said = now
             what = f"store {self.location!r}: no answer for {waited:.0f} s{self._from}"
-            _LOGGER.warning("%s; it is asked for %.0f s", what, PATIENCE_SECONDS)
+            _LOGGER.warning("%s; it is asked again for up to %.0f s", what, PATIENCE_SECONDS)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
