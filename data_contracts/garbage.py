@@ -15,8 +15,8 @@ from pathlib import Path
 from data_contracts.errors import LockTimeoutError, StoreError
 from data_contracts.locks import exclusive
 from data_contracts.manifest import MANIFEST_NAME, parse_manifest
+from data_contracts.patience import many
 from data_contracts.printable import counted
-from data_contracts.remote_layout import many
 from data_contracts.runs import list_runs, load_run
 from data_contracts.store import PRIVATE, Store
 from data_contracts.verification import stored_artefacts

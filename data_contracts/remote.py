@@ -13,6 +13,7 @@ from data_contracts.fingerprint import seal
 from data_contracts.manifest import FileEntry, Manifest, parse_manifest
 from data_contracts.objects import Found, Listed, clock, probe
 from data_contracts.paths import user_path
+from data_contracts.patience import many
 from data_contracts.remote_layout import (
     ATTEMPTS,
     PLAN_NAME,
@@ -22,7 +23,6 @@ from data_contracts.remote_layout import (
     file_key,
     linked,
     manifest_key,
-    many,
     new_attempt,
     parts_of,
     same_bytes,
@@ -30,7 +30,7 @@ from data_contracts.remote_layout import (
 )
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
-_BROKEN_URL = re.compile(r"(?:file|local|memory|s3|gs|az|abfs):/(?!/)", re.IGNORECASE)
+_BROKEN_URL = re.compile(r"(?:file|local|memory|s3|gs|az|abfs):(?!//)", re.IGNORECASE)
 _FOLDERS = ("file", "local")
 GRACE_SECONDS = 24 * 3600.0
 """How long data stays that no record names any more: whoever began to read it before has that long."""
@@ -48,10 +48,11 @@ def local_folder(text: str) -> Path | None:
     if url:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path:
-            raise ConfigError(f"store {text!r}: expected file:///PATH, got the machine {parts.netloc!r}")
+            got = f"the machine {parts.netloc!r}" if parts.netloc else "no path"
+            raise ConfigError(f"store {text!r}: expected file:///PATH, got {got}")
         text = unquote(parts.path)
     elif _BROKEN_URL.match(text):
-        raise ConfigError(f"store {text!r}: expected a folder or a URL such as s3://BUCKET/PATH, got one /")
+        raise ConfigError(f"store {text!r}: expected a folder or a URL such as s3://BUCKET/PATH, got no //")
     if text.startswith("~"):  # no shell has read it: of a file, a variable, or behind --store=
         text = str(user_path(text, "store"))
     try:
@@ -98,8 +99,8 @@ class Remote:
     """
 
     def __init__(self, location: str) -> None:
-        self.location = location
         self.objects = BucketObjects(location)
+        self.location = self.objects.location
 
     def check(self) -> None:
         """Refuse a server that ignores conditions; it is asked once a process.

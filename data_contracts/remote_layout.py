@@ -10,10 +10,8 @@ STAGE/FINGERPRINT/NAME                     a file in the former layout, whose ma
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,10 +21,6 @@ from data_contracts.fingerprint import seal, sha256_file, unseal
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest
 from data_contracts.paths import make_folder, safe_relative
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-_REQUESTS = 8
-"""At once: each holds one piece in memory."""
 ATTEMPTS, SHARDS = "attempts", "shards"
 PLAN_NAME = "records.json"
 
@@ -162,9 +156,3 @@ def linked(source: Path, target: Path, entry: FileEntry) -> bool:
     make_folder(target.parent)
     os.link(source, target)
     return True
-
-
-def many(do: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
-    """Some requests at once; the first error ends them."""
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        return list(pool.map(do, items))

@@ -84,12 +84,12 @@ class Store:
 
     def __init__(self, location: str | Path | None = None) -> None:
         text = str(location or default_store())
-        self.location = text
         folder = local_folder(text)
         if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
             raise ConfigError(f"store: expected a folder or a URL, got the file {folder}")
         self._remote = None if folder is not None else Remote(text)
-        self.root = folder if folder is not None else cache_folder(text)
+        self.location = text if self._remote is None else self._remote.location
+        self.root = folder if folder is not None else cache_folder(self.location)
         self._texts: Objects = self._remote.objects if self._remote is not None else FolderObjects(self.root)
         self._seen: dict[tuple[str, str], Found] = {}  # manifests behind the URL, as they were opened
         self._leases: dict[tuple[str, str], Lease | None] = {}  # of what this process makes alone

@@ -13,6 +13,11 @@ _HEAD = """\
 name: wsis
 prefect-version: 3.8.8
 
+# A run works in the folder where its worker was started. Without this, Prefect names the folder of `prefect deploy`,
+# which other machines do not have.
+pull:
+  - prefect.deployments.steps.set_working_directory: { directory: . }
+
 definitions:
   pool: &pool
     name: wsis

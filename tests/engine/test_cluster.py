@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
+import dask
 import pytest
 from distributed.client import AllExit, FutureCancelledError
 
-from data_contracts.errors import ConfigError
+from data_contracts.errors import ConfigError, DataError, StoreError, StoreFullError
 from data_contracts.store import Artefact, Store
 from data_contracts.verification import damage_of, stored_artefacts
 from tests.dask_processes import DaskProcesses
@@ -22,6 +24,7 @@ from tests.object_servers import environment, moto, new_store
 from wsis.engine import cluster, cluster_work
 from wsis.engine.cluster_work import ShardWork, check_worker, versions_of
 from wsis.engine.progress import Progress
+from wsis.engine.settings import reach
 from wsis.engine.stage import Execution, execute
 from wsis.errors import ClusterError
 
@@ -198,6 +201,43 @@ def test_versions_and_threads_of_a_worker() -> None:
         ConfigError, match=r"expected one thread a worker, .* got 4; start it with --nthreads 1 and --nw"
     ):
         check_worker(work, "w1", 4)
+
+
+def test_trouble_of_one_machine_with_the_store_names_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = SimpleNamespace(
+        address="tcp://w1:1", state=SimpleNamespace(nthreads=1), local_directory=str(Path.cwd())
+    )
+    monkeypatch.setattr("distributed.get_worker", lambda: worker)
+    work = ShardWork("store", "base", b"", None, b"", "", TOY, versions_of(TOY))  # type: ignore[arg-type]
+
+    def refuse(error: Exception) -> Any:
+        def raises(*_: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(cluster_work, "_made", raises)
+        return cluster_work.make_shard(pickle.dumps(work), 0, [])
+
+    with pytest.raises(StoreError, match=r"^worker tcp://w1:1 on \S+: /store: Read-only file system$"):
+        refuse(StoreError("/store: Read-only file system"))
+    full = refuse(StoreFullError("no space")).error
+    assert type(full) is StoreFullError and str(full).startswith("worker tcp://w1:1 on ")
+    assert str(refuse(DataError("a.jpg: no image")).error) == "a.jpg: no image"
+
+
+def test_tls_without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask itself would take a minute, and end in a traceback of its insides."""
+    said = (
+        r"expected certificates because it is 'tls://127.0.0.1:9', .*DASK_DISTRIBUTED__COMM__TLS__CA_FILE, .*"
+    )
+    with pytest.raises(ConfigError, match=f"{said}got none$"):
+        reach("tls://127.0.0.1:9")
+    with (
+        dask.config.set(
+            {"distributed.comm.tls.ca-file": "/none", "distributed.comm.tls.client.cert": "/none"}
+        ),
+        pytest.raises(ConfigError, match=rf"{said}got .*No such file"),
+    ):
+        reach("tls://127.0.0.1:9")
 
 
 def test_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
+import time
 
 import pytest
 
 from data_contracts.errors import ConfigError
-from tests.engine.launched import ends, launched
+from tests.engine.launched import ends, free_port, launched
 from tests.engine.stage_processes import wait_for
 from wsis.engine.launched_group import LaunchedGroup
 
@@ -131,3 +133,50 @@ def test_missing_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MASTER_PORT", raising=False)
     with pytest.raises(ConfigError, match=r"^WORLD_SIZE: expected MASTER_ADDR, MASTER_PORT beside it"):
         LaunchedGroup()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WORLD_SIZE", "two", "from 1, as torchrun sets it, got 'two'"),
+        ("WORLD_SIZE", "", "from 1, as torchrun sets it, got ''"),
+        ("WORLD_SIZE", "0", "from 1, as torchrun sets it, got '0'"),
+        ("RANK", "x", "from 0 to 1, as torchrun sets it, got 'x'"),
+        ("RANK", "2", "from 0 to 1, as torchrun sets it, got '2'"),
+        ("RANK", "-1", "from 0 to 1, as torchrun sets it, got '-1'"),
+        ("LOCAL_RANK", "x", "from 0, as torchrun sets it, got 'x'"),
+        ("MASTER_PORT", "99999", "from 0 to 65535, as torchrun sets it, got '99999'"),
+    ],
+)
+def test_variables_that_make_no_sense_are_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    usual = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for variable, text in {**usual, name: value}.items():
+        monkeypatch.setenv(variable, text)
+    with pytest.raises(ConfigError, match=f"^{name}: expected a whole number {said}$"):
+        LaunchedGroup()
+
+
+def test_a_port_in_use_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        usual = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for variable, text in usual.items():
+            monkeypatch.setenv(variable, text)
+        with pytest.raises(
+            ConfigError, match=f"^MASTER_PORT: expected a free port, got one in use: 127.0.0.1:{port}$"
+        ):
+            LaunchedGroup()
+
+
+def test_ctrl_c_ends_the_wait_for_the_others() -> None:
+    alone = "from wsis.engine.launched_group import *; print('meets', flush=True); LaunchedGroup()"
+    with launched([["-c", alone]], size=2) as (process,):
+        assert process.stdout is not None and process.stdout.readline() == "meets\n"
+        time.sleep(1)  # it does by now
+        process.send_signal(signal.SIGINT)
+        ((code, _, err),) = ends([process], 30)
+    assert code != 0 and "KeyboardInterrupt" in err

@@ -112,7 +112,7 @@ def test_select_by_stage_node_and_iteration() -> None:
         select(nodes, "predict", None)
     with pytest.raises(ConfigError, match=r"expected --iteration in \[1, 2, 3, 4\], got 7"):
         select(nodes, "conditional", 7)
-    with pytest.raises(ConfigError, match="no outer loop"):
+    with pytest.raises(ConfigError, match=r"expected no --iteration \(no outer loop\), got 1$"):
         select(nodes, "proposals", 1)
 
 

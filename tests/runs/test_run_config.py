@@ -1,6 +1,7 @@
 """Configurations: overrides, and errors that name file, key, expected and got."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def test_a_file_says_what_differs_from_its_base(tmp_path: Path) -> None:
     upper = load_config(str(tmp_path / "upper.yaml"), ["data.scenes.val=9"])
     expected = ["data.scenes.train=7", "data.scenes.val=9", "conditional.k=2", "seed=4"]
     assert upper == load_config("demo", expected)
+
+
+def test_a_file_that_is_not_there_is_missed_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of Prefect is asked for a file that lies where the flow run was started."""
+    monkeypatch.chdir(tmp_path)
+    message = rf"config 'mine\.yaml': expected a YAML file or .*; {socket.gethostname()} has no {tmp_path}/mine\.yaml$"
+    with pytest.raises(ConfigError, match=message):
+        load_config("mine.yaml")
 
 
 @pytest.mark.parametrize(

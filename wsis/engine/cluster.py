@@ -203,7 +203,8 @@ class _Round:
         if isinstance(error, KilledWorker):
             raise WorkerDiedError(
                 f"{self.context.title}: shard {future.key[1]} was on one worker after the other that died, most often "
-                f"because memory ran out (the last: {error.last_worker.address}); {_AGAIN}"
+                f"because memory ran out, or because it cannot load wsis: its log says (the last: "
+                f"{error.last_worker.address}); {_AGAIN}"
             ) from error
         if isinstance(error, ImportError | AttributeError):  # before any of our code could look at versions
             raise ConfigError(

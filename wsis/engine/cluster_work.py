@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from data_contracts.errors import ConfigError, ContractError
+from data_contracts.errors import ConfigError, ContractError, StoreError, StoreFullError
 from data_contracts.record_shards import write_shard
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
@@ -111,8 +111,9 @@ def make_shard(work: bytes, shard: int, ids: Sequence[str]) -> Made | Refused:
         check_worker(known, name, worker.state.nthreads)
         return _made(known, shard, ids, name, worker.local_directory)
     except Exception as error:
+        error = _placed(error, name)
         if may_pass(error):
-            raise
+            raise error
         return Refused(_sendable(error))
 
 
@@ -159,6 +160,11 @@ def _check_seen(shared: SharedShards, work: ShardWork, name: str) -> None:
         f"execution.cluster: {name} does not see the store {work.store!r}: expected {work.base} there, which this run "
         "has just written; give --store a folder that all machines share under one path, or a URL such as s3://"
     )
+
+
+def _placed(error: Exception, name: str) -> Exception:
+    """What is wrong with the store as one machine sees it, such as its disk or credentials, with its name."""
+    return type(error)(f"{name}: {error}") if type(error) in (StoreError, StoreFullError) else error
 
 
 def _sendable(error: Exception) -> Exception:

@@ -6,7 +6,9 @@ after the other: a training, or the end. For the time of a training they are a g
 """
 
 import json
+import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -20,6 +22,7 @@ from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
 from data_contracts.errors import ConfigError
+from data_contracts.patience import answered
 from wsis.engine.group import COLLECTIVE_SECONDS, member
 from wsis.engine.machine import peak_memory
 from wsis.engine.progress import Progress
@@ -28,6 +31,7 @@ from wsis.engine.stage_inputs import nobody_else
 from wsis.engine.told_errors import raised_again, told, within
 from wsis.errors import WorkerDiedError, WorkerStuckError, WsisError
 
+_LOGGER = logging.getLogger("wsis.engine.launched_group")
 Work = Callable[[StageContext], None]
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _MEETING_SECONDS = 600.0  # nodes of a cluster start one after the other
@@ -41,8 +45,12 @@ _KEPT = "the last checkpoint is kept. Give the command again"
 
 
 def processes_started() -> int:
-    """How many processes torchrun, or what stands for it, says that it has started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes torchrun, or what stands for it, says that it has started.
+
+    Raises:
+        ConfigError: it says no number.
+    """
+    return _number("WORLD_SIZE", 1, least=1)
 
 
 def joined() -> "LaunchedGroup | None":
@@ -99,20 +107,36 @@ class LaunchedGroup:
                 f"WORLD_SIZE: expected {', '.join(missing)} beside it, as torchrun sets them, because it is "
                 f"{processes_started()}, got none; start with torchrun, or unset WORLD_SIZE"
             )
-        self.rank, self.size = int(os.environ["RANK"]), processes_started()
-        self.local = int(os.environ.get("LOCAL_RANK", "0"))
-        self.size_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        try:
-            self._post = next(rendezvous("env://", timeout=timedelta(seconds=_MEETING_SECONDS)))[0]
-        except distributed.DistError as error:
-            raise WorkerStuckError(
-                f"rank {self.rank}: the {self.size} processes did not meet at {os.environ['MASTER_ADDR']}:"
-                f"{os.environ['MASTER_PORT']} within {_MEETING_SECONDS:.0f} s: {_brief(error)}"
-            ) from error
+        self.size = processes_started()
+        self.rank = _number("RANK", 0, most=self.size - 1)
+        self.local = _number("LOCAL_RANK", 0)
+        self.size_here = _number("LOCAL_WORLD_SIZE", 1, least=1)
+        self._post = self._met(f"{os.environ['MASTER_ADDR']}:{_number('MASTER_PORT', 0, most=65535)}")
         self._calls = 0
         self._ended = threading.Event()
         if self.rank == 0:
             threading.Thread(target=self._beat, daemon=True).start()
+
+    def _met(self, address: str) -> Any:
+        """The store that all of them share, once all are there. torch itself hears no Ctrl-C meanwhile."""
+
+        def meet() -> Any:
+            return next(rendezvous("env://", timeout=timedelta(seconds=_MEETING_SECONDS)))[0]
+
+        def say(waited: float) -> None:
+            _LOGGER.warning(
+                "rank %d: %d processes not met at %s after %.0f s", self.rank, self.size, address, waited
+            )
+
+        try:
+            return answered(meet, say)
+        except distributed.DistError as error:
+            if "EADDRINUSE" in str(error):
+                raise ConfigError(f"MASTER_PORT: expected a free port, got one in use: {address}") from error
+            raise WorkerStuckError(
+                f"rank {self.rank}: the {self.size} processes did not meet at {address} within "
+                f"{_MEETING_SECONDS:.0f} s: {_brief(error)}"
+            ) from error
 
     # -- rank 0 -------------------------------------------------------------------------------------------
     def share(self, work: Work, context: StageContext, processes: int) -> None:
@@ -287,6 +311,16 @@ class LaunchedGroup:
 
 
 _joined: LaunchedGroup | None = None
+
+
+def _number(name: str, default: int, least: int = 0, most: int | None = None) -> int:
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= (int(text) if most is None else most):
+        upper = "" if most is None else f" to {most}"
+        raise ConfigError(
+            f"{name}: expected a whole number from {least}{upper}, as torchrun sets it, got {text!r}"
+        )
+    return int(text)
 
 
 def _leave_group() -> None:

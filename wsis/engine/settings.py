@@ -189,9 +189,11 @@ def reach(address: str) -> None:
     """Ask whether a scheduler is at an address and greets, as Dask's do at once; Dask would wait for it without end.
 
     Raises:
-        ClusterError: none does.
+        ClusterError: none does. ConfigError: of tls://, Dask has no certificates here.
     """
     found = _ADDRESS.fullmatch(address)
+    if address.startswith("tls"):
+        _check_certificates(address)
     host, port = (found["host"].strip("[]"), int(found["port"])) if found else ("", 0)
     try:
         with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as link:
@@ -203,6 +205,25 @@ def reach(address: str) -> None:
             f"execution.cluster: expected a Dask scheduler at {address}, got none: {error}; start one, or go on "
             f"{WITHOUT_CLUSTER}"
         ) from error
+
+
+def _check_certificates(address: str) -> None:
+    """Dask would wait a minute, and say of its own insides that they lack something."""
+    from distributed.security import Security
+
+    why = "got none"
+    try:
+        if Security().get_connection_args("client")["ssl_context"] is not None:
+            return
+    except OSError as error:  # a file that is not there, or is no certificate
+        why = f"got {' '.join(str(error).split())}"
+    variables = ", ".join(
+        f"DASK_DISTRIBUTED__COMM__TLS__{n}" for n in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
+    )
+    raise ConfigError(
+        f"execution.cluster: expected certificates because it is {address!r}, in Dask's configuration or {variables}, "
+        f"{why}"
+    )
 
 
 def cores() -> int:

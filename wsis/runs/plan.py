@@ -243,9 +243,8 @@ def select(nodes: list[Node], name: str, iteration: int | None) -> list[Node]:
     found = [n for n in named if n.outer_iteration == iteration]
     if not found:
         there = sorted({n.outer_iteration for n in named if n.outer_iteration is not None})
-        raise ConfigError(
-            f"stage {name}: expected --iteration in {there or 'nothing (no outer loop)'}, got {iteration}"
-        )
+        expected = f"--iteration in {there}" if there else "no --iteration (no outer loop)"
+        raise ConfigError(f"stage {name}: expected {expected}, got {iteration}")
     return found
 
 

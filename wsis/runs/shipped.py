@@ -1,5 +1,6 @@
 """Configurations and suites that ship with wsis, by name. Imports nothing heavy: shell completion asks here."""
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,4 +56,8 @@ def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
     hint = did_you_mean(Path(name_or_path).name, shipped)
+    if (
+        path.suffix in (".yaml", ".yml") and not path.exists()
+    ):  # it may be on the machine of whoever asks a worker
+        hint += f"; {socket.gethostname()} has no {path.absolute()}"
     raise ConfigError(f"{what} {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")
