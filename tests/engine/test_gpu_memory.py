@@ -1,4 +1,4 @@
-"""A GPU with too little memory in the middle of a stage: one line with what takes less, and the same command goes on."""
+"""A GPU with too little memory in the middle of a stage: one line with what takes less, and the command goes on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,8 +25,8 @@ from wsis.runs.config import load_config
 
 SAID = "CUDA out of memory. Tried to allocate 20.00 MiB"
 ERROR = torch.OutOfMemoryError(
-    f"{SAID}. GPU 0 has a total capacity of 23.64 GiB of which 14.81 MiB is free. If reserved but unallocated memory is "
-    "large try setting PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
+    f"{SAID}. GPU 0 has a total capacity of 23.64 GiB of which 14.81 MiB is free. If reserved but unallocated "
+    "memory is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
 )
 TITLE_SAYS = rf": the GPU has too little memory \({SAID}\): use "
 

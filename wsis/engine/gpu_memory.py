@@ -39,6 +39,6 @@ def gpu_memory_named(title: str, less: str) -> Iterator[None]:
         if said is None:
             raise
         raise GpuMemoryError(
-            f"{title}: the GPU has too little memory ({said}): use {less}, or a GPU that nothing else uses, in the same "
-            "command, which goes on from what is there"
+            f"{title}: the GPU has too little memory ({said}): use {less}, or a GPU that nothing else uses, in the "
+            "same command, which goes on from what is there"
         ) from error

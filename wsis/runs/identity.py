@@ -67,9 +67,10 @@ def refuse_differences(name: str, differences: list[Difference], of_data: bool =
     shown = "; ".join(str(one) for one in differences[:_SHOWN])
     more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
     as_it_is = "" if of_data else f"`wsis run --name {name}` goes on as it is configured; "
+    taken = "there is now" if of_data else "was given"
     raise ConfigError(
-        f"run {name!r} is of other settings or data: {shown}{more}. {as_it_is}--name OTHER is a new run; --replace goes "
-        f"on under this name with what {'there is now' if of_data else 'was given'} (artefacts that fit are reused)"
+        f"run {name!r} is of other settings or data: {shown}{more}. {as_it_is}--name OTHER is a new run; --replace "
+        f"goes on under this name with what {taken} (artefacts that fit are reused)"
     )
 
 
