@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from data_contracts.errors import StoreFullError
+from data_contracts.errors import ContractError, StoreFullError
 
 TEMPORARY = ".tmp"
 """Ending of the hidden names under which something is written; a killed process may leave one."""
@@ -104,13 +104,23 @@ def fsync_tree(root: Path) -> None:
 
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn ENOSPC / EDQUOT into an error that says where and what to do."""
+    """Turn ENOSPC / EDQUOT into an error that says where and what to do. What a library made of it counts as well:
+    torch.save tells of a full disk as a RuntimeError of its zip file."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFullError(
-                f"no space left while writing {path}. Everything committed before is kept: "
-                "free some space and give the same command again"
-            ) from error
-        raise
+    except Exception as error:
+        if isinstance(error, ContractError) or not _is_full_disk(error):
+            raise
+        raise StoreFullError(
+            f"no space left while writing {path}. Everything committed before is kept: "
+            "free some space and give the same command again"
+        ) from error
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error is of that kind, or came from one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

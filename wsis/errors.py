@@ -33,6 +33,10 @@ class WorkerStartError(WsisError, OSError):
     """The system has no room for worker processes."""
 
 
+class GpuMemoryError(WsisError, MemoryError):
+    """A GPU has too little memory for the work of a stage."""
+
+
 class StageTimeoutError(WsisError, TimeoutError):
     """A stage took longer than the configuration allows."""
 

@@ -94,4 +94,6 @@ STAGE = Stage(
     threaded=True,
     prepared_ahead=True,
     on_device=True,
+    less_gpu_memory="--set conditional.checkpointing=true (equal results) or, with --replace, a smaller "
+    "conditional.batch_size",
 )

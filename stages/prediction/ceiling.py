@@ -19,7 +19,13 @@ from pydantic import Field
 from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, GROUND_TRUTH
 from stages.prediction.settings import PredictionConfig
-from stages.prediction.training import check_starts, content_digest, label_sources, train_network
+from stages.prediction.training import (
+    LESS_GPU_MEMORY,
+    check_starts,
+    content_digest,
+    label_sources,
+    train_network,
+)
 from wsis.engine.stage import Artefact, Stage, StageContext
 from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.masks import rle
@@ -112,4 +118,5 @@ STAGE = Stage(
     check=check_starts,
     threaded=True,
     on_device=True,
+    less_gpu_memory=LESS_GPU_MEMORY,
 )

@@ -101,9 +101,12 @@ def _memory_line(
     )
     if needed <= free:
         return line
-    more = next((n for n in range(2, images + 1) if images % n == 0 and needed / n <= free), images)
-    parts = config.gradient_accumulation * more
-    return f"warning: {line}: it may end without memory; --set prediction.gradient_accumulation={parts} helps"
+    fits = (n for n in range(2, images + 1) if images % n == 0 and needed / n <= free)
+    if (more := next(fits, None)) is None:
+        helps = "a smaller prediction.image_size helps, since one image by itself is too much, too"
+    else:
+        helps = f"--set prediction.gradient_accumulation={config.gradient_accumulation * more} helps"
+    return f"warning: {line}: it may end without memory; {helps} (`wsis run` takes it with --replace)"
 
 
 def data_workers(config: PredictionConfig, context: StageContext) -> int:

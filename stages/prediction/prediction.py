@@ -14,7 +14,13 @@ from data_contracts.errors import DataError
 from data_contracts.schemas import DATASET, PROPOSALS, PSEUDO_LABELS
 from stages.prediction.fit import fit_before
 from stages.prediction.settings import DETECTOR_NAME, PredictionConfig
-from stages.prediction.training import check_starts, content_digest, label_sources, train_network
+from stages.prediction.training import (
+    LESS_GPU_MEMORY,
+    check_starts,
+    content_digest,
+    label_sources,
+    train_network,
+)
 from wsis.engine.stage import Artefact, Stage, StageContext
 from wsis.errors import InputError
 from wsis.method.conditional.label_sets import SampleSet
@@ -125,4 +131,5 @@ STAGE = Stage(
     check=check_starts,
     threaded=True,
     on_device=True,
+    less_gpu_memory=LESS_GPU_MEMORY,
 )

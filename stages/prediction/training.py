@@ -25,6 +25,10 @@ from wsis.method.prediction.data.training_images import PseudoLabelSource
 from wsis.method.prediction.training_objects import TrainingObjects
 
 MODEL_NAME, MODEL_JSON_NAME = "model.py", "model.json"
+LESS_GPU_MEMORY = (
+    "--set prediction.gradient_accumulation=2 (or more: parts of a batch) or --set prediction.precision=bfloat16, with "
+    "--replace"
+)
 
 
 def train_network(

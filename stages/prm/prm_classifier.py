@@ -253,4 +253,5 @@ STAGE = Stage(
     threaded=True,
     prepared_ahead=True,
     on_device=True,
+    less_gpu_memory="a smaller prm_classifier.batch_size or prm_classifier.image_size, with --replace",
 )

@@ -129,4 +129,5 @@ STAGE = Stage(
     content_digest=content_digest,
     threaded=True,
     on_device=True,
+    less_gpu_memory="a smaller train_contours.batch_size",
 )

@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import StoreFullError
@@ -55,6 +56,15 @@ def test_file_that_does_not_fit_leaves_the_old_one(tiny_disk):
         write_atomic(tiny_disk / "run.json", bytes(2 << 20))
     assert (tiny_disk / "run.json").read_bytes() == b"old"
     assert [p.name for p in tiny_disk.iterdir()] == ["run.json"]
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tiny_disk):
+    """torch.save makes a RuntimeError of a full disk."""
+    path, weights = tiny_disk / "checkpoint.pt", torch.zeros(400_000)
+    write_atomic(path, b"old")
+    with pytest.raises(StoreFullError, match=r"no space left while writing .*checkpoint\.pt\. Everything"):
+        write_atomic(path, lambda stream: torch.save({"weights": weights}, stream))
+    assert path.read_bytes() == b"old"
 
 
 def test_disk_full_from_the_first_byte(tiny_disk):

@@ -1,7 +1,9 @@
 """What a run says of its device, and what it refuses on one."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from tests.runs.tiny_run import RUN, TINY, done, wsis
 from wsis.engine import device, shared_work
 from wsis.engine.settings import Execution
 from wsis.engine.shared_work import check_processes
+from wsis.errors import InputError
+from wsis.method.prediction.models import checked_device
 from wsis.method.prediction.ops import install_ops
 from wsis.views.run import Run
 
@@ -146,6 +150,78 @@ def test_sums_in_one_order_are_for_cuda_and_for_the_time_of_a_stage(monkeypatch:
     assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.deterministic
 
 
+class Entered(nullcontext[None]):
+    """In place of torch.cuda.device: which devices were made the current one."""
+
+    entered: ClassVar[list[str]] = []
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.entered.append(str(device))
+
+
+def test_a_stage_on_the_second_gpu_is_there_with_what_names_no_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device", Entered)
+    monkeypatch.setattr(Entered, "entered", [])
+    with device.computing(torch.device("cuda:1"), False, {}):
+        assert Entered.entered == ["cuda:1"]
+
+
+def test_the_peak_of_a_process_is_that_of_the_gpu_it_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device.peak_gpu_memory() == 0
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=0: (0, 7)[device])
+    assert device.peak_gpu_memory() == 7
+
+
+@pytest.mark.parametrize(("name", "there"), [("cuda:200", 1), ("cuda:1", 1), ("cuda:255", 8), ("cuda", 0)])
+def test_a_gpu_that_is_not_there(name: str, there: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    with pytest.raises(ConfigError, match=rf"because it is '{name}', but torch .* sees {there or 'none'};"):
+        Execution(device=name).torch_device()
+    with pytest.raises(InputError, match=f"the run asks for '{name}'"):
+        checked_device(name)
+
+
+@pytest.mark.parametrize(
+    ("built", "capability", "fits"),
+    [
+        (["sm_75", "sm_80", "sm_120"], (6, 1), False),
+        (["sm_75", "sm_80", "sm_120"], (7, 5), True),
+        (["sm_75", "sm_80", "sm_120"], (8, 9), True),  # of the same generation
+        (["sm_75", "sm_80", "sm_120"], (13, 0), False),
+        (["sm_75", "compute_120"], (13, 0), True),  # compiled by the driver
+        (["sm_75", "compute_120"], (8, 6), False),
+        (["gfx942"], (9, 4), True),  # of another make: torch knows
+        ([], (6, 1), True),
+    ],
+)
+def test_a_gpu_that_torch_has_no_code_for_is_refused(
+    built: list[str], capability: tuple[int, int], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GTX 1080")
+    Execution(device="cpu").check()
+    for name in ("auto", "cuda"):
+        if fits:
+            Execution(device=name).check()
+            continue
+        with pytest.raises(
+            ConfigError, match=rf"{built[0]}.*got GTX 1080 \(sm_{capability[0]}{capability[1]}\)"
+        ):
+            Execution(device=name).check()
+
+
 def test_the_peak_of_a_gpus_memory_is_counted_once_and_what_is_kept_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -153,6 +229,7 @@ def test_the_peak_of_a_gpus_memory_is_counted_once_and_what_is_kept_is_given_bac
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: asked.append("reset"))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: asked.append("emptied"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7)
+    monkeypatch.setattr(torch.cuda, "device", Entered)
     counts: dict[str, int] = {}
     with device.computing(torch.device("cuda"), False, counts):
         assert asked == ["reset"]

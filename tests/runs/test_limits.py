@@ -23,6 +23,8 @@ def raised(error: BaseException, cause: BaseException) -> BaseException:
         (raised(ValueError("x"), MemoryError()), "execution.workers=1"),
         (ImportError("lib.so: failed to map segment from shared object"), "execution.workers=1"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "gradient_accumulation=2"),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), "gradient_accumulation=2"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "gradient_accumulation=2"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
     ],

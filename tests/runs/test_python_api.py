@@ -57,12 +57,18 @@ def test_the_examples_that_load_an_exported_model(tiny_store: Path, tmp_path: Pa
     page = (REPOSITORY / "docs/howto/predict.md").read_text()
     shown = re.findall("^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(shown) == 2
-    for code in ("\n".join([*printed, "print(model.dataset_meta)"]), *shown):
+    drawn = (
+        "import wsis.method.prediction\nfrom mmdet.apis import DetInferencer\n"
+        'infer = DetInferencer("model.py", "weights.pth", device="cpu")\n'
+        'print(infer("photo.jpg", out_dir="out")["predictions"][0]["scores"][0])'
+    )
+    for code in ("\n".join([*printed, "print(model.dataset_meta)"]), *shown, drawn):
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
         ran = subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert ran.returncode == 0 and ran.stdout.strip(), ran.stderr
+    assert (tmp_path / "out" / "vis" / "photo.jpg").is_file()
 
 
 def test_import_loads_nothing_and_offers_what_it_names() -> None:

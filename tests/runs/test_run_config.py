@@ -105,6 +105,20 @@ def test_an_override_reaches_its_field_with_its_type() -> None:
         ("conditional.k.x=1", r"'conditional\.k' is no section but 5"),
         ("data.root=[", r"the value is not YAML that can be used: .*line 1"),
         ("outer_iterations=0", r"outer_iterations: .*got 0"),
+        *(
+            (
+                f"execution.device={one}",
+                f"^--set execution.device: expected text such as auto, cpu, cuda, cuda:1, got {got}$",
+            )
+            for one, got in (
+                ("CUDA", "'CUDA'"),
+                ("0", "0"),
+                ("cuda:01", "'cuda:01'"),
+                ("mps", "'mps'"),
+                ("", "null"),
+            )
+        ),
+        ("execution.wandb=a/b/c", r"expected text such as PROJECT, ENTITY/PROJECT, or null, got 'a/b/c'$"),
         ("conditional.learning_rate=.nan", r"conditional\.learning_rate: .*got nan"),
         (
             "proposals.tolerate_failures=true",

@@ -165,6 +165,20 @@ def test_other_data_under_the_name_is_refused(devkit: Path, tmp_path: Path) -> N
     assert record.data is not None and record.data.content != known.content
 
 
+def test_scenes_that_this_version_draws_in_another_way_are_other_data(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsis.readers.formats.scenes.SCENES_VERSION", 999)
+    refused = wsis("run", "--name", RUN, "--store", own_store)
+    assert refused.code == 2 and len(refused.err.splitlines()) == 1
+    assert (
+        "content of images or labels in the generated scenes, which this version draws in another way"
+        in refused.err
+    )
+    assert "None" not in refused.err and "--name OTHER" in refused.err and "--replace" in refused.err
+    assert "goes on as it is" not in refused.err  # which is what was asked for
+
+
 def test_masks_that_changed_are_other_data(devkit: Path, tmp_path: Path) -> None:
     start(tmp_path / "store", voc(devkit))
     names = ("SegmentationObject", "SegmentationClass")

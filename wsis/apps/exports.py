@@ -21,11 +21,15 @@ from wsis.views.dataset import class_names, source_categories, source_ids
 
 MODEL_FILES = ("model.py", "weights.pth")
 PSEUDO_LABELS_FILE = "pseudo_labels.json"
+_VISUALIZER = (  # MMDetection's DetInferencer and image_demo.py ask for one
+    "visualizer = dict(name='visualizer', type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])\n"
+)
 Sets = Literal["frequent", "all"]
 
 
 def export_model(runner: Runner, out: Path, iteration: int | None = None) -> list[Path]:
-    """Copy the network of an outer iteration (default: the last): `init_detector(model.py, weights.pth)` loads it.
+    """Copy the network of an outer iteration (default: the last): `init_detector(model.py, weights.pth)` loads it, and
+    `DetInferencer` of the same two.
 
     model.py says how large training objects were, so that `wsis.method.prediction.inference.load_detector` of it can
     choose tiles.
@@ -41,7 +45,7 @@ def export_model(runner: Runner, out: Path, iteration: int | None = None) -> lis
 
     objects = training_objects(runner, trained)
     said = "" if objects is None else f"{TRAINING_OBJECTS} = {objects.model_dump()!r}\n"
-    for name, more in zip(MODEL_FILES, (said, ""), strict=True):
+    for name, more in zip(MODEL_FILES, (_VISUALIZER + said, ""), strict=True):
         write_atomic(out / name, trained.file(name).read_bytes() + more.encode())
     return [out / name for name in MODEL_FILES]
 

@@ -2,6 +2,8 @@
 
 import errno
 
+from wsis.engine.gpu_memory import gpu_memory_refused
+
 _ALLOCATION = (
     "can't allocate memory",
     "out of memory",
@@ -27,7 +29,7 @@ _MEMORY = (
 _GPU_MEMORY = (
     "not enough memory on the GPU; in `prediction` use --set prediction.gradient_accumulation=2 (parts of a batch) or "
     "--set prediction.precision=bfloat16, in `conditional` --set conditional.checkpointing=true, in work on images "
-    "--set execution.workers=1, and give the same command again"
+    "--set execution.workers=1 (`wsis run` takes what changes results with --replace), and give the same command again"
 )
 
 
@@ -51,7 +53,7 @@ def limit_reached(error: BaseException | None) -> str | None:
         said = str(error).lower()
         if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in said:
             return _OPEN_FILES
-        if "cuda out of memory" in said:
+        if gpu_memory_refused(error) is not None:
             return _GPU_MEMORY
         if isinstance(error, MemoryError) or number == errno.ENOMEM or any(t in said for t in _ALLOCATION):
             return _MEMORY

@@ -130,7 +130,8 @@ def computing(device: torch.device, deterministic: bool, counts: dict[str, Any])
         return
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        with ordered_sums(device, deterministic):
+        # what names no device, as pinned memory and the libraries, is of the current one
+        with torch.cuda.device(device), ordered_sums(device, deterministic):
             yield
         if peak := torch.cuda.max_memory_allocated(device):
             counts.setdefault("peak_gpu_bytes", peak)
@@ -160,8 +161,10 @@ def processes_on(device: torch.device, wanted: int, images: int) -> int:
 
 
 def peak_gpu_memory() -> int:
-    """The most bytes that tensors of this process took of a GPU until now."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+    """The most bytes that tensors of this process took of a GPU until now, of whichever it used most."""
+    if not torch.cuda.is_initialized():
+        return 0
+    return max(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
 
 
 def check_operators(device: torch.device) -> None:

@@ -19,6 +19,8 @@ from wsis.method.settings import Settings
 
 _ADDRESS = re.compile(r"(tcp|tls)://(?P<host>[^/\s:\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
+_CODE = re.compile(r"(sm|compute)_(\d+)(\d)")  # of torch.cuda.get_arch_list: kind, major, minor
+
 _GREETING = b"pickle-protocol"
 CONNECT_SECONDS = 30.0
 WITHOUT_CLUSTER = "without a cluster: --set execution.cluster=null"
@@ -64,7 +66,8 @@ class Execution(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda|cuda:\d{1,3})$",
+        pattern=r"^(auto|cpu|cuda|cuda:(0|[1-9]\d{0,2}))$",
+        examples=["auto", "cpu", "cuda", "cuda:1"],
         description="auto, cpu, cuda or cuda:N; auto: CUDA where there is some",
     )
     workers: int = Field(
@@ -109,6 +112,7 @@ class Execution(BaseModel):
     wandb: str | None = Field(
         default=None,
         pattern=r"^([^/\\#?%:\s]+/)?[^/\\#?%:\r\n]{1,128}$",
+        examples=["PROJECT", "ENTITY/PROJECT"],
         description="project of Weights & Biases, PROJECT or ENTITY/PROJECT: losses, pictures, scores",
     )
 
@@ -120,10 +124,10 @@ class Execution(BaseModel):
         """Fail before any work where this machine cannot execute like that.
 
         Raises:
-            ConfigError: CUDA, TensorBoard, MLflow, W&B or a cluster is asked for and there is none; or TensorBoard's
-                folder cannot be written.
+            ConfigError: CUDA, TensorBoard, MLflow, W&B or a cluster is asked for and there is none; this torch has no
+                code for the GPU; or TensorBoard's folder cannot be written.
         """
-        self.torch_device()
+        _check_code(self.torch_device())
         if self.cluster is not None and find_spec("distributed") is None:
             raise ConfigError(
                 f"execution.cluster: expected the package distributed because it is {self.cluster!r}, but it is not "
@@ -148,7 +152,7 @@ class Execution(BaseModel):
         """
         if self.device.startswith("cuda"):
             there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            if (torch.device(self.device).index or 0) >= there:
+            if int(self.device.partition(":")[2] or 0) >= there:  # torch takes cuda:200 for a negative number
                 raise ConfigError(
                     f"execution.device: expected a CUDA device because it is {self.device!r}, but torch "
                     f"{torch.__version__} sees {there or 'none'}; use --set execution.device=auto"
@@ -177,6 +181,26 @@ class Execution(BaseModel):
     @classmethod
     def _one_for_records_of_before(cls, value: Any) -> Any:
         return 1 if value == 0 and value is not False else value  # 0 left the choice to OMP_NUM_THREADS
+
+
+def _check_code(device: torch.device) -> None:
+    """Refuse a GPU that this torch was built without code for: its first operation would fail.
+
+    Raises:
+        ConfigError: it is one, with those that there is code for.
+    """
+    built = torch.cuda.get_arch_list() if device.type == "cuda" else []
+    codes = [(found[1], int(found[2]), int(found[3])) for one in built if (found := _CODE.match(one))]
+    if not codes:
+        return
+    major, minor = torch.cuda.get_device_capability(device)
+    binary = any(kind == "sm" and a == major and b <= minor for kind, a, b in codes)
+    if not binary and not any(kind == "compute" and (a, b) <= (major, minor) for kind, a, b in codes):
+        raise ConfigError(
+            f"execution.device: expected a GPU that torch {torch.__version__} has code for ({', '.join(built)}), got "
+            f"{torch.cuda.get_device_name(device)} (sm_{major}{minor}); install a build of torch for it, or use "
+            "--set execution.device=cpu"
+        )
 
 
 def _is_installed(package: str) -> bool:

@@ -19,6 +19,7 @@ from data_contracts.record_shards import SHARDS_HERE
 from data_contracts.runs import now
 from data_contracts.store import Artefact, Store
 from wsis.engine.device import computing, device_facts
+from wsis.engine.gpu_memory import gpu_memory_named
 from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
 from wsis.engine.progress import Bar, Progress
 from wsis.engine.settings import Execution, StageConfig, execution_only
@@ -69,6 +70,7 @@ class Stage:
         per_image: its work is spread over `execution.workers` processes.
         prepared_ahead: the others of these processes prepare its steps.
         on_device: it computes on `execution.device`.
+        less_gpu_memory: the settings that take less of a GPU's memory, in words that follow "use".
     """
 
     name: str
@@ -86,6 +88,7 @@ class Stage:
     per_image: bool = False
     prepared_ahead: bool = False
     on_device: bool = False
+    less_gpu_memory: str = "--set execution.workers=1"
 
     def __reduce__(self) -> tuple[Callable[[str], "Stage"], tuple[str]]:
         return _stage_of, (self.run.__module__,)
@@ -266,8 +269,9 @@ def _run(
     context.log(_beginning(context.workdir) + context.progress.place())
     execution = context.execution
     on_device = computing(context.device, execution.deterministic, context.counts)
+    named = gpu_memory_named(context.title, stage.less_gpu_memory)
     try:
-        with full_disk_named(context.workdir), arithmetic_threads(stage.threads(execution)), on_device:
+        with full_disk_named(context.workdir), arithmetic_threads(stage.threads(execution)), named, on_device:
             stage.run(inputs, config, context)
     finally:
         cpu_spent = before["cpu"] + cpu_seconds() - cpu + context.cluster_cpu_seconds

@@ -75,9 +75,10 @@ def data_differences(run: Run, data: DataFacts) -> list[Difference]:
 
 
 def _difference(key: str, before: str, now_digest: str, data: DataFacts) -> Difference:
+    where = data.root or "the generated scenes, which this version draws in another way"
     what = {
-        "dataset": f"images or labels in {data.root}",
-        "ground_truth": f"masks in {data.root}",
+        "dataset": f"images or labels in {where}",
+        "ground_truth": f"masks in {where}",
         "corrections": "data.masks",
     }
     return Difference(f"content of {what[key]}", before[:12], now_digest[:12])

@@ -53,8 +53,11 @@ def refuse_other_settings(name: str, before: RunConfig, now: RunConfig) -> None:
     refuse_differences(name, found)
 
 
-def refuse_differences(name: str, differences: list[Difference]) -> None:
+def refuse_differences(name: str, differences: list[Difference], of_data: bool = False) -> None:
     """Refuse to go on with run `name` where it would become another.
+
+    Args:
+        of_data: what differs is the data, which the run would go on with however the command names it.
 
     Raises:
         ConfigError: naming what differs (at most ten of it) and both ways out; nothing where nothing does.
@@ -63,10 +66,11 @@ def refuse_differences(name: str, differences: list[Difference]) -> None:
         return
     shown = "; ".join(str(one) for one in differences[:_SHOWN])
     more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    as_it_is = "" if of_data else f"`wsis run --name {name}` goes on as it is configured; "
+    taken = "there is now" if of_data else "was given"
     raise ConfigError(
-        f"run {name!r} is of other settings or data: {shown}{more}. `wsis run --name {name}` goes on as it is "
-        "configured; --name OTHER is a new run; --replace goes on under this name with what was given (artefacts that "
-        "fit are reused)"
+        f"run {name!r} is of other settings or data: {shown}{more}. {as_it_is}--name OTHER is a new run; --replace "
+        f"goes on under this name with what {taken} (artefacts that fit are reused)"
     )
 
 

@@ -205,7 +205,7 @@ class Runner(Run):
         """
         data = data_now(self, self.config, self.progress.log)
         if not self._replace:
-            refuse_differences(self.record.name, data_differences(self, data))
+            refuse_differences(self.record.name, data_differences(self, data), of_data=True)
         nodes = plan(self.config, data)
         is_here = not data_is_away(self.record, self.config)
         given = check_plan(nodes, self.config, data, is_here, self.store.root, self._warn, self._masks_read)

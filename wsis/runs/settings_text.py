@@ -116,8 +116,12 @@ def _documented(text: str) -> dict[str, str]:
 
 # -- what is allowed -----------------------------------------------------------------------------------------
 def allowed(info: FieldInfo) -> str:
-    """What a field takes: `a whole number from 1 to 20`, `one of voc, coco`, `a path, or null`."""
-    return _type_text(info.annotation, info.metadata)
+    """What a field takes: `a whole number from 1 to 20`, `one of voc, coco`, `a path, or null`. A text of a pattern is
+    told by the examples of its field."""
+    text = _type_text(info.annotation, info.metadata)
+    if not info.examples:
+        return text
+    return text.replace("text", f"text such as {', '.join(map(str, info.examples))}", 1)
 
 
 def _type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:

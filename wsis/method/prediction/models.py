@@ -50,7 +50,9 @@ def checked_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {name!r}") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    # torch takes cuda:255 for cuda, and cuda:200 for a negative number
+    number = int(name.partition(":")[2] or 0)
+    if device.type == "cuda" and number >= torch.cuda.device_count():
         raise InputError(
             f"device: the run asks for {name!r}, but torch {torch.__version__} sees "
             f"{torch.cuda.device_count()} CUDA devices on this machine"
