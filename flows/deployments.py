@@ -13,8 +13,8 @@ _HEAD = """\
 name: wsis
 prefect-version: 3.8.8
 
-# A run works in the folder where its worker was started. Without this, Prefect names the folder of `prefect deploy`,
-# which other machines do not have.
+# A run works in the folder where its worker was started (`working_dir` is "." there). Without the step, Prefect names
+# the folder of `prefect deploy`, which other machines do not have; without `working_dir`, it is a temporary one.
 pull:
   - prefect.deployments.steps.set_working_directory: { directory: . }
 
@@ -22,7 +22,7 @@ definitions:
   pool: &pool
     name: wsis
     work_queue_name: null
-    job_variables: {}
+    job_variables: { working_dir: . }
   stage: &stage
     entrypoint: flows.run_stage.run_stage
     work_pool: *pool

@@ -61,7 +61,8 @@ def test_the_committed_file_is_what_the_plan_gives():
 def test_no_folder_of_the_machine_that_deploys_is_needed():
     """Prefect names that folder where a project says nothing, and other machines do not have it."""
     assert PROJECT["pull"] == [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
-    assert not any("pull" in deployment for deployment in DEPLOYMENTS.values())
+    pools = [(deployment["work_pool"], "pull" in deployment) for deployment in DEPLOYMENTS.values()]
+    assert all(pool["job_variables"] == {"working_dir": "."} and not own for pool, own in pools)
 
 
 def test_config_of_the_default_run_ships():

@@ -227,6 +227,14 @@ def test_a_wrong_parameter_fails_the_flow_run_and_says_why(
     assert "Traceback" not in "\n".join(prefect.messages(run))
 
 
+def test_results_lie_where_the_worker_was_started(prefect: Prefect, killed: tuple[Path, str, str]) -> None:
+    """Not where the deployments were made, which another machine does not have, nor in a temporary folder."""
+    run = prefect.start_flow_run("wsis/full-training", config="no_such_configuration")
+    prefect.ended(run)
+    (line,) = (line for line in prefect.messages(run) if line.startswith("store: "))
+    assert line.startswith(f"store: {prefect.home / 'runs'} ")
+
+
 def test_who_watches_a_run_that_fails_is_told_why(
     prefect: Prefect, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
