@@ -59,7 +59,9 @@ def test_a_long_wait_is_said(nowhere, monkeypatch, caplog):
     ):
         many(objects.read, ["a", "b", "c"])
     (line,) = caplog.messages  # of three requests that wait at once
-    assert line == f"store 's3://bucket/path': no answer for 0 s from {nowhere}; it is asked again for up to 1 s"
+    assert (
+        line == f"store 's3://bucket/path': no answer for 0 s from {nowhere}; it is asked again for up to 1 s"
+    )
 
 
 def test_waits_are_said_ever_more_seldom(monkeypatch):
