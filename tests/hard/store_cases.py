@@ -198,7 +198,7 @@ PLACES: dict[str, tuple[str, Expected]] = {
     "memory": ("memory://hard/a", SOUND),
     "local": ("local://FOLDER/a", SOUND),
     "s3": ("s3://bucket/a", ("pip install 'wsis[s3]'",)),
-    "s3 alone": ("s3://", ("pip install 'wsis[s3]'",)),
+    "s3 alone": ("s3://", ("expected s3://BUCKET/PATH, got no bucket",)),
     "gs": ("gs://bucket/a", ("pip install 'wsis[gs]'",)),
     "abfs": ("abfs://box/a", ("pip install 'wsis[az]'",)),
     "foo": ("foo://a", ("unknown protocol 'foo'",)),
