@@ -376,9 +376,13 @@ class Store:
         self._texts.remove(name)
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Names without suffix of the files in a folder of the store."""
+        """Names without suffix of the files in a folder of the store.
+
+        Raises:
+            StoreError: the folder may not be read: it is not empty because nothing of it is seen.
+        """
         if self._remote is None:  # what is no file is named too, and its damage said where it is read
-            found = [path.name for path in (self.root / folder).glob(f"*{suffix}")]
+            found = _listed(self.root / folder)
         else:
             listed = self._remote.objects.list(folder).items()
             found = [key.removeprefix(f"{folder}/") for key, one in listed if one.bytes]
@@ -408,3 +412,13 @@ class Store:
                 write_atomic(target / MANIFEST_NAME, record.data)
                 fsync_tree(target)
                 target.rename(self._path(stage, fingerprint))
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names in a folder, none where there is no such folder. `Path.glob` takes one that may not be read for empty."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}") from error

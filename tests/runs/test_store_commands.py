@@ -1,6 +1,8 @@
 """`wsis note`, `wsis rm`, `wsis gc`, and the rows of `wsis runs`: nothing goes that someone uses."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -66,6 +68,25 @@ def test_gc_removes_what_no_run_uses_after_it_has_said_so(store: Store) -> None:
     assert "removed 0.0 MB" in done(wsis("gc", "--yes", "--store", store.root)).out
     assert there(store) == before - {own}
     assert "3 artefacts checked, 0 problems\n" in done(wsis("verify", "--store", store.root)).out
+
+
+def test_runs_that_may_not_be_read_are_not_taken_for_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of another user's runs: what they use would else be removed."""
+
+    def refuse(folder: Path) -> list[str]:
+        if Path(folder) == store.root / "runs":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listed(folder)
+
+    listed, before = os.listdir, stored_artefacts(store)
+    monkeypatch.setattr("data_contracts.store.os.listdir", refuse)
+    for command in (["gc", "--yes"], ["runs"], ["results", "three"]):
+        refused = wsis(*command, "--store", store.root)
+        assert refused.code == 1
+        assert refused.err.endswith(f"error: {store.root / 'runs'} cannot be read: Permission denied\n")
+    assert before and stored_artefacts(store) == before
 
 
 def test_gc_leaves_artefacts_while_a_process_is_at_work(store: Store) -> None:
