@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import numpy as np
 
+from data_contracts.patience import many
 from data_contracts.records import RecordWriter, shard_files
 from data_contracts.remote import Remote
-from data_contracts.remote_layout import many
 from data_contracts.schemas import Field, Schema
 from data_contracts.shards import SharedShards
 from tests.object_servers import environment, new_store, seaweed
