@@ -231,8 +231,12 @@ def test_results_lie_where_the_worker_was_started(prefect: Prefect, killed: tupl
     """Not where the deployments were made, which another machine does not have, nor in a temporary folder."""
     run = prefect.start_flow_run("wsis/full-training", config="no_such_configuration")
     prefect.ended(run)
-    (line,) = (line for line in prefect.messages(run) if line.startswith("store: "))
-    assert line.startswith(f"store: {prefect.home / 'runs'} ")
+
+    def stores() -> list[str]:
+        return [line for line in prefect.messages(run) if line.startswith("store: ")]
+
+    prefect.wait_for(stores, "the flow run's log", 60)  # it reaches the server some seconds later
+    assert stores()[0].startswith(f"store: {prefect.home / 'runs'} ")
 
 
 def test_who_watches_a_run_that_fails_is_told_why(
