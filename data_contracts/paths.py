@@ -94,3 +94,17 @@ def plain_name(name: str) -> str:
     if len(Path(safe_relative(name)).parts) != 1 or name in (".", ".."):
         raise StoreError(f"expected a plain name, got {name!r}")
     return name
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names in a folder, none where there is no such folder. `Path.glob` takes one that may not be read for empty.
+
+    Raises:
+        StoreError: it may not be read.
+    """
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}") from error

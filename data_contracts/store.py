@@ -6,7 +6,6 @@ whole or not at all, once, and is never overwritten. A URL store is mirrored art
 """
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from data_contracts.leases import Alone, Lease
 from data_contracts.locks import exclusive
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest, damaged_files, parse_manifest
 from data_contracts.objects import FolderObjects, Found, Objects, plain_bytes
-from data_contracts.paths import default_store, make_folder, plain_name
+from data_contracts.paths import default_store, make_folder, names_in, plain_name
 from data_contracts.records import RecordReader
 from data_contracts.remote import Remote, cache_folder, local_folder
 from data_contracts.remote_layout import ATTEMPTS, SHARDS, new_attempt
@@ -376,13 +375,9 @@ class Store:
         self._texts.remove(name)
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Names without suffix of the files in a folder of the store.
-
-        Raises:
-            StoreError: the folder may not be read: it is not empty because nothing of it is seen.
-        """
+        """Names without suffix of the files in a folder of the store. Raises StoreError where it may not be read."""
         if self._remote is None:  # what is no file is named too, and its damage said where it is read
-            found = _listed(self.root / folder)
+            found = names_in(self.root / folder)
         else:
             listed = self._remote.objects.list(folder).items()
             found = [key.removeprefix(f"{folder}/") for key, one in listed if one.bytes]
@@ -412,13 +407,3 @@ class Store:
                 write_atomic(target / MANIFEST_NAME, record.data)
                 fsync_tree(target)
                 target.rename(self._path(stage, fingerprint))
-
-
-def _listed(folder: Path) -> list[str]:
-    """Names in a folder, none where there is no such folder. `Path.glob` takes one that may not be read for empty."""
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be read: {error.strerror}") from error

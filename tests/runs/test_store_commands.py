@@ -81,7 +81,7 @@ def test_runs_that_may_not_be_read_are_not_taken_for_none(
         return listed(folder)
 
     listed, before = os.listdir, stored_artefacts(store)
-    monkeypatch.setattr("data_contracts.store.os.listdir", refuse)
+    monkeypatch.setattr("data_contracts.paths.os.listdir", refuse)
     for command in (["gc", "--yes"], ["runs"], ["results", "three"]):
         refused = wsis(*command, "--store", store.root)
         assert refused.code == 1
