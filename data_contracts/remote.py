@@ -40,7 +40,7 @@ def local_folder(text: str) -> Path | None:
     """The folder of a path or a `file://` URL (whose escapes are undone; `local://` is the same); None for another URL.
 
     Raises:
-        ConfigError: a `file://` URL of another machine, or a path that the system cannot name.
+        ConfigError: a `file://` URL of another machine, a file, or a path that the system cannot name.
     """
     url = _URL.match(text)
     if url and url[1].lower() not in _FOLDERS:
@@ -56,9 +56,12 @@ def local_folder(text: str) -> Path | None:
     if text.startswith("~"):  # no shell has read it: of a file, a variable, or behind --store=
         text = str(user_path(text, "store"))
     try:
-        return Path(text).resolve()
+        folder = Path(text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"store {text!r}: no path that can be followed: {error}") from error
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ConfigError(f"store: expected a folder or a URL, got the file {folder}")
+    return folder
 
 
 def cache_folder(location: str) -> Path:

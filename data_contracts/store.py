@@ -20,7 +20,7 @@ from data_contracts.atomic import (
     remove_temporaries,
     write_atomic,
 )
-from data_contracts.errors import ArtefactMissingError, ConfigError, CorruptArtefactError, StoreError
+from data_contracts.errors import ArtefactMissingError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal, sha256_file
 from data_contracts.leases import Alone, Lease
 from data_contracts.locks import exclusive
@@ -84,8 +84,6 @@ class Store:
     def __init__(self, location: str | Path | None = None) -> None:
         text = str(location or default_store())
         folder = local_folder(text)
-        if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
-            raise ConfigError(f"store: expected a folder or a URL, got the file {folder}")
         self._remote = None if folder is not None else Remote(text)
         self.location = text if self._remote is None else self._remote.location
         self.root = folder if folder is not None else cache_folder(self.location)
@@ -100,15 +98,6 @@ class Store:
     def address(self) -> str:
         """Its location as another process, or another machine that shares it, can open it."""
         return str(self.root) if self._remote is None else self.location
-
-    def require(self) -> None:
-        """For what only looks at a store that should be there.
-
-        Raises:
-            ArtefactMissingError: there is no such folder.
-        """
-        if self._remote is None and not self.root.is_dir():
-            raise ArtefactMissingError(f"store: expected a folder that is there, got {self.location}")
 
     # -- looking ------------------------------------------------------------------------------------------
     def has(self, stage: str, fingerprint: str) -> bool:

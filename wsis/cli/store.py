@@ -12,6 +12,19 @@ from wsis.cli.options import RunArgument, StoreOption
 
 if TYPE_CHECKING:  # imports zarr
     from data_contracts.garbage import Piece
+    from data_contracts.store import Store
+
+
+def _there(location: str | None) -> "Store":
+    """A store that is only looked at: a mistyped one is not sound because it is empty."""
+    from data_contracts.errors import ArtefactMissingError
+    from data_contracts.remote import local_folder
+    from data_contracts.store import Store
+
+    opened = Store(location)
+    if local_folder(opened.location) is not None and not opened.root.is_dir():
+        raise ArtefactMissingError(f"store: expected a folder that is there, got {opened.location}")
+    return opened
 
 
 def verify(
@@ -25,11 +38,9 @@ def verify(
 
     Example: wsis verify demo
     """
-    from data_contracts.store import Store
     from wsis.reporting.tables.store_text import stale_lines, verify_store
 
-    opened = Store(store)
-    opened.require()
+    opened = _there(store)
     found = verify_store(opened, run_name)
     for line in [*found.problems, *found.remedies]:
         print(line)
@@ -105,10 +116,8 @@ def gc(
     Example: wsis gc --dry-run
     """
     from data_contracts.garbage import find_garbage, remove
-    from data_contracts.store import Store
 
-    opened = Store(store)
-    opened.require()
+    opened = _there(store)
     found = find_garbage(opened)
     for line in _by_stage(found.pieces):
         print(line)
