@@ -214,7 +214,7 @@ class YoloLabels(DrawnSource):
             self.note(f"left out: {len(unused)} of {len(classes)} classes, which no object has: {shown}")
 
     def _note_texts_alone(self) -> None:
-        """Say which text files of labels belong to no image: it lacks, or has a name or ending of another kind."""
+        """Say which text files of labels belong to no image: it is missing, or has another name or ending."""
         used = {self._text_name(image) for image in self._images}
         alone = [name for name in self._text_files if name not in used and _has_objects(self.root / name)]
         if alone:
