@@ -131,7 +131,12 @@ def test_names_in_folders_of_the_splits(tmp_path: Path, make_photographs: Make) 
         ("a.jpg,cat;none\n", {}, "got both for image 'images/a.jpg': cat, none and a negative"),
         ("file,labels,split\na,cat,train\na,dog,val\n", {}, "image 'images/a.jpg' is in split 'val', but at"),
         ("../x.jpg,cat\nb.jpg,dog\n", {}, "expected a relative path that stays inside the data root"),
-        ("x,cat\ny,dog\n", {}, "expected a column of image names, got no image that is there: 'x'"),
+        ("x,cat\ny,dog\n", {}, "expected a column of image names, got no image that is there: 'x'$"),
+        (
+            "my a.jpg cat\nb.jpg dog\n",
+            {},
+            "'my a.jpg cat'; where names hold spaces, a comma or tab stands behind",
+        ),
         ("a.jpg,cat\nb.jpg,owl\n", {"classes": ["cat"]}, r"line 2: field 'labels' .*unknown class 'owl'"),
         ("a.jpg,cat\n", {"labels_file": "none.csv"}, r"data\.labels_file: expected a table of labels"),
         ("a.jpg,cat\n", {"train_images": "none"}, r"data\.train_images: expected a folder of images"),

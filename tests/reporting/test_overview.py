@@ -28,6 +28,20 @@ def test_a_finished_run(built):
     assert said.following == "Ask where accuracy is lost: wsis report demo --diagnose."
 
 
+def test_a_trial_is_followed_by_a_run(built, monkeypatch):
+    monkeypatch.setattr("wsis.views.run.Run.trial_line", lambda run: "quick only shows that everything works")
+    said = overview(built.run, None)
+    assert said.following == "Train long enough to learn: the same command with voc_lite in place of quick."
+
+
+def test_a_run_that_failed_before_it_scored_says_why(built):
+    for key in [key for key, one in built.record.entries.items() if one.stage == "evaluation"]:
+        del built.record.entries[key]
+    built.record.status, built.record.error = "failed", "DataError: B.jpg is damaged"
+    said = overview(built.run, None).unscored
+    assert said.startswith("Nothing is scored: the run failed: DataError: B.jpg is damaged. ")
+
+
 def test_given_masks_are_told_of(built, monkeypatch):
     shares = [{"iteration": 1, "labels": 5, "masks": 0}, {"iteration": 2, "labels": 3, "masks": 2}]
     monkeypatch.setattr("wsis.reporting.page.overview.training_shares", lambda run: shares)

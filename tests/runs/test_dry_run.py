@@ -34,13 +34,19 @@ def test_nothing_is_written_and_all_of_a_new_run_is_to_compute(tmp_path: Path) -
 
 
 def test_it_says_that_photographs_are_not_opened(tmp_path: Path) -> None:
-    for number, shown in enumerate(("cat", "dog")):
-        (tmp_path / "photos" / shown).mkdir(parents=True)
-        pixels = np.full((64, 80, 3), number * 50, np.uint8)
-        cv2.imwrite(str(tmp_path / "photos" / shown / f"{number}.png"), pixels)
+    for number in range(24):
+        folder = tmp_path / "photos" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.jpg"), noise)
     options = ("--set", f"data.root={tmp_path / 'photos'}", "--dry-run", "--store", tmp_path / "store")
     out = done(wsis("run", "voc_lite", *options)).out
     assert out.rstrip().endswith("labels were read, photographs not opened: `wsis check` looks at each")
+    assert "\ntime: about" in out
+    for whole in sorted((tmp_path / "photos" / "dog").iterdir())[1:]:
+        whole.write_bytes(whole.read_bytes()[:2000])  # some of them the reckoning looks at
+    out = done(wsis("run", "voc_lite", *options)).out
+    assert re.search(r"^time: not known: .*dog/\d+\.jpg: the image is cut short", out, re.MULTILINE)
 
 
 def test_the_fingerprints_are_those_that_the_run_has_used(tiny_store: Path) -> None:
@@ -117,3 +123,11 @@ def test_what_a_time_takes_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time_here(2400, 2.0) == "about 40 min (20 min to 1 h 20 min) with 2 free cores"
     assert time_here(50) == "about 1 min with 2 free cores"
     assert time_here(50, 2.0) == "about 1 min (under a minute to 2 min) with 2 free cores"
+
+
+def test_a_folder_in_place_of_a_configuration_is_told_where_it_belongs(tmp_path: Path) -> None:
+    found = wsis("run", tmp_path, "--dry-run")
+    assert found.code == 2 and found.err.rstrip().endswith(
+        f"; of a folder of data: --set data.root={tmp_path}"
+    )
+    assert "error: run name: expected letters" in wsis("run", TINY, "--name", "", "--dry-run").err

@@ -76,7 +76,7 @@ def _sums(runner: Runner, planned: list[Planned], durations: Durations) -> str:
     before = sum(durations.known(node) is not None for node in todo)
     lines = [head]
     if None in seconds:
-        lines.append("time: not known: nothing like it was run here or measured before")
+        lines.append(f"time: not known: {durations.unknown}")
     else:
         total = sum(s for s in seconds if s is not None)
         parts = [

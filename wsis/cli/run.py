@@ -49,7 +49,7 @@ def run(
     opened = Store(store)
     if config is not None:
         loaded = load_config(config, overrides or ())
-        run_name = name or Path(config).stem
+        run_name = Path(config).stem if name is None else name
     elif name is not None:
         record = load_run(opened, name)
         loaded = stored_config(record, overrides or ())

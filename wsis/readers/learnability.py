@@ -29,8 +29,8 @@ def check_learnable(source: DatasetSource, supervision: str) -> None:
     shown = ", ".join(repr(names[number - 1]) for number in sorted(always))
     raise DataError(
         f"data: expected for each class train images that lack it, but each of the {len(ids)} shows {shown}, so that "
-        "image-level labels cannot teach it; add images without it (negatives, data.on_empty=negative), or use boxes: "
-        "data.supervision=box"
+        "image-level labels cannot teach it; add images without it (negatives: docs/howto/common-class.md), or, where "
+        "the annotations have boxes, --set data.supervision=box"
     )
 
 

@@ -59,11 +59,13 @@ class Durations:
     Args:
         images: of the data, train and val.
         reckon: gives the cost of the whole plan, None where nothing like it was measured; asked when it is needed.
+        unknown: why it gives none.
     """
 
     store: Store
     images: int
     reckon: Callable[[], RunCost | None]
+    unknown: str = "nothing like it was run here or measured before"
     _earlier: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
     _read: set[str] = field(default_factory=set)
     _spent: float = 0.0
@@ -76,10 +78,14 @@ class Durations:
         def reckon() -> RunCost | None:
             try:
                 return run_cost(config, data_size(config, data), nodes=nodes)
-            except ContractError:
+            except (
+                ContractError
+            ) as error:  # an image that is looked at cannot be read; its stage will name it
+                made.unknown = str(error)
                 return None
 
-        return cls(store, sum(data.images.values()), reckon)
+        made = cls(store, sum(data.images.values()), reckon)
+        return made
 
     @cached_property
     def _costs(self) -> dict[str, NodeCost]:

@@ -56,6 +56,8 @@ def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
     hint = did_you_mean(Path(name_or_path).name, shipped)
+    if path.is_dir():
+        hint += f"; of a folder of data: --set data.root={name_or_path}"
     if (
         path.suffix in (".yaml", ".yml") and not path.exists()
     ):  # it may be on the machine of whoever asks a worker

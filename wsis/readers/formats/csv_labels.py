@@ -29,7 +29,7 @@ from wsis.readers.shared.layout import as_written, split_names
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.settings import DataSettings
-from wsis.readers.shared.splits import SplitChoice, known_splits
+from wsis.readers.shared.splits import SplitChoice, known_splits, some_of
 
 _OF_A_SPLIT = (
     "{}.csv",
@@ -128,7 +128,7 @@ class CsvLabels(LabelledSource):
                 labelled.append(self._labelled(name, one, divider))
         bare = len(self._images) - len(images)
         if bare > 0:
-            shown = ", ".join(sorted(set(self._images) - set(images))[:3])
+            shown = some_of(sorted(set(self._images) - set(images)))
             self.note(f"left out: {counted(bare, 'image')} that no table names: {shown}")
         return labelled
 

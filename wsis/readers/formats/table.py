@@ -187,8 +187,10 @@ def _file_column(
     endings = [sum(is_image(f[i]) for f in rows if i < len(f)) for i in range(width)]
     if named or any(endings):
         return named[0] if named else endings.index(max(endings))
+    first = rows[0][0]
+    spaces = "; where names hold spaces, a comma or tab stands behind them" if " " in first else ""
     raise DataError(
-        f"{path}: expected a column of image names, got no image that is there: {rows[0][0]!r:.80}"
+        f"{path}: expected a column of image names, got no image that is there: {first!r:.80}{spaces}"
     )
 
 

@@ -78,11 +78,12 @@ def overview(run: Run, diagnosis: Mapping[str, Any] | None) -> Overview:
     if diagnosis is not None and diagnosis["conclusion"]:
         facts["Where accuracy is lost"] = diagnosis["conclusion"]
     following, anchor = _following(run, diagnosis, bool(rows))
+    unscored = nothing_scored(run.record)
     return Overview(
         facts={title: text for title, text in facts.items() if text},
         bars=bars,
         scored=f"mAP^r at IoU {MEASURE} on {split}, in percent" if bars else "",
-        unscored="" if bars else f"{nothing_scored(run.record).capitalize()}. {_instead(run)}",
+        unscored="" if bars else f"{unscored[0].upper()}{unscored[1:]}. {_instead(run)}",
         following=following,
         anchor=anchor,
     )
@@ -170,6 +171,8 @@ def _following(run: Run, diagnosis: Mapping[str, Any] | None, scored: bool) -> t
 def _advice(run: Run, diagnosis: Mapping[str, Any] | None, scored: bool) -> str:
     """What makes a finished run that warns of nothing better."""
     name = run.name
+    if run.trial_line() is not None:
+        return "Train long enough to learn: the same command with voc_lite in place of quick."
     if diagnosis is not None and (worst := _worst(diagnosis)) is not None:
         return f"Most is lost there: {_ADVICE[worst]}."
     if scored:

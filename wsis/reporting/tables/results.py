@@ -13,6 +13,8 @@ from wsis.views.run import Run
 
 def nothing_scored(record: RunRecord) -> str:
     """Why a run has no results, in one line."""
+    if record.status == "failed":
+        return f"nothing is scored: the run failed: {record.error}"
     if not record.config.get("evaluate", True):
         return "nothing is scored: evaluate=false"
     if record.data is not None and not any(record.data.masks.values()):
