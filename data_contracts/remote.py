@@ -60,7 +60,9 @@ def local_folder(text: str) -> Path | None:
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"store {text!r}: no path that can be followed: {error}") from error
     if os.path.exists(folder) and not os.path.isdir(folder):
-        raise ConfigError(f"store: expected a folder or a URL, got the file {folder}")
+        raise ConfigError(
+            f"store: expected a folder or a URL, got {folder}, which is a file and cannot be one"
+        )
     return folder
 
 

@@ -202,7 +202,11 @@ def test_a_store_that_is_a_file_is_named(command: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("no store")
     found = wsis(command, "--store", file)
-    assert found.code == 2 and found.err == f"error: store: expected a folder or a URL, got the file {file}\n"
+    assert (
+        found.code == 2
+        and found.err
+        == f"error: store: expected a folder or a URL, got {file}, which is a file and cannot be one\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["verify", "gc"])

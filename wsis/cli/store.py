@@ -38,9 +38,10 @@ def verify(
 
     Example: wsis verify demo
     """
+    from data_contracts.store import Store
     from wsis.reporting.tables.store_text import stale_lines, verify_store
 
-    opened = _there(store)
+    opened = _there(store) if run_name is None else Store(store)  # a run that is not there is named
     found = verify_store(opened, run_name)
     for line in [*found.problems, *found.remedies]:
         print(line)
