@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from data_contracts.errors import ContractError, StoreFullError
+from data_contracts.errors import ContractError, StoreFullError, origins
 
 TEMPORARY = ".tmp"
 """Ending of the hidden names under which something is written; a killed process may leave one."""
@@ -117,10 +117,8 @@ def full_disk_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_full_disk(error: BaseException | None) -> bool:
+def _is_full_disk(error: BaseException) -> bool:
     """Whether an error is of that kind, or came from one."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT) for one in origins(error)
+    )

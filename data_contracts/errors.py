@@ -1,9 +1,17 @@
 """Errors of data, configuration and stores. Each also subclasses the built-in a caller would expect."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _NEAR = 0.7  # share of letters in common; below, guesses are of words that mean something else
+
+
+def origins(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it came from, what that came from, and so on."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 class ContractError(Exception):

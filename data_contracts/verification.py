@@ -45,9 +45,8 @@ def damage_of(store: Store, artefacts: Iterable[Pair]) -> dict[Pair, list[str]]:
                     *_foreign(artefact.manifest, stage, where),
                 ]
         except ContractError as error:
-            said = (
-                error.what if isinstance(error, CorruptArtefactError) else error
-            )  # the caller says the remedy
+            # the caller says the remedy
+            said = error.what if isinstance(error, CorruptArtefactError) else error
             problems = [f"{stage}/{fingerprint}: {said}"]
         if problems:
             found[stage, fingerprint] = problems

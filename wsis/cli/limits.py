@@ -2,6 +2,7 @@
 
 import errno
 
+from data_contracts.errors import origins
 from wsis.engine.gpu_memory import gpu_memory_refused
 
 _ALLOCATION = (
@@ -46,20 +47,22 @@ def file_refused(error: BaseException) -> str | None:
     return f"{error.filename!s:.300}: {error.strerror}"
 
 
-def limit_reached(error: BaseException | None) -> str | None:
+def limit_reached(error: BaseException) -> str | None:
     """The line, or None if neither the error nor what it came from is of that kind."""
-    while error is not None:
-        number = error.errno if isinstance(error, OSError) else None
-        said = str(error).lower()
-        if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in said:
-            return _OPEN_FILES
-        if gpu_memory_refused(error) is not None:
-            return _GPU_MEMORY
-        if isinstance(error, MemoryError) or number == errno.ENOMEM or any(t in said for t in _ALLOCATION):
-            return _MEMORY
-        if number == errno.EFBIG:
-            return _FILE_SIZE
-        if number == errno.EAGAIN or "can't start new thread" in said:
-            return _PROCESSES
-        error = error.__cause__ or error.__context__
+    return next((line for one in origins(error) if (line := _limit_of(one)) is not None), None)
+
+
+def _limit_of(error: BaseException) -> str | None:
+    number = error.errno if isinstance(error, OSError) else None
+    said = str(error).lower()
+    if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in said:
+        return _OPEN_FILES
+    if gpu_memory_refused(error) is not None:
+        return _GPU_MEMORY
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(t in said for t in _ALLOCATION):
+        return _MEMORY
+    if number == errno.EFBIG:
+        return _FILE_SIZE
+    if number == errno.EAGAIN or "can't start new thread" in said:
+        return _PROCESSES
     return None

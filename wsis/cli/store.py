@@ -18,11 +18,10 @@ if TYPE_CHECKING:  # imports zarr
 def _there(location: str | None) -> "Store":
     """A store that is only looked at: a mistyped one is not sound because it is empty."""
     from data_contracts.errors import ArtefactMissingError
-    from data_contracts.remote import local_folder
     from data_contracts.store import Store
 
     opened = Store(location)
-    if local_folder(opened.location) is not None and not opened.root.is_dir():
+    if opened.remote is None and not opened.root.is_dir():
         raise ArtefactMissingError(f"store: expected a folder that is there, got {opened.location}")
     return opened
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from data_contracts.errors import origins
 from wsis.errors import GpuMemoryError
 
 _SAID = re.compile(
@@ -12,14 +13,10 @@ _SAID = re.compile(
 )
 
 
-def gpu_memory_refused(error: BaseException | None) -> str | None:
+def gpu_memory_refused(error: BaseException) -> str | None:
     """What CUDA and its libraries say where an error, or one that it came from, is of that kind. Other processes tell
     theirs as text."""
-    while error is not None:
-        if said := _SAID.search(str(error)):
-            return said[0]
-        error = error.__cause__ or error.__context__
-    return None
+    return next((said[0] for one in origins(error) if (said := _SAID.search(str(one)))), None)
 
 
 @contextmanager

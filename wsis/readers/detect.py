@@ -12,7 +12,7 @@ from wsis.readers.files.json_files import annotation_files, refuse_broken
 from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.layout import annotation_file
-from wsis.readers.shared.names import images_below, is_left_behind
+from wsis.readers.shared.names import images_among, images_below, is_left_behind
 from wsis.readers.shared.splits import known_splits
 
 _ANNOTATES = (".json", ".txt", ".xml")
@@ -73,9 +73,10 @@ def _refuse_unread(root: Path, folders: str) -> None:
     Raises:
         DataError: so it is.
     """
-    texts = [one for one in files_below(root) if one.lower().endswith(_ANNOTATES)]
+    names = list(files_below(root))
+    texts = [one for one in names if one.lower().endswith(_ANNOTATES)]
     of_image = {PurePosixPath(one).stem: one for one in sorted(texts, reverse=True)}
-    images = [PurePosixPath(one) for one in images_below(root)]
+    images = [PurePosixPath(one) for one in images_among(names)]
     own = [one for path in images if (one := of_image.get(path.name) or of_image.get(path.stem))]
     if 2 * len(own) > len(images):
         raise DataError(

@@ -78,9 +78,7 @@ class Durations:
         def reckon() -> RunCost | None:
             try:
                 return run_cost(config, data_size(config, data), nodes=nodes)
-            except (
-                ContractError
-            ) as error:  # an image that is looked at cannot be read; its stage will name it
+            except ContractError as error:  # an image cannot be read: its stage will name it
                 made.unknown = str(error)
                 return None
 

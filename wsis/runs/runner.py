@@ -9,6 +9,7 @@ from data_contracts.errors import (
     ArtefactMissingError,
     ContractError,
     CorruptArtefactError,
+    origins,
 )
 from data_contracts.runs import (
     DataFacts,
@@ -54,10 +55,7 @@ def _plainly(node: Node, work: Callable[[], Outcome]) -> Outcome:
 def _interruption(error: BaseException) -> BaseException | None:
     """Ctrl-C, or a signal as an orchestrator raises it, if that is what ended a run: MMEngine's bare `except` makes it
     an error of its own where it comes while a configuration is printed."""
-    found: BaseException | None = error
-    while isinstance(found, Exception):
-        found = found.__cause__ or found.__context__
-    return found
+    return next((one for one in origins(error) if not isinstance(one, Exception)), None)
 
 
 class Runner(Run):

@@ -58,8 +58,7 @@ def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path
     hint = did_you_mean(Path(name_or_path).name, shipped)
     if path.is_dir():
         hint += f"; of a folder of data: --set data.root={name_or_path}"
-    if (
-        path.suffix in (".yaml", ".yml") and not path.exists()
-    ):  # it may be on the machine of whoever asks a worker
+    elif path.suffix in (".yaml", ".yml") and not path.exists():
+        # it may be on the machine of whoever asks a worker
         hint += f"; {socket.gethostname()} has no {path.absolute()}"
     raise ConfigError(f"{what} {name_or_path!r}: expected a YAML file or one of {', '.join(shipped)}{hint}")
