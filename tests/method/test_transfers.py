@@ -60,6 +60,14 @@ def test_bytes_of_many_tensors_are_one_copy(monkeypatch):
     assert len({copied.untyped_storage().data_ptr() for copied in copies}) == 1
 
 
+def test_a_single_tensor_is_copied_as_it_lies(monkeypatch):
+    empty_like = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda *a, pin_memory=False, **k: empty_like(*a, **k))
+    one = things().one.requires_grad_()
+    (copied,) = transfers._crossed([one], torch.device("meta"))
+    assert (copied.shape, copied.stride(), copied.requires_grad) == (one.shape, one.stride(), False)
+
+
 def test_a_device_is_given_all_places_and_looked_at_seldom(monkeypatch):
     mask = torch.tensor([[True, False], [False, True]])
     assert [p.tolist() for p in places(mask)] == [[0, 1], [0, 1]]

@@ -15,13 +15,14 @@ class FiniteChecks:
     """Tensors that must be finite. The device is asked for all of them together, since the host waits for an answer."""
 
     def __init__(self) -> None:
-        self._finite: list[Tensor] = []
+        self._extremes: list[Tensor] = []
         self._messages: list[str] = []
 
     def add(self, tensor: Tensor, message: str) -> None:
         """Have a tensor checked; the message says what is wrong where it holds NaN or infinite values."""
-        self._finite.append(torch.isfinite(tensor).all())
-        self._messages.append(message)
+        if tensor.numel():
+            self._extremes += tensor.detach().aminmax()  # NaN where the tensor holds one
+            self._messages.append(message)
 
     def check(self) -> None:
         """Check all that was added.
@@ -37,8 +38,9 @@ class FiniteChecks:
         Args:
             value: as `wsis.method.transfers.moved` takes it.
         """
-        finite, result = moved((list(self._finite), value), "cpu")
-        for is_finite, message in zip(finite, self._messages, strict=True):
+        extremes = torch.stack(self._extremes) if self._extremes else torch.zeros(0)
+        on_host, result = moved((extremes, value), "cpu")
+        for is_finite, message in zip(on_host.isfinite().reshape(-1, 2).all(1), self._messages, strict=True):
             if not is_finite:
                 raise NonFiniteError(message)
         return result

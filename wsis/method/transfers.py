@@ -50,7 +50,7 @@ def moved(value: T, device: torch.device | str) -> T:
     Between CPU and GPU they cross in one copy. Towards the GPU it goes through pinned memory, so that the host waits
     for nothing; towards the CPU it waits once. Sparse tensors must be coalesced COO.
     """
-    target = torch.empty(0, device=device).device  # "cuda" is the current one of several
+    target = _exactly(torch.device(device))
     tensors = [t for t in _dense(value) if t.device != target]
     if not tensors:
         return value
@@ -69,6 +69,13 @@ def moved(value: T, device: torch.device | str) -> T:
 def coalesced(indices: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A sparse COO tensor of indices int64 [2, n], in order and without duplicates, and values [n]; not checked."""
     return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
+
+
+def _exactly(device: torch.device) -> torch.device:
+    """The device that tensors there name: "cuda" is the current one of several."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def _dense(value: Any) -> Iterator[Tensor]:
@@ -104,24 +111,31 @@ def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 def _crossed(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """Copies of tensors of one device on another, as parts of one copy of bytes."""
+    to_gpu = device.type == "cuda"
+    if len(tensors) == 1:
+        one = tensors[0].detach()
+        source = torch.empty_like(one, pin_memory=True).copy_(one) if to_gpu else one
+        return [source.to(device, non_blocking=to_gpu)]
     starts = [0]
     for tensor in tensors:
         starts.append(starts[-1] + -(-tensor.numel() * tensor.element_size() // _ALIGNMENT) * _ALIGNMENT)
-    to_gpu = device.type == "cuda"
     packed = torch.empty(starts[-1], dtype=torch.uint8, device=tensors[0].device, pin_memory=to_gpu)
-    for tensor, part in zip(tensors, _parts(packed, starts, tensors), strict=True):
-        part.copy_(tensor.detach())
+    with torch.no_grad():
+        for tensor, part in zip(tensors, _parts(packed, starts, tensors), strict=True):
+            part.copy_(tensor)
     return _parts(packed.to(device, non_blocking=to_gpu), starts, tensors)
 
 
 def _parts(packed: Tensor, starts: Sequence[int], like: Sequence[Tensor]) -> list[Tensor]:
-    """Views of bytes uint8 [n] as tensors of the given shapes and types."""
+    """Views of bytes uint8 [n] as tensors of the given shapes and types; one operation each, since the host makes
+    hundreds a step."""
+    typed = {dtype: packed.view(dtype) for dtype in {t.dtype for t in like}}
     return [
-        packed[start : start + t.numel() * t.element_size()].view(t.dtype).as_strided(t.shape, _strides(t))
+        typed[t.dtype].as_strided(t.shape, _strides(t), start // t.element_size())
         for start, t in zip(starts, like, strict=False)
     ]
 
 
 def _strides(tensor: Tensor) -> tuple[int, ...]:
     """Of a copy: the order of dimensions in memory stays, without gaps."""
-    return torch.empty_like(tensor, device="meta").stride()
+    return tensor.stride() if tensor.is_contiguous() else torch.empty_like(tensor, device="meta").stride()

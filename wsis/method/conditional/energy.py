@@ -24,31 +24,39 @@ _CACHE_ENTRIES = 1 << 18
 _DEVICE_ENTRIES = 1 << 24
 
 
-def literal_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
+Update = Callable[[Tensor], Tensor]
+
+
+def literal_update(graph: ProposalGraph, delta: float, dtype: torch.dtype) -> Update:
     """One iteration of eq. (1)-(2) as printed: G_u += sum_v exp(-I_uv) / (H_u + delta).
 
     H_u = sum over v in N_u of (G_u - G_v)^2, per class; all right-hand sides are of iteration n - 1.
-    scores: float [P, D], one column per sample and class; returns the same shape.
+
+    Returns:
+        A function of scores, float [P, D], one column per sample and class; it returns the same shape.
     """
-    listed = graph.neighbour_mask.to(scores.dtype)
-    spread = _neighbour_sum(scores, graph, listed, None)
-    return scores + _attraction(graph, scores).sum(1, keepdim=True) / (spread + delta)
+    listed, attraction = graph.neighbour_mask.to(dtype), _attraction(graph, dtype).sum(1, keepdim=True)
+    return lambda scores: scores + attraction / (_neighbour_sum(scores, graph, listed, None) + delta)
 
 
-def diffuse_update(scores: Tensor, graph: ProposalGraph, delta: float) -> Tensor:
+def diffuse_update(graph: ProposalGraph, delta: float, dtype: torch.dtype) -> Update:
     """One iteration of our reading (departure D4): G_u += mean_v exp(-I_uv) delta / (H_uv + delta) (G_v - G_u),
     H_uv = (G_u - G_v)^2: Perona-Malik diffusion over the proposal graph.
 
     The factor exp(-I_uv) * delta / (H_uv + delta) lies in (0, 1], so the new score is a convex combination of the
-    old scores of u and its neighbours. scores: float [P, D]; returns the same shape.
+    old scores of u and its neighbours.
+
+    Returns:
+        As `literal_update`.
     """
     degree = graph.neighbour_mask.sum(1, keepdim=True).clamp(min=1)
-    return scores + _neighbour_sum(scores, graph, _attraction(graph, scores) * (delta / degree), delta)
+    weight = _attraction(graph, dtype) * (delta / degree)
+    return lambda scores: scores + _neighbour_sum(scores, graph, weight, delta)
 
 
-def _attraction(graph: ProposalGraph, scores: Tensor) -> Tensor:
+def _attraction(graph: ProposalGraph, dtype: torch.dtype) -> Tensor:
     """exp(-I_uv) with 0 on padding, float [P, N]."""
-    return torch.exp(-graph.separations.to(scores.dtype)) * graph.neighbour_mask
+    return torch.exp(-graph.separations.to(dtype)) * graph.neighbour_mask
 
 
 def _neighbour_sum(scores: Tensor, graph: ProposalGraph, weight: Tensor, delta: float | None) -> Tensor:
@@ -117,11 +125,11 @@ def pairwise_term(scores: Tensor, graph: ProposalGraph, config: "EnergyConfig") 
     """Iterations of eq. (1)-(2), as `config.pairwise` says; float [K, P, J] -> the same shape."""
     if graph.neighbours.shape[1] == 0:
         return scores
-    update = PAIRWISE[config.pairwise]
+    update = PAIRWISE[config.pairwise](graph, config.delta, scores.dtype)
     samples, proposals, columns = scores.shape
     flat = scores.transpose(0, 1).reshape(proposals, samples * columns)  # a neighbour is one row of memory
     for _ in range(ITERATIONS):
-        flat = update(flat, graph, config.delta)
+        flat = update(flat)
     return flat.reshape(proposals, samples, columns).transpose(0, 1)
 
 

@@ -12,6 +12,7 @@ All argmaxes are detached, so the surrogate is linear in S and one weight per (k
 Suffix legend: K samples, P proposals, J score columns (0 = background), Q loss-augmented problems.
 """
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -62,8 +63,9 @@ def reach_penalty(scores: Tensor, reach: float) -> Tensor:
     return (margins - reach).clamp(min=0).square().sum() / max(1, len(scores))
 
 
+@cache
 def sample_pairs(samples: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Return k and k' of all ordered pairs k != k', int64 [K(K-1)] each."""
+    """Return k and k' of all ordered pairs k != k', int64 [K(K-1)] each; kept, and not to be written to."""
     pairs = torch.arange(samples * (samples - 1), device=device)
     first, second = pairs // max(1, samples - 1), pairs % max(1, samples - 1)
     return first, second + (second >= first)
