@@ -3,6 +3,7 @@
     python benchmarks/synchronisations.py                     # batches and sizes of the demo, on few scenes
     python benchmarks/synchronisations.py --places 8          # and where in the code
     python benchmarks/synchronisations.py --tiny
+    python benchmarks/synchronisations.py --set prediction.batch_size=16 --set data.scenes.train=20
 
 The device is pretended (tests/gpu/pretend), so nothing is said about time; needs g++. Counts depend on the data:
 Algorithm 1 takes as many rounds as it picks proposals, MMDetection reads a number for each instance. Figures are
@@ -12,6 +13,7 @@ medians over the units, of operations the mean.
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -36,13 +38,13 @@ DEMO = (
 )
 
 
-def measure(tiny: bool) -> Pretended:
-    """A short run of the demo, or of the tests' tiny run, in a store that is thrown away."""
+def measure(tiny: bool, settings: Sequence[str] = ()) -> Pretended:
+    """A short run of the demo, or of the tests' tiny run, with other settings, in a store that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         if tiny:
-            return run(root, root / "store", *SHORT, config=TINY)
-        return run(root, root / "store", *DEMO, config="demo")
+            return run(root, root / "store", *SHORT, *settings, config=TINY)
+        return run(root, root / "store", *DEMO, *settings, config="demo")
 
 
 def table(found: Pretended, places: int) -> str:
@@ -72,12 +74,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tiny", action="store_true", help="the tiny run of the tests: half a minute")
+    parser.add_argument("--set", action="append", default=[], help="another setting of the run: key=value")
     parser.add_argument("--places", type=int, default=0, help="of each unit, where the host waits most often")
     arguments = parser.parse_args()
     if (why := native.missing()) is not None:
         print(f"no CUDA device can be pretended here: {why}", file=sys.stderr)
         return 1
-    print(table(measure(arguments.tiny), arguments.places))
+    print(table(measure(arguments.tiny, arguments.set), arguments.places))
     return 0
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from mmdet.models.task_modules.assigners import MaxIoUAssigner
+from mmdet.models.task_modules.assigners import BboxOverlaps2D, MaxIoUAssigner
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.samplers import RandomSampler
 from mmengine.structures import InstanceData
@@ -71,40 +71,68 @@ def test_detections_are_the_same(tiny_plain, tmp_path: Path):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
 
 
+@pytest.mark.parametrize(("instances", "candidates"), [(0, 5), (5, 0), (7, 40)])
+def test_overlaps_are_mmdetections(instances, candidates):
+    boxes, others = (torch.rand(n, 4).cumsum(1) * 20 for n in (instances, candidates))
+    boxes[1::3, 2:] = boxes[1::3, :2]  # without extent
+    others[: len(boxes)] = boxes[:candidates]
+    expected = BboxOverlaps2D()(boxes, others)
+    assert torch.equal(device_regions.box_overlaps(boxes, others), expected)
+    assert expected.numel() == 0 or expected.max() == 1
+
+
+def _sets(instances: int) -> list[torch.Tensor]:
+    """All, every second, none, the last, and the first two of the instances."""
+    every = torch.arange(instances)
+    return [every, every[::2], every[:0], every[-1:], every[:2]]
+
+
+@pytest.mark.parametrize("together", [1, 1 << 25])
 @pytest.mark.parametrize("low_quality", [True, False])
 @pytest.mark.parametrize("all_of_them", [True, False])
-@pytest.mark.parametrize("instances", [0, 1, 6])
-def test_assignment_without_questions(low_quality, all_of_them, instances):
+@pytest.mark.parametrize(("instances", "candidates"), [(0, 30), (1, 30), (6, 30), (6, 0)])
+def test_assignment_without_questions(low_quality, all_of_them, instances, candidates, together, monkeypatch):
+    monkeypatch.setattr(device_regions, "_ENTRY_BUDGET", together)
     assigner = MaxIoUAssigner(
         0.5, (0.1, 0.4), min_pos_iou=0.2, gt_max_assign_all=all_of_them, match_low_quality=low_quality
     )
     generator = torch.Generator().manual_seed(instances)
     for _ in range(20):
-        overlaps = torch.rand(instances, 30, generator=generator).mul(10).round() / 10  # with ties
+        overlaps = torch.rand(instances, candidates, generator=generator).mul(10).round() / 10  # with ties
         labels = torch.randint(0, 4, (instances,), generator=generator)
-        expected = assigner.assign_wrt_overlaps(overlaps.clone(), labels)
-        found = device_regions.assign(assigner, overlaps, labels)
-        for name in ("gt_inds", "max_overlaps", "labels"):
-            assert torch.equal(getattr(found, name), getattr(expected, name)), name
+        sets = _sets(instances)
+        found = device_regions.assign(assigner, overlaps, labels, sets).results()
+        assert len(found) == len(sets)
+        for members, own in zip(sets, found, strict=True):
+            expected = assigner.assign_wrt_overlaps(overlaps[members], labels[members])
+            assert own.num_gts == expected.num_gts
+            for name in ("gt_inds", "max_overlaps", "labels"):
+                assert torch.equal(getattr(own, name), getattr(expected, name)), name
 
 
 @pytest.mark.parametrize(("num", "upper"), [(8, -1), (8, 1), (200, -1)])
 @pytest.mark.parametrize("added", [True, False])
-def test_samples_and_the_state_after_them_are_randomsamplers(num, upper, added):
+@pytest.mark.parametrize("candidates", [60, 0])
+def test_samples_and_the_state_after_them_are_randomsamplers(num, upper, added, candidates):
     sampler = RandomSampler(num, 0.5, neg_pos_ub=upper, add_gt_as_proposals=added)
     generator = torch.Generator().manual_seed(num)
     truth = InstanceData(bboxes=torch.rand(3, 4), labels=torch.tensor([2, 0, 1]))
-    candidates = InstanceData(priors=torch.rand(60, 4, generator=generator))
+    priors = torch.rand(candidates, 4, generator=generator)
     assigner = MaxIoUAssigner(0.5, 0.5)
-    overlaps = torch.rand(3, 60, generator=generator)
+    overlaps = torch.rand(3, candidates, generator=generator)
+    sets = _sets(3)
     torch.manual_seed(3)
-    (found,) = device_regions.sample(sampler, [device_regions.assign(assigner, overlaps, truth.labels)])
+    assigned = device_regions.assign(assigner, overlaps, truth.labels, sets)
+    drawn = device_regions.sample(sampler, assigned)
     state = torch.get_rng_state()
-    torch.manual_seed(3)
-    expected = sampler.sample(assigner.assign_wrt_overlaps(overlaps, truth.labels), candidates, truth)
+    for members, found in zip(sets, drawn, strict=True):
+        torch.manual_seed(3)
+        result = assigner.assign_wrt_overlaps(overlaps[members], truth.labels[members])
+        expected = sampler.sample(result, InstanceData(priors=priors.clone()), truth[members])
+        assert torch.equal(found.positive, expected.pos_inds)
+        assert torch.equal(found.negative, expected.neg_inds)
+        assert torch.equal(found.assigned, expected.pos_assigned_gt_inds)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(found.positive, expected.pos_inds) and torch.equal(found.negative, expected.neg_inds)
-    assert torch.equal(found.assigned, expected.pos_assigned_gt_inds)
 
 
 def test_coding_of_boxes():

@@ -66,7 +66,7 @@ def test_shared_overlaps_assign_as_each_set_alone() -> None:
     )
     assigned = PseudoLabelAssigner(ASSIGNER).assign(InstanceData(priors=priors), truth)
     alone = MaxIoUAssigner(0.5, 0.5, match_low_quality=False)
-    for u, result in enumerate(assigned.results):
+    for u, result in enumerate(assigned.results()):
         expected: AssignResult = alone.assign(InstanceData(priors=priors), assigned.sets.subset(u))
         assert torch.equal(result.gt_inds, expected.gt_inds)
         assert torch.equal(result.labels, expected.labels)

@@ -28,9 +28,9 @@ class ResidentBoxCoder(DeltaXYWHBBoxCoder):
         if not host_waits(own):
             deltas: Tensor = super().encode(bboxes, gt_bboxes)
             return deltas
-        own, target = own.float(), target.float()
-        size, target_size = own[:, 2:] - own[:, :2], target[:, 2:] - target[:, :2]
-        centre, target_centre = (own[:, :2] + own[:, 2:]) * 0.5, (target[:, :2] + target[:, 2:]) * 0.5
+        (low, high), (target_low, target_high) = own.float().split(2, 1), target.float().split(2, 1)
+        size, target_size = high - low, target_high - target_low
+        centre, target_centre = (low + high) * 0.5, (target_low + target_high) * 0.5
         deltas = torch.cat([(target_centre - centre) / size, torch.log(target_size / size)], 1)
         means, stds = self._on(deltas)
         return deltas.sub_(means).div_(stds)
@@ -52,9 +52,10 @@ class ResidentBoxCoder(DeltaXYWHBBoxCoder):
         means, stds = self._on(pred_bboxes)
         deltas = pred_bboxes.reshape(-1, 4) * stds + means
         most = np.abs(np.log(wh_ratio_clip))
-        size, centre = own[:, 2:] - own[:, :2], (own[:, :2] + own[:, 2:]) * 0.5
-        centre = centre + size * deltas[:, :2]
-        size = size * deltas[:, 2:].clamp(min=-most, max=most).exp()
+        (low, high), (shift, growth) = own.split(2, 1), deltas.split(2, 1)
+        size, centre = high - low, (low + high) * 0.5
+        centre = centre + size * shift
+        size = size * growth.clamp(min=-most, max=most).exp()
         boxes = torch.cat([centre - size * 0.5, centre + size * 0.5], dim=-1)
         if self.clip_border and max_shape is not None:
             boxes[..., 0::2].clamp_(min=0, max=max_shape[1])
@@ -62,10 +63,10 @@ class ResidentBoxCoder(DeltaXYWHBBoxCoder):
         return boxes.reshape(count, -1)
 
     def _on(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        self._constants = moved(self._constants, like.device)
+        with torch.inference_mode(False):  # what is made in inference mode can never be learned with
+            self._constants = moved(self._constants, like.device)
         means, stds = self._constants
-        # copies: what is made in inference mode can never be learned with
-        return means.clone().to(like.dtype), stds.clone().to(like.dtype)
+        return means.to(like.dtype), stds.to(like.dtype)
 
 
 @TASK_UTILS.register_module()

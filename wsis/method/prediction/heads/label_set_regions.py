@@ -22,7 +22,12 @@ Suffix legend: N instances, U unique sets, A candidate regions.
 from typing import Any
 
 import torch
-from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner, MaxIoUAssigner
+from mmdet.models.task_modules.assigners import (
+    AssignResult,
+    BaseAssigner,
+    BboxOverlaps2D,
+    MaxIoUAssigner,
+)
 from mmdet.models.task_modules.samplers import BaseSampler, RandomSampler, SamplingResult
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
@@ -71,8 +76,11 @@ class InstanceSets:
 class SetAssignResult:
     """One AssignResult a set, and the sets they belong to."""
 
-    def __init__(self, sets: InstanceSets, results: list[AssignResult]) -> None:
-        self.sets, self.results = sets, results
+    def __init__(self, sets: InstanceSets, found: list[AssignResult] | device_regions.Assigned) -> None:
+        self.sets, self.found = sets, found
+
+    def results(self) -> list[AssignResult]:
+        return self.found if isinstance(self.found, list) else self.found.results()
 
 
 @TASK_UTILS.register_module()
@@ -95,13 +103,14 @@ class PseudoLabelAssigner(BaseAssigner):
         """Candidates in `pred_instances.priors` [A, 4] against every set of `gt_instances`."""
         sets = InstanceSets(gt_instances)
         if self._overlaps_are_shared(gt_instances_ignore):
-            overlaps = self.inner.iou_calculator(gt_instances.bboxes, pred_instances.priors)
-            labels = gt_instances.labels
-            members = moved(sets.members, overlaps.device)
-            if host_waits(overlaps):
-                results = [device_regions.assign(self.inner, overlaps[m], labels[m]) for m in members]
-            else:
-                results = [self.inner.assign_wrt_overlaps(overlaps[m], labels[m]) for m in members]
+            boxes, labels, priors = gt_instances.bboxes, gt_instances.labels, pred_instances.priors
+            if host_waits(priors):
+                overlaps = device_regions.box_overlaps(boxes, priors)
+                return SetAssignResult(
+                    sets, device_regions.assign(self.inner, overlaps, labels, sets.members)
+                )
+            overlaps = self.inner.iou_calculator(boxes, priors)
+            results = [self.inner.assign_wrt_overlaps(overlaps[m], labels[m]) for m in sets.members]
         else:
             results = [
                 self.inner.assign(pred_instances, sets.subset(u), gt_instances_ignore, **kwargs)
@@ -110,9 +119,11 @@ class PseudoLabelAssigner(BaseAssigner):
         return SetAssignResult(sets, results)
 
     def _overlaps_are_shared(self, ignored: InstanceData | None) -> bool:
-        """MaxIoUAssigner needs the overlaps alone: computed once for all sets."""
+        """MaxIoUAssigner needs the overlaps alone: the IoUs are computed once for all sets."""
         return (
             type(self.inner) is MaxIoUAssigner
+            and type(self.inner.iou_calculator) is BboxOverlaps2D
+            and self.inner.iou_calculator.dtype is None
             and isinstance(self.inner.neg_iou_thr, float | tuple)
             and self.inner.gpu_assign_thr <= 0
             and self.inner.perm_repeat_gt_cfg is None
@@ -157,14 +168,14 @@ class PseudoLabelSampler(BaseSampler):
                 f"got a {type(assign_result).__name__}"
             )
         sets = assign_result.sets
-        if host_waits(pred_instances.priors) and type(self.inner) is RandomSampler:
-            drawn = device_regions.sample(self.inner, assign_result.results)
+        if isinstance(assign_result.found, device_regions.Assigned) and type(self.inner) is RandomSampler:
+            drawn = device_regions.sample(self.inner, assign_result.found)
             return _of_device(
                 drawn, self._owners(sets, pred_instances, gt_instances), sets, pred_instances.priors
             )
         state = torch.get_rng_state()
         samples = []
-        for index, result in enumerate(assign_result.results):
+        for index, result in enumerate(assign_result.results()):
             torch.set_rng_state(state)
             samples.append(self.inner.sample(result, pred_instances, sets.subset(index), **kwargs))
         if len(samples) == 1 and len(sets.members[0]) == len(gt_instances.bboxes):
