@@ -13,6 +13,7 @@ from mmdet.models.task_modules.assigners import BboxOverlaps2D, MaxIoUAssigner
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.samplers import RandomSampler
 from mmengine.structures import InstanceData
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.method.prediction.test_pseudo_label_sets import _batch, _built, _loss_and_gradients
 from wsis.method import transfers
@@ -133,6 +134,29 @@ def test_samples_and_the_state_after_them_are_randomsamplers(num, upper, added, 
         assert torch.equal(found.negative, expected.neg_inds)
         assert torch.equal(found.assigned, expected.pos_assigned_gt_inds)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class _Operations(TorchDispatchMode):
+    """How many operations a device would be given."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_set_more_is_no_operation_of_the_device_more():
+    assigner, sampler = MaxIoUAssigner(0.7, 0.3, min_pos_iou=0.3), RandomSampler(32, 0.5)
+    overlaps, labels = torch.rand(6, 50), torch.zeros(6, dtype=torch.int64)
+    counts = []
+    for sets in (2, 10):
+        with _Operations() as assigning:
+            assigned = device_regions.assign(assigner, overlaps, labels, [torch.arange(4)] * sets)
+        drawn = device_regions.sample(sampler, assigned)
+        counts.append(assigning.count)
+        assert len(drawn) == sets
+    assert counts[1] - counts[0] <= 8 * 3  # rows of a table that is made on the host
 
 
 def test_coding_of_boxes():
