@@ -44,7 +44,7 @@ def proposal_sheet(
         f"the first {shown} of {len(proposals)} proposals: rank, score, share of the image",
         columns,
     )
-    tile = fit(image, SIDE)[0].shape[1]
+    tile = fit(image, SIDE).shape[1]
     side = min(SIDE * (columns * (tile + _GAP) // 3 - _GAP) // tile, _MOST_SIDE)
     above = side_by_side(_maps(image, contours, proposals, side), title, columns=3)
     width = max(above.shape[1], below.shape[1])
@@ -56,7 +56,7 @@ def _maps(
 ) -> list[Panel]:
     """Photograph, contours and ultrametric contours."""
     boundary = boundary_map(proposals.superpixels, proposals.edges, ultrametric_strengths(proposals))
-    photograph = fit(image, side)[0]
+    photograph = fit(image, side)
     size = (photograph.shape[0], photograph.shape[1])
     count = proposals.membership.shape[1]
     return [
@@ -71,7 +71,7 @@ def _maps(
 
 def proposal_panels(image: NDArray[np.uint8], proposals: ProposalSet, count: int) -> list[Panel]:
     """The first `count` proposals, each outlined on the photograph, which is faded where it is not the proposal."""
-    small = fit(image, SIDE)[0]
+    small = fit(image, SIDE)
     masks = proposal_masks(
         proposals.superpixels, proposals.membership[:count], (small.shape[0], small.shape[1])
     )
