@@ -134,7 +134,7 @@ def test_errors_come_back_as_they_are(processes: StageProcesses) -> None:
     with pytest.raises(KeyError) as bug:
         processes.do(a_bug, "a", Heard())
     assert "in a_bug" in bug.value.__notes__[0]
-    with pytest.raises(RuntimeError, match=r"(?s)a failed:.*Unsendable: 1 2"):
+    with pytest.raises(RuntimeError, match=r"(?s)in the process of a:.*Unsendable: 1 2"):
         processes.do(unsendable, "a", Heard())
 
 
