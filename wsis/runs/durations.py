@@ -15,7 +15,7 @@ from data_contracts.fingerprint import canonical_json
 from data_contracts.manifest import Manifest
 from data_contracts.runs import DataFacts
 from data_contracts.store import Store
-from wsis.engine.stage import environment
+from wsis.engine.machine import environment
 from wsis.readers.config import open_source
 from wsis.readers.files.images import decode_image
 from wsis.readers.shared.records import ROLES
