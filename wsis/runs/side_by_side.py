@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from data_contracts.printable import one_line
 from wsis.engine.device import turns_of_gpus
 from wsis.engine.settings import Execution
 from wsis.engine.stage import Outcome
@@ -109,13 +110,6 @@ def demand(node: Node, execution: Execution) -> Demand:
     return Demand(threads, min(2, execution.workers) if stage.prepared_ahead and threads == 1 else threads)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Cores that a node was given."""
-
-    cores: int
-
-
 class Places:
     """Cores and GPUs of a run, and who has them. All methods may be called from any thread.
 
@@ -154,8 +148,8 @@ class Places:
         )
 
     @contextmanager
-    def taken(self, key: str) -> Iterator[Place]:
-        """Wait for a place for a node, and have it inside. The node is done when the block ends well.
+    def taken(self, key: str) -> Iterator[int]:
+        """Wait for a place for a node; gives how many cores it has inside the block. It is done when that ends well.
 
         Raises:
             RunEndsError: `close` was called before the place was free.
@@ -170,7 +164,7 @@ class Places:
             self._free_cores -= granted
             self._free_gpus -= wanted.gpus
         try:
-            yield Place(granted)
+            yield granted
         except BaseException:
             self._give_back(key, granted, wanted.gpus, done=False)
             raise
@@ -202,8 +196,9 @@ class Places:
     def _granted(self, key: str) -> int | None:
         """Cores for a node now; None: it waits."""
         if self._closed is not None:
-            why = " ".join(str(self._closed).split()) or type(self._closed).__name__
-            raise RunEndsError(f"{key} was not begun: {why}")
+            raise RunEndsError(
+                f"{key} was not begun: {one_line(self._closed) or type(self._closed).__name__}"
+            )
         wanted, free, gpus, behind = self._demands[key], self._free_cores, self._free_gpus, 0
         for one in self._waiting():
             other = self._demands[one]

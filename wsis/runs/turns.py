@@ -63,8 +63,8 @@ class Turns:
         places, processes = self._beside
         do = retried(processes.do, self._execution, self._warn)
         try:
-            with places.taken(node.key) as place:
-                yield Turn(place.cores if self._execution.cores > 1 else None, self._where, do)
+            with places.taken(node.key) as cores:
+                yield Turn(cores if self._execution.cores > 1 else None, self._where, do)
         except BaseException as error:
             places.close(error)
             raise
