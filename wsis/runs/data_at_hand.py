@@ -28,7 +28,7 @@ def _given(run: Run, config: RunConfig, log: Callable[[str], None]) -> str | Non
     """Digest of the files of `data.masks` where they are not at hand any more and the store has what they held; else
     None: they are looked at."""
     files, known = config.data.masks, run.record.data
-    if known is None or "corrections" not in run.record.entries or all(map(_is_there, files)):
+    if known is None or "corrections" not in run.record.entries or all(map(is_at_hand, files)):
         return None
     if known.given is not None:
         log(
@@ -37,7 +37,8 @@ def _given(run: Run, config: RunConfig, log: Callable[[str], None]) -> str | Non
     return known.given
 
 
-def _is_there(path: Path) -> bool:
+def is_at_hand(path: Path) -> bool:
+    """Whether a file or folder of `data.masks` is there."""
     return os.path.exists(user_path(path, "data.masks"))
 
 

@@ -36,7 +36,7 @@ from wsis.runs.forecast import content_of_data, forecast
 from wsis.runs.identity import refuse_differences, refuse_other_settings, setting_differences
 from wsis.runs.node_work import NodeWork
 from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, needed_for, plan, select
-from wsis.runs.plan_checks import check_plan, check_planned
+from wsis.runs.plan_checks import check_plan, check_planned, given_line
 from wsis.runs.side_by_side import Walk, one_by_one, walk_of
 from wsis.runs.turns import Turn, Turns
 from wsis.runs.whereabouts import Whereabouts
@@ -206,10 +206,10 @@ class Runner(Run):
             refuse_differences(self.record.name, data_differences(self, data), of_data=True)
         nodes = plan(self.config, data)
         is_here = not data_is_away(self.record, self.config)
-        given = check_plan(nodes, self.config, data, is_here, self.store.root, self._warn, self._masks_read)
-        if is_here and (line := found_line(self.config.data)):
-            self.progress.log(line)
-        for said in filter(None, (masks_line(self.config, data), given)):
+        check_plan(nodes, self.config, data, is_here, self.store.root, self._warn)
+        given = given_line(self.config) if is_here and not self._masks_read else None
+        found = found_line(self.config.data) if is_here else None
+        for said in filter(None, (found, masks_line(self.config, data), given)):
             self.progress.log(said)
         self.progress.log(device_line(self.config.execution.torch_device()))
         if line := unfed_line(self.config.execution):
