@@ -14,6 +14,7 @@ import numpy as np
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import CorruptArtefactError, DataError
+from data_contracts.printable import one_line
 from data_contracts.record_shards import FAILURES
 from data_contracts.schemas import Schema
 from wsis.errors import InputError, NonFiniteError
@@ -44,7 +45,7 @@ class Tolerant:
             try:
                 yield from list(self.compute([image_id]))
             except OF_ONE_IMAGE as error:
-                text = " ".join(str(error).split())
+                text = one_line(error)
                 yield Failure(image_id, text if text.startswith(image_id) else f"{image_id}: {text}")
 
 

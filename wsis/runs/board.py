@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.printable import one_line
 from data_contracts.store import Artefact
 from wsis.engine.stage import Outcome
 from wsis.engine.training import CURVE_NAME
@@ -72,8 +73,7 @@ class Board:
         try:
             show()
         except Exception as error:  # a run does not end for want of a picture
-            why = " ".join(str(error).split())
-            self._warn(f"{place.setting}: {what} is not shown: {type(error).__name__}: {why}")
+            self._warn(f"{place.setting}: {what} is not shown: {type(error).__name__}: {one_line(error)}")
             self._places.remove(place)
 
 
