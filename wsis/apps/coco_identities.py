@@ -1,4 +1,4 @@
-"""What COCO results call images and classes: a result must never mean another image in silence.
+"""The ids of images and classes in COCO results: no result may silently be taken for one of another image.
 
 Ids come from a COCO file that the user names, else from the run's own data set where the photographs are images of it,
 else they are file names: text, which no data set with numbers takes for its own.

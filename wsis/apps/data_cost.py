@@ -18,7 +18,8 @@ def cost_of(
 ) -> dict[str, Any]:
     """Seconds (likely, least, most), bytes of disk and memory on this machine; or why there is no estimate.
 
-    Args: ready: nothing keeps a run from starting; else superpixels are not counted, which needs the contours' model.
+    Args:
+        ready: whether a run could start. If not, superpixels are not counted, since that needs the contours' model.
     """
     reason = unmeasured(config)
     if reason is not None or not found.of("train"):

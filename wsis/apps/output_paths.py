@@ -1,4 +1,4 @@
-"""Places that commands write to, checked before the work."""
+"""Checks, before any work is done, of the places that a command writes to; and names for files about images."""
 
 import hashlib
 import json

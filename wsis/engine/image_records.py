@@ -1,4 +1,4 @@
-"""Records of images, and images without one: what a shard is made of, wherever it is made.
+"""What a shard holds: records of images, and for images that failed an empty record with the reason.
 
 An image may fail without taking its shard along: its record is then empty, `failed-<shard>.json` says why, and
 `read_failures` gives all of them.
@@ -22,7 +22,7 @@ from wsis.errors import InputError, NonFiniteError
 Record = Mapping[str, np.ndarray]
 ComputeShard = Callable[[Sequence[str]], Iterable[Record]]
 Compute = Callable[[Sequence[str]], Iterable[Any]]  # image ids -> one thing for each, in order
-# What one image can be to blame for. A full disk, a lost worker or a bug is not: it ends the stage.
+# Errors that are the fault of a single image. Any other (a full disk, a lost worker, a bug) ends the stage.
 OF_ONE_IMAGE = (DataError, InputError, NonFiniteError)
 
 

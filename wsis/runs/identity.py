@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 
 
 def setting_differences(before: RunConfig, now: RunConfig) -> list[Difference]:
-    """The settings that decide the result and differ; those of where and how fast it runs may change freely."""
+    """The settings that decide the result and differ. Settings of where and how fast a run is executed are ignored."""
     old, new = _settings(before), _settings(now)
     if "auto" in (
         before.data.format,

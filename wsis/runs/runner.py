@@ -62,7 +62,7 @@ class Runner(Run):
     """One run in one store, to be computed or gone on with.
 
     Attributes:
-        share_done: gives the part of the expected time of `run` that is behind, in [0, 1].
+        share_done: gives the share of the expected time of `run` that is done, in [0, 1].
 
     Args:
         name: the run's name; an existing run goes on.
@@ -277,7 +277,7 @@ class Runner(Run):
         self.progress.log(f"warning: {message}")
 
     def _forget_what_is_not_planned(self, nodes: list[Node], data: DataFacts) -> None:
-        """Take entries out of the record that the plan has no place for; their artefacts stay in the store."""
+        """Remove entries from the record that are not in the plan; their artefacts stay in the store."""
         planned: dict[str, str] = dict.fromkeys((n.key for n in nodes), "")
         if self._replace:  # what was made with the settings before must not stand beside what is made now
             planned = forecast(nodes, self.config, data)
@@ -293,7 +293,7 @@ class Runner(Run):
         content: str | None = None,
         turn: Turn | None = None,
     ) -> Outcome:
-        """One node, here or where its turn says; and its entry in the run's record."""
+        """Execute a node, in this process or where its turn says, and enter it into the run's record."""
         start = time.monotonic()
         work = NodeWork(
             node,
@@ -362,5 +362,5 @@ class Runner(Run):
 
 
 def _standing(record: RunRecord) -> tuple[Any, ...]:
-    """What a run's name stands for: its configuration and the content of its data."""
+    """What must stay the same under one name: the run's configuration and the content of its data."""
     return record.config, None if record.data is None else record.data.digests

@@ -26,7 +26,7 @@ Walk = Callable[[Sequence[Node], Execute, Stop], None]
 """Calls the first function with every node, each after its inputs; several at once if it likes. The second ends what is
 at work, for a walk that is interrupted; called again, at once."""
 
-_FEEDING = 8  # cores that prepare as much as a GPU takes
+_FEEDING = 8  # cores that prepare work as fast as a GPU takes it
 _LATE_SECONDS = 5.0  # a node that is ready and that nobody begins holds no place after it
 
 
@@ -83,8 +83,8 @@ def _after(inputs: Sequence[Future[Outcome]], node: Node, execute: Execute) -> O
 
 @dataclass(frozen=True)
 class Demand:
-    """What a node needs at least, what it can use at most (cores), GPUs, and whether it is work on images, which
-    twice the cores make in half the time."""
+    """Cores that a node needs at least and can use at most, its GPUs, and whether it works on images: that takes half
+    the time on twice the cores."""
 
     cores: int
     most_cores: int

@@ -1,4 +1,4 @@
-"""What a run says of one image, from every source and outer iteration: sets of instances over one pool of masks.
+"""All that a run has found in one image, by source and outer iteration: sets of instances over one pool of masks.
 
 All pictures of a run are made of this: overlays, figures, contact sheets, the gallery. Suffixes: h w size of a picture.
 """
