@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 from data_contracts.records import RecordReader
 from data_contracts.schemas import BOXES
-from stages.data.dataset import content_digest
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageContext
 from wsis.method.masks.extents import extents, extents_line
@@ -23,6 +22,11 @@ Config = DataConfig
 def encode_record(image: ImageRecord) -> Record:
     """The arrays of one record, see `data_contracts.schemas.BOXES`."""
     return {"boxes": image.boxes, "box_labels": image.box_labels}
+
+
+def content_digest(config: DataConfig) -> str:
+    """Digest of the files read, as that of `dataset`."""
+    return open_source(config).digest()
 
 
 def _extents(written: RecordReader, source: DatasetSource) -> dict[str, float]:
