@@ -92,7 +92,6 @@ def draw_seeds(
     colours: NDArray[np.uint8],
     names: Sequence[str] | None = None,
     boxes: NDArray[np.floating] | None = None,
-    strength: float = 0.75,
 ) -> Image:
     """Peak response maps as heat in each peak's colour on the darkened image, the peaks as crosses, their boxes.
 
@@ -109,7 +108,7 @@ def draw_seeds(
     for response, colour in zip(peak_response_maps, colours.astype(np.float32), strict=True):
         heat = cv2.resize(response.astype(np.float32) / 255, size, interpolation=cv2.INTER_LINEAR)
         # the square root lifts the weak surroundings that the proposals' filter still counts as seed
-        weight = strength * np.sqrt(np.clip(heat, 0, 1))[:, :, None]
+        weight = 0.75 * np.sqrt(np.clip(heat, 0, 1))[:, :, None]
         drawn = (1 - weight) * drawn + weight * (0.6 * colour + 0.4 * 255)
     result: Image = np.rint(drawn).astype(np.uint8)
     if boxes is not None and len(boxes):

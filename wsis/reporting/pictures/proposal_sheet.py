@@ -15,7 +15,7 @@ from wsis.reporting.pictures.overlays import fit, line_width
 from wsis.reporting.pictures.panels import Panel, side_by_side
 
 SIDE = 300  # longer side of a proposal; the three pictures above are as wide as all columns
-COUNT = 12
+_COUNT = 12
 _LEAST_WIDTH = 180  # so that captions can be read under any photograph
 _OUTLINE = np.array([255, 0, 110], np.uint8)  # a pink that photographs rarely hold
 _MOST_SIDE = 640
@@ -28,17 +28,15 @@ def proposal_sheet(
     contours: NDArray[np.floating],
     proposals: ProposalSet,
     title: str = "",
-    count: int = COUNT,
 ) -> NDArray[np.uint8]:
     """The sheet as uint8 [H', W', 3].
 
     Args:
         image: uint8 RGB [H, W, 3].
         contours: strength in [0, 1], float [H, W] or of any other size, stretched over the image.
-        count: proposals to show, best first.
     """
     columns = 4 if image.shape[1] >= image.shape[0] else 6
-    shown = min(count, len(proposals))
+    shown = min(_COUNT, len(proposals))
     below = side_by_side(
         proposal_panels(image, proposals, shown),
         f"the first {shown} of {len(proposals)} proposals: rank, score, share of the image",
