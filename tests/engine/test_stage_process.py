@@ -47,8 +47,10 @@ def pid(progress: Progress) -> int:
 def talk(progress: Progress) -> str:
     progress.log("begins")
     logging.getLogger("wsis.test").warning("%d photographs are dark", 3)
-    for _ in progress.track(range(5), 7, "photographs", initial=2):
-        time.sleep(0.01)
+    with progress.bar(7, "photographs", initial=2) as bar:
+        for _ in range(5):
+            time.sleep(0.01)
+            bar.update()
     return "said"
 
 
