@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.fingerprint import seal
-from data_contracts.records import SHARD_SIZE, RecordReader, RecordWriter, shard_files, shard_name
+from data_contracts.record_shards import shard_files, shard_name
+from data_contracts.records import SHARD_SIZE, RecordReader, RecordWriter
 from data_contracts.schemas import Field, Schema
 
 _SCHEMA = Schema(

@@ -20,7 +20,8 @@ from uuid import uuid4
 import numpy as np
 
 from data_contracts.patience import many
-from data_contracts.records import RecordWriter, shard_files
+from data_contracts.record_shards import shard_files
+from data_contracts.records import RecordWriter
 from data_contracts.remote import Remote
 from data_contracts.schemas import Field, Schema
 from data_contracts.shards import SharedShards

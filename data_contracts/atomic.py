@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from data_contracts.errors import ContractError, StoreFullError, origins
+from data_contracts.errors import ContractError, StoreError, StoreFullError, origins
 
 TEMPORARY = ".tmp"
 """Ending of the hidden names under which something is written; a killed process may leave one."""
@@ -115,6 +115,22 @@ def full_disk_named(path: Path) -> Iterator[None]:
             f"no space left while writing {path}. Everything committed before is kept: "
             "free some space and give the same command again"
         ) from error
+
+
+@contextmanager
+def os_errors_named(what: str, path: Path) -> Iterator[None]:
+    """Turn an error of the system into `StoreError("cannot WHAT PATH: REASON")`, a full disk into StoreFullError.
+
+    Raises:
+        StoreFullError, StoreError: as said; a StoreError from inside stays as it is.
+    """
+    try:
+        with full_disk_named(path):
+            yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot {what} {path}: {error.strerror}") from error
 
 
 def _is_full_disk(error: BaseException) -> bool:

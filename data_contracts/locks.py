@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_contracts.atomic import full_disk_named
-from data_contracts.errors import LockTimeoutError, StoreError
+from data_contracts.atomic import full_disk_named, os_errors_named
+from data_contracts.errors import LockTimeoutError
 
 # POSIX record locks belong to the process, not the thread: threads of one process need this one too.
 _held_here: dict[str, threading.Lock] = {}
@@ -76,13 +76,8 @@ class _Waiting:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    try:
-        with full_disk_named(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot lock {path}: {error.strerror}") from error
+    with os_errors_named("lock", path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield handle
     finally:

@@ -15,6 +15,7 @@ from pydantic import (
 from data_contracts.errors import CorruptArtefactError, StoreError
 from data_contracts.fingerprint import SCHEMA_VERSION, fingerprint, sha256_file, unseal
 from data_contracts.paths import safe_relative
+from data_contracts.printable import one_line
 
 MANIFEST_NAME = "manifest.json"
 PLACES = ("attempt", "offset")
@@ -124,8 +125,7 @@ def parse_manifest(data: bytes, where: str, folder: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(tree)
     except ValidationError as error:
-        said = " ".join(str(error).split())
-        raise CorruptArtefactError(f"{where} is not a manifest: {said}", (where,)) from error
+        raise CorruptArtefactError(f"{where} is not a manifest: {one_line(error)}", (where,)) from error
     if manifest.fingerprint != folder:
         raise CorruptArtefactError(
             f"{where}: fingerprint {manifest.fingerprint} is not the folder's {folder}", (where,)

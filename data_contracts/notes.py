@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_contracts.errors import ConfigError, CorruptArtefactError
 from data_contracts.fingerprint import seal, unseal
+from data_contracts.printable import one_line
 from data_contracts.runs import check_run_name, load_run, now
 from data_contracts.store import Store
 
@@ -30,7 +31,7 @@ def add_note(store: Store, run_name: str, text: str) -> Note:
         CorruptArtefactError: the run's record or notes are damaged.
     """
     load_run(store, run_name)
-    line = " ".join(text.split())
+    line = one_line(text)
     if not line or not line.isprintable():
         raise ConfigError(f"note: expected a line of printable text, got {text!r:.200}")
     note = Note(written=now(), text=line)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from data_contracts.atomic import full_disk_named, write_atomic
+from data_contracts.atomic import os_errors_named, write_atomic
 from data_contracts.errors import ConfigError, StoreError
 
 
@@ -49,13 +49,8 @@ def make_folder(path: Path) -> None:
     Raises:
         StoreFullError, StoreError: it cannot be created.
     """
-    try:
-        with full_disk_named(path):
-            path.mkdir(parents=True, exist_ok=True)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot create {path}: {error.strerror}") from error
+    with os_errors_named("create", path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def write_file(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
@@ -65,12 +60,8 @@ def write_file(path: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
         StoreError: it cannot be written.
     """
     make_folder(path.parent)
-    try:
+    with os_errors_named("write", path):
         write_atomic(path, data)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
 def safe_relative(name: str) -> str:

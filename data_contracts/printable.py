@@ -1,6 +1,7 @@
 """Text that a terminal, a log or a page may show: names come from the user's files, and may hold anything."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 # What moves the cursor, recolours, reverses or breaks lines, and what no encoding can write. Line feed and tab stay.
@@ -28,6 +29,16 @@ class PrintableStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def one_line(text: object) -> str:
+    """The text with every run of white space, line ends included, as one space."""
+    return " ".join(str(text).split())
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """The first `most` names, with ", ..." behind them where there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def counted(number: int, thing: str) -> str:

@@ -19,26 +19,9 @@ from data_contracts.atomic import write_atomic
 from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import CorruptArtefactError, SchemaError
 from data_contracts.fingerprint import seal, unseal
-from data_contracts.record_shards import (
-    FAILURES,
-    INDEX_ARRAY,
-    SHARDS_HERE,
-    shard_files,
-    shard_name,
-    write_shard,
-)
+from data_contracts.record_shards import INDEX_ARRAY, SHARDS_HERE, shard_name, write_shard
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
-
-__all__ = [
-    "FAILURES",
-    "INDEX_NAME",
-    "SHARD_SIZE",
-    "RecordReader",
-    "RecordWriter",
-    "shard_files",
-    "shard_name",
-]
 
 SHARD_SIZE = 64
 INDEX_NAME = "records.json"

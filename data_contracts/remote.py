@@ -196,14 +196,13 @@ class Remote:
         there = many(lambda pair: self.record(*pair) is not None, pairs)
         return [pair for pair, committed in zip(pairs, there, strict=True) if committed]
 
-    def leftovers(self, grace: float = GRACE_SECONDS) -> list[Leftover]:
+    def leftovers(self) -> list[Leftover]:
         """Attempts that were lost, discarded or killed.
 
-        Args:
-            grace: seconds since anything was written there, and since a record of the artefact changed.
+        Only where nothing was written, and no record of the artefact changed, for `GRACE_SECONDS`.
         """
-        now = clock(self.objects)
-        return [left for pair in self._folders() for left in self._leftovers_of(*pair, now - grace)]
+        before = clock(self.objects) - GRACE_SECONDS
+        return [left for pair in self._folders() for left in self._leftovers_of(*pair, before)]
 
     def _leftovers_of(self, stage: str, fingerprint: str, before: float) -> list[Leftover]:
         base = f"{stage}/{fingerprint}"

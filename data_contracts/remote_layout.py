@@ -20,6 +20,7 @@ from data_contracts.errors import CorruptArtefactError
 from data_contracts.fingerprint import seal, sha256_file, unseal
 from data_contracts.manifest import MANIFEST_NAME, FileEntry, Manifest
 from data_contracts.paths import make_folder, safe_relative
+from data_contracts.printable import one_line
 
 ATTEMPTS, SHARDS = "attempts", "shards"
 PLAN_NAME = "records.json"
@@ -81,8 +82,9 @@ class ShardRecord(BaseModel):
         try:
             record = cls.model_validate(unseal(data, where))
         except ValidationError as error:
-            said = " ".join(str(error).split())
-            raise CorruptArtefactError(f"{where} is no record of a shard: {said}", (where,)) from error
+            raise CorruptArtefactError(
+                f"{where} is no record of a shard: {one_line(error)}", (where,)
+            ) from error
         placed = {n: e.model_copy(update={"attempt": record.attempt}) for n, e in record.files.items()}
         return record.model_copy(update={"files": placed})
 

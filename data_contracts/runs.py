@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_contracts.errors import ArtefactMissingError, ConfigError, CorruptArtefactError, did_you_mean
 from data_contracts.fingerprint import seal, unseal
+from data_contracts.printable import one_line
 from data_contracts.store import Store
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -134,8 +135,9 @@ def _parsed(name: str, data: bytes) -> RunRecord:
     try:
         record = RunRecord.model_validate(unseal(data, f"runs/{name}.json"))
     except ValidationError as error:
-        said = " ".join(str(error).split())
-        raise CorruptArtefactError(f"run record runs/{name}.json is damaged: {said}", (name,)) from error
+        raise CorruptArtefactError(
+            f"run record runs/{name}.json is damaged: {one_line(error)}", (name,)
+        ) from error
     if record.name != name:
         raise CorruptArtefactError(
             f"runs/{name}.json is damaged: it is the record of run {record.name!r}", (name,)

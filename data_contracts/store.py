@@ -178,9 +178,9 @@ class Store:
             return []
         return sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name != "runs")
 
-    def _read_manifest(self, path: Path, fingerprint: str | None = None) -> Manifest:
+    def _read_manifest(self, path: Path) -> Manifest:
         file = path / MANIFEST_NAME
-        return parse_manifest(plain_bytes(file) or b"", str(file), fingerprint or path.name)
+        return parse_manifest(plain_bytes(file) or b"", str(file), path.name)
 
     # -- writing ------------------------------------------------------------------------------------------
     @contextmanager

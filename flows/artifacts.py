@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from data_contracts.printable import one_line
 from wsis.apps.reports import write_page
 from wsis.engine.progress import Progress
 from wsis.reporting.pictures.stage_pictures import as_jpeg, stage_pictures
@@ -40,8 +41,7 @@ def shown_or_warned(what: str, say: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a run does not end for want of a picture
-        why = " ".join(str(error).split())
-        say(f"warning: {what} not shown in Prefect: {type(error).__name__}: {why}")
+        say(f"warning: {what} not shown in Prefect: {type(error).__name__}: {one_line(error)}")
 
 
 def publish_results(run: Run, say: Callable[[str], None]) -> list[dict[str, Any]]:

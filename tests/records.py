@@ -1,7 +1,7 @@
 """Stored records of hand-made images, through the types that write them in a run."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -9,7 +9,7 @@ from PIL import Image
 from wsis.method.conditional.label_sets import SampleSet
 from wsis.method.masks import rle
 from wsis.method.masks.proposal_set import ProposalSet, make_proposal_set
-from wsis.readers.shared.records import ImageRecord, TruthRecord
+from wsis.readers.shared.records import DatasetSource, ImageRecord, Role, TruthRecord
 
 Record = dict[str, np.ndarray]
 NO_EDGES = np.zeros((0, 2), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32)
@@ -25,6 +25,16 @@ def image_record(
     return ImageRecord(
         file_name, split, file_name, buffer.getvalue(), height, width, np.array(labels, np.int32)
     ).to_record()
+
+
+def images_of(source: DatasetSource, role: Role) -> Iterator[ImageRecord]:
+    """The images of one part of a data set, in order."""
+    return (source.image(image_id) for image_id in source.image_ids(role))
+
+
+def truths_of(source: DatasetSource, role: Role) -> Iterator[TruthRecord]:
+    """The true instances of one part of a data set, in order."""
+    return (source.truth_of(image_id) for image_id in source.truth_ids(role))
 
 
 def proposals_of(

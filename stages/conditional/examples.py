@@ -39,12 +39,12 @@ _MIN_DETECTION_SCORE = 0.05  # detections below are no targets and mark no objec
 
 
 def detections_of_image(record: Record) -> NetworkDetections:
-    """The detections of a stored record that count."""
+    """The detections of a stored record with a score of at least `_MIN_DETECTION_SCORE`."""
     return NetworkDetections.from_record(record).sure(_MIN_DETECTION_SCORE)
 
 
 def given_masks(records: RecordReader | None, image_id: str) -> GivenMasks | None:
-    """The masks that a person has given of an image, of the artefact of `corrections`; None where there are none."""
+    """The masks that a person has given of an image, from the records of `corrections`; None if there are none."""
     return None if records is None or image_id not in records else GivenMasks.from_record(records[image_id])
 
 

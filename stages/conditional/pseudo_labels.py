@@ -12,6 +12,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from data_contracts.printable import first_few
 from data_contracts.records import RecordReader
 from data_contracts.schemas import CORRECTIONS, DATASET, DETECTIONS, PROPOSALS, PSEUDO_LABELS, SEEDS
 from stages.conditional.covering import whole_images
@@ -163,7 +164,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     if without := context.counts["boxes_without_label"]:
         context.log(
             f"warning: {len(without)} of {context.counts['boxes']} boxes have no label that fits them in every sample "
-            f"(the manifest names them): {', '.join(without[:3])}{', ...' if len(without) > 3 else ''}"
+            f"(the manifest names them): {first_few(without, 3)}"
         )
     missing = context.counts["missing_class_share"]
     if missing >= _MUCH_MISSING:

@@ -131,10 +131,6 @@ class Trainer:
     def key(self, stream: int, *rest: int) -> list[int]:
         return [self.context.seed, self.context.outer_iteration or 0, stream, *rest]
 
-    def batch_ids(self, step: int) -> list[str]:
-        """Ids of step's images."""
-        return self.make.order(step)
-
     def noise(self, problem: ImageProblem, *key: int) -> Noise:
         return image_noise(problem, self.settings, self.key(*key))
 
@@ -150,7 +146,7 @@ class Trainer:
             noises = [
                 self.noise(p, _NOISE_STREAM, index, place) for place, p in zip(places, problems, strict=True)
             ]
-            size = self.examples.largest(self.batch_ids(index)) if len(places) < whole else None
+            size = self.examples.largest(self.make.order(index)) if len(places) < whole else None
             batch = moved((image_batch(images, flipped, size), problems, noises), self.context.device)
             self.network.train()
             loss, logs = dissimilarity_loss(self.network, *batch, flipped, self.settings)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from data_contracts.schemas import CORRECTIONS, DATASET, array_to_text
 from wsis.engine.per_image import Record, write_records
 from wsis.engine.stage import Artefact, Stage, StageConfig, StageContext, execution_only
@@ -52,9 +52,9 @@ def against_labels(found: GivenFiles, dataset: Artefact) -> str | None:
             others.append(f"{array_to_text(one['file_name'])} (mask of {drawn}, labelled {known})")
     if not others:
         return None
-    shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
     return (
-        f"given masks of classes that the label does not name, in {len(others)} of {len(found.masks)} images: {shown}; "
+        f"given masks of classes that the label does not name, in {len(others)} of {len(found.masks)} images: "
+        f"{first_few(others, _SHOWN)}; "
         "the mask counts, while the classifier learns from the label: mend the one that is wrong, the label in the "
         "data or the mask in its file"
     )
@@ -64,12 +64,10 @@ def left_out(found: GivenFiles) -> list[str]:
     """What of the files does not count, and what their readers decided, a line each."""
     if not found.unknown:
         return list(found.notes)
-    number = len(found.unknown)
-    some = ", ".join(found.unknown[:_SHOWN]) + (", ..." if number > _SHOWN else "")
     return [
         *found.notes,
-        f"given masks left out: {counted(number, 'image')} outside of the training images that show a class: "
-        f"{some}",
+        f"given masks left out: {counted(len(found.unknown), 'image')} outside of the training images that show a "
+        f"class: {first_few(found.unknown, _SHOWN)}",
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from data_contracts.records import RecordReader
 from data_contracts.schemas import DATASET, array_to_text
 from wsis.engine.per_image import write_records
@@ -79,7 +79,7 @@ def _copies(records: RecordReader) -> str | None:
     pairs = [f"{name} = {names['val'][key]}" for key, name in names["train"].items() if key in names["val"]]
     if not pairs:
         return None
-    shown = ", ".join(pairs[:_COPIES_NAMED]) + (", …" if len(pairs) > _COPIES_NAMED else "")
+    shown = first_few(pairs, _COPIES_NAMED)
     return f"the same file is in train and in val, {counted(len(pairs), 'time')}, and val measures too well: {shown}"
 
 

@@ -9,7 +9,6 @@ What is scored is decided by the inputs beside `ground_truth`:
 | predictions                 | prediction    | the network's masks pasted into their boxes                      |
 | pseudo_labels, proposals    | pseudo_labels | each (proposal, class) of any sample, scored by its share of K   |
 | prm_baseline, proposals     | prm_baseline  | the proposals that the peak response maps retrieve               |
-| proposals                   | ceiling       | for every true instance its best proposal, scored by its IoU     |
 
 With `corrections` beside pseudo labels they are also scored apart on the images that learn from given masks and on
 those that learn from weak labels: the first are right by definition, as far as masks and truth agree.
@@ -45,7 +44,6 @@ from wsis.method.evaluation.instance_quality import InstanceQuality, instance_qu
 from wsis.method.evaluation.instances import Detections, GroundTruth
 from wsis.method.evaluation.sources import (
     LabelledProposals,
-    best_proposals,
     network_detections,
     proposal_detections,
     pseudo_label_marginals,
@@ -74,7 +72,7 @@ class Subject(NamedTuple):
     kind: str
     artefact: Artefact
     image_ids: list[str]
-    detect: Callable[[str, GroundTruth], Detections]
+    detect: Callable[[str], Detections]
     samples: Callable[[str], list[tuple[float, Detections]]] | None = None
 
 
@@ -100,7 +98,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
         truth = GroundTruth.from_record(truths[image_id])
         try:
             # An image that the subject left out has no detections: leaving it out here would flatter.
-            found = subject.detect(image_id, truth) if image_id in there else _nothing(truth)
+            found = subject.detect(image_id) if image_id in there else _nothing(truth)
             for one in (scores, *shares.of(image_id)):
                 one.add(image_id, found, truth)
             if subject.samples is not None and image_id in there:
@@ -183,11 +181,9 @@ def _split_of(subject: Subject, split_of: Mapping[str, str]) -> str:
 
 def _subject(inputs: Mapping[str, Artefact]) -> Subject:
     named = [name for name in _SUBJECTS if name in inputs]
-    if len(named) > 1 or (not named and "proposals" not in inputs):
-        raise InputError(
-            f"evaluation: expected one of {', '.join(_SUBJECTS)}, or proposals alone, got {sorted(inputs)}"
-        )
-    return _SUBJECTS[named[0]](inputs) if named else _ceiling(inputs)
+    if len(named) != 1:
+        raise InputError(f"evaluation: expected one of {', '.join(_SUBJECTS)}, got {sorted(inputs)}")
+    return _SUBJECTS[named[0]](inputs)
 
 
 def _proposals(inputs: Mapping[str, Artefact]) -> RecordReader:
@@ -200,7 +196,7 @@ def _predictions(inputs: Mapping[str, Artefact]) -> Subject:
     artefact = inputs["predictions"]
     records = artefact.records(DETECTIONS)
 
-    def detect(image_id: str, truth: GroundTruth) -> Detections:
+    def detect(image_id: str) -> Detections:
         return network_detections(NetworkDetections.from_record(records[image_id]))
 
     return Subject("prediction", artefact, records.ids, detect)
@@ -210,7 +206,7 @@ def _prm_baseline(inputs: Mapping[str, Artefact]) -> Subject:
     artefact, proposals = inputs["prm_baseline"], _proposals(inputs)
     records = artefact.records(PROPOSAL_DETECTIONS)
 
-    def detect(image_id: str, truth: GroundTruth) -> Detections:
+    def detect(image_id: str) -> Detections:
         one = records[image_id]
         return _from_proposals(
             proposals, image_id, LabelledProposals(one["proposal_ids"], one["labels"], one["scores"])
@@ -223,7 +219,7 @@ def _pseudo_labels(inputs: Mapping[str, Artefact]) -> Subject:
     artefact, proposals = inputs["pseudo_labels"], _proposals(inputs)
     records = artefact.records(PSEUDO_LABELS)
 
-    def detect(image_id: str, truth: GroundTruth) -> Detections:
+    def detect(image_id: str) -> Detections:
         samples = SampleSet.from_record(records[image_id])
         return _from_proposals(proposals, image_id, pseudo_label_marginals(samples))
 
@@ -240,22 +236,8 @@ def _pseudo_labels(inputs: Mapping[str, Artefact]) -> Subject:
     return Subject("pseudo_labels", artefact, records.ids, detect, samples)
 
 
-def _ceiling(inputs: Mapping[str, Artefact]) -> Subject:
-    artefact, proposals = inputs["proposals"], _proposals(inputs)
-
-    def detect(image_id: str, truth: GroundTruth) -> Detections:
-        regions = _regions(proposals, image_id)
-        return proposal_detections(regions, best_proposals(regions, truth))
-
-    return Subject("ceiling", artefact, proposals.ids, detect)
-
-
 def _from_proposals(proposals: RecordReader, image_id: str, labelled: LabelledProposals) -> Detections:
-    return proposal_detections(_regions(proposals, image_id), labelled)
-
-
-def _regions(proposals: RecordReader, image_id: str) -> Regions:
-    return Regions.from_record(proposals.read(image_id, Regions.FIELDS))
+    return proposal_detections(Regions.from_record(proposals.read(image_id, Regions.FIELDS)), labelled)
 
 
 def _nothing(truth: GroundTruth) -> Detections:

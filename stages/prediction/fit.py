@@ -53,7 +53,8 @@ class Fit:
 
 
 def fit_before(counts: Mapping[str, Any], config: PredictionConfig) -> Fit:
-    """What the outer iteration before chose; of artefacts made when there was no choice, the configured model."""
+    """The choice of the outer iteration before, from the counts of its manifest; the configured model for an artefact
+    that was made before there was a choice."""
     found = {k.removeprefix(f"{COUNT}_"): v for k, v in counts.items() if k.startswith(f"{COUNT}_")}
     if config.model != FITTED[0] or not found:
         return Fit(config.model)

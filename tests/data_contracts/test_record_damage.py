@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import CorruptArtefactError
-from data_contracts.records import RecordReader, RecordWriter, shard_name
+from data_contracts.record_shards import shard_name
+from data_contracts.records import RecordReader, RecordWriter
 from tests.data_contracts.contract_cases import RAGGED, assert_same_record, good, some_records, write
 
 

@@ -12,7 +12,8 @@ import zarr
 
 from data_contracts.chunks import ChunkedArray
 from data_contracts.errors import SchemaError
-from data_contracts.records import RecordReader, RecordWriter, shard_name
+from data_contracts.record_shards import shard_name
+from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.schemas import PROPOSALS, SCHEMAS, Field, Schema, array_to_text, text_to_array
 from tests.data_contracts.contract_cases import RAGGED, assert_same_record, good, some_records, write
 

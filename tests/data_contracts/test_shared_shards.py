@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.records import RecordReader, RecordWriter, shard_files
+from data_contracts.record_shards import shard_files
+from data_contracts.records import RecordReader, RecordWriter
 from data_contracts.store import Store
 from data_contracts.verification import damage_of, stored_artefacts
 from tests.data_contracts.conftest import REAL_SERVERS

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from data_contracts.errors import SchemaError
-from data_contracts.records import RecordReader, shard_name
+from data_contracts.record_shards import shard_name
+from data_contracts.records import RecordReader
 from data_contracts.store import Store
 from tests.engine.stage_processes import kill, wait_for, workers_of
 from tests.engine.toy_stages import SCHEMA, SHARD, SHARDS, Compute, ShardConfig

@@ -47,8 +47,10 @@ def pid(progress: Progress) -> int:
 def talk(progress: Progress) -> str:
     progress.log("begins")
     logging.getLogger("wsis.test").warning("%d photographs are dark", 3)
-    for _ in progress.track(range(5), 7, "photographs", initial=2):
-        time.sleep(0.01)
+    with progress.bar(7, "photographs", initial=2) as bar:
+        for _ in range(5):
+            time.sleep(0.01)
+            bar.update()
     return "said"
 
 
@@ -134,7 +136,7 @@ def test_errors_come_back_as_they_are(processes: StageProcesses) -> None:
     with pytest.raises(KeyError) as bug:
         processes.do(a_bug, "a", Heard())
     assert "in a_bug" in bug.value.__notes__[0]
-    with pytest.raises(RuntimeError, match=r"(?s)a failed:.*Unsendable: 1 2"):
+    with pytest.raises(RuntimeError, match=r"(?s)in the process of a:.*Unsendable: 1 2"):
         processes.do(unsendable, "a", Heard())
 
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from data_contracts.errors import DataError
+from tests.records import images_of, truths_of
 from wsis.readers.config import DataConfig, open_source
 from wsis.readers.folds import FoldSource
 from wsis.readers.formats.scenes import SceneSettings
@@ -36,7 +37,7 @@ def test_every_train_image_is_val_once() -> None:
 
 def test_records_are_those_of_the_whole_part_but_for_the_split() -> None:
     for split in ("train", "val"):
-        for image, truth in zip(fold(1).images(split), fold(1).truth(split), strict=True):
+        for image, truth in zip(images_of(fold(1), split), truths_of(fold(1), split), strict=True):
             before = WHOLE.image(image.image_id)
             assert image.split == truth.split == split and before.split == "train"
             assert image.encoded == before.encoded and truth.masks == WHOLE.truth_of(image.image_id).masks

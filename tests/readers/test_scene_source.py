@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.records import images_of, truths_of
 from wsis.method.masks import rle
 from wsis.readers.files.images import decode_image
 from wsis.readers.formats.scenes import SceneSettings, SceneSource
@@ -16,7 +17,7 @@ def test_images_and_truth_agree() -> None:
     assert source.classes == ("cup", "fish", "kite", "mushroom")
     assert source.image_ids("train")[0] == "train_00000"
     assert (len(source.image_ids("train")), len(source.image_ids("val"))) == (8, 5)
-    for record, truth in zip(source.images("val"), source.truth("val"), strict=True):
+    for record, truth in zip(images_of(source, "val"), truths_of(source, "val"), strict=True):
         assert record.image_id == truth.image_id
         assert (record.split, truth.split) == ("val", "val")
         assert decode_image(record.encoded, "x").shape == (64, 80, 3)
@@ -31,7 +32,7 @@ def test_images_and_truth_agree() -> None:
 
 def test_random_access_equals_order() -> None:
     source = SceneSource(SMALL)
-    in_order = {r.image_id: r.encoded for r in source.images("train")}
+    in_order = {r.image_id: r.encoded for r in images_of(source, "train")}
     again = SceneSource(SMALL)
     for image_id in reversed(again.image_ids("train")):
         assert again.image(image_id).encoded == in_order[image_id]
@@ -39,14 +40,14 @@ def test_random_access_equals_order() -> None:
 
 def test_parts_and_images_differ() -> None:
     source = SceneSource(SMALL)
-    pictures = {r.encoded for role in ("train", "val") for r in source.images(role)}
+    pictures = {r.encoded for role in ("train", "val") for r in images_of(source, role)}
     assert len(pictures) == 13
 
 
 def test_every_class_is_in_both_parts() -> None:
     source = SceneSource(SceneSettings(train=8, val=4, height=64, width=80))
     for role in ("train", "val"):
-        assert set(np.concatenate([r.labels for r in source.images(role)])) == {1, 2, 3, 4}
+        assert set(np.concatenate([r.labels for r in images_of(source, role)])) == {1, 2, 3, 4}
 
 
 def test_a_longer_set_begins_with_the_shorter() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import DataError
+from tests.records import images_of, truths_of
 from wsis.method.masks import rle
 from wsis.readers.formats.voc import VocSource
 from wsis.readers.formats.voc_format import instance_classes
@@ -45,7 +46,7 @@ def test_records(devkit: Any, objects_xml: Callable[..., str]) -> None:
         np.float32,
         np.int32,
     )
-    assert [r.image_id for r in voc.images("train")] == ["a", "b", "c"]
+    assert [r.image_id for r in images_of(voc, "train")] == ["a", "b", "c"]
     with pytest.raises(KeyError, match="no image 'zzz'"):
         voc.image("zzz")
 
@@ -181,7 +182,7 @@ def test_voc_animals(voc_root: Path) -> None:
     assert (len(voc.image_ids("train")), len(voc.image_ids("val"))) == (1116, 119)
     voc.validate()
     instances = 0
-    for truth in voc.truth("val"):
+    for truth in truths_of(voc, "val"):
         areas = rle.areas(truth.masks, (truth.height, truth.width))
         assert len(areas) >= 1
         assert areas.min() > 0
@@ -199,7 +200,7 @@ def test_voc_animals_train_masks(voc_root: Path) -> None:
         pytest.skip("counts are those of voc-animals; WSIS_VOC_ROOT leads to another devkit")
     counts = [
         (len(t.masks), int(rle.areas(t.masks, (t.height, t.width)).min(initial=0)))
-        for t in voc.truth("train")
+        for t in truths_of(voc, "train")
     ]
     assert sum(n for n, _ in counts) == 1307
     assert all(n for n, _ in counts)

@@ -96,7 +96,7 @@ def test_photograph_and_proposals_lie_in_reading_order(size, columns, shape):
     image, found = noise(*size), quarters(size[0] // 2, size[1] // 2, 7)
     sheet = proposal_sheet(image, np.zeros(size, np.float32), found, "title")
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
-    small = fit(image, SIDE)[0]
+    small = fit(image, SIDE)
     assert small.shape[:2] == shape
     masks = proposal_masks(found.superpixels, found.membership, shape)
     at = []
@@ -109,9 +109,9 @@ def test_photograph_and_proposals_lie_in_reading_order(size, columns, shape):
     step = shape[1] + 8
     assert [x for _, x in at][:columns] == [8 + step * i for i in range(min(7, columns))]
     # the three pictures above are as wide as all columns, within a few pixels
-    side = [s for s in range(SIDE + 1, 641) if places(sheet[: sheet.shape[0] // 2], fit(image, s)[0])]
+    side = [s for s in range(SIDE + 1, 641) if places(sheet[: sheet.shape[0] // 2], fit(image, s))]
     assert len(side) == 1
-    width = fit(image, side[0])[0].shape[1]
+    width = fit(image, side[0]).shape[1]
     assert abs(3 * (width + 8) - columns * step) <= 6
 
 
@@ -121,8 +121,8 @@ def test_contours_and_ultrametric_contours_are_drawn():
     contours = np.zeros((30, 40), np.float32)
     contours[:, 20:] = 0.5
     sheet = proposal_sheet(image, contours, found)
-    ((y, x),) = places(sheet, fit(image, 402)[0])
-    height, width = fit(image, 402)[0].shape[:2]
+    ((y, x),) = places(sheet, fit(image, 402))
+    height, width = fit(image, 402).shape[:2]
     left = x + width + 8
     second = sheet[y : y + height, left : left + width]
     assert (second[:, : width // 2 - 8] == 255).all() and (second[:, width // 2 + 8 :] == 0).all()
@@ -140,8 +140,8 @@ def test_contours_and_ultrametric_contours_are_drawn():
 def test_lines_survive_when_the_working_image_is_larger_than_its_panel():
     image, found = noise(1400, 1800), quarters(1400, 1800)
     sheet = proposal_sheet(image, np.zeros((1400, 1800), np.float32), found)
-    ((y, x),) = places(sheet, fit(image, 402)[0])
-    height, width = fit(image, 402)[0].shape[:2]
+    ((y, x),) = places(sheet, fit(image, 402))
+    height, width = fit(image, 402).shape[:2]
     third = sheet[y : y + height, x + 2 * (width + 8) : x + 2 * (width + 8) + width, 0]
     assert (third[height // 2 - 3 : height // 2 + 3].min(axis=0) == 0).all()
 

@@ -12,7 +12,7 @@ from wsis.method.prediction.config import anchors_of, plain_config
 from wsis.method.prediction.object_sizes import ObjectSizes, reached_share
 from wsis.runs.config import RunConfig, load_config
 from wsis.runs.costs import RunCost, machine_speed, run_cost, unmeasured
-from wsis.runs.data_size import DataSize, all_alike, small_side, smooth_share, spread
+from wsis.runs.data_size import DataSize, all_alike, small_side, smooth_share
 from wsis.runs.plan import plan
 
 SMALL = DataSize(train=64, negatives=0, val=16, with_masks=80, megapixels=0.11, file_bytes=33e3)
@@ -175,7 +175,6 @@ def test_what_is_counted_in_the_data() -> None:
     assert small_side(boxes[1:], [(50, 50)]) == 1.0
     one, other = np.array([1]), np.array([1, 2])
     assert all_alike([one, one]) and not all_alike([one, other])
-    assert spread([str(i) for i in range(10)], 4) == ["0", "3", "6", "9"] and spread(["a"], 4) == ["a"]
     noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     disc = np.full((96, 128, 3), 200, np.uint8)
     disc[40:60, 50:80] = 60

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_contracts.records import RecordReader
@@ -11,7 +12,7 @@ from data_contracts.schemas import GROUND_TRUTH, PROPOSALS
 from data_contracts.store import Store
 from tests.runs.tiny_run import RUN, done, record_of, wsis
 from wsis.method.evaluation.instances import GroundTruth
-from wsis.method.evaluation.sources import best_proposals
+from wsis.method.masks import rle
 from wsis.method.masks.proposal_set import Regions
 
 pytestmark = pytest.mark.timeout(300)
@@ -62,7 +63,7 @@ def test_pseudo_labels_as_the_evaluation_counts_them(whole: dict, tiny_store: Pa
     assert [row["iteration"] for row in whole["pseudo_labels"]] == [1, 2]
 
 
-def test_best_proposals_as_the_ceiling_of_proposals(whole: dict, tiny_store: Path) -> None:
+def test_the_best_proposal_of_each_instance_as_dense_masks_say(whole: dict, tiny_store: Path) -> None:
     truths, proposals = (
         reader(tiny_store, "ground_truth", GROUND_TRUTH),
         reader(tiny_store, "proposals", PROPOSALS),
@@ -70,7 +71,9 @@ def test_best_proposals_as_the_ceiling_of_proposals(whole: dict, tiny_store: Pat
     best = []
     for image_id in (i for i in truths.ids if i.startswith("train")):
         regions, truth = Regions.from_record(proposals[image_id]), GroundTruth.from_record(truths[image_id])
-        best += best_proposals(regions, truth).scores.tolist()
+        masks = regions.masks(np.arange(len(regions)))
+        for true in rle.decode_many(truth.counts, truth.size):
+            best.append(((masks & true).sum(axis=(1, 2)) / (masks | true).sum(axis=(1, 2))).max())
     groups = {name: entry["groups"][0] for name, entry in whole["proposals"].items()}
     assert groups["all"]["best_iou"] == pytest.approx(sum(best) / len(best))
     assert groups["all"]["recall"]["0.50"] == pytest.approx(sum(b >= 0.5 for b in best) / len(best))

@@ -49,10 +49,10 @@ class Log:
     def run(self, places: Places, work: Callable[[str], None] = lambda key: time.sleep(0.02)) -> Callable:
         def execute(one: Any) -> Any:
             try:
-                with places.taken(one.key) as place:
+                with places.taken(one.key) as cores:
                     with self.lock:
                         self.begun.append(one.key)
-                        self.cores[one.key] = place.cores
+                        self.cores[one.key] = cores
                         self.beside |= {frozenset((one.key, other)) for other in self.at_work}
                         self.at_work.add(one.key)
                         self.most = max(self.most, sum(self.cores[key] for key in self.at_work))

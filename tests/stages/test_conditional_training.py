@@ -64,7 +64,7 @@ def test_held_back_images_are_not_learned_from_rotate_and_get_pseudo_labels(data
     turns = []
     for iteration in (1, 2, 3, 4, 5):
         trainer = trainer_of(data[1], tmp_path, iteration=iteration)
-        seen = {image for step in range(trainer.steps) for image in trainer.batch_ids(step)}
+        seen = {image for step in range(trainer.steps) for image in trainer.make.order(step)}
         assert seen == set(trainer.train_ids) and len(seen) == 12
         assert not seen & set(trainer.held_back_ids)
         turns.append(trainer.held_back_ids)
@@ -91,8 +91,8 @@ def test_a_small_data_set_is_trained_for_the_least_steps_through_as_many_epochs_
     least = SHORT.model_copy(update={"min_pretrain_steps": 7, "min_steps": 100})
     trainer = trainer_of(data[1], tmp_path, least)
     assert trainer.steps == 7
-    seen = [image for step in range(7) for image in trainer.batch_ids(step)]
-    assert seen[:12] == [image for step in range(3) for image in few.batch_ids(step)]
+    seen = [image for step in range(7) for image in trainer.make.order(step)]
+    assert seen[:12] == [image for step in range(3) for image in few.make.order(step)]
     assert min(seen.count(image) for image in set(seen)) == 2
     assert trainer_of(data[1], tmp_path, SHORT.model_copy(update={"min_pretrain_steps": 2})).steps == 3
 
@@ -179,7 +179,7 @@ def test_features_that_are_not_finite_name_stage_step_and_image(value, data, hel
         found[-1, :, 5, 5] = value
         return found
 
-    last = trainer_of(data[1], tmp_path).batch_ids(0)[3]
+    last = trainer_of(data[1], tmp_path).make.order(0)[3]
     monkeypatch.setattr(ConditionalNetwork, "features", features)
     with pytest.raises(
         NonFiniteError, match=rf"^conditional@1: step 0: image {last}: .*feature is NaN or inf"

@@ -202,16 +202,11 @@ def test_prm_baseline_row(tmp_path, truth, proposals):
     assert row["mAP"]["0.75"] == 1.0
 
 
-def test_ceiling_row(tmp_path, truth, proposals):
-    row, _, _ = evaluate(tmp_path, {"ground_truth": truth, "proposals": proposals})
-    assert row["kind"] == "ceiling" and row["mAP"]["0.75"] == 1.0 and row["images"] == 1
-
-
 def test_bad_inputs(tmp_path, truth, proposals):
     records = {"c": detections_record([[1, 2, 4, 6]], [1], [0.9])}
     predictions = FakeArtefact(tmp_path / "p", "detections", records)
     with pytest.raises(InputError, match="expected one of predictions"):
-        evaluate(tmp_path, {"ground_truth": truth})
+        evaluate(tmp_path, {"ground_truth": truth, "proposals": proposals})
     with pytest.raises(InputError, match="expected one of predictions"):
         evaluate(tmp_path, {"ground_truth": truth, "predictions": predictions, "pseudo_labels": predictions})
     with pytest.raises(InputError, match="expected proposals beside it"):

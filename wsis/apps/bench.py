@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +23,7 @@ from wsis.reporting.tables.results import results_of
 from wsis.runs.config import RunConfig, load_config, read_yaml, validated
 from wsis.runs.plan import needed_for
 from wsis.runs.runner import Runner
-from wsis.runs.shipped import find_yaml, shipped_benches
+from wsis.runs.shipped import base_beside, find_yaml, shipped_benches
 from wsis.views.run import Run
 
 
@@ -74,16 +73,11 @@ def load_bench(name_or_path: str) -> tuple[str, Bench]:
     path = find_yaml(name_or_path, shipped_benches(), "bench")
     bench = validated(Bench, read_yaml(path), str(path))
     sets = {
-        name: one.model_copy(update={"base": _beside(path, one.base)}) for name, one in bench.sets.items()
+        name: one.model_copy(update={"base": one.base and base_beside(path, one.base)})
+        for name, one in bench.sets.items()
     }
-    return check_run_name(path.stem), bench.model_copy(
-        update={"base": _beside(path, bench.base), "sets": sets}
-    )
-
-
-def _beside(path: Path, base: str | None) -> str | None:
-    beside = path.parent / (base or "")
-    return str(beside) if base and beside.is_file() else base
+    changes = {"base": base_beside(path, bench.base), "sets": sets}
+    return check_run_name(path.stem), bench.model_copy(update=changes)
 
 
 def bench_runs(

@@ -1,4 +1,4 @@
-"""What COCO results call images and classes: a result must never mean another image in silence.
+"""The ids of images and classes in COCO results: no result may silently be taken for one of another image.
 
 Ids come from a COCO file that the user names, else from the run's own data set where the photographs are images of it,
 else they are file names: text, which no data set with numbers takes for its own.
@@ -16,6 +16,7 @@ import numpy as np
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import DataError
+from data_contracts.printable import first_few
 from data_contracts.schemas import DATASET, array_to_text
 from data_contracts.store import Artefact
 from wsis.engine.per_image import read_failures
@@ -23,7 +24,6 @@ from wsis.readers.files.folder_files import parse_json, read_bytes
 from wsis.views.dataset import source_categories, source_ids
 
 Id = int | str
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def of_coco_file(path: Path, images: Sequence[Image], classes: Sequence[str]) ->
     if missing:
         raise DataError(
             f"--ids {path}: expected an image entry of each of the {len(images)} photographs, got none of "
-            f"{len(missing)}: {_some(missing)}"
+            f"{len(missing)}: {first_few(missing)}"
         )
     ids = {key: entry["id"] for key, entry in found.items() if entry is not None}
     twice = _twice((ids[one.key], one.file_name) for one in images)
@@ -116,10 +116,10 @@ def of_coco_file(path: Path, images: Sequence[Image], classes: Sequence[str]) ->
     numbers = {_plain(entry["name"]): entry["id"] for entry in named}
     lacking = [name for name in classes if _plain(name) not in numbers]
     if lacking or len(numbers) < len(named):
-        wrong = f"none of {_some(lacking)}" if lacking else "several of one name"
+        wrong = f"none of {first_few(lacking)}" if lacking else "several of one name"
         raise DataError(
             f"--ids {path}: expected one category of each class of the run, got {wrong}; it has "
-            f"{_some([entry['name'] for entry in named])}"
+            f"{first_few([entry['name'] for entry in named])}"
         )
     return Identities(
         ids, [numbers[_plain(name)] for name in classes], f"image_id and category_id: those of {path}"
@@ -227,7 +227,7 @@ def _finder(entries: Sequence[dict[str, Any]], path: Path) -> Callable[[Image], 
         if len(fitting) > 1:
             raise DataError(
                 f"--ids {path}: photograph {image.file_name}: expected one image entry, got "
-                f"{len(fitting)}: {_some([entry['file_name'] for entry in fitting])}"
+                f"{len(fitting)}: {first_few([entry['file_name'] for entry in fitting])}"
             )
         if fitting:
             _check_size(fitting[0], image, path)
@@ -250,7 +250,7 @@ def _twice(pairs: Iterable[tuple[Id, str]]) -> str:
     by_id: dict[Id, list[str]] = defaultdict(list)
     for one, name in pairs:
         by_id[one].append(name)
-    return next((_some(names) for names in by_id.values() if len(names) > 1), "")
+    return next((first_few(names) for names in by_id.values() if len(names) > 1), "")
 
 
 def path_parts(name: str) -> tuple[str, ...]:
@@ -266,10 +266,6 @@ def is_tail(one: Sequence[str], other: Sequence[str]) -> bool:
 
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _kind(value: object) -> str:

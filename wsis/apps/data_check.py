@@ -71,16 +71,14 @@ def _as_yaml(text: str) -> str:
     return text if plain else "'" + text.replace("'", "''") + "'"
 
 
-def check_data(
-    config: RunConfig, out: Path | None = None, progress: Progress | None = None
-) -> tuple[dict[str, Any], Path | None]:
+def check_data(config: RunConfig, out: Path | None = None) -> tuple[dict[str, Any], Path | None]:
     """Inventory the data of a configuration; the findings, and the page where `out` is given.
 
     Raises:
         ConfigError, DataError: nothing of the data can be read.
         StoreError: the page cannot be written.
     """
-    bar = progress or Progress()
+    bar = Progress()
     source = open_source(config.data)
     found = take_inventory(source, lambda items, total: bar.track(items, total, "reads images", "img"))
     values = findings(source, found, config)

@@ -13,17 +13,16 @@ from wsis.runs.costs import FACTOR, run_cost, unmeasured
 from wsis.runs.data_size import DataSize, SizedImage, sized
 
 
-def cost_of(
-    source: DatasetSource, found: Inventory, config: RunConfig, speed: float | None, ready: bool
-) -> dict[str, Any]:
+def cost_of(source: DatasetSource, found: Inventory, config: RunConfig, ready: bool) -> dict[str, Any]:
     """Seconds (likely, least, most), bytes of disk and memory on this machine; or why there is no estimate.
 
-    Args: ready: nothing keeps a run from starting; else superpixels are not counted, which needs the contours' model.
+    Args:
+        ready: whether a run could start. If not, superpixels are not counted, since that needs the contours' model.
     """
     reason = unmeasured(config)
     if reason is not None or not found.of("train"):
         return {"seconds": None, "why": reason or "no train images"}
-    estimate = run_cost(config, _size(source, found, config, ready), speed)
+    estimate = run_cost(config, _size(source, found, config, ready))
     if estimate is None:
         return {"seconds": None, "why": "no train images"}
     return {

@@ -32,15 +32,12 @@ _NAMED = 3
 BOXES_TEACH = "objects have boxes: --set data.supervision=box learns from them, with better results"
 
 
-def findings(
-    source: DatasetSource, found: Inventory, config: RunConfig, speed: float | None = None
-) -> dict[str, Any]:
+def findings(source: DatasetSource, found: Inventory, config: RunConfig) -> dict[str, Any]:
     """All that is found.
 
     Args:
         source: tolerant, as `take_inventory` leaves it. found: what it gave.
         config: the run that is meant; its data section is what `source` reads.
-        speed: see `run_cost`.
     """
     names = ImageNames({one.image_id: one.file_name for one in found.images})
     problems = [*found.problems, *_unlearnable(source, config)]
@@ -65,7 +62,7 @@ def findings(
     }
     values["warnings"] = list(_warnings(found, values, config))
     values["hints"] = list(_hints(values, config))
-    values["cost"] = cost_of(source, found, config, speed, ready=not problems)
+    values["cost"] = cost_of(source, found, config, ready=not problems)
     return values
 
 
@@ -203,7 +200,7 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
         yield f"{counted(found.dropped, 'box')} of train without area inside the image: left out"
     if found.clipped:
         yield f"{counted(found.clipped, 'box')} of train reaching outside of the image: cut at its edge"
-    yield from _class_warnings(found, values, config)
+    yield from _class_warnings(values, config)
     yield from _mask_warnings(values, config)
     yield from _size_warnings(values)
 
@@ -213,7 +210,7 @@ def _some(groups: Sequence[Sequence[str]]) -> str:
     return shown + (", …" if len(groups) > _NAMED else "")
 
 
-def _class_warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
+def _class_warnings(values: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
     rows = values["classes"]
     yield from spelt_alike(row["name"] for row in rows)
     if absent := [row["name"] for row in rows if not row["train"]]:

@@ -8,14 +8,12 @@ from data_contracts.printable import counted
 from data_contracts.runs import DataFacts
 from data_contracts.store import PRIVATE
 from wsis.reporting.tables.expected_time import OTHERS, time_here
-from wsis.reporting.tables.tables import duration, format_table
+from wsis.reporting.tables.tables import ABSENT, duration, format_table
 from wsis.runs.costs import FACTOR
 from wsis.runs.durations import Durations
 from wsis.runs.forecast import forecast
 from wsis.runs.plan import Node
 from wsis.runs.runner import Runner
-
-_ABSENT = "–"
 
 
 class Planned(NamedTuple):
@@ -59,8 +57,8 @@ def dry_run_text(runner: Runner) -> str:
     for one in planned:
         todo = one.state != "reused"
         seconds, size = durations.seconds(one.node), durations.bytes(one.node)
-        took = _ABSENT if seconds is None or not todo else duration(seconds)
-        made = _ABSENT if size is None or not todo else f"{size / 1e6:.1f}"
+        took = ABSENT if seconds is None or not todo else duration(seconds)
+        made = ABSENT if size is None or not todo else f"{size / 1e6:.1f}"
         rows.append([one.node.key, f"{one.node.stage.name}/{one.fingerprint}", one.state, took, made])
     table = format_table(("stage", "artefact", "state", "time", "MB"), rows, left_columns=3)
     return f"{table}\n\n{_sums(runner, planned, durations)}"

@@ -49,7 +49,7 @@ def diversities(labels: RecordReader) -> dict[str, float]:
 def chosen_images(
     runner: Runner, labels: Artefact, names: Iterable[str] = (), worst: int | None = None
 ) -> list[str]:
-    """Ids of the images to hand on: those named; or the `worst` whose samples disagree most, the worst first; or all.
+    """Ids of the images to export: those named; or the `worst` many whose samples disagree most, worst first; or all.
 
     Raises:
         ConfigError: a name means no image, several, or one without pseudo labels; or names and `worst` are both given.

@@ -1,4 +1,4 @@
-"""A run as `wsis view` shows it while it goes on: a page and a gallery that are renewed as its record changes.
+"""A run as `wsis view` shows it while it is computed: a page and a gallery that follow its record.
 
 All of it is read from the store, and only what the run uses. A thread looks at the record, makes the page anew where it
 has changed, and measures the images of the gallery, which takes a while, as long as somebody looks.
@@ -143,7 +143,7 @@ class LiveRun:
         return self._now.page
 
     def state(self) -> bytes:
-        """JSON: `version`, `measured` (chunks), `status` of the run. Whoever asks is taken to look."""
+        """JSON: `version`, `measured` (number of chunks), `status` of the run. A call counts as somebody looking."""
         self._asked = time.monotonic()
         now = self._now
         done = 0 if now.measured is None else now.measured.done

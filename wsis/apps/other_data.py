@@ -1,7 +1,7 @@
 """Score a trained run on a labelled data set it has never seen; classes are matched by name."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,13 +14,11 @@ from stages.evaluation import evaluation
 from stages.prediction import predictions
 from wsis.engine.stage import Stage, StageConfig, execute
 from wsis.readers.config import DataConfig
+from wsis.readers.formats import FORMATS
 from wsis.reporting.tables.results import measured_row
 from wsis.runs.config import validated
 from wsis.runs.runner import Runner
 from wsis.views.dataset import class_names
-
-FORMATS = tuple(name for name in get_args(DataConfig.model_fields["format"].annotation) if name != "scenes")
-DEFAULT_FORMAT = "auto" if "auto" in FORMATS else "voc"
 
 
 class Settings(BaseModel):
@@ -54,8 +52,9 @@ def evaluate_external(
         ConfigError: unknown format or key, or the run has no prediction network of that iteration.
         DataError: the data are not what their format promises, have no masks, or share no class with the run.
     """
-    if data_format not in FORMATS:
-        raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, got {data_format!r}")
+    known = ("auto", *FORMATS)
+    if data_format not in known:
+        raise ConfigError(f"--format: expected one of {', '.join(known)}, got {data_format!r}")
     runner = Runner(store, run_name)
     trained = runner.latest("prediction", iteration)
     t = trained.manifest.outer_iteration

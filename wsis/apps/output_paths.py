@@ -1,4 +1,4 @@
-"""Places that commands write to, checked before the work."""
+"""Checks, before any work is done, of the places that a command writes to; and names for files about images."""
 
 import hashlib
 import json
@@ -11,6 +11,7 @@ from data_contracts.paths import make_folder, write_file
 
 _LONGEST = 255  # bytes of a name in the file systems that people have
 _DIGEST = 8
+_SUFFIX = ".png"
 
 
 def check_outside(path: Path, images: Path, option: str) -> None:
@@ -45,16 +46,16 @@ def check_folder(folder: Path) -> None:
         raise StoreError(f"cannot write into {folder}: permission denied")
 
 
-def output_names(ids: Iterable[str], suffix: str = ".png") -> dict[str, str]:
+def output_names(ids: Iterable[str]) -> dict[str, str]:
     """Image id -> path of its output below a folder, `id.png`.
 
     An id whose output no file system takes (a part of more than 255 bytes), or whose output another one's folder is
     (`x.png` beside `x.png/y.png`), gets a shortened one with a digest of the id, `x~1b2c3d4e.png`.
     """
-    plain = {image_id: f"{image_id}{suffix}" for image_id in ids}
+    plain = {image_id: f"{image_id}{_SUFFIX}" for image_id in ids}
     folders = {str(folder) for name in plain.values() for folder in PurePosixPath(name).parents}
     return {
-        image_id: _shortened(image_id, suffix) if name in folders or _too_long(name) else name
+        image_id: _shortened(image_id) if name in folders or _too_long(name) else name
         for image_id, name in plain.items()
     }
 
@@ -65,7 +66,7 @@ def write_names(names: Mapping[str, str], out: Path) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    other = {i: name for i, name in names.items() if name != f"{i}{PurePosixPath(name).suffix}"}
+    other = {i: name for i, name in names.items() if name != f"{i}{_SUFFIX}"}
     if other:
         write_file(out / "names.json", json.dumps(other, indent=1).encode())
 
@@ -74,13 +75,13 @@ def _too_long(name: str) -> bool:
     return any(len(os.fsencode(part)) > _LONGEST for part in PurePosixPath(name).parts)
 
 
-def _shortened(image_id: str, suffix: str) -> str:
+def _shortened(image_id: str) -> str:
     """The name with its digest; parts that are too long are cut, whole characters kept."""
     digest = hashlib.sha256(os.fsencode(image_id)).hexdigest()[:_DIGEST]
     *folders, last = PurePosixPath(image_id).parts
-    room = _LONGEST - len(suffix) - _DIGEST - 1
+    room = _LONGEST - len(_SUFFIX) - _DIGEST - 1
     cut = [_cut(part, _LONGEST) for part in folders]
-    return str(PurePosixPath(*cut, f"{_cut(last, room)}~{digest}{suffix}"))
+    return str(PurePosixPath(*cut, f"{_cut(last, room)}~{digest}{_SUFFIX}"))
 
 
 def _cut(part: str, size: int) -> str:

@@ -201,7 +201,7 @@ class _Write:
     def _overlay(self, image_id: str, found: NetworkDetections) -> NDArray[np.uint8]:
         """Outlined, named instances uint8 [H, W, 3], pasted at the size that is drawn."""
         image = read_image(self.photographs, image_id)
-        small, _ = fit(image, OVERLAY_SIDE)
+        small = fit(image, OVERLAY_SIDE)
         scale = np.array([small.shape[i] / image.shape[i] for i in (1, 0, 1, 0)], np.float32)
         masks = paste_masks(found.masks, found.boxes * scale, small.shape[:2])
         names = [

@@ -17,7 +17,7 @@ from data_contracts.store import Store
 from wsis.reporting.tables.suite_table import SuiteRun, suite_run
 from wsis.runs.config import RunConfig, load_config, read_yaml, validated
 from wsis.runs.runner import Runner
-from wsis.runs.shipped import find_yaml, shipped_suites
+from wsis.runs.shipped import base_beside, find_yaml, shipped_suites
 from wsis.views.run import Run
 
 Seed = int
@@ -69,9 +69,7 @@ def load_suite(name_or_path: str) -> tuple[str, Suite]:
     """
     path = find_yaml(name_or_path, shipped_suites(), "suite")
     suite = validated(Suite, read_yaml(path), str(path))
-    check_run_name(path.stem)
-    beside = path.parent / suite.base
-    return path.stem, suite.model_copy(update={"base": str(beside)}) if beside.is_file() else suite
+    return check_run_name(path.stem), suite.model_copy(update={"base": base_beside(path, suite.base)})
 
 
 def members(

@@ -1,4 +1,4 @@
-"""How large the objects are that a run's prediction network was trained on: what tiles are chosen by."""
+"""How large the objects were that a run's prediction network was trained on. Tiles are chosen by it."""
 
 from data_contracts.errors import ArtefactMissingError
 from data_contracts.store import Artefact
@@ -12,8 +12,8 @@ _LABELS = ("dataset", "proposals", "pseudo_labels")
 
 
 def training_objects(run: Run, trained: Artefact) -> TrainingObjects | None:
-    """What a network's artefact says, or, where it is of an earlier version, what its pseudo labels in the store say;
-    None where these are gone.
+    """The sizes recorded with a network. A network of an earlier version has none: then those of its pseudo labels in
+    the store; None if these are gone.
 
     Raises:
         CorruptArtefactError: the pseudo labels are damaged.

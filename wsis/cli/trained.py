@@ -94,13 +94,9 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="root of the labelled data set")],
     split: Annotated[str, typer.Option("--split", help="name of the split")],
     data_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="as data.format of a configuration (default: auto)",
-            autocompletion=complete_format,
-        ),
-    ] = None,
+        str,
+        typer.Option("--format", help="as data.format of a configuration", autocompletion=complete_format),
+    ] = "auto",
     iteration: IterationOption = None,
     as_json: JsonOption = False,
     overrides: SetOption = None,
@@ -115,12 +111,10 @@ def evaluate(
     import json
 
     from data_contracts.store import Store
-    from wsis.apps.other_data import DEFAULT_FORMAT, evaluate_external
+    from wsis.apps.other_data import evaluate_external
     from wsis.reporting.tables.tables import measured_tables, results_table
 
-    row = evaluate_external(
-        Store(store), run_name, data, data_format or DEFAULT_FORMAT, split, iteration, overrides or ()
-    )
+    row = evaluate_external(Store(store), run_name, data, data_format, split, iteration, overrides or ())
     if as_json:
         print(json.dumps([row], indent=1))
     else:

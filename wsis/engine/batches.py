@@ -1,4 +1,5 @@
-"""Batches of a training: made in this process, or ahead by worker processes; what they are does not depend on which."""
+"""Batches of a training, made in this process when they are needed or ahead of time by worker processes. Their content
+is the same either way."""
 
 import time
 from collections.abc import Callable, Generator
@@ -12,7 +13,7 @@ from wsis.engine.worker_processes import Patience, WorkerPool
 DATA_WAIT = "data_wait_share"
 """A count of the manifest that says what training cost: `Batches.wait_share` of the call that finished."""
 _AHEAD = 2  # batches a worker
-_FEW_IMAGES = 200  # are prepared in less time than a process takes to start
+_FEW_IMAGES = 200  # so many are prepared faster than a process starts
 
 
 def processes_ahead(execution: Execution, images: int, on_cpu: bool, group: int) -> int:
@@ -64,7 +65,7 @@ class Batches:
             self._batches.close()
 
     def at(self, step: int) -> Any:
-        """The batch of a step: any the first time, then one after the other.
+        """The batch of a step. The first call may ask for any step, every further one for the next.
 
         Raises:
             WorkerDiedError, WorkerStuckError, WorkerStartError: no batch comes.

@@ -21,13 +21,14 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from data_contracts.errors import ConfigError, StoreError
+from data_contracts.printable import one_line
 from data_contracts.records import RecordWriter
 from wsis.engine.cluster_entry import kept, make_shard
 from wsis.engine.cluster_work import Made, Refused, ShardWork, packed, versions_of
 from wsis.engine.image_records import ComputeShard
 from wsis.engine.progress import Bar
 from wsis.engine.settings import CONNECT_SECONDS, WITHOUT_CLUSTER, reach
-from wsis.engine.stage import Cluster, StageContext
+from wsis.engine.stage_context import Cluster, StageContext
 from wsis.errors import ClusterError, WorkerDiedError, WorkerStuckError
 
 _LOGGER = logging.getLogger("wsis.engine.cluster")
@@ -259,4 +260,4 @@ class _Round:
 def _line(error: BaseException) -> str:
     if isinstance(error, FutureCancelledError | CommClosedError):  # whichever of its threads sees it first
         return "its connection ended"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__

@@ -10,7 +10,6 @@ import pickle
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from data_contracts.errors import ConfigError, ContractError, StoreError, StoreFullError
+from data_contracts.errors import ConfigError, StoreError, StoreFullError
 from data_contracts.record_shards import write_shard
 from data_contracts.schemas import Schema
 from data_contracts.shards import SharedShards
@@ -28,7 +27,7 @@ from wsis.engine.image_records import ComputeShard, read_failures, without_failu
 from wsis.engine.machine import environment, peak_memory
 from wsis.engine.passing import may_pass
 from wsis.engine.threads import arithmetic_threads
-from wsis.errors import WsisError
+from wsis.engine.told_errors import sendable
 
 if "distributed" in sys.modules:  # preloaded by `dask worker`, before that starts its clocks
     import dask
@@ -114,7 +113,7 @@ def make_shard(work: bytes, shard: int, ids: Sequence[str]) -> Made | Refused:
         error = _placed(error, name)
         if may_pass(error):
             raise error
-        return Refused(_sendable(error))
+        return Refused(sendable(error, "the worker"))
 
 
 def check_worker(work: ShardWork, name: str, threads: int) -> None:
@@ -165,17 +164,6 @@ def _check_seen(shared: SharedShards, work: ShardWork, name: str) -> None:
 def _placed(error: Exception, name: str) -> Exception:
     """What is wrong with the store as one machine sees it, such as its disk or credentials, with its name."""
     return type(error)(f"{name}: {error}") if type(error) in (StoreError, StoreFullError) else error
-
-
-def _sendable(error: Exception) -> Exception:
-    """An error of a library may have arguments of its own, and could not be made again elsewhere: its text remains."""
-    if isinstance(error, ContractError | WsisError):
-        return error
-    text = traceback.format_exc()
-    if type(error).__module__ == "builtins":
-        error.add_note(f"In the worker:\n{text}")
-        return error
-    return RuntimeError(f"in the worker:\n{text}")
 
 
 # -- what is computed with, on its way ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""This process among those that share a training: which one it is, and what they tell one another.
+"""The group of processes that share a training: the rank of this one, and the exchange of values between them.
 
 A process that is alone is rank 0 of 1, and everything here is then a plain call.
 """
@@ -43,7 +43,7 @@ def own_part(batch: Sequence[T]) -> Sequence[T]:
 
 
 def shared_out(items: Sequence[T], compute: Callable[[T], R]) -> list[R]:
-    """What `compute` gives for each item, in order: each item is one process's, and all get all of it."""
+    """What `compute` gives for each item, in order. The processes share the items out, and all get all results."""
     own = [compute(item) for item in items[rank() :: size()]]
     if size() == 1:
         return own

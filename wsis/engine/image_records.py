@@ -1,4 +1,4 @@
-"""Records of images, and images without one: what a shard is made of, wherever it is made.
+"""What a shard holds: records of images, and for images that failed an empty record with the reason.
 
 An image may fail without taking its shard along: its record is then empty, `failed-<shard>.json` says why, and
 `read_failures` gives all of them.
@@ -14,6 +14,7 @@ import numpy as np
 
 from data_contracts.atomic import write_atomic
 from data_contracts.errors import CorruptArtefactError, DataError
+from data_contracts.printable import one_line
 from data_contracts.record_shards import FAILURES
 from data_contracts.schemas import Schema
 from wsis.errors import InputError, NonFiniteError
@@ -21,7 +22,7 @@ from wsis.errors import InputError, NonFiniteError
 Record = Mapping[str, np.ndarray]
 ComputeShard = Callable[[Sequence[str]], Iterable[Record]]
 Compute = Callable[[Sequence[str]], Iterable[Any]]  # image ids -> one thing for each, in order
-# What one image can be to blame for. A full disk, a lost worker or a bug is not: it ends the stage.
+# Errors that are the fault of a single image. Any other (a full disk, a lost worker, a bug) ends the stage.
 OF_ONE_IMAGE = (DataError, InputError, NonFiniteError)
 
 
@@ -44,7 +45,7 @@ class Tolerant:
             try:
                 yield from list(self.compute([image_id]))
             except OF_ONE_IMAGE as error:
-                text = " ".join(str(error).split())
+                text = one_line(error)
                 yield Failure(image_id, text if text.startswith(image_id) else f"{image_id}: {text}")
 
 

@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from data_contracts.errors import ConfigError
 from data_contracts.patience import answered
+from data_contracts.printable import one_line
 from wsis.engine.group import COLLECTIVE_SECONDS, member
 from wsis.engine.machine import peak_memory
 from wsis.engine.progress import Progress
@@ -135,7 +136,7 @@ class LaunchedGroup:
                 raise ConfigError(f"MASTER_PORT: expected a free port, got one in use: {address}") from error
             raise WorkerStuckError(
                 f"rank {self.rank}: the {self.size} processes did not meet at {address} within "
-                f"{_MEETING_SECONDS:.0f} s: {_brief(error)}"
+                f"{_MEETING_SECONDS:.0f} s: {one_line(error):.300}"
             ) from error
 
     # -- rank 0 -------------------------------------------------------------------------------------------
@@ -333,7 +334,3 @@ def _is_lost(error: Exception) -> bool:
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error)
     )
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -34,7 +34,7 @@ def processor() -> str:
 
 
 def free_cores() -> str:
-    """What an expected time takes for granted, in words: `2 free cores`. Others' work on them makes it longer."""
+    """`2 free cores`: what an expected time assumes. Other work on these cores makes it longer."""
     return counted(cores(), "free core")
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from torch import distributed
 
+from wsis.engine.forwarded_progress import Send
 from wsis.engine.group import member
 from wsis.engine.machine import peak_memory
 from wsis.engine.told_errors import told
 from wsis.engine.worker_processes import SpawnContext, follow_parent, start_failures_named
 from wsis.errors import WorkerDiedError, WorkerStuckError
 
-Send = Callable[[Any], None]
 Work = Callable[[Send], None]
 _HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 5.0

@@ -213,11 +213,9 @@ class Progress:
         finally:
             bar.close()
 
-    def track(
-        self, items: Iterable[T], total: int, description: str, unit: str = "it", initial: int = 0
-    ) -> Iterator[T]:
+    def track(self, items: Iterable[T], total: int, description: str, unit: str = "it") -> Iterator[T]:
         """Yield `items`, counting each as done when the next is asked for."""
-        with self.bar(total, description, unit, initial) as bar:
+        with self.bar(total, description, unit) as bar:
             for item in items:
                 yield item
                 bar.update()

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_contracts.errors import ConfigError
+from data_contracts.printable import one_line
 from wsis.engine.scalars import why_unwritable
 from wsis.errors import ClusterError
 from wsis.method.settings import Settings
@@ -240,7 +241,7 @@ def _check_certificates(address: str) -> None:
         if Security().get_connection_args("client")["ssl_context"] is not None:
             return
     except OSError as error:  # a file that is not there, or is no certificate
-        why = f"got {' '.join(str(error).split())}"
+        why = f"got {one_line(error)}"
     variables = ", ".join(
         f"DASK_DISTRIBUTED__COMM__TLS__{n}" for n in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
     )

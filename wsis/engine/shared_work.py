@@ -1,8 +1,7 @@
 """One training in several processes: of this stage's own, or of those that torchrun has started. What rank 0 says is
 said by the stage."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -12,9 +11,10 @@ from torch import distributed
 
 from data_contracts.errors import ConfigError
 from wsis.engine.device import computing, shared_memory
+from wsis.engine.forwarded_progress import ForwardedProgress, Screen, Send
 from wsis.engine.launched_group import joined, processes_started
-from wsis.engine.process_group import Group, Send, run_in_processes
-from wsis.engine.progress import Bar, Progress
+from wsis.engine.process_group import Group, run_in_processes
+from wsis.engine.progress import Progress
 from wsis.engine.settings import Execution, StageConfig
 from wsis.engine.stage import StageContext
 from wsis.engine.stage_inputs import nobody_else
@@ -116,19 +116,14 @@ def run_shared(work: Callable[[StageContext], None], context: StageContext, proc
     group = Group(processes, context.device.type, context.execution.threads, context.title)
     given = replace(context, progress=Progress(quiet=True), counts={}, worker_memory={}, shared=None)
     given.check_owner = nobody_else
-    with ExitStack() as stack:
-        bars: list[Bar] = []
+    with Screen(context.progress) as screen:
 
         def hear(said: Any) -> None:
             context.check_owner()
-            if isinstance(said, _Opened):
-                bars.append(stack.enter_context(context.progress.bar(*said.arguments)))
-            elif isinstance(said, _Moved):
-                bars[-1].update(said.number, said.notes)
-            elif isinstance(said, _Counted):
+            if isinstance(said, _Counted):
                 context.counts.update(said.counts)
             else:
-                context.progress.log(said)
+                screen.show(said)
 
         run_in_processes(_OfARank(work, given), group, hear, context.worker_memory)
 
@@ -144,25 +139,10 @@ class _OfARank:
         execution = self.context.execution
         if distributed.get_rank() > 0:
             execution = execution.model_copy(update={"tensorboard": None})
-        context = replace(self.context, execution=execution, progress=_Told(send))
+        context = replace(self.context, execution=execution, progress=ForwardedProgress(send))
         with computing(context.device, execution.deterministic, context.counts):
             self.work(context)
         send(_Counted(context.counts))
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A bar begins, of total, description, unit and units done before."""
-
-    arguments: tuple[int, str, str, int]
-
-
-@dataclass(frozen=True)
-class _Moved:
-    """More units are done; `notes` are shown beside."""
-
-    number: int
-    notes: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -170,30 +150,3 @@ class _Counted:
     """Counts for the manifest."""
 
     counts: Mapping[str, Any]
-
-
-class _Told(Progress):
-    """Progress that is sent to the stage's process and shown there."""
-
-    def __init__(self, send: Send) -> None:
-        super().__init__(quiet=True)
-        self._send = send
-
-    def log(self, message: str) -> None:
-        self._send(message)
-
-    @contextmanager
-    def bar(self, total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator[Bar]:
-        self._send(_Opened((total, description, unit, initial)))
-        yield _ToldBar(self._send, total, description, unit, initial)
-
-
-class _ToldBar(Bar):
-    """A bar of it."""
-
-    def __init__(self, send: Send, total: int, description: str, unit: str, initial: int) -> None:
-        super().__init__(total, description, unit, initial, [], quiet=True)
-        self._send = send
-
-    def update(self, n: int = 1, notes: Mapping[str, float] | None = None) -> None:
-        self._send(_Moved(n, notes))

@@ -21,7 +21,7 @@ from data_contracts.store import Artefact, Store
 from wsis.engine.device import computing, device_facts
 from wsis.engine.gpu_memory import gpu_memory_named
 from wsis.engine.machine import cpu_seconds, environment, peak_memory, reset_peak_memory
-from wsis.engine.progress import Bar, Progress
+from wsis.engine.progress import Progress
 from wsis.engine.settings import Execution, StageConfig, execution_only
 from wsis.engine.stage_context import Cluster, StageContext
 from wsis.engine.stage_counts import plain_count
@@ -30,14 +30,11 @@ from wsis.engine.threads import arithmetic_threads
 
 __all__ = [
     "Artefact",
-    "Bar",
-    "Cluster",
     "Execution",
     "Outcome",
     "Stage",
     "StageConfig",
     "StageContext",
-    "environment",
     "execute",
     "execution_only",
     "identify",
@@ -168,59 +165,140 @@ def execute(
         seed,
         (content or "none")[:12],
     )
-    make = partial(
-        _made, stage, config, inputs, store, seed, outer_iteration, execution, progress, force, content
+    made = _Making(
+        stage, config, inputs, store, seed, outer_iteration, execution, progress, force, content, identity
     )
     while True:
         try:
-            return make(identity)
+            return made.outcome()
         except LeaseLostError as error:
             progress.log(f"{error}; its artefact is waited for")
 
 
-def _made(
-    stage: Stage,
-    config: StageConfig,
-    inputs: Mapping[str, Artefact],
-    store: Store,
-    seed: int,
-    outer_iteration: int | None,
-    execution: Execution,
-    progress: Progress,
-    force: bool,
-    content: str | None,
-    identity: str,
-) -> Outcome:
-    """The artefact, once this process has its lock."""
-    asked = time.monotonic()
-    # a training has no shards that several machines could make: one trains, and the others wait for it
-    alone = Alone(CHECKPOINT_NAME, again=force) if stage.threaded else None
-    with store.writing(stage.name, identity, progress.log, alone) as work:
-        waited = time.monotonic() - asked
-        if not force and (found := intact(store, stage.name, identity, progress)):
-            remove_empty(work)
-            return Outcome(found, True, 0.0, waited)
-        context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
+@dataclass(frozen=True)
+class _Making:
+    """One artefact to be had; fields as the arguments of `execute`, with defaults filled in.
+
+    Attributes:
+        identity: its fingerprint.
+    """
+
+    stage: Stage
+    config: StageConfig
+    inputs: Mapping[str, Artefact]
+    store: Store
+    seed: int
+    outer_iteration: int | None
+    execution: Execution
+    progress: Progress
+    force: bool
+    content: str | None
+    identity: str
+
+    def outcome(self) -> Outcome:
+        """The artefact, once this process has its lock: the stored one, or a new one."""
+        stage, store, identity = self.stage, self.store, self.identity
+        asked = time.monotonic()
+        # a training has no shards that several machines could make: one trains, and the others wait for it
+        alone = Alone(CHECKPOINT_NAME, again=self.force) if stage.threaded else None
+        with store.writing(stage.name, identity, self.progress.log, alone) as work:
+            waited = time.monotonic() - asked
+            if not self.force and (found := intact(store, stage.name, identity, self.progress)):
+                remove_empty(work)
+                return Outcome(found, True, 0.0, waited)
+            context = self._context(work)
+            began = time.monotonic()
+            timing = self._run(context)
+            spent = time.monotonic() - began
+            if self.force:
+                store.discard(stage.name, identity)
+            artefact = store.commit(stage.name, identity, work, self._manifest(context, timing))
+            store.sweep(stage.name, identity)
+        return Outcome(artefact, False, spent, waited)
+
+    def _context(self, work: Path) -> StageContext:
+        stage, store, execution = self.stage, self.store, self.execution
+        context = StageContext(
+            work,
+            self.seed,
+            self.outer_iteration,
+            execution,
+            self.progress,
+            stage.name,
+            Reads.of(store, self.inputs),
+        )
+        context.check_owner = partial(store.check_owner, stage.name, self.identity)
         if stage.per_image and execution.cluster is not None:
             resources = {"GPU": 1.0} if stage.on_gpu(execution) else {}
             context.cluster = Cluster(execution.cluster, store, stage.run.__module__, resources)
-        if not force or context.cluster is not None:  # which takes nothing that is there
-            context.shared = store.shared_shards(stage.name, identity, context.cluster is not None, force)
-        began = time.monotonic()
-        context.reads = Reads.of(store, inputs)
-        context.check_owner = partial(store.check_owner, stage.name, identity)
-        timing = _run(stage, config, inputs, context)
-        spent = time.monotonic() - began
-        if force:
-            store.discard(stage.name, identity)
-        artefact = store.commit(
-            stage.name,
-            identity,
-            work,
-            _manifest(stage, config, inputs, context, identity, content, timing),
+        on_cluster = context.cluster is not None
+        if (
+            on_cluster or not self.force
+        ):  # `force` takes nothing that is there; a cluster commits its shards anew
+            context.shared = store.shared_shards(stage.name, self.identity, on_cluster, self.force)
+        return context
+
+    def _run(self, context: StageContext) -> dict[str, float]:
+        """Run the stage; wall and CPU seconds that it took, those of tries that were killed included."""
+        stage, execution = self.stage, self.execution
+        if stage.check is not None:
+            stage.check(self.config, execution)
+        reset_peak_memory()
+        timing_file = context.workdir / _TIMING
+        before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
+        wall, cpu = time.monotonic(), cpu_seconds()
+        context.log(_beginning(context.workdir) + context.progress.place())
+        on_device = computing(context.device, execution.deterministic, context.counts)
+        named = gpu_memory_named(context.title, stage.less_gpu_memory)
+        threads = arithmetic_threads(stage.threads(execution))
+        try:
+            with full_disk_named(context.workdir), threads, named, on_device:
+                stage.run(self.inputs, self.config, context)
+        finally:
+            cpu_spent = before["cpu"] + cpu_seconds() - cpu + context.cluster_cpu_seconds
+            spent = {"wall": before["wall"] + time.monotonic() - wall, "cpu": cpu_spent}
+            write_atomic(timing_file, json.dumps(spent).encode())
+        timing_file.unlink()
+        context.log(f"done in {spent['wall']:.1f} s")
+        return spent
+
+    def _manifest(self, context: StageContext, timing: Mapping[str, float]) -> Manifest:
+        stage, inputs = self.stage, self.inputs
+        lineage = {source for a in inputs.values() for source in a.manifest.supervision}
+        lineage.update(stage.supervision(self.config))
+        return Manifest(
+            schema_version=SCHEMA_VERSION,
+            stage=stage.name,
+            algorithm_version=stage.version,
+            fingerprint=self.identity,
+            contract=stage.contract,
+            outer_iteration=self.outer_iteration,
+            seed=self.seed,
+            config=self.config.identity(),
+            content=self.content,
+            parents={n: Parent(stage=a.manifest.stage, fingerprint=a.fingerprint) for n, a in inputs.items()},
+            supervision=sorted(lineage),
+            counts={name: plain_count(name, value) for name, value in context.counts.items()},
+            files={},
+            wall_seconds=timing["wall"],
+            cpu_seconds=timing["cpu"],
+            peak_memory_bytes=peak_memory() + sum(context.worker_memory.values()),
+            created=now(),
+            code_version=metadata.version("wsis"),
+            environment={
+                **environment(),
+                "threads": str(stage.threads(self.execution)),
+                **(device_facts(context.device) if stage.on_device else {}),
+            },
+            threads=stage.deciding_threads(self.execution),
         )
-        store.sweep(stage.name, identity)
-    return Outcome(artefact, False, spent, waited)
+
+
+def _beginning(work: Path) -> str:
+    """Whether an earlier try left something to go on from: a checkpoint, or shards."""
+    if any(path for name in _SAVED for path in work.glob(name)):
+        return "goes on from what an earlier try left"
+    return "starts again, an earlier try had saved nothing yet" if any(work.iterdir()) else "starts"
 
 
 def identify(
@@ -247,75 +325,4 @@ def identify(
         outer_iteration,
         content,
         stage.deciding_threads(execution),
-    )
-
-
-def _beginning(work: Path) -> str:
-    """Whether an earlier try left something to go on from: a checkpoint, or shards."""
-    if any(path for name in _SAVED for path in work.glob(name)):
-        return "goes on from what an earlier try left"
-    return "starts again, an earlier try had saved nothing yet" if any(work.iterdir()) else "starts"
-
-
-def _run(
-    stage: Stage, config: StageConfig, inputs: Mapping[str, Artefact], context: StageContext
-) -> dict[str, float]:
-    if stage.check is not None:
-        stage.check(config, context.execution)
-    reset_peak_memory()
-    timing_file = context.workdir / _TIMING
-    before = json.loads(timing_file.read_text()) if timing_file.exists() else {"wall": 0.0, "cpu": 0.0}
-    wall, cpu = time.monotonic(), cpu_seconds()
-    context.log(_beginning(context.workdir) + context.progress.place())
-    execution = context.execution
-    on_device = computing(context.device, execution.deterministic, context.counts)
-    named = gpu_memory_named(context.title, stage.less_gpu_memory)
-    try:
-        with full_disk_named(context.workdir), arithmetic_threads(stage.threads(execution)), named, on_device:
-            stage.run(inputs, config, context)
-    finally:
-        cpu_spent = before["cpu"] + cpu_seconds() - cpu + context.cluster_cpu_seconds
-        spent = {"wall": before["wall"] + time.monotonic() - wall, "cpu": cpu_spent}
-        write_atomic(timing_file, json.dumps(spent).encode())
-    timing_file.unlink()
-    context.log(f"done in {spent['wall']:.1f} s")
-    return spent
-
-
-def _manifest(
-    stage: Stage,
-    config: StageConfig,
-    inputs: Mapping[str, Artefact],
-    context: StageContext,
-    identity: str,
-    content: str | None,
-    timing: Mapping[str, float],
-) -> Manifest:
-    lineage = {source for a in inputs.values() for source in a.manifest.supervision}
-    lineage.update(stage.supervision(config))
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        stage=stage.name,
-        algorithm_version=stage.version,
-        fingerprint=identity,
-        contract=stage.contract,
-        outer_iteration=context.outer_iteration,
-        seed=context.seed,
-        config=config.identity(),
-        content=content,
-        parents={n: Parent(stage=a.manifest.stage, fingerprint=a.fingerprint) for n, a in inputs.items()},
-        supervision=sorted(lineage),
-        counts={name: plain_count(name, value) for name, value in context.counts.items()},
-        files={},
-        wall_seconds=timing["wall"],
-        cpu_seconds=timing["cpu"],
-        peak_memory_bytes=peak_memory() + sum(context.worker_memory.values()),
-        created=now(),
-        code_version=metadata.version("wsis"),
-        environment={
-            **environment(),
-            "threads": str(stage.threads(context.execution)),
-            **(device_facts(context.device) if stage.on_device else {}),
-        },
-        threads=stage.deciding_threads(context.execution),
     )

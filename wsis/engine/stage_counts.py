@@ -1,4 +1,4 @@
-"""Counts of a manifest as plain JSON."""
+"""Conversion of a manifest's counts to plain JSON."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,5 @@
-"""What a stage finds in the store: its inputs, as another process or machine can open them, and its own artefact."""
+"""What a stage finds in the store: its inputs, in a form that another process or machine can open, and its own artefact
+if that was made before."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from wsis.engine.progress import Progress
 
 
 def nobody_else() -> None:
-    """`StageContext.check_owner` where no other machine can take the work over."""
+    """The `StageContext.check_owner` of work that no other machine can take over: does nothing."""
 
 
 @dataclass(frozen=True)

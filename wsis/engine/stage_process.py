@@ -9,19 +9,18 @@ import logging
 import signal
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
 import torch
 
-from data_contracts.errors import ContractError
-from wsis.engine.progress import Bar, Progress
+from wsis.engine.forwarded_progress import ForwardedProgress, Screen
+from wsis.engine.progress import Progress
+from wsis.engine.told_errors import sendable
 from wsis.engine.worker_processes import SpawnContext, follow_parent, start_failures_named
-from wsis.errors import RunEndsError, StageTimeoutError, WorkerDiedError, WsisError
+from wsis.errors import RunEndsError, StageTimeoutError, WorkerDiedError
 
 Work = Callable[[Progress], Any]
 """A piece of work; it and what it gives are pickled."""
@@ -33,34 +32,6 @@ _LOGGER = "wsis"
 
 
 @dataclass(frozen=True)
-class _Line:
-    """A line of progress."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class _BarBegins:
-    """A bar of `Progress`; `number` is its name in what follows."""
-
-    number: int
-    total: int
-    description: str
-    unit: str
-    initial: int
-
-
-@dataclass(frozen=True)
-class _BarMoved:
-    """So many more units are done, and what is shown beside."""
-
-    number: int
-    more: int
-    notes: Mapping[str, float]
-    ends: bool
-
-
-@dataclass(frozen=True)
 class _Done:
     """What the work gave."""
 
@@ -69,10 +40,9 @@ class _Done:
 
 @dataclass(frozen=True)
 class _Failed:
-    """What the work raised, or None and the text of its traceback where it cannot be sent."""
+    """What the work raised, see `told_errors.sendable`."""
 
-    error: Exception | None
-    text: str
+    error: Exception
 
 
 class StageProcess:
@@ -120,14 +90,14 @@ class StageProcess:
             RunEndsError: it was asked to end.
             Exception: whatever the work raises; one that cannot be sent is a RuntimeError with its traceback.
         """
-        with _Screen(progress) as screen:
+        with Screen(progress) as screen:
             try:
-                self._connection.send(work)
+                self._connection.send((title, work))
                 for message in self._messages(title, seconds):
                     if isinstance(message, _Done):
                         return message.what
                     if isinstance(message, _Failed):
-                        raise message.error or RuntimeError(f"{title} failed:\n{message.text}")
+                        raise message.error
                     screen.show(message)
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 pass
@@ -254,38 +224,6 @@ class StageProcesses:
             return self._all[-1]
 
 
-class _Screen:
-    """Shows what the process says, as if this one had said it."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._bars: dict[int, tuple[Bar, ExitStack]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for _, drawn in self._bars.values():
-            drawn.close()
-
-    def show(self, message: Any) -> None:
-        """One message."""
-        if isinstance(message, _Line):
-            self._progress.log(message.text)
-        elif isinstance(message, logging.LogRecord):
-            logging.getLogger(message.name).handle(message)
-        elif isinstance(message, _BarBegins):
-            drawn = ExitStack()
-            made = self._progress.bar(message.total, message.description, message.unit, message.initial)
-            self._bars[message.number] = (drawn.enter_context(made), drawn)
-        elif isinstance(message, _BarMoved):
-            moved, drawn = self._bars[message.number]
-            moved.update(message.more, message.notes)
-            if message.ends:
-                del self._bars[message.number]
-                drawn.close()
-
-
 # -- in the process ---------------------------------------------------------------------------------------------
 
 
@@ -299,25 +237,20 @@ def _live(connection: Connection, level: int, _: object) -> None:
     logger.addHandler(_Forwarded(say))
     try:
         while True:
-            work = connection.recv()
-            say(_answer(work, say))
+            title, work = connection.recv()
+            say(_answer(title, work, say))
     except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _answer(work: Work, say: "_Voice") -> _Done | _Failed:
+def _answer(title: str, work: Work, say: "_Voice") -> _Done | _Failed:
     try:
-        done = _Done(work(_ForwardedProgress(say)))
+        done = _Done(work(ForwardedProgress(say)))
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # another process may need it
         return done
     except Exception as error:
-        text = traceback.format_exc()
-        on_purpose = isinstance(error, ContractError | WsisError)
-        if not on_purpose:
-            error.add_note(f"In the process of the stage:\n{text}")
-        # an error of a library may have arguments of its own, and cannot be made again there: its text remains
-        return _Failed(error if on_purpose or type(error).__module__ == "builtins" else None, text)
+        return _Failed(sendable(error, f"the process of {title}"))
 
 
 class _Voice:
@@ -342,47 +275,3 @@ class _Forwarded(logging.Handler):
         """The record with its text, whatever its arguments were."""
         record.msg, record.args, record.exc_info = record.getMessage(), (), None
         self._say(record)
-
-
-class _ForwardedProgress(Progress):
-    """Progress that is shown by the caller's."""
-
-    def __init__(self, say: _Voice) -> None:
-        super().__init__(quiet=True)
-        self._say, self._bars = say, 0
-
-    def log(self, message: str) -> None:
-        self._say(_Line(message))
-
-    @contextmanager
-    def bar(self, total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator[Bar]:
-        self._bars += 1
-        self._say(_BarBegins(self._bars, total, description, unit, initial))
-        bar = _ForwardedBar(self._bars, total, description, unit, initial, self._say)
-        try:
-            yield bar
-        finally:
-            bar.close()
-
-
-class _ForwardedBar(Bar):
-    """Says at most once a second how far it is."""
-
-    def __init__(
-        self, number: int, total: int, description: str, unit: str, initial: int, say: _Voice
-    ) -> None:
-        super().__init__(total, description, unit, initial, [], quiet=True)
-        self._number, self._voice, self._told, self._told_at = number, say, initial, 0.0
-
-    def update(self, n: int = 1, notes: Mapping[str, float] | None = None) -> None:
-        self.done += n
-        self._notes = notes or self._notes
-        if time.monotonic() - self._told_at >= _LOOK_SECONDS:
-            self._tell(ends=False)
-
-    def close(self) -> None:
-        self._tell(ends=True)
-
-    def _tell(self, ends: bool) -> None:
-        self._voice(_BarMoved(self._number, self.done - self._told, self._notes, ends))
-        self._told, self._told_at = self.done, time.monotonic()

@@ -23,6 +23,23 @@ def told(error: Exception, who: str = "") -> dict[str, str]:
     }
 
 
+def sendable(error: Exception, where: str) -> Exception:
+    """An error as it can be pickled and raised in another process. One on purpose goes as it is, one of Python's own
+    with a note of its traceback. One of a library may have arguments of its own, and could not be made again there: its
+    traceback goes, as the text of a RuntimeError.
+
+    Args:
+        where: it was raised, in words that follow "in": `the worker`.
+    """
+    if isinstance(error, ContractError | WsisError):
+        return error
+    trace = "".join(traceback.format_exception(error))
+    if type(error).__module__ == "builtins":
+        error.add_note(f"In {where}:\n{trace}")
+        return error
+    return RuntimeError(f"in {where}:\n{trace}")
+
+
 def raised_again(said: dict[str, Any], title: str) -> Exception:
     """The error that another process told."""
     kinds = {kind.__name__: kind for base in (ContractError, WsisError) for kind in _with_subclasses(base)}

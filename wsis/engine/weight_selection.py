@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wsis.engine.settings import StageConfig
 from wsis.errors import NonFiniteError
 
-_FEW = 4  # fewer images say nothing
+_FEW = 4  # least number of images held back: fewer say nothing
 _LARGEST_SHARE = 0.25  # of a small data set, unless more is asked for
 _MOST = 32  # images held back
 _EVERY = 0.2  # share of an epoch between validations; longer where they would cost more than `_COST`

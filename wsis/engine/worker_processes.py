@@ -27,6 +27,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from data_contracts.printable import one_line
 from wsis.errors import InputError, WorkerDiedError, WorkerStartError, WorkerStuckError
 
 # BLAS libraries read these when they are loaded, before any code of a worker runs
@@ -277,7 +278,7 @@ class WorkerPool:
 
 
 def _brief(item: Any) -> str:
-    text = " ".join(str(item).split())
+    text = one_line(item)
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 

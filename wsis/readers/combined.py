@@ -134,10 +134,6 @@ class CombinedSource:
         """One image. KeyError if the id is not in the data set."""
         return self._of(image_id).image(image_id)
 
-    def images(self, split: Role) -> Iterator[ImageRecord]:
-        """The images of one part, in order."""
-        return self._part(split).images(split)
-
     def box_changes(self, split: Role) -> BoxChanges:
         """Boxes of one part that are not as they were annotated."""
         return self._part(split).box_changes(split)
@@ -149,7 +145,3 @@ class CombinedSource:
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
         return self._of(image_id).truth_of(image_id)
-
-    def truth(self, split: Role) -> Iterator[TruthRecord]:
-        """Instances of one part, in order (evaluation only)."""
-        return self._part(split).truth(split)

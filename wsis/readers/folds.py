@@ -99,10 +99,6 @@ class FoldSource:
         """One image. KeyError if the id is not in the data set."""
         return replace(self._source.image(image_id), split=self._role[image_id])
 
-    def images(self, split: Role) -> Iterator[ImageRecord]:
-        """The images of one part, in order."""
-        return (self.image(image_id) for image_id in self.image_ids(split))
-
     def box_changes(self, split: Role) -> BoxChanges:
         """Boxes that are not as they were annotated: those of all folds stand with train."""
         return self._source.box_changes("train") if split == "train" else BoxChanges()
@@ -114,7 +110,3 @@ class FoldSource:
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
         return replace(self._source.truth_of(image_id), split=self._role[image_id])
-
-    def truth(self, split: Role) -> Iterator[TruthRecord]:
-        """Instances of one part, in order (evaluation only)."""
-        return (self.truth_of(image_id) for image_id in self.truth_ids(split))

@@ -6,14 +6,11 @@ from wsis.readers.config import DataConfig, open_source, resolved
 from wsis.readers.shared.records import ROLES
 
 
-def survey(
-    config: DataConfig, with_truth: bool, content: str | None = None, given: str | None = None
-) -> DataFacts:
+def survey(config: DataConfig, with_truth: bool, given: str | None = None) -> DataFacts:
     """Count images and masks of every part, and hash what decides the artefacts made from them.
 
     Args:
         with_truth: whether masks are hashed too; they are counted in any case.
-        content: digest of images and labels where it is known, see `DatasetSource.digest`.
         given: digest of the files of `data.masks` where it is known.
 
     Raises:
@@ -25,7 +22,7 @@ def survey(
     masks: dict[str, int] = {role: len(source.truth_ids(role)) for role in ROLES}
     return DataFacts(
         root=None if config.root is None else str(config.root),
-        content=content or source.digest(),
+        content=source.digest(),
         truth=source.truth_digest() if with_truth and any(masks.values()) else None,
         images=images,
         masks=masks,

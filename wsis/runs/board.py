@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.printable import one_line
 from data_contracts.store import Artefact
 from wsis.engine.stage import Outcome
 from wsis.engine.training import CURVE_NAME
@@ -27,12 +28,12 @@ from wsis.views.run import Run
 
 
 class Board:
-    """Called with each node that is done; shows what there is to see of it.
+    """Called after each node; shows its pictures, scores or losses.
 
     Args:
         config: of the run; its section `execution` says where it is shown, nowhere by default.
-        say: gets a line with each place.
-        warn: gets a line where something cannot be shown. The run goes on, and nothing more is shown there.
+        say: gets a line for each service that shows the run, with its address.
+        warn: gets a line when a service fails. The run goes on, and that service is not used again.
     """
 
     def __init__(
@@ -71,14 +72,13 @@ class Board:
     def _trying(self, place: Backend, what: str, show: Callable[[], None]) -> None:
         try:
             show()
-        except Exception as error:  # a run does not end for want of a picture
-            why = " ".join(str(error).split())
-            self._warn(f"{place.setting}: {what} is not shown: {type(error).__name__}: {why}")
+        except Exception as error:  # a run must not fail because it cannot be shown
+            self._warn(f"{place.setting}: {what} is not shown: {type(error).__name__}: {one_line(error)}")
             self._places.remove(place)
 
 
 class _Sight:
-    """What there is to see of a node, made once for all places."""
+    """What can be shown of one node; pictures are drawn once for all services."""
 
     def __init__(self, run: Run, node: Node, artefact: Artefact) -> None:
         self._run, self._node, self._artefact = run, node, artefact

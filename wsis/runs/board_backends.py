@@ -1,4 +1,5 @@
-"""What a board shows a run on, and TensorBoard; MLflow and W&B are in `wsis.runs.board_trackers`."""
+"""The interface of the services that can show a run as it goes, and TensorBoard as one of them; MLflow and W&B are in
+`wsis.runs.board_trackers`."""
 
 import hashlib
 import json
@@ -36,7 +37,7 @@ class Shown(NamedTuple):
 
 
 class Backend(Protocol):
-    """One place where a run is shown; opened by the first thing that it is given. Any method may raise anything.
+    """One service that shows a run. It is connected to when it is first given something. Any method may raise anything.
 
     Attributes:
         setting: the key that asks for it.
@@ -48,19 +49,19 @@ class Backend(Protocol):
         """Whether the artefact of node `key` is still to be shown."""
 
     def losses(self, key: str, curve: Sequence[Mapping[str, float]]) -> None:
-        """Those of a training, by "step"."""
+        """Show the losses of a training: one mapping a point of its curve, with the key "step"."""
 
     def scores(self, values: Mapping[str, float], iteration: int) -> None:
-        """Scores in [0, 1] by name, of an outer iteration."""
+        """Show the scores of an outer iteration: name -> value in [0, 1]."""
 
     def picture(self, name: str, picture: NDArray[np.uint8], iteration: int) -> None:
-        """uint8 [H, W, 3]."""
+        """Show a picture, uint8 RGB [H, W, 3], of an outer iteration."""
 
     def done(self, key: str, fingerprint: str) -> None:
-        """The artefact of node `key` is shown: send it."""
+        """Everything of the artefact of node `key` was given: send what is still buffered."""
 
     def close(self, failed: bool) -> None:
-        """Nothing more comes; nothing to do where nothing came."""
+        """End the run's entry, as failed or finished; does nothing if nothing was ever shown."""
 
 
 class TensorBoard:
@@ -104,5 +105,5 @@ class TensorBoard:
     def _writer(self) -> "SummaryWriter":
         from torch.utils.tensorboard import SummaryWriter
 
-        purged = 0  # what an earlier try has shown, from this step on
+        purged = 0  # first step whose points of an earlier try are dropped
         return SummaryWriter(str(self._folder), purge_step=purged)

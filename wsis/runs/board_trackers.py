@@ -71,7 +71,8 @@ class Mlflow:
         self._client.log_image(self._id, picture, key=name, step=iteration, synchronous=True)
 
     def done(self, key: str, fingerprint: str) -> None:
-        """The last points go with the tag that says so: a kill between would double them."""
+        """The last points and the tag that marks them as sent go in one request: a process that is killed between two
+        requests would send the points again."""
         from mlflow.entities import Metric, RunTag
 
         now = int(time.time() * 1000)
@@ -162,7 +163,8 @@ class Wandb:
         self._at(iteration, {name: shown})
 
     def _at(self, iteration: int, values: Mapping[str, Any]) -> None:
-        """Over the outer iteration: nodes of several may end in any order, and W&B's own steps only grow."""
+        """Plot values over the outer iteration. W&B's own step cannot be used: it only grows, and nodes of several
+        iterations may end in any order."""
         for name in values:
             self._run.define_metric(name.replace(".", r"\."), step_metric="outer_iteration")
         self._run.log({"outer_iteration": iteration, **values})
@@ -171,7 +173,7 @@ class Wandb:
         self._sent[key] = fingerprint
         known = {**self._run.config.get("artefacts", {}), key: fingerprint}
         self._run.config.update({"artefacts": known}, allow_val_change=True)
-        time.sleep(5 * _FLUSH_SECONDS)  # it is in W&B's file before it is said to be
+        time.sleep(5 * _FLUSH_SECONDS)  # W&B must have written it before the list says so
         write_atomic(self._list, json.dumps(self._sent).encode())
 
     def close(self, failed: bool) -> None:
@@ -180,7 +182,7 @@ class Wandb:
 
     @cached_property
     def _list(self) -> Path:
-        # to W&B's makers, also of runs that are offline
+        # W&B reports errors to its makers, even from offline runs
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -178,7 +179,7 @@ def _checked(
 
 
 def _overridden(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    changed = _copy(tree)
+    changed = deepcopy(dict(tree))
     for override in overrides:
         apply_override(changed, override)
     return changed
@@ -206,7 +207,3 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
             )
         node = child
     node[parts[-1]] = value
-
-
-def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}

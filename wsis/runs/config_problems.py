@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in plain words, and whose fault it is: the file's or a `--set`'s."""
+"""Errors of a configuration in plain words. Each says whether the file or a `--set` is to blame."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -62,7 +62,8 @@ def _line(problem: Problem, blamed: Sequence[str], where: str) -> str:
 
 
 def _blamed(key: str, overrides: Sequence[str]) -> list[str]:
-    """The overrides that set a key, something in it or what it is in; all of them where none does."""
+    """The overrides that may have caused a problem of `key`: those that set it, a key below it or a section above it;
+    all of them if there are none of these."""
     reaching = [o for o in overrides if _reaches(_key_of(o), key)]
     return (
         reaching[-1:] if len(reaching) == 1 or key in map(_key_of, reaching) else reaching or list(overrides)
@@ -109,7 +110,8 @@ def _shown(value: Any) -> str:
 
 
 def _unknown(location: Sequence[int | str], settings: type[BaseModel]) -> str:
-    """What a removed key became, else near names of its section, else that name elsewhere, else all its names."""
+    """The message for an unknown key: what a removed key became; else a similar key of the section; else the same name
+    in another section; else all keys of the section."""
     if gone := became(".".join(map(str, location))):
         return gone
     if len(location) == 1 and location[0] in _CALLED_BASE:

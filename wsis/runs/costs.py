@@ -1,9 +1,9 @@
-"""What a run will cost on this machine: time, memory and disk, from what `voc_lite` was measured to cost.
+"""Estimates what a run will cost on this machine (time, memory, disk) from measurements of `voc_lite`.
 
 Measured on VOC photographs of 384 x 288 pixels on the CPU (`_SECONDS`, `_BYTES`; `wsis show RUN` gives the same
-numbers of any run). Work is counted in images or in training examples, scaled by the pixels that a network sees; how
-fast this machine is, a second of convolutions says. Networks that were not measured (ResNets, the paper's U-Net), GPUs
-and imported proposals have no estimate. One that is made is right within a factor of two.
+numbers of any run). Work is counted in images or training examples, scaled by the pixels that a network sees. A short
+benchmark of convolutions says how fast this machine is. There is no estimate for networks that were not measured
+(ResNets, the paper's U-Net), GPUs and imported proposals. An estimate is right within a factor of two.
 """
 
 import statistics
@@ -157,7 +157,7 @@ def _probe(images: torch.Tensor, depthwise: torch.Tensor, pointwise: torch.Tenso
 
 
 def _threads(execution: Execution) -> float:
-    """By how much torch's threads shorten a training step."""
+    """The factor by which `execution.threads` shortens a training step."""
     used = min(execution.threads, cores(), _MOST_THREADS)
     return 1 + _THREAD_GAIN * (used - 1)
 

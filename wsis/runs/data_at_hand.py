@@ -1,4 +1,5 @@
-"""A run's data: what it is now, what the run was made from, and a run whose data is not at hand."""
+"""The data of a run: what its folder holds now, how that differs from what the run was made from, and what to do where
+the folder is not there."""
 
 import os
 from collections.abc import Callable
@@ -25,10 +26,10 @@ def data_now(run: Run, config: RunConfig, log: Callable[[str], None]) -> DataFac
 
 
 def _given(run: Run, config: RunConfig, log: Callable[[str], None]) -> str | None:
-    """Digest of the files of `data.masks` where they are not at hand any more and the store has what they held; else
-    None: they are looked at."""
+    """The recorded digest of the files of `data.masks`, if they are gone but the store has what they held; None if they
+    are to be read."""
     files, known = config.data.masks, run.record.data
-    if known is None or "corrections" not in run.record.entries or all(map(_is_there, files)):
+    if known is None or "corrections" not in run.record.entries or all(map(is_at_hand, files)):
         return None
     if known.given is not None:
         log(
@@ -37,12 +38,13 @@ def _given(run: Run, config: RunConfig, log: Callable[[str], None]) -> str | Non
     return known.given
 
 
-def _is_there(path: Path) -> bool:
+def is_at_hand(path: Path) -> bool:
+    """Whether a file or folder of `data.masks` is there."""
     return os.path.exists(user_path(path, "data.masks"))
 
 
 def data_is_away(record: RunRecord, config: RunConfig) -> bool:
-    """Whether the folder that this run has read its data from is not there, a disk that is not mounted."""
+    """Whether the folder that this run has read its data from is missing, as on a disk that is not mounted."""
     known, root = record.data, config.data.root
     if known is None or root is None or known.root != str(root) or "dataset" not in record.entries:
         return False
@@ -50,7 +52,7 @@ def data_is_away(record: RunRecord, config: RunConfig) -> bool:
 
 
 def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Difference]:
-    """Where two processes that write one run have planned it on other data; None: it is not known yet."""
+    """Where the data of two processes that write the same run differ; None: it was not looked at yet."""
     if before is None or now is None:
         return []
     pairs = ((key, before.digests[key], new) for key, new in now.digests.items())
@@ -62,7 +64,7 @@ def changed_data(before: DataFacts | None, now: DataFacts | None) -> list[Differ
 
 
 def data_differences(run: Run, data: DataFacts) -> list[Difference]:
-    """Where the artefacts of this run were made from other data than there is now."""
+    """Where the data differs now from what the artefacts of this run were made from."""
     found = []
     for key, now_digest in data.digests.items():
         entry = run.record.entries.get(key)

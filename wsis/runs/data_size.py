@@ -14,6 +14,7 @@ from wsis.method.proposals import MCGConfig
 from wsis.method.proposals.contours.detectors import build_detector
 from wsis.method.proposals.generator.generation import looks_enlarged
 from wsis.readers.shared.records import Role
+from wsis.views.run import spread
 
 _SIZED = 16  # images whose size is looked at
 _BOXED = 64  # training images whose boxes are looked at
@@ -120,9 +121,3 @@ def smooth_share(images: Sequence[NDArray[np.uint8]], config: MCGConfig) -> floa
         return 0.0
     detector = build_detector(config)
     return float(np.mean([looks_enlarged(image, config, detector) for image in images]))
-
-
-def spread(items: Sequence[str], most: int) -> list[str]:
-    """At most so many of the items, evenly spread."""
-    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
-    return [items[place] for place in places.tolist()]

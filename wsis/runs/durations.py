@@ -1,5 +1,5 @@
-"""How long the nodes of a plan will take here: as earlier ones of the same stage and settings took on this machine,
-else as `wsis.runs.costs` reckons."""
+"""How long each node of a plan will take here: as long as earlier nodes of the same stage and settings took on this
+machine, else as `wsis.runs.costs` estimates."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from data_contracts.fingerprint import canonical_json
 from data_contracts.manifest import Manifest
 from data_contracts.runs import DataFacts
 from data_contracts.store import Store
-from wsis.engine.stage import environment
+from wsis.engine.machine import environment
 from wsis.readers.config import open_source
 from wsis.readers.files.images import decode_image
 from wsis.readers.shared.records import ROLES
@@ -25,8 +25,8 @@ from wsis.runs.data_size import DataSize, SizedImage, sized
 from wsis.runs.plan import Node
 
 _NEWEST = 20  # artefacts of a stage that are looked at
-_PRIOR_SECONDS = 60.0  # of work that count as done at the reckoned pace: a stage of a second says little
-_ALIKE = 0.25  # earlier times count where the data has as many images, up to this share
+_PRIOR_SECONDS = 60.0  # weight of the estimate against measured times: a stage of one second says little
+_ALIKE = 0.25  # earlier times count if the number of images differs by at most this share
 
 
 def data_size(config: RunConfig, data: DataFacts) -> DataSize:
@@ -91,7 +91,7 @@ class Durations:
         return {one.key: one for one in cost.nodes} if cost else {}
 
     def seconds(self, node: Node) -> float | None:
-        """What a node will take; None where nobody knows."""
+        """Expected seconds of a node; None if neither earlier times nor an estimate are known."""
         known = self.known(node)
         if known is not None:
             return known
@@ -100,19 +100,19 @@ class Durations:
         return None if reckoned is None else pace * reckoned
 
     def known(self, node: Node) -> float | None:
-        """What such a node took before: the median."""
+        """Median seconds of earlier nodes of the same stage and settings; None if there are none."""
         self._look(node.stage.name)
         before = self._earlier.get(_key_of(node))
         return statistics.median(before) if before else None
 
     def learn(self, node: Node, seconds: float) -> None:
-        """What a node of this run took: later ones of its stage, and the reckoned ones, go by it."""
+        """Note what a node of this run took, for later nodes of its stage and for the pace of estimates."""
         self._pace_of(node, seconds)
         self._look(node.stage.name)
         self._earlier.setdefault(_key_of(node), []).append(seconds)
 
     def recall(self, node: Node, made: Manifest) -> None:
-        """What a node took that is reused: the reckoned ones go by it too, if it was made here."""
+        """Note what a reused artefact took, for the pace of estimates, if it was made on such a machine."""
         if self._is_alike(made):
             self._pace_of(node, made.wall_seconds)
 
@@ -167,5 +167,5 @@ def _key_of(node: Node) -> tuple[Any, ...]:
 def _key(
     stage: str, config: dict[str, Any], inputs: Iterable[str], outer_iteration: int | None
 ) -> tuple[Any, ...]:
-    """Later outer iterations are alike, the first is another."""
+    """What nodes of equal duration have in common. Later outer iterations are alike; the first one is different."""
     return stage, canonical_json(config), frozenset(inputs), (outer_iteration or 1) > 1

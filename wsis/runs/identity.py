@@ -1,11 +1,11 @@
 """What a run's name stands for: its settings and its data. Given others, an existing run refuses and says which."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from data_contracts.errors import ConfigError
 from wsis.engine.settings import identity_fields
 from wsis.runs.config import RunConfig
+from wsis.views.stored_configs import flat
 
 _SHOWN = 10
 _CORRECTED = {"data.masks", "data.masks_after", "outer_iterations"}  # what `wsis correct` changes
@@ -23,8 +23,8 @@ class Difference(NamedTuple):
 
 
 def setting_differences(before: RunConfig, now: RunConfig) -> list[Difference]:
-    """The settings that decide the result and differ; those of where and how fast it runs may change freely."""
-    old, new = dict(_settings(before)), dict(_settings(now))
+    """The settings that decide the result and differ. Settings of where and how fast a run is executed are ignored."""
+    old, new = _settings(before), _settings(now)
     if "auto" in (
         before.data.format,
         now.data.format,
@@ -74,7 +74,7 @@ def refuse_differences(name: str, differences: list[Difference], of_data: bool =
     )
 
 
-def _settings(config: RunConfig) -> Iterator[tuple[str, Any]]:
+def _settings(config: RunConfig) -> dict[str, Any]:
     """Dotted key -> value of every setting that decides the result."""
     tree = identity_fields(config)
     del tree["execution"]
@@ -83,15 +83,7 @@ def _settings(config: RunConfig) -> Iterator[tuple[str, Any]]:
     )  # in no fingerprint: it decides which stages there are
     tree["data"]["masks"] = len(config.data.masks) > 0  # their content is compared by itself
     tree["data"]["masks_after"] = config.data.masks_after
-    yield from _flat(tree, "")
-
-
-def _flat(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
+    return dict(flat(tree))
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""One node of a plan as work that can be sent to another process, and tried again."""
+"""One node of a plan as a piece of work that can be sent to another process and tried again."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ _FIRST_PAUSE_SECONDS = 5.0  # before the second try; four times as long before t
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a node: its artefact's fingerprint, whether it was there already, and the seconds of
+    """Result of a node that can be pickled: the fingerprint of its artefact and the other fields of
     `wsis.engine.stage.Outcome`."""
 
     fingerprint: str
@@ -45,7 +45,7 @@ class NodeWork:
         store: location of the store.
         place: said when the stage starts, see `Progress.place`.
         content: see `wsis.engine.stage.execute`.
-        files_read: of the user's data, by the process that sends it: a large file is read once a run.
+        files_read: what the sending process has read of large COCO files, so that each is read once a run.
     """
 
     node: Node
@@ -91,7 +91,7 @@ class NodeWork:
 
 @dataclass
 class _Shelf:
-    """A store and the artefacts of it that were opened, and so hashed, in this process."""
+    """A store and the artefacts that this process has opened. Opening hashes an artefact, so it is done once."""
 
     store: Store
     opened: dict[tuple[str, str], Artefact] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def _shelf(location: str) -> _Shelf:
 
 
 def retried(send: Send, execution: Execution, warn: Callable[[str], None]) -> Do:
-    """Sends a node to another process, again after a pause where the error may pass.
+    """A function that sends a node to another process, and again after a pause if the error may be temporary.
 
     Args:
         warn: gets a line before each further try.

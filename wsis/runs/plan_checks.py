@@ -1,13 +1,11 @@
 """A plan looked at as a whole before its first stage: everything that one of its nodes would stumble over later."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from data_contracts.errors import ConfigError, ContractError
-from data_contracts.paths import user_path
 from data_contracts.runs import DataFacts
 from wsis.engine.machine import available_memory
 from wsis.errors import WsisError
@@ -17,6 +15,7 @@ from wsis.readers.learnability import images_of_class, rarely_lacking, spelt_ali
 from wsis.readers.mask_targets import Target
 from wsis.readers.shared.records import DatasetSource, Role
 from wsis.runs.config import RunConfig
+from wsis.runs.data_at_hand import is_at_hand
 from wsis.runs.plan import Node, check_ceiling
 
 _LEAST_MEMORY = 400e6  # bytes: torch and MMDetection alone, once imported
@@ -55,8 +54,7 @@ def check_plan(
     data_is_here: bool,
     store: Path,
     warn: Callable[[str], None],
-    masks_read: bool = False,
-) -> str | None:
+) -> None:
     """Refuse what would fail in a later stage; warn of what may.
 
     Args:
@@ -64,11 +62,6 @@ def check_plan(
         data_is_here: false where the run goes on from what the store has of its data; then that is not looked at.
         store: its folder on this machine.
         warn: is given each line.
-        masks_read: whether the files of `data.masks` were read and checked before.
-
-    Returns:
-        How many images have given masks; None without `data.masks`, or where they or the data are not at hand, or were
-        read before.
 
     Raises:
         ConfigError: several problems, a line each; one alone as its own class.
@@ -82,7 +75,7 @@ def check_plan(
         if node.stage.check is not None and (data_is_here or node.stage.config is not type(config.data)):
             with problems.collect():
                 node.stage.check(node.config, config.execution)
-    source = given = None
+    source = None
     if data_is_here:
         with problems.collect():
             source = open_source(config.data)
@@ -90,14 +83,11 @@ def check_plan(
     if source is not None and not problems.found:
         with problems.collect():
             check_proposals(config, source)
-        with problems.collect():
-            given = None if masks_read else _given_line(config, source)
     with problems.collect():
         _check_memory(warn)
     problems.raise_if_any()
     _warn_of_labels(config, source, warn)
     _warn_of_disk(store, source, warn)
-    return given
 
 
 def check_planned(asked: Sequence[Node], nodes: Sequence[Node], config: RunConfig) -> None:
@@ -147,11 +137,17 @@ def check_proposals(config: RunConfig, source: DatasetSource) -> None:
     files.place.fit(place, _targets(source, ("train", "val")))
 
 
-def _given_line(config: RunConfig, source: DatasetSource) -> str | None:
-    """How many training images have given masks, the files read and checked as stage `corrections` will."""
+def given_line(config: RunConfig) -> str | None:
+    """How many training images have given masks, the files read and checked as stage `corrections` will; None without
+    `data.masks`, or where a file is not at hand (the store has what it held).
+
+    Raises:
+        DataError: the data or a file cannot be used, with all that is wrong.
+    """
     files = config.data.masks
-    if not files or not all(os.path.exists(user_path(path, "data.masks")) for path in files):
-        return None  # the store has what they held
+    if not files or not all(map(is_at_hand, files)):
+        return None
+    source = open_source(config.data)
     trained = _targets(source, ("train",))
     found = read_given(files, trained, source.classes)
     after = config.data.masks_after

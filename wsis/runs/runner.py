@@ -36,7 +36,7 @@ from wsis.runs.forecast import content_of_data, forecast
 from wsis.runs.identity import refuse_differences, refuse_other_settings, setting_differences
 from wsis.runs.node_work import NodeWork
 from wsis.runs.plan import Node, check_ceiling, masks_line, missing_inputs, needed_for, plan, select
-from wsis.runs.plan_checks import check_plan, check_planned
+from wsis.runs.plan_checks import check_plan, check_planned, given_line
 from wsis.runs.side_by_side import Walk, one_by_one, walk_of
 from wsis.runs.turns import Turn, Turns
 from wsis.runs.whereabouts import Whereabouts
@@ -62,7 +62,7 @@ class Runner(Run):
     """One run in one store, to be computed or gone on with.
 
     Attributes:
-        share_done: gives the part of the expected time of `run` that is behind, in [0, 1].
+        share_done: gives the share of the expected time of `run` that is done, in [0, 1].
 
     Args:
         name: the run's name; an existing run goes on.
@@ -206,10 +206,10 @@ class Runner(Run):
             refuse_differences(self.record.name, data_differences(self, data), of_data=True)
         nodes = plan(self.config, data)
         is_here = not data_is_away(self.record, self.config)
-        given = check_plan(nodes, self.config, data, is_here, self.store.root, self._warn, self._masks_read)
-        if is_here and (line := found_line(self.config.data)):
-            self.progress.log(line)
-        for said in filter(None, (masks_line(self.config, data), given)):
+        check_plan(nodes, self.config, data, is_here, self.store.root, self._warn)
+        given = given_line(self.config) if is_here and not self._masks_read else None
+        found = found_line(self.config.data) if is_here else None
+        for said in filter(None, (found, masks_line(self.config, data), given)):
             self.progress.log(said)
         self.progress.log(device_line(self.config.execution.torch_device()))
         if line := unfed_line(self.config.execution):
@@ -277,7 +277,7 @@ class Runner(Run):
         self.progress.log(f"warning: {message}")
 
     def _forget_what_is_not_planned(self, nodes: list[Node], data: DataFacts) -> None:
-        """Take entries out of the record that the plan has no place for; their artefacts stay in the store."""
+        """Remove entries from the record that are not in the plan; their artefacts stay in the store."""
         planned: dict[str, str] = dict.fromkeys((n.key for n in nodes), "")
         if self._replace:  # what was made with the settings before must not stand beside what is made now
             planned = forecast(nodes, self.config, data)
@@ -293,7 +293,7 @@ class Runner(Run):
         content: str | None = None,
         turn: Turn | None = None,
     ) -> Outcome:
-        """One node, here or where its turn says; and its entry in the run's record."""
+        """Execute a node, in this process or where its turn says, and enter it into the run's record."""
         start = time.monotonic()
         work = NodeWork(
             node,
@@ -362,5 +362,5 @@ class Runner(Run):
 
 
 def _standing(record: RunRecord) -> tuple[Any, ...]:
-    """What a run's name stands for: its configuration and the content of its data."""
+    """What must stay the same under one name: the run's configuration and the content of its data."""
     return record.config, None if record.data is None else record.data.digests

@@ -40,6 +40,12 @@ def shipped_benches() -> dict[str, Path]:
     return {p.stem: p for p in sorted(benches_folder().glob("*.yaml"))}
 
 
+def base_beside(path: Path, base: str) -> str:
+    """The configuration that a file names as its base: a path from the file where one is there, else a name."""
+    beside = path.parent / base
+    return str(beside) if beside.is_file() else base
+
+
 def find_yaml(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:
     """The file of a shipped name or of a path.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from data_contracts.printable import one_line
 from wsis.engine.device import turns_of_gpus
 from wsis.engine.settings import Execution
 from wsis.engine.stage import Outcome
@@ -25,7 +26,7 @@ Walk = Callable[[Sequence[Node], Execute, Stop], None]
 """Calls the first function with every node, each after its inputs; several at once if it likes. The second ends what is
 at work, for a walk that is interrupted; called again, at once."""
 
-_FEEDING = 8  # cores that prepare as much as a GPU takes
+_FEEDING = 8  # cores that prepare work as fast as a GPU takes it
 _LATE_SECONDS = 5.0  # a node that is ready and that nobody begins holds no place after it
 
 
@@ -82,8 +83,8 @@ def _after(inputs: Sequence[Future[Outcome]], node: Node, execute: Execute) -> O
 
 @dataclass(frozen=True)
 class Demand:
-    """What a node needs at least, what it can use at most (cores), GPUs, and whether it is work on images, which
-    twice the cores make in half the time."""
+    """Cores that a node needs at least and can use at most, its GPUs, and whether it works on images: that takes half
+    the time on twice the cores."""
 
     cores: int
     most_cores: int
@@ -107,13 +108,6 @@ def demand(node: Node, execution: Execution) -> Demand:
     if stage.per_image:
         return Demand(threads, max(threads, execution.workers), on_images=True)
     return Demand(threads, min(2, execution.workers) if stage.prepared_ahead and threads == 1 else threads)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Cores that a node was given."""
-
-    cores: int
 
 
 class Places:
@@ -154,8 +148,8 @@ class Places:
         )
 
     @contextmanager
-    def taken(self, key: str) -> Iterator[Place]:
-        """Wait for a place for a node, and have it inside. The node is done when the block ends well.
+    def taken(self, key: str) -> Iterator[int]:
+        """Wait for a place for a node; gives how many cores it has inside the block. It is done when that ends well.
 
         Raises:
             RunEndsError: `close` was called before the place was free.
@@ -170,7 +164,7 @@ class Places:
             self._free_cores -= granted
             self._free_gpus -= wanted.gpus
         try:
-            yield Place(granted)
+            yield granted
         except BaseException:
             self._give_back(key, granted, wanted.gpus, done=False)
             raise
@@ -202,8 +196,9 @@ class Places:
     def _granted(self, key: str) -> int | None:
         """Cores for a node now; None: it waits."""
         if self._closed is not None:
-            why = " ".join(str(self._closed).split()) or type(self._closed).__name__
-            raise RunEndsError(f"{key} was not begun: {why}")
+            raise RunEndsError(
+                f"{key} was not begun: {one_line(self._closed) or type(self._closed).__name__}"
+            )
         wanted, free, gpus, behind = self._demands[key], self._free_cores, self._free_gpus, 0
         for one in self._waiting():
             other = self._demands[one]

@@ -1,4 +1,4 @@
-"""Whose turn it is: a place for each node, and where its work is done, in this process or in another."""
+"""When a node of a run may begin, with how many cores, and in which process its work is done."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from wsis.runs.whereabouts import Whereabouts
 
 @dataclass(frozen=True)
 class Turn:
-    """What a node is given.
+    """What a node is given when it may begin.
 
     Attributes:
         cores: for work on images; None: as `execution.workers` says.
-        do: does the work in another process; None: it is done here.
+        do: does the work in another process; None: the work is done in this one.
     """
 
     cores: int | None
@@ -52,7 +52,7 @@ class Turns:
 
     @contextmanager
     def of(self, node: Node) -> Iterator[Turn]:
-        """Wait for it. An error inside ends the turns of all that have not begun.
+        """Wait until a node may begin. After an error inside the block no other node begins.
 
         Raises:
             RunEndsError: another node failed, or the run is ended.
@@ -63,14 +63,14 @@ class Turns:
         places, processes = self._beside
         do = retried(processes.do, self._execution, self._warn)
         try:
-            with places.taken(node.key) as place:
-                yield Turn(place.cores if self._execution.cores > 1 else None, self._where, do)
+            with places.taken(node.key) as cores:
+                yield Turn(cores if self._execution.cores > 1 else None, self._where, do)
         except BaseException as error:
             places.close(error)
             raise
 
     def stop(self, error: BaseException) -> None:
-        """End what is at work, as Ctrl-C does, and let nothing begin; the second time what is at work is killed."""
+        """Interrupt the nodes at work, as Ctrl-C does, and let no other begin; a second call kills them."""
         if self._beside is not None:
             places, processes = self._beside
             places.close(error)

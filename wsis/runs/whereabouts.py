@@ -1,4 +1,4 @@
-"""Where a run is: what is in the store already, and how long the rest will take."""
+"""How far a run has come: which artefacts the store has already, and how long the rest will take."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from wsis.runs.side_by_side import side_by_side
 
 @dataclass(frozen=True)
 class Whereabouts:
-    """Of the nodes that are to be walked.
+    """How far the nodes that are to be executed have come.
 
     Attributes:
-        fingerprints: key -> that of the artefact the node gives.
+        fingerprints: key of a node -> fingerprint of its artefact.
     """
 
     store: Store
@@ -32,7 +32,7 @@ class Whereabouts:
         return self.store.has(node.stage.name, self.fingerprints[node.key])
 
     def reach_cluster(self) -> None:
-        """Ask for the cluster, if there is one and anything is left for it.
+        """Check that the cluster answers, if one is configured and has work to do.
 
         Raises:
             ClusterError: no scheduler is there.
@@ -42,7 +42,7 @@ class Whereabouts:
             reach(address)
 
     def intact(self, node: Node, open_artefact: OpenArtefact) -> Artefact | None:
-        """Its artefact; None where it is not there, or damaged: whoever executes the node says so and mends it."""
+        """The node's artefact; None if it is missing or damaged (executing the node then reports and repairs it)."""
         try:
             return (
                 open_artefact(node.stage.name, self.fingerprints[node.key]) if self.is_there(node) else None
@@ -51,7 +51,7 @@ class Whereabouts:
             return None
 
     def expect(self) -> None:
-        """Find out what the nodes will take, before the first of them would wait for it."""
+        """Compute the expected times now, so that no node has to wait for them later."""
         for node in self.nodes:
             if not self.is_there(node):
                 self.durations.seconds(node)
@@ -66,14 +66,15 @@ class Whereabouts:
         return f" (stage {self.nodes.index(node) + 1} of {len(self.nodes)}{rest})"
 
     def share_done(self) -> float:
-        """Part of the expected time that is behind, in [0, 1]; of the number of nodes where no time is known."""
+        """Share of the expected time that is done, in [0, 1]; share of the nodes if some time is not known."""
         seconds = {node.key: self.durations.seconds(node) for node in self.nodes}
         weights = {key: one if None not in seconds.values() else 1.0 for key, one in seconds.items()}
         behind = sum(weights[node.key] or 0.0 for node in self.nodes if self.is_there(node))
         return behind / max(1e-9, sum(one or 0.0 for one in weights.values()))
 
     def _together(self, seconds: Mapping[str, float]) -> float:
-        """What several nodes take: side by side, the longest chain of them, or all divided by the cores."""
+        """Expected seconds of several nodes together. Side by side that is the longest chain of nodes that wait for one
+        another, or the sum divided by the cores, whichever is more."""
         total = sum(seconds.values())
         if not side_by_side(self.execution):
             return total

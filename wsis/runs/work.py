@@ -1,4 +1,4 @@
-"""How much work the stages of a run are, in images or training examples of the sizes that were measured.
+"""How much work each stage of a run is, counted in images or training examples of the measured sizes.
 
 See `wsis.runs.costs`, which knows what a unit takes.
 """
@@ -108,7 +108,8 @@ def _prediction(config: RunConfig, data: DataSize, node: Node) -> float:
 
 
 def _anchors(config: RunConfig, data: DataSize, node: Node) -> float:
-    """How much the model costs that a training takes: the configured one, or that which boxes or masks ask for."""
+    """Cost factor of the model that is trained: the configured one, or one with finer anchors where boxes or masks show
+    that objects are small."""
     model, side = config.prediction.model, data.small_side * config.prediction.image_size
     told = config.data.supervision == "box" or node.stage.name == "ceiling"
     if model != BASE_MODEL or not told:

@@ -1,4 +1,4 @@
-"""What stage `evaluation` writes beside its row of results, by the names that its readers look for."""
+"""Names of what stage `evaluation` writes beside its row of results, shared with what reads it."""
 
 SHARES_NAME = "shares.json"
 """Rows by kind, of pseudo labels where some training images have given masks."""

@@ -141,7 +141,8 @@ class Run:
         return [f"{key}: {line}" for line, key in last.items()]
 
     def trial_line(self) -> str | None:
-        """What masks of the shipped configuration `TRIAL` are worth; None of another, or of a longer training."""
+        """A warning that masks of the trial configuration `TRIAL` say little; None for any other configuration, or a
+        longer training."""
         steps = self.record.config.get("prediction", {}).get("steps", 0)
         if self.record.config_name != TRIAL or steps > TRIAL_STEPS:
             return None
@@ -227,7 +228,7 @@ class Run:
 
 
 def class_name(classes: Sequence[str], label: int) -> str:
-    """Name of class 1..C; of another its number."""
+    """Name of class `label`, 1..C; `class N` for a number beyond."""
     return classes[label - 1] if 0 < label <= len(classes) else f"class {label}"
 
 

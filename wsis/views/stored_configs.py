@@ -7,6 +7,7 @@ the only one now, it is dropped; where it had another, this version cannot do wh
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 from data_contracts.errors import ConfigError
@@ -198,17 +199,17 @@ def from_earlier(tree: Mapping[str, Any]) -> tuple[Tree, list[str]]:
         this version does not have stays, for the check of the settings to refuse.
     """
     current, _ = _in_todays_keys(tree)
-    left = set(_keys(current))
+    left = dict(flat(current))
     return current, [
-        _put_otherwise(key, tree, current) for key in _keys(tree) if key not in left and became(key)
+        _put_otherwise(key, tree, current) for key, _ in flat(tree) if key not in left and became(key)
     ]
 
 
 def _in_todays_keys(tree: Mapping[str, Any]) -> tuple[Tree, list[str]]:
     """The settings in today's keys, and what cannot be put in them, as `key=value`: that is left as it is."""
-    current, refused = _copy(tree), []
+    current, refused = deepcopy(dict(tree)), []
     for change in CHANGED:
-        tried = _copy(current)
+        tried = deepcopy(current)
         if other := change(tried):
             refused.append(other)
         else:
@@ -232,12 +233,13 @@ def _put_otherwise(key: str, tree: Mapping[str, Any], current: Tree) -> str:
     return f"{key} ({said})"
 
 
-def _keys(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+def flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every setting in nested sections."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _keys(value, f"{above}{name}.")
+            yield from flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{name}"
+            yield f"{above}{name}", value
 
 
 def current_section(name: str, stored: Mapping[str, Any], where: str) -> Tree:
@@ -253,7 +255,3 @@ def _find(tree: Mapping[str, Any], key: str) -> tuple[Tree, str] | None:
     for part in above:
         node = node.get(part) if isinstance(node, dict) else None
     return (node, name) if isinstance(node, dict) and name in node else None
-
-
-def _copy(tree: Mapping[str, Any]) -> Tree:
-    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}

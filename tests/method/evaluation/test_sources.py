@@ -1,4 +1,4 @@
-"""What becomes detections: marginals of pseudo labels, labelled proposals, the ceiling."""
+"""What becomes detections: marginals of pseudo labels, labelled proposals."""
 
 from dataclasses import replace
 
@@ -7,10 +7,8 @@ import pytest
 
 from wsis.errors import InputError
 from wsis.method.conditional.label_sets import SampleSet
-from wsis.method.evaluation.instances import GroundTruth
 from wsis.method.evaluation.sources import (
     LabelledProposals,
-    best_proposals,
     network_detections,
     proposal_detections,
     pseudo_label_marginals,
@@ -107,22 +105,3 @@ def test_network_detections_are_pasted():
     np.testing.assert_array_equal(
         rle.decode_many(result.counts, (20, 35)), paste_masks(masks, boxes, (20, 35))
     )
-
-
-def test_ceiling_takes_the_best_proposal_of_each_instance():
-    """Truth: the upper left 3 pixels (proposal 1, IoU 3/4), the lower row (proposal 2, IoU 1), a crowd."""
-    masks = np.zeros((3, 2, 4), bool)
-    masks[0, 0, :3] = masks[1, 1] = masks[2] = True
-    truth = GroundTruth((2, 4), rle.encode_many(masks), np.array([2, 1, 1]), np.array([False, False, True]))
-    result = best_proposals(REGIONS, truth)
-    assert result.proposal_ids.tolist() == [1, 2] and result.labels.tolist() == [2, 1]
-    np.testing.assert_allclose(result.scores, [0.75, 1.0])
-    assert len(best_proposals(replace(REGIONS, membership=MEMBERSHIP[:0]), truth).scores) == 0
-
-
-def test_ceiling_does_not_see_void():
-    """With the fourth pixel of the row void, proposal 1 matches the 3-pixel instance exactly."""
-    masks = np.zeros((2, 2, 4), bool)
-    masks[0, 0, :3] = masks[1, 0, 3] = True
-    truth = GroundTruth((2, 4), [rle.encode(masks[0])], np.array([1]), void=rle.encode(masks[1]))
-    np.testing.assert_allclose(best_proposals(REGIONS, truth).scores, [1.0])

@@ -69,7 +69,7 @@ def weights_digest(spec: PretrainedSpec) -> str:
     return sha256_of(Path(spec))
 
 
-def read_state(spec: str, expected_sha256: str | None = None) -> tuple[StateDict, str]:
+def read_state(spec: str) -> tuple[StateDict, str]:
     """State dict of a path or URL, and the file it came from.
 
     Raises:
@@ -80,7 +80,7 @@ def read_state(spec: str, expected_sha256: str | None = None) -> tuple[StateDict
         raise MissingWeightsError(
             f"pretrained '{spec}': expected '#sha256=' and 64 hex digits, got '#{fragment}'"
         )
-    wanted = fragment.removeprefix("sha256=") or expected_sha256
+    wanted = fragment.removeprefix("sha256=")
     is_url = source.startswith(("http://", "https://", "file://"))
     path = _download(source, wanted) if is_url else Path(source)
     if not path.is_file():

@@ -18,11 +18,11 @@ KOHL_WIDTHS = (32, 64, 128, 192, 192, 192)
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 convolutions, each followed by ReLU, He-initialised (Kohl et al. 2018: three a block, no normalisation)."""
+    """Three 3x3 convolutions, each followed by ReLU, He-initialised (Kohl et al. 2018: no normalisation)."""
 
-    def __init__(self, channels_in: int, channels: int, convolutions: int) -> None:
+    def __init__(self, channels_in: int, channels: int) -> None:
         layers: list[nn.Module] = []
-        for index in range(convolutions):
+        for index in range(3):
             convolution = nn.Conv2d(channels_in if index == 0 else channels, channels, 3, padding=1)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
@@ -35,21 +35,17 @@ class UNet(FeatureExtractor):
 
     Args:
         widths: channels of the blocks from full resolution down; the output has widths[0] channels (32).
-        convolutions: 3x3 convolutions in every block.
     """
 
-    def __init__(self, widths: Sequence[int] = KOHL_WIDTHS, convolutions: int = 3) -> None:
+    def __init__(self, widths: Sequence[int] = KOHL_WIDTHS) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise InputError(f"widths: expected at least two positive widths, got {tuple(widths)}")
         self.channels, self.stride = widths[0], 1
         inputs = (3, *widths[:-1])
-        self.encoder = nn.ModuleList(
-            ConvBlock(i, o, convolutions) for i, o in zip(inputs, widths, strict=True)
-        )
+        self.encoder = nn.ModuleList(ConvBlock(i, o) for i, o in zip(inputs, widths, strict=True))
         self.decoder = nn.ModuleList(
-            ConvBlock(widths[i + 1] + widths[i], widths[i], convolutions)
-            for i in reversed(range(len(widths) - 1))
+            ConvBlock(widths[i + 1] + widths[i], widths[i]) for i in reversed(range(len(widths) - 1))
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What the pipeline makes, as detections: network outputs, labelled proposals, pseudo-label samples.
 
 Suffixes: N detections, P proposals, S superpixels, U unique samples, M labelled proposals of all samples, K
-samples, G ground-truth instances, H W image, h w working size.
+samples, H W image, h w working size.
 """
 
 from typing import NamedTuple
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsis.method.conditional.label_sets import SampleSet
-from wsis.method.evaluation.instances import Detections, GroundTruth
+from wsis.method.evaluation.instances import Detections
 from wsis.method.masks import rle
 from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.paste import paste_to_rle
 from wsis.method.masks.proposal_set import Regions
-from wsis.method.masks.superpixels import iou_with_masks
 
 _CHUNK = 32  # dense masks held at once
 
@@ -70,19 +69,3 @@ def pseudo_label_marginals(samples: SampleSet) -> LabelledProposals:
     tie_break = (1 + margin / (1 + np.abs(margin))) / 2
     shares = (count + tie_break) / (samples.num_samples + 1)
     return LabelledProposals(pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32), shares)
-
-
-def best_proposals(regions: Regions, truth: GroundTruth) -> LabelledProposals:
-    """The ceiling that proposals set: for each ground-truth instance its best proposal, scored by its IoU.
-
-    Crowd regions get none. Void pixels count nowhere in the choice.
-    """
-    regular = np.flatnonzero(~truth.crowd) if truth.crowd is not None else np.arange(len(truth.counts))
-    masks = rle.decode_many([truth.counts[i] for i in regular.tolist()], truth.size)
-    void = None if truth.void is None else rle.decode(truth.void, truth.size)
-    if len(regions) == 0 or len(masks) == 0:
-        return LabelledProposals(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
-    iou = iou_with_masks(regions.superpixels, regions.membership, masks, void)
-    best = iou.argmax(axis=0)
-    scores = iou[best, np.arange(len(masks))].astype(np.float64)
-    return LabelledProposals(best.astype(np.int32), truth.labels[regular].astype(np.int32), scores)

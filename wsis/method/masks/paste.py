@@ -17,11 +17,11 @@ from wsis.errors import InputError
 from wsis.method.masks import rle
 from wsis.method.masks.rle import Size
 
+THRESHOLD = 0.5  # soft values at least this are of the instance
 
-def paste_masks(
-    masks: NDArray[np.generic], boxes: NDArray[np.floating], size: Size, threshold: float = 0.5
-) -> NDArray[np.bool_]:
-    """Paste every mask; a pixel belongs to the instance when its soft value is >= threshold.
+
+def paste_masks(masks: NDArray[np.generic], boxes: NDArray[np.floating], size: Size) -> NDArray[np.bool_]:
+    """Paste every mask; a pixel belongs to the instance when its soft value is >= THRESHOLD.
 
     masks: uint8 [N, M, M] (soft value * 255) or float [N, M, M] in [0, 1].
     boxes: float [N, 4] xyxy in image pixels (x2/y2 exclusive); may reach outside the image. A box without
@@ -30,18 +30,16 @@ def paste_masks(
     """
     pasted = np.zeros((len(masks), *size), dtype=bool)
     for index, (window, soft) in enumerate(soft_windows(masks, boxes, size)):
-        pasted[index][window] = soft >= threshold
+        pasted[index][window] = soft >= THRESHOLD
     return pasted
 
 
-def paste_to_rle(
-    masks: NDArray[np.generic], boxes: NDArray[np.floating], size: Size, threshold: float = 0.5
-) -> list[bytes]:
+def paste_to_rle(masks: NDArray[np.generic], boxes: NDArray[np.floating], size: Size) -> list[bytes]:
     """As `paste_masks`, as N COCO RLE byte strings; memory for one image mask only."""
     counts = []
     for window, soft in soft_windows(masks, boxes, size):
         pasted = np.zeros(size, dtype=bool)
-        pasted[window] = soft >= threshold
+        pasted[window] = soft >= THRESHOLD
         counts.append(rle.encode(pasted))
     return counts
 

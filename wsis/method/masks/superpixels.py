@@ -170,13 +170,13 @@ def proposal_masks(superpixels: IntArray, membership: BoolArray, size: tuple[int
     return np.take(membership, labels, axis=1)
 
 
-def superpixel_boxes(superpixels: IntArray, num_superpixels: int | None = None) -> NDArray[np.int64]:
+def superpixel_boxes(superpixels: IntArray) -> NDArray[np.int64]:
     """Tight boxes of the superpixels, int64 [S, 4] xyxy (x2, y2 exclusive), working pixels.
 
     An absent id gets the empty box (w, h, 0, 0), neutral in a union of boxes.
     """
     _check_label_map(superpixels)
-    count = max(num_superpixels or 0, int(superpixels.max()) + 1)
+    count = int(superpixels.max()) + 1
     x1, x2 = _extent(superpixels, count)
     y1, y2 = _extent(superpixels.T, count)
     return np.stack([x1, y1, x2, y2], axis=1)

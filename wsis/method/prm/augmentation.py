@@ -14,6 +14,9 @@ from wsis.errors import InputError
 
 Image = NDArray[np.uint8]
 
+_LOG_ASPECT = math.log(4 / 3)  # of a crop, at most
+_MULTIPLE = 32  # pixels a cell of the class response maps
+
 
 def _check(image: Image) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -45,13 +48,11 @@ def draw_view(size: tuple[int, int], rng: np.random.Generator) -> View:
 def random_crop(
     size: tuple[int, int],
     rng: np.random.Generator,
-    scale: tuple[float, float] = (0.4, 1.0),
-    max_aspect: float = 4 / 3,
 ) -> tuple[slice, slice]:
-    """Rows and columns of a random part of an image of (H, W), covering ``scale`` of its area."""
+    """Rows and columns of a random part of an image of (H, W), covering 0.4 to all of its area."""
     height, width = size
-    area = height * width * rng.uniform(*scale)
-    aspect = math.exp(rng.uniform(-math.log(max_aspect), math.log(max_aspect)))
+    area = height * width * rng.uniform(0.4, 1.0)
+    aspect = math.exp(rng.uniform(-_LOG_ASPECT, _LOG_ASPECT))
     crop_w = min(width, max(1, round(math.sqrt(area * aspect))))
     crop_h = min(height, max(1, round(math.sqrt(area / aspect))))
     top, left = int(rng.integers(height - crop_h + 1)), int(rng.integers(width - crop_w + 1))
@@ -82,24 +83,24 @@ def augment(image: Image, size: int, view: View) -> Image:
     return np.ascontiguousarray(jitter_colour(part, view.factors))
 
 
-def inference_size(size: tuple[int, int], longer_side: int, multiple: int = 32) -> tuple[int, int]:
+def inference_size(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
     """Network input size (h, w) for an image of (H, W): longer side ``longer_side``, aspect kept up to rounding.
 
-    Both are multiples of ``multiple``, so that every cell of the class response maps covers real pixels.
+    Both are multiples of 32, so that every cell of the class response maps covers real pixels.
     """
-    if longer_side < multiple or min(size) < 1:
+    if longer_side < _MULTIPLE or min(size) < 1:
         raise InputError(
-            f"longer_side: expected at least {multiple} and a non-empty image, got {longer_side}, {size}"
+            f"longer_side: expected at least {_MULTIPLE} and a non-empty image, got {longer_side}, {size}"
         )
     factor = longer_side / max(size)
-    height, width = (max(multiple, round(length * factor / multiple) * multiple) for length in size)
+    height, width = (max(_MULTIPLE, round(length * factor / _MULTIPLE) * _MULTIPLE) for length in size)
     return height, width
 
 
-def resize_for_inference(image: Image, longer_side: int, multiple: int = 32) -> Image:
+def resize_for_inference(image: Image, longer_side: int) -> Image:
     """The whole image [H, W, 3] at :func:`inference_size`."""
     _check(image)
-    return _resize(image, inference_size((image.shape[0], image.shape[1]), longer_side, multiple))
+    return _resize(image, inference_size((image.shape[0], image.shape[1]), longer_side))
 
 
 def _resize(image: Image, size: tuple[int, int]) -> Image:

@@ -51,13 +51,11 @@ class Retrieved:
 
     | field        | type        | meaning                                       |
     | ------------ | ----------- | --------------------------------------------- |
-    | peak_ids     | int32 [M]   | which peak retrieved it                       |
     | proposal_ids | int32 [M]   | row in the membership                         |
     | labels       | int32 [M]   | class of the peak                             |
     | values       | float32 [M] | the metric                                    |
     """
 
-    peak_ids: NDArray[np.int32]
     proposal_ids: NDArray[np.int32]
     labels: NDArray[np.int32]
     values: NDArray[np.float32]
@@ -90,7 +88,7 @@ def retrieve(
     )
     if len(peaks) == 0 or not np.isfinite(values).any():
         empty = np.zeros(0, np.int32)
-        return Retrieved(empty, empty, empty, np.zeros(0, np.float32))
+        return Retrieved(empty, empty, np.zeros(0, np.float32))
     best = values.argmax(axis=1)
     top = values[np.arange(len(peaks)), best]
     order = np.argsort(-top, kind="stable")
@@ -102,7 +100,6 @@ def retrieve(
         if all(overlaps[index, other] < config.nms for other in kept):
             kept.append(index)
     return Retrieved(
-        np.array(kept, np.int32),
         best[kept].astype(np.int32),
         peaks[kept, 0].astype(np.int32),
         top[kept].astype(np.float32),

@@ -14,6 +14,7 @@ from typing import overload
 import numpy as np
 
 from data_contracts.errors import DataError
+from data_contracts.printable import first_few
 from wsis.method.masks import rle
 from wsis.readers.files.folder_files import Problems, clean_text, inside, plain_name, sha256
 from wsis.readers.files.image_files import ImageFiles
@@ -223,8 +224,8 @@ class CocoSource(FolderSource):
         used = {name for part in self._parts.values() for name in part.file.used()}
         unused = [name for name in names if name not in used]
         if unused:
-            shown = ", ".join(unused[:10]) + (", ..." if len(unused) > 10 else "")
-            self.note(f"left out: {len(unused)} of {len(names)} categories, which no object has: {shown}")
+            few = first_few(unused, 10)
+            self.note(f"left out: {len(unused)} of {len(names)} categories, which no object has: {few}")
         return tuple(name for name in names if name in used)
 
     def source_categories(self) -> Mapping[Role, Mapping[str, Id]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_contracts.errors import DataError
 from data_contracts.paths import user_path
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from wsis.readers.files.folder_files import Problems, class_name, inside
 from wsis.readers.formats.instances import TABLE as INSTANCES_TABLE
 from wsis.readers.formats.table import Row, read_table
@@ -29,7 +29,7 @@ from wsis.readers.shared.layout import as_written, split_names
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import Role
 from wsis.readers.shared.settings import DataSettings
-from wsis.readers.shared.splits import SplitChoice, known_splits, some_of
+from wsis.readers.shared.splits import SplitChoice, known_splits
 
 _OF_A_SPLIT = (
     "{}.csv",
@@ -128,7 +128,7 @@ class CsvLabels(LabelledSource):
                 labelled.append(self._labelled(name, one, divider))
         bare = len(self._images) - len(images)
         if bare > 0:
-            shown = some_of(sorted(set(self._images) - set(images)))
+            shown = first_few(sorted(set(self._images) - set(images)))
             self.note(f"left out: {counted(bare, 'image')} that no table names: {shown}")
         return labelled
 

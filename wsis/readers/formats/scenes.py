@@ -139,19 +139,11 @@ class SceneSource:
             box_labels=scene.labels,
         )
 
-    def images(self, split: Role) -> Iterator[ImageRecord]:
-        """The images of one part, in order."""
-        return (self.image(image_id) for image_id in self.image_ids(split))
-
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
         role, scene = self._draw(image_id)
         void = np.zeros(scene.image.shape[:2], dtype=bool)
         return TruthRecord.of(image_id, role, _masks(scene), scene.labels, void)
-
-    def truth(self, split: Role) -> Iterator[TruthRecord]:
-        """Instances of one part, in order (evaluation only)."""
-        return (self.truth_of(image_id) for image_id in self.truth_ids(split))
 
 
 @lru_cache(maxsize=_KEPT)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts.errors import DataError
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from data_contracts.yaml_text import read_yaml_file
 from wsis.readers.files.folder_files import (
     Problems,
@@ -42,7 +42,7 @@ from wsis.readers.shared.format import Format, Given
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.regions import Polygon, box_around
 from wsis.readers.shared.settings import DataSettings
-from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, some_of, split_folder
+from wsis.readers.shared.splits import SplitChoice, known_splits, read_list, split_folder
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _ENDINGS = (".yaml", ".yml")
@@ -219,7 +219,7 @@ class YoloLabels(DrawnSource):
         alone = [name for name in self._text_files if name not in used and _has_objects(self.root / name)]
         if alone:
             self.note(
-                f"left out: {counted(len(alone), 'text file')} of labels without image: {some_of(alone)}"
+                f"left out: {counted(len(alone), 'text file')} of labels without image: {first_few(alone)}"
             )
 
     def _splits(self, problems: Problems) -> dict[str, str]:

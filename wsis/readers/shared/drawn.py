@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataError
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from wsis.method.masks import rle
 from wsis.readers.files.folder_files import Problems
 from wsis.readers.files.image_files import KnownImages
@@ -24,7 +24,7 @@ from wsis.readers.shared.labelled import Labelled, LabelledSource
 from wsis.readers.shared.names import NameIndex, images_below
 from wsis.readers.shared.records import TruthRecord
 from wsis.readers.shared.regions import Box, Region, box_of_boxes
-from wsis.readers.shared.splits import SplitChoice, known_splits, some_of, split_folder
+from wsis.readers.shared.splits import SplitChoice, known_splits, split_folder
 
 ONE_CLASS = "object"  # what things are called where nothing names them
 
@@ -126,7 +126,7 @@ class DrawnSource(LabelledSource):
         """Say which images nothing annotates: they are left out, and no negatives."""
         bare = sorted(self._image_set - self._drawings.keys())
         if bare and not problems.messages:
-            self.note(f"left out: {counted(len(bare), 'image')} without annotation: {some_of(bare)}")
+            self.note(f"left out: {counted(len(bare), 'image')} without annotation: {first_few(bare)}")
 
     def _split_of(self, *paths: str) -> str | None:
         """The split that the folders above an image or its annotation say."""

@@ -372,10 +372,6 @@ class FolderSource(ABC):
             box_labels=entry.box_labels,
         )
 
-    def images(self, split: Role) -> Iterator[ImageRecord]:
-        """The images of one part, in order."""
-        return (self.image(image_id) for image_id in self.image_ids(split))
-
     def box_changes(self, split: Role) -> BoxChanges:
         """Boxes of one part that were clipped to their image, and dropped because nothing was left of them."""
         entries = [entry for entry in self._entries().values() if entry.declared.role == split]
@@ -393,7 +389,3 @@ class FolderSource(ABC):
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
         return self._truth(self._entry_of(image_id))
-
-    def truth(self, split: Role) -> Iterator[TruthRecord]:
-        """Instances of one part, in order (evaluation only)."""
-        return (self.truth_of(image_id) for image_id in self.truth_ids(split))

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import DataError
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from wsis.readers.files.folder_files import Problems, clean_text, inside, sha256
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.shared.annotations import Declared, DeclaredObject
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.names import NameIndex
 from wsis.readers.shared.records import Role, TruthRecord
-from wsis.readers.shared.splits import Placed, SplitChoice, divide, some_of
+from wsis.readers.shared.splits import Placed, SplitChoice, divide
 
 NEGATIVES = ("negative", "negatives", "background", "none")
 
@@ -111,7 +111,7 @@ class LabelledSource(FolderSource):
         if taken:
             self.note(
                 f"left out of train: {counted(len(taken), 'image')} that data.val_annotations has: "
-                f"{some_of(taken)}"
+                f"{first_few(taken)}"
             )
 
     def _split(self, images: dict[str, Labelled], problems: Problems) -> dict[Role, list[str]]:

@@ -149,15 +149,15 @@ class DatasetSource(Protocol):
         ...
 
     def digest(self) -> str:
-        """sha256 over all that `images` gives: ids, annotations, image bytes; not where the root lies."""
+        """sha256 over all images: ids, annotations, image bytes; not where the root lies."""
         ...
 
     def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
-        """sha256 over all that `truth` of these parts gives (evaluation only)."""
+        """sha256 over the masks of all images of these parts (evaluation only)."""
         ...
 
     def validate(self, track: Track = untracked) -> None:
-        """Read and check everything `images` would give; one DataError lists all that is wrong."""
+        """Read and check every image and its annotations; one DataError lists all that is wrong."""
         ...
 
     def notes(self) -> tuple[str, ...]:
@@ -193,10 +193,6 @@ class DatasetSource(Protocol):
         """One image. KeyError if the id is not in the data set."""
         ...
 
-    def images(self, split: Role) -> Iterator[ImageRecord]:
-        """The images of one part, in order."""
-        ...
-
     def box_changes(self, split: Role) -> BoxChanges:
         """Boxes of one part that are not as they were annotated."""
         ...
@@ -207,8 +203,4 @@ class DatasetSource(Protocol):
 
     def truth_of(self, image_id: str) -> TruthRecord:
         """Instances of one image (evaluation only)."""
-        ...
-
-    def truth(self, split: Role) -> Iterator[TruthRecord]:
-        """Instances of one part, in order (evaluation only)."""
         ...

@@ -9,13 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from data_contracts.errors import DataError
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from wsis.readers.files.folder_files import Problems, read_text
 from wsis.readers.shared.layout import split_names
 from wsis.readers.shared.names import NameIndex
 from wsis.readers.shared.records import ROLES, Role
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,9 @@ def divide(
         for role, path in choice.lists.items():
             bare = [name for name in parts.get(role, ()) if name not in images]
             if bare:
-                problems.add(f"{path}: expected images with labels, got {len(bare)} without: {some_of(bare)}")
+                problems.add(
+                    f"{path}: expected images with labels, got {len(bare)} without: {first_few(bare)}"
+                )
                 parts[role] = [name for name in parts[role] if name in images]
     else:
         parts = _as_they_lie(images, choice, root, note)
@@ -198,7 +198,7 @@ def _as_they_lie(
             + ", ".join(f"split {s!r} ({counted(n, 'image')})" for s, n in sorted(others.items()))
         )
     if nowhere := sorted(name for name, one in images.items() if one.split is None):
-        note(f"left out: {counted(len(nowhere), 'image')} of no split: {some_of(nowhere)}")
+        note(f"left out: {counted(len(nowhere), 'image')} of no split: {first_few(nowhere)}")
     return {
         role: [name for name, one in images.items() if found is not None and one.split == found]
         for role, found in named.items()
@@ -226,8 +226,3 @@ def _without_share(
 def split_folder(image: str, known: Collection[str]) -> str | None:
     """The folder above an image that is named like a split of `known`; None if there is none."""
     return next((part for part in PurePosixPath(image).parts[:-1] if part.casefold() in known), None)
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first few of some names, for messages."""
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsis.method.evaluation.instance_quality import STATES
-from wsis.reporting.diagnosis.section import ABSENT, Diagnosis, Section
-from wsis.reporting.tables.tables import Column, percent
+from wsis.reporting.diagnosis.section import Diagnosis, Section
+from wsis.reporting.diagnosis.summary import last_of
+from wsis.reporting.tables.tables import ABSENT, Column, percent
 
 _PROPOSALS = "proposals, best of"
 _LABELS = "pseudo labels"
@@ -36,9 +37,9 @@ def _steps(rows: Sequence[Row]) -> Section | None:
         (Column("filter", _PROPOSALS), "filtered"),
         (Column("max", _PROPOSALS), "limited"),
         (Column("target", _LABELS), "seed_target"),
-        (Column("best", _LABELS), _last(ious, "best")),
-        (Column("mean", _LABELS), _last(ious, "mean")),
-        (Column("pred"), _last(ious, "train")),
+        (Column("best", _LABELS), last_of(ious, "best")),
+        (Column("mean", _LABELS), last_of(ious, "mean")),
+        (Column("pred"), last_of(ious, "train")),
     ]
     columns = {column: name for column, name in named if name in ious}
     if not columns:
@@ -51,7 +52,7 @@ def _steps(rows: Sequence[Row]) -> Section | None:
         return [str(row["instances"]), *hits, *(percent(row["iou"][name]) for name in columns.values())]
 
     notes = [f"{title}: of outer iteration {name.partition('@')[2]}" for title, name in
-             (("best, mean", _last(ious, "mean")), ("pred", _last(ious, "train"))) if name in ious]  # fmt: skip
+             (("best, mean", last_of(ious, "mean")), ("pred", last_of(ious, "train"))) if name in ious]  # fmt: skip
     note = f"Mean IoU in %. {'; '.join(notes)}. Words: wsis diagnose --help" if notes else "Mean IoU in %."
     return _table("Where accuracy is lost, by kind of instance (train)", header, rows, cells, note)
 
@@ -60,8 +61,8 @@ def _states(rows: Sequence[Row]) -> Section | None:
     if not rows:
         return None
     sets = {
-        _last(rows[0]["states"], "labels"): "pseudo labels",
-        _last(rows[0]["states"], "train"): "prediction",
+        last_of(rows[0]["states"], "labels"): "pseudo labels",
+        last_of(rows[0]["states"], "train"): "prediction",
     }
     columns = {name: f"{title} @{name.partition('@')[2]}" for name, title in sets.items() if name}
     if not columns:
@@ -83,7 +84,7 @@ def _states(rows: Sequence[Row]) -> Section | None:
 def _val(rows: Sequence[Row]) -> Section | None:
     if not rows:
         return None
-    ious, last = rows[0]["iou"], _last(rows[0]["iou"], "val")
+    ious, last = rows[0]["iou"], last_of(rows[0]["iou"], "val")
     columns: dict[Column, str] = {}
     for name, title in ((last, f"prediction @{last.partition('@')[2]}"), ("ceiling", "ceiling")):
         columns |= {
@@ -183,11 +184,6 @@ def _table(
     note: str,
 ) -> Section:
     return Section(title, header, [[row["group"], *cells(row)] for row in rows], note)
-
-
-def _last(named: Mapping[str, Any], kind: str) -> str:
-    """`kind@t` of the last outer iteration that has it; '' of none."""
-    return next((n for n in reversed(list(named)) if n.startswith(f"{kind}@") and "/" not in n), "")
 
 
 def _state_columns(title: str) -> list[Column]:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from wsis.reporting.tables.tables import Column
 
 Diagnosis = Mapping[str, Any]
-ABSENT = "–"
 
 
 class Section(NamedTuple):

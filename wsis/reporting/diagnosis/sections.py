@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsis.reporting.diagnosis.kinds import box_section, kind_sections, proposal_section
-from wsis.reporting.diagnosis.section import ABSENT, Diagnosis, Section
+from wsis.reporting.diagnosis.section import Diagnosis, Section
 from wsis.reporting.diagnosis.summary import STEPS
-from wsis.reporting.tables.tables import Column, percent
+from wsis.reporting.tables.tables import ABSENT, Column, percent
 
 _STATES = ("found", "merged", "split", "missed")
 

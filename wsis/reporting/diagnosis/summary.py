@@ -105,6 +105,11 @@ def state_columns(name: str, states: NDArray[np.float64]) -> dict[str, NDArray[n
     return {f"{name}:{state}": column for state, column in zip(STATES, states.T, strict=True)}
 
 
+def last_of(named: Mapping[str, Any], kind: str) -> str:
+    """Of names such as `best@1`, the one of this kind and the last outer iteration that has it; "" where none has."""
+    return next((n for n in reversed(list(named)) if n.startswith(f"{kind}@") and "/" not in n), "")
+
+
 def mean(values: NDArray[Any]) -> float | None:
     """Mean, or None of nothing."""
     return float(values.mean()) if len(values) else None

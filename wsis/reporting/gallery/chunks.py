@@ -15,8 +15,8 @@ from PIL import Image as PillowImage
 
 from wsis.method.evaluation.instance_quality import STATES
 from wsis.reporting.gallery.entries import SIDE, Entry, entry_of, facts_of
-from wsis.reporting.pictures.image_sets import SURE, TRAIN_PREDICTED, ImageSources, size_for
-from wsis.reporting.pictures.overlays import instance_colours
+from wsis.reporting.pictures.image_sets import SURE, TRAIN_PREDICTED, ImageSources
+from wsis.reporting.pictures.overlays import instance_colours, size_for
 from wsis.reporting.pictures.pictures import decode, encode
 from wsis.views.run import Run, spread
 

@@ -57,14 +57,16 @@ def weighted(samples: Samples) -> Weighted:
 
 
 def judged(sets: ImageSets) -> Weighted:
-    """The sets that are compared with true masks: the samples of the last outer iteration, else the last prediction."""
+    """The sets of instances that are compared with the true masks: the samples of the last outer iteration, or the last
+    prediction if there are no samples."""
     if sets.samples:
         return weighted(sets.samples[max(sets.samples)])
     return [(1.0, sets.predictions[max(sets.predictions)])] if sets.predictions else []
 
 
 def states_of(sets: ImageSets) -> list[str]:
-    """What becomes of each true instance in the sets that are judged; none without true masks, or such sets."""
+    """How each true instance ends in the `judged` sets: found, merged, split or missed; empty without true masks or
+    without such sets."""
     found = judged(sets)
     return mean_states(sets.pool, found, sets.truth) if sets.truth is not None and found else []
 

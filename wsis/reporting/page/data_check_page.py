@@ -58,7 +58,7 @@ class Thumbnail(NamedTuple):
 
 def thumbnail(image: SheetImage, classes: int) -> Thumbnail:
     """The image at the size of the sheet with its boxes in the colours of their classes."""
-    small = fit(image.picture, THUMBNAIL)[0].copy()
+    small = fit(image.picture, THUMBNAIL)
     scale = np.array([small.shape[1], small.shape[0]] * 2) / np.array(image.picture.shape[1::-1] * 2)
     draw_boxes(small, image.boxes * scale, instance_colours(classes)[image.box_labels - 1])
     data = encode(small, "JPEG", quality=_QUALITY)

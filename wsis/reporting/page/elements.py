@@ -10,8 +10,7 @@ from markupsafe import Markup
 
 from data_contracts.errors import ContractError, CorruptArtefactError
 from data_contracts.store import Artefact
-
-ABSENT = "–"
+from wsis.reporting.tables.tables import ABSENT
 
 
 def guarded(make: Callable[[], str]) -> str:

@@ -26,6 +26,6 @@ def render(name: str, **values: Any) -> str:
         values: what it shows: text is escaped, `markupsafe.Markup` is taken as HTML.
 
     Raises:
-        jinja2.UndefinedError: the template shows something else as well.
+        jinja2.UndefinedError: the template uses a name that `values` lacks.
     """
     return _environment().get_template(name).render(**values)

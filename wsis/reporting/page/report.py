@@ -20,7 +20,6 @@ from data_contracts.store import Artefact
 from wsis.reporting.diagnosis.text import diagnosis_html
 from wsis.reporting.page.cost import lineage, times
 from wsis.reporting.page.elements import (
-    ABSENT,
     amount,
     guarded,
     json_of,
@@ -37,7 +36,7 @@ from wsis.reporting.page.rendering import render
 from wsis.reporting.pictures.figures import figures_of_run, write_figure
 from wsis.reporting.pictures.pictures import encode, overlays
 from wsis.reporting.tables.results import measured_of, results_of
-from wsis.reporting.tables.tables import format_table, measured_tables, results_table
+from wsis.reporting.tables.tables import ABSENT, format_table, measured_tables, results_table
 from wsis.views.run import Run
 
 CURVE_NAME = "curve.json"

@@ -153,7 +153,7 @@ class _Drawn:
     def image(self, image_id: str) -> "_Shown":
         """The photograph, and what the run says of it, at the size of a panel."""
         data = self.dataset.read(image_id, ("encoded",))["encoded"].tobytes()
-        return _Shown(fit(decode(data, image_id), SIDE)[0], sets_of(self.sources, image_id, SIDE))
+        return _Shown(fit(decode(data, image_id), SIDE), sets_of(self.sources, image_id, SIDE))
 
     def name(self, label: int) -> str:
         return class_name(self.classes, label)

@@ -1,4 +1,4 @@
-"""What a run says of one image, from every source and outer iteration: sets of instances over one pool of masks.
+"""All that a run has found in one image, by source and outer iteration: sets of instances over one pool of masks.
 
 All pictures of a run are made of this: overlays, figures, contact sheets, the gallery. Suffixes: h w size of a picture.
 """
@@ -22,7 +22,7 @@ from wsis.method.masks.network_detections import NetworkDetections
 from wsis.method.masks.proposal_set import Regions
 from wsis.method.masks.superpixels import resize_nearest
 from wsis.reporting.pictures.instances import InstanceSet, MaskPool, tracks
-from wsis.reporting.pictures.overlays import instance_colours
+from wsis.reporting.pictures.overlays import instance_colours, size_for
 from wsis.views.run import Run
 
 SURE = 0.3
@@ -144,12 +144,6 @@ class ImageSets:
 def predicted(t: int) -> str:
     """What a drawn prediction of an outer iteration is, in words."""
     return f"prediction of iteration {t} (score\u00a0≥\u00a0{SURE})"  # no line breaks there
-
-
-def size_for(side: int, height: int, width: int) -> tuple[int, int]:
-    """(h, w) of an image of this size whose longer side gets `side` pixels: as `overlays.fit` makes it."""
-    scale = side / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def sets_of(sources: ImageSources, image_id: str, side: int) -> ImageSets:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsis.reporting.pictures.text import Box, put_label
+from wsis.reporting.pictures.text import Box, contrasting, put_label
 
 Image = NDArray[np.uint8]
 
@@ -29,7 +29,6 @@ _PALETTE = (
     (80, 40, 160),
 )
 _GOLDEN = 0.618033988749895
-_LIGHT = 120  # luminance from which black is read on a colour, and white below
 
 
 def instance_colours(count: int) -> NDArray[np.uint8]:
@@ -40,13 +39,6 @@ def instance_colours(count: int) -> NDArray[np.uint8]:
         red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN % 1.0, 0.5 + 0.4 * (index % 2), value)
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return np.array(colours, dtype=np.uint8).reshape(-1, 3)
-
-
-def contrasting(colour: Sequence[int]) -> tuple[int, int, int]:
-    """Black for a light colour, white for a dark one: beside each other, one of the two is seen on any ground."""
-    red, green, blue = (int(part) for part in colour)
-    light = 0.3 * red + 0.59 * green + 0.11 * blue > _LIGHT
-    return (0, 0, 0) if light else (255, 255, 255)
 
 
 def draw_instances(
@@ -100,7 +92,6 @@ def draw_seeds(
     colours: NDArray[np.uint8],
     names: Sequence[str] | None = None,
     boxes: NDArray[np.floating] | None = None,
-    strength: float = 0.75,
 ) -> Image:
     """Peak response maps as heat in each peak's colour on the darkened image, the peaks as crosses, their boxes.
 
@@ -117,7 +108,7 @@ def draw_seeds(
     for response, colour in zip(peak_response_maps, colours.astype(np.float32), strict=True):
         heat = cv2.resize(response.astype(np.float32) / 255, size, interpolation=cv2.INTER_LINEAR)
         # the square root lifts the weak surroundings that the proposals' filter still counts as seed
-        weight = strength * np.sqrt(np.clip(heat, 0, 1))[:, :, None]
+        weight = 0.75 * np.sqrt(np.clip(heat, 0, 1))[:, :, None]
         drawn = (1 - weight) * drawn + weight * (0.6 * colour + 0.4 * 255)
     result: Image = np.rint(drawn).astype(np.uint8)
     if boxes is not None and len(boxes):
@@ -158,21 +149,20 @@ def line_width(shape: Sequence[int]) -> int:
     return max(2, round(max(shape[:2]) / 160))
 
 
-def fit(image: Image, side: int, masks: NDArray[np.bool_] | None = None) -> tuple[Image, NDArray[np.bool_]]:
-    """Scale an image (smoothly) and its masks (nearest) until the longer side has `side` pixels.
+def size_for(side: int, height: int, width: int) -> tuple[int, int]:
+    """(h, w) of an image [H, W] once its longer side has `side` pixels."""
+    scale = side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def fit(image: Image, side: int) -> Image:
+    """The image uint8 [H, W, 3] resized to `size_for(side, H, W)`, uint8 [h, w, 3].
 
     Lines and text drawn afterwards are legible whatever size the image came in.
-    Returns uint8 [H', W', 3] and bool [N, H', W'].
     """
-    scale = side / max(image.shape[:2])
-    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(image, (width, height), interpolation=how).astype(np.uint8)
-    if masks is None:
-        return resized, np.zeros((0, height, width), dtype=bool)
-    rows = (2 * np.arange(height) + 1) * image.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * image.shape[1] // (2 * width)
-    return resized, masks[:, rows[:, None], columns[None]]
+    height, width = size_for(side, *image.shape[:2])
+    how = cv2.INTER_AREA if side < max(image.shape[:2]) else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=how).astype(np.uint8)
 
 
 def _name_instances(

@@ -119,7 +119,7 @@ def picture_of(sources: Sources, image_id: str, contract: str = "") -> NDArray[n
     image = decode(record["encoded"].tobytes(), image_id)
     sets = sets_of(found, image_id, PANEL_SIDE)
     annotated = ", ".join(_name(sources, label) for label in record["labels"].tolist()) or "no class"
-    panels = [Panel(f"image: {annotated}", fit(image, PANEL_SIDE)[0])]
+    panels = [Panel(f"image: {annotated}", fit(image, PANEL_SIDE))]
     spread, legend = "", list[str]()
     if found.seeds is not None and image_id in found.seeds:
         panels.append(_seeds_panel(sources, image, found.seeds[image_id]))
@@ -173,13 +173,13 @@ def encode(picture: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
 
 def _boxes_panel(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Panel:
     """For a run that has no seeds yet; later their panel shows the boxes."""
-    small = fit(image, PANEL_SIDE)[0].copy()
+    small = fit(image, PANEL_SIDE)
     draw_boxes(small, boxes * (small.shape[1] / image.shape[1]), instance_colours(len(boxes)))
     return Panel(counted(len(boxes), "box"), small)
 
 
 def _seeds_panel(sources: Sources, image: NDArray[np.uint8], seeds: Record) -> Panel:
-    small, _ = fit(image, PANEL_SIDE)
+    small = fit(image, PANEL_SIDE)
     peaks = seeds["peaks"].copy()
     peaks[:, 1] = peaks[:, 1] * small.shape[0] // image.shape[0]
     peaks[:, 2] = peaks[:, 2] * small.shape[1] // image.shape[1]
@@ -231,7 +231,7 @@ def _instances_panel(
         names = _names(sources, one.labels, one.scores)
     names = names[:most]
     masks, colours = sets.pool.masks(one.masks[:most]), sets.colours(one)[:most]
-    return Panel(caption, draw_instances(fit(image, PANEL_SIDE)[0], masks, colours, names))
+    return Panel(caption, draw_instances(fit(image, PANEL_SIDE), masks, colours, names))
 
 
 def _names(sources: Sources, labels: NDArray[np.integer], scores: NDArray[np.floating]) -> list[str]:

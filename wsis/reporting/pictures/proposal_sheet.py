@@ -15,7 +15,7 @@ from wsis.reporting.pictures.overlays import fit, line_width
 from wsis.reporting.pictures.panels import Panel, side_by_side
 
 SIDE = 300  # longer side of a proposal; the three pictures above are as wide as all columns
-COUNT = 12
+_COUNT = 12
 _LEAST_WIDTH = 180  # so that captions can be read under any photograph
 _OUTLINE = np.array([255, 0, 110], np.uint8)  # a pink that photographs rarely hold
 _MOST_SIDE = 640
@@ -28,23 +28,21 @@ def proposal_sheet(
     contours: NDArray[np.floating],
     proposals: ProposalSet,
     title: str = "",
-    count: int = COUNT,
 ) -> NDArray[np.uint8]:
     """The sheet as uint8 [H', W', 3].
 
     Args:
         image: uint8 RGB [H, W, 3].
         contours: strength in [0, 1], float [H, W] or of any other size, stretched over the image.
-        count: proposals to show, best first.
     """
     columns = 4 if image.shape[1] >= image.shape[0] else 6
-    shown = min(count, len(proposals))
+    shown = min(_COUNT, len(proposals))
     below = side_by_side(
         proposal_panels(image, proposals, shown),
         f"the first {shown} of {len(proposals)} proposals: rank, score, share of the image",
         columns,
     )
-    tile = fit(image, SIDE)[0].shape[1]
+    tile = fit(image, SIDE).shape[1]
     side = min(SIDE * (columns * (tile + _GAP) // 3 - _GAP) // tile, _MOST_SIDE)
     above = side_by_side(_maps(image, contours, proposals, side), title, columns=3)
     width = max(above.shape[1], below.shape[1])
@@ -56,7 +54,7 @@ def _maps(
 ) -> list[Panel]:
     """Photograph, contours and ultrametric contours."""
     boundary = boundary_map(proposals.superpixels, proposals.edges, ultrametric_strengths(proposals))
-    photograph = fit(image, side)[0]
+    photograph = fit(image, side)
     size = (photograph.shape[0], photograph.shape[1])
     count = proposals.membership.shape[1]
     return [
@@ -71,7 +69,7 @@ def _maps(
 
 def proposal_panels(image: NDArray[np.uint8], proposals: ProposalSet, count: int) -> list[Panel]:
     """The first `count` proposals, each outlined on the photograph, which is faded where it is not the proposal."""
-    small = fit(image, SIDE)[0]
+    small = fit(image, SIDE)
     masks = proposal_masks(
         proposals.superpixels, proposals.membership[:count], (small.shape[0], small.shape[1])
     )

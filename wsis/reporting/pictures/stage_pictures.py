@@ -39,4 +39,4 @@ def as_jpeg(picture: NDArray[np.uint8]) -> bytes:
 
 
 def _narrow(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return fit(picture, min(_WIDTH, max(picture.shape[:2])))[0]
+    return fit(picture, min(_WIDTH, max(picture.shape[:2])))

@@ -1,5 +1,6 @@
 """Text on images with the font that matplotlib brings: labels that do not hide each other, captions."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import ImageDraw, ImageFont
 Box = tuple[int, int, int, int]
 _PADDING = 3
 _MOST_HIDDEN = 0.3  # of the things under a label
+_LIGHT = 120  # luminance from which black is read on a colour, and white below
 
 
 @lru_cache(maxsize=16)
@@ -25,6 +27,13 @@ def text_size(text: str, size: int, bold: bool = False) -> tuple[int, int]:
     """Width and height in pixels; the height is that of the font's line, whatever the letters."""
     ascent, descent = font(size, bold).getmetrics()
     return int(np.ceil(font(size, bold).getlength(text))), ascent + descent
+
+
+def contrasting(colour: Sequence[int]) -> tuple[int, int, int]:
+    """Black for a light RGB colour (0..255), white for a dark one: one of the two is seen on any ground."""
+    red, green, blue = (int(part) for part in colour)
+    light = 0.3 * red + 0.59 * green + 0.11 * blue > _LIGHT
+    return (0, 0, 0) if light else (255, 255, 255)
 
 
 def put_text(
@@ -71,9 +80,7 @@ def put_label(
     if float(worth[top:bottom, left:right].sum()) > _MOST_HIDDEN:
         return None
     image[top:bottom, left:right] = colour
-    luminance = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-    ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)
-    put_text(image, text, left + _PADDING, top, size, ink, bold=True)
+    put_text(image, text, left + _PADDING, top, size, contrasting(colour), bold=True)
     return plate
 
 

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 from data_contracts.printable import counted
 from wsis.reporting.tables.bench_values import TABLE, BenchTable, Measure, MeasuredSet
-from wsis.reporting.tables.tables import WIDTH, Column, format_table
+from wsis.reporting.tables.tables import ABSENT, WIDTH, Column, format_table
 
-_ABSENT = "–"
 _LEAST = 0.5  # a change below this, in the table's unit, is none, however small the spread
 _BETTER, _WORSE = "▲", "▼"
 
@@ -31,7 +30,7 @@ def bench_table(now: BenchTable, before: BenchTable | None = None) -> str:
     rows: list[Sequence[str] | str] = []
     for heading, measures in TABLE.items():
         lines = [[m.title, *(_cell(now, before, one, m) for one in sets)] for m in measures]
-        kept = [line for line in lines if set(line[1:]) != {_ABSENT}]
+        kept = [line for line in lines if set(line[1:]) != {ABSENT}]
         rows += [heading, *kept] if kept else []
     header: list[str | Column] = ["", *(Column(one) for one in sets)]
     parts = [format_table(header, rows, "text", 1, WIDTH), _counts(now)]
@@ -67,7 +66,7 @@ def _values(one: MeasuredSet, measure: Measure) -> dict[tuple[int, int], float]:
 def _cell(now: BenchTable, before: BenchTable | None, data_set: str, measure: Measure) -> str:
     values = list(_values(now.sets[data_set], measure).values())
     if not values:
-        return _ABSENT
+        return ABSENT
     mean = sum(values) / len(values)
     text = f"{mean:.2f}" if measure.key == "seeds" else f"{mean:.1f}"
     if before is None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_contracts.errors import ConfigError
+from wsis.reporting.diagnosis.summary import last_of
 
 Values = dict[str, float]
 GROUPS = ("alone", "among several", "touching", "under 5 %", "under 0.25 %")
@@ -128,10 +129,6 @@ def values_of(diagnosis: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
     return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def _last(columns: Mapping[str, Any], kind: str) -> str:
-    return next((c for c in reversed(list(columns)) if c.startswith(f"{kind}@") and "/" not in c), "")
-
-
 def _steps(diagnosis: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     """Mean IoUs, of all instances and of each group; of outer iterations the last."""
     for split in ("train", "val"):
@@ -141,7 +138,7 @@ def _steps(diagnosis: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
             end = "" if row["kind"] == "all" else f"/{row['group']}"
             ious = row["iou"]
             columns = {c: c for c in ious if "@" not in c and "/any" not in c}
-            columns |= {kind: _last(ious, kind) for kind in ("best", "mean", "train", "val")}
+            columns |= {kind: last_of(ious, kind) for kind in ("best", "mean", "train", "val")}
             yield from ((f"{name}{end}", ious[c]) for name, c in columns.items() if c)
             if split == "train":
                 yield f"seeds{end}", row["seeds"]
@@ -150,7 +147,7 @@ def _steps(diagnosis: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
 
 def _labels(diagnosis: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     for row in diagnosis["groups"]["train"][:1]:
-        states = row["states"].get(_last(row["states"], "labels"), {})
+        states = row["states"].get(last_of(row["states"], "labels"), {})
         yield from ((f"labels:{state}", value) for state, value in states.items())
     for row in diagnosis["pseudo_labels"][-1:]:
         yield "labels:spurious", row["spurious"] / row["predicted"] if row["predicted"] else None

@@ -6,14 +6,12 @@ from typing import Any
 
 from data_contracts.printable import counted
 from wsis.reporting.tables.expected_time import OTHERS, time_here
-from wsis.reporting.tables.tables import format_table
+from wsis.reporting.tables.tables import ABSENT, WIDTH, format_table
 from wsis.views.image_names import shortened
 
-WIDTH = 80
 LISTS = ("problems", "warnings", "hints", "notes")
 _LISTED = 10
 _NAME = 24
-_ABSENT = "–"
 Findings = Mapping[str, Any]
 
 
@@ -129,7 +127,7 @@ def _span(values: Sequence[float]) -> str:
 
 
 def _count(value: int | None) -> str:
-    return _ABSENT if value is None else str(value)
+    return ABSENT if value is None else str(value)
 
 
 def _pixels(mode: str) -> str:

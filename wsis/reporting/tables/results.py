@@ -62,7 +62,7 @@ def _shares_of(run: Run, key: str) -> list[dict[str, Any]]:
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """Its scores in [0, 1] by name: `mAP 0.50` and the like of VOC, `COCO AP` and the like; None: not measured."""
+    """The scores of a row of results in [0, 1] by name, such as `mAP 0.50` (VOC) and `COCO AP`; None: not measured."""
     return {
         **{f"mAP {t}": row["mAP"][t] for t in THRESHOLDS},
         **{f"COCO {m}": row.get("coco", {}).get(m) for m in COCO},
@@ -82,7 +82,7 @@ def measured_of(run: Run) -> list[dict[str, Any]]:
 
 
 def measured_row(store: Store, one: Measured) -> dict[str, Any]:
-    """One of them."""
+    """One row of :func:`measured_of`."""
     metrics = json.loads(
         store.open("evaluation", one.artefacts["evaluation"]).file("metrics.json").read_text()
     )

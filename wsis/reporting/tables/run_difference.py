@@ -2,14 +2,14 @@
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from wsis.reporting.tables.results import results_of
-from wsis.reporting.tables.tables import WIDTH, Column, format_table, percent
+from wsis.reporting.tables.tables import ABSENT, WIDTH, Column, format_table, percent
 from wsis.views.run import Run
+from wsis.views.stored_configs import flat
 
-_ABSENT = "–"
 _VALUE_WIDTH = 18
 _SHOWN = (("mAP", "0.50", "VOC mAP .50"), ("mAP", "0.75", "VOC mAP .75"), ("coco", "AP", "COCO AP"))
 
@@ -31,8 +31,8 @@ def run_difference(
         CorruptArtefactError, ArtefactMissingError: an evaluation of a run is damaged or gone.
     """
     records = [run.record for run in runs]
-    flat = [dict(_flat(one)) for one in settings]
-    keys = dict.fromkeys([*flat[0], *flat[1]])
+    of_key = [dict(flat(one)) for one in settings]
+    keys = dict.fromkeys([*of_key[0], *of_key[1]])
     both = [key for key in records[0].entries if key in records[1].entries]
     same = [key for key in both if len({record.entries[key].fingerprint for record in records}) == 1]
     rows = [{_place(row): row for row in results_of(run)} for run in runs]
@@ -47,7 +47,7 @@ def run_difference(
             for record in records
         ],
         "settings": {
-            key: [one.get(key) for one in flat] for key in keys if flat[0].get(key) != flat[1].get(key)
+            key: [one.get(key) for one in of_key] for key in keys if of_key[0].get(key) != of_key[1].get(key)
         },
         "common": same,
         "own": [key for key in both if key not in same],
@@ -88,28 +88,20 @@ def difference_text(found: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _place(row: Mapping[str, Any]) -> tuple[str, int | None, str]:
     return row["kind"], row["outer_iteration"], row["split"]
 
 
 def _shown(value: Any) -> str:
-    text = _ABSENT if value is None else value if isinstance(value, str) else json.dumps(value)
+    text = ABSENT if value is None else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"
 
 
 def _line(pair: Mapping[str, Any]) -> list[str]:
     iteration = pair["outer_iteration"]
-    cells = [pair["kind"].replace("_", " "), _ABSENT if iteration is None else str(iteration), pair["split"]]
+    cells = [pair["kind"].replace("_", " "), ABSENT if iteration is None else str(iteration), pair["split"]]
     for part, measure, _ in _SHOWN:
         a, b = ((row or {}).get(part, {}).get(measure) for row in pair["results"])
-        gain = _ABSENT if a is None or b is None else f"{100 * (b - a):+.1f}"
+        gain = ABSENT if a is None or b is None else f"{100 * (b - a):+.1f}"
         cells += [percent(a), percent(b), gain]
     return cells

@@ -8,6 +8,7 @@ from typing import Any
 
 from data_contracts.errors import ContractError
 from data_contracts.notes import notes_of
+from data_contracts.printable import one_line
 from data_contracts.runs import list_runs
 from data_contracts.store import Store
 from wsis.reporting.tables.tables import format_table, percent
@@ -86,12 +87,12 @@ def run_list(store: Store, width: int | None = None) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     if row["status"] == "damaged":
-        return [row["run"], "damaged", "", "", "", "", "", _line(row["error"])]
+        return [row["run"], "damaged", "", "", "", "", "", one_line(row["error"])]
     data = row["data"]
     place = PurePath(data["root"]).name if data["root"] else ""
     known = "" if data["format"] == "auto" else data["format"]
     shown = [word for word in (known, place, "boxes" if row["supervision"] == "box" else "") if word]
-    remark = _line(row["error"]) if row["error"] else row["notes"][-1] if row["notes"] else ""
+    remark = one_line(row["error"]) if row["error"] else row["notes"][-1] if row["notes"] else ""
     config = PurePath(row["config"]).name.removesuffix(".yaml")
     ap = percent(row["mAP50"])
     return [
@@ -104,10 +105,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _age(row),
         remark,
     ]
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _age(row: dict[str, Any]) -> str:

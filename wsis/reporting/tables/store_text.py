@@ -18,6 +18,7 @@ from data_contracts.verification import damage_of, stored_artefacts
 from wsis.reporting.tables.tables import format_table
 from wsis.views.run import Run
 
+_LONGEST_VALUE = 140  # characters
 _SHAPES_FROM_IMAGES = 200
 
 
@@ -141,9 +142,9 @@ def readable(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _short(value: Any, limit: int = 140) -> str:
+def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 class Verified(NamedTuple):

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wsis.reporting.tables.results import results_of
-from wsis.reporting.tables.tables import THRESHOLDS, WIDTH, Column, Style, format_table, percent
+from wsis.reporting.tables.tables import ABSENT, THRESHOLDS, WIDTH, Column, Style, format_table, percent
 from wsis.views.run import Run
 
 _MEASURES = (*THRESHOLDS, "AP")
 _RATIOS = ("0.50", "0.75")
-_ABSENT = "–"
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,13 @@ def suite_table(runs: Sequence[SuiteRun], style: Style = "markdown") -> str:
     ratios = [Column(t.lstrip("0"), "ratio") for t in _RATIOS]
     lines: list[tuple[str, Score, Score | None, str]] = []
     if ceiling is not None:
-        lines.append(("ceiling (true masks)", ceiling, None, _ABSENT))
+        lines.append(("ceiling (true masks)", ceiling, None, ABSENT))
     for score in scores(runs, ["prm_baseline", "prediction"]):
         last = score.outer_iteration == max(
             (s.outer_iteration or 0 for s in scores(runs, ["prediction"]) if s.row == score.row), default=0
         )
         spent = [r.cpu_seconds / 60 for r in runs if r.row == score.row and r.finished]
-        cost = f"{sum(spent) / len(spent):.0f}" if last and spent else _ABSENT
+        cost = f"{sum(spent) / len(spent):.0f}" if last and spent else ABSENT
         title = f"{score.title}: PRM baseline" if score.kind == "prm_baseline" else score.title
         lines.append((title, score, ceiling, cost))
     body = [
@@ -188,7 +187,7 @@ def _verdict(gain: float, spread: float | None) -> str:
 
 
 def _cells(score: Score) -> list[str]:
-    iteration = _ABSENT if score.outer_iteration is None else str(score.outer_iteration)
+    iteration = ABSENT if score.outer_iteration is None else str(score.outer_iteration)
     return [iteration, str(len(score.seeds)), *(_with_spread(score, measure) for measure in _MEASURES)]
 
 
@@ -200,7 +199,7 @@ def _with_spread(score: Score, measure: str) -> str:
 def _ratio(score: Score, ceiling: Score | None, threshold: str) -> str:
     """Mean over seeds of the share of the same seed's ceiling; of the mean ceiling where that seed has none."""
     if ceiling is None or not ceiling.values(threshold):
-        return _ABSENT
+        return ABSENT
     shares = []
     for seed, maps in score.seeds.items():
         own = ceiling.seeds.get(seed, {}).get(threshold)
@@ -208,4 +207,4 @@ def _ratio(score: Score, ceiling: Score | None, threshold: str) -> str:
         value = maps.get(threshold)
         if value is not None and whole:
             shares.append(value / whole)
-    return f"{sum(shares) / len(shares):.2f}" if shares else _ABSENT
+    return f"{sum(shares) / len(shares):.2f}" if shares else ABSENT

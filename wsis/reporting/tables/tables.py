@@ -15,7 +15,8 @@ Style = Literal["text", "markdown", "html"]
 THRESHOLDS = ("0.25", "0.50", "0.70", "0.75")
 COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 WIDTH = 80
-_ABSENT = "–"
+ABSENT = "–"
+"""In the place of a value that there is none of."""
 
 
 @dataclass(frozen=True)
@@ -255,13 +256,13 @@ def _name(row: Mapping[str, Any]) -> str:
 
 
 def _iteration(row: Mapping[str, Any]) -> str:
-    return _ABSENT if row["outer_iteration"] is None else str(row["outer_iteration"])
+    return ABSENT if row["outer_iteration"] is None else str(row["outer_iteration"])
 
 
 def percent(value: float | None) -> str:
     """A share as percent with one digit, at most four characters; a dash where there is none."""
     if value is None:
-        return _ABSENT
+        return ABSENT
     text = f"{100 * value:.1f}"
     return "100" if text == "100.0" else text
 

@@ -17,6 +17,9 @@ from wsis.method.backbones.efficientnet_lite import fold_batch_norms
 from wsis.method.proposals.config import MCGConfig
 from wsis.method.proposals.contours.weights import load_network
 
+_BASE_SIGMA = 2.0
+_SOFTNESS = 25.0  # Lab units a pixel
+_LIGHTNESS = 0.7  # weight of L beside a and b
 _ROUNDING = 1e-3  # Lab units: float32 leaves 2e-4 of a single colour; 8-bit colours differ by 0.016
 
 
@@ -67,8 +70,8 @@ def _at_scale(
 class LabGradient:
     """Model-free: largest rate of change of the smoothed Lab colour (Di Zenzo's tensor), nothing learned.
 
-    Scale s smooths with sigma ``base_sigma / s``, which is what resizing the image by s would do; the
-    gradient is multiplied by sigma (scale normalised) and squashed by 1 - exp(-g / softness), so that the
+    Scale s smooths with sigma 2 / s, which is what resizing the image by s would do; the
+    gradient is multiplied by sigma (scale normalised) and squashed by 1 - exp(-g / 25), so that the
     same colour step gives the same strength in every image.
     """
 
@@ -76,13 +79,10 @@ class LabGradient:
     scales: tuple[float, ...] = (2.0, 1.0, 0.5)
     smoothing = 0.8
 
-    def __init__(self, base_sigma: float = 2.0, softness: float = 25.0, lightness: float = 0.7) -> None:
-        self.base_sigma, self.softness, self.lightness = base_sigma, softness, lightness
-
     def __call__(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
         """See :class:`ContourDetector`."""
-        lab = rgb_to_lab(image) * np.array([self.lightness, 1, 1], np.float32)
-        sigma = self.base_sigma / scale
+        lab = rgb_to_lab(image) * np.array([_LIGHTNESS, 1, 1], np.float32)
+        sigma = _BASE_SIGMA / scale
         smooth = cv2.GaussianBlur(lab, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
         border = cv2.BORDER_REPLICATE
         dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8, borderType=border)
@@ -91,7 +91,7 @@ class LabGradient:
         root = np.sqrt(np.square(xx - yy) + 4 * xy * xy)
         gradient = np.sqrt((xx + yy + root) / 2) * max(sigma, 1.0)
         gradient[gradient < _ROUNDING] = 0
-        return (1 - np.exp(-gradient / self.softness)).astype(np.float32)
+        return (1 - np.exp(-gradient / _SOFTNESS)).astype(np.float32)
 
 
 class LearnedContours:

@@ -12,6 +12,14 @@ from wsis.method.backbones import PretrainedSpec
 from wsis.method.backbones.lite_unet import LiteUNet, NormBlock, resize_as
 
 _STRIDE = 32
+_WIDTHS = (
+    96,
+    64,
+    48,
+    32,
+)  # decoder channels at strides 32, 16, 8, 4; side logits at the last two and at stride 2
+_CHANNELS = 32  # at stride 2
+_FINE_CHANNELS = 16  # at full resolution
 
 
 class ContourNetwork(nn.Module):
@@ -19,31 +27,22 @@ class ContourNetwork(nn.Module):
 
     Args:
         pretrained: weights of the encoder, see `wsis.method.backbones.build_backbone`.
-        widths: decoder channels at strides 32, 16, 8, 4 (side logits at the last two and at stride 2).
-        channels: decoder channels at stride 2.
-        fine_channels: channels of the branch at full resolution.
     """
 
-    def __init__(
-        self,
-        pretrained: PretrainedSpec,
-        widths: tuple[int, int, int, int] = (96, 64, 48, 32),
-        channels: int = 32,
-        fine_channels: int = 16,
-    ) -> None:
+    def __init__(self, pretrained: PretrainedSpec) -> None:
         super().__init__()
         self.features = LiteUNet(
             pretrained,
             stride=2,
-            channels=channels,
-            widths=widths,
+            channels=_CHANNELS,
+            widths=_WIDTHS,
             frozen_blocks=0,
             batch_norm="frozen_statistics",
         )
-        self.sides = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in (*widths[2:], channels))
-        self.image = NormBlock(3, fine_channels)
-        self.refine = NormBlock(fine_channels + channels, fine_channels)
-        self.out = nn.Conv2d(fine_channels, 1, 1)
+        self.sides = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in (*_WIDTHS[2:], _CHANNELS))
+        self.image = NormBlock(3, _FINE_CHANNELS)
+        self.refine = NormBlock(_FINE_CHANNELS + _CHANNELS, _FINE_CHANNELS)
+        self.out = nn.Conv2d(_FINE_CHANNELS, 1, 1)
         for layer in (*self.sides, self.out):  # boundaries are rare: start from their frequency
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.constant_(layer.bias, -2.0)
