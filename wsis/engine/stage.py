@@ -134,6 +134,7 @@ def execute(
     progress: Progress | None = None,
     force: bool = False,
     content: str | None = None,
+    name: str | None = None,
 ) -> Outcome:
     """Give the stage's artefact: the stored one if it is intact, else compute and commit it.
 
@@ -142,6 +143,7 @@ def execute(
 
     Args:
         content: what `stage.content_digest` gives, from a caller who has just computed it.
+        name: what it is called in lines, as the node of a run that it is; None: as the stage.
 
     Raises:
         ConfigError: this machine cannot execute like that (`Execution.check`).
@@ -169,7 +171,7 @@ def execute(
         (content or "none")[:12],
     )
     make = partial(
-        _made, stage, config, inputs, store, seed, outer_iteration, execution, progress, force, content
+        _made, stage, config, inputs, store, seed, outer_iteration, execution, progress, force, content, name
     )
     while True:
         try:
@@ -189,6 +191,7 @@ def _made(
     progress: Progress,
     force: bool,
     content: str | None,
+    name: str | None,
     identity: str,
 ) -> Outcome:
     """The artefact, once this process has its lock."""
@@ -200,7 +203,7 @@ def _made(
         if not force and (found := intact(store, stage.name, identity, progress)):
             remove_empty(work)
             return Outcome(found, True, 0.0, waited)
-        context = StageContext(work, seed, outer_iteration, execution, progress, stage.name)
+        context = StageContext(work, seed, outer_iteration, execution, progress, name or stage.name)
         if stage.per_image and execution.cluster is not None:
             resources = {"GPU": 1.0} if stage.on_gpu(execution) else {}
             context.cluster = Cluster(execution.cluster, store, stage.run.__module__, resources)
