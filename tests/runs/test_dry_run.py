@@ -106,7 +106,9 @@ def test_a_stage_that_starts_says_its_place(own_store: Path) -> None:
 
 def test_lines_of_a_stage_name_it_as_the_run_does(own_store: Path) -> None:
     """The two predictions of an iteration differ in their split alone, its two evaluations in what they score."""
-    wanted = [f"{stage}@1" for stage in ("evaluation.pseudo_labels", "predictions.val", "evaluation.prediction")]
+    wanted = [
+        f"{stage}@1" for stage in ("evaluation.pseudo_labels", "predictions.val", "evaluation.prediction")
+    ]
     wanted.append("predictions.train@1")
     for key in wanted:
         shutil.rmtree(own_store / fingerprints(own_store)[key])
