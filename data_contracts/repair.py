@@ -30,7 +30,7 @@ def store_option(location: str) -> str:
 
 
 def repair_of(store: _Runs, stage: str, fingerprint: str) -> str:
-    """What to do about a damaged artefact: run the stage again in a run that uses it, make anew what a run made from it,
+    """What to do about a damaged artefact: run the stage again in a run that uses it, make anew what was made from it,
     or remove it."""
     where = store_option(store.location)
     records = {name: _record(store, name) for name in store.names("runs", ".json")}
@@ -41,10 +41,8 @@ def repair_of(store: _Runs, stage: str, fingerprint: str) -> str:
     for name, record in records.items():
         for made, what, command in _made(name, record):
             if (stage, fingerprint) in _ancestors(store, made, parents):
-                return (
-                    f"No run uses it any more, but {what} of run {name} was made from it; to make that anew without it: "
-                    f"{command}{where}"
-                )
+                was = f"No run uses it any more, but {what} of run {name} was made from it"
+                return f"{was}; to make that anew without it: {command}{where}"
     if stage in _MODELS:
         return f"The command that made it makes it anew: {_MODELS[stage]}{where}, with the same data and settings"
     return f"No run uses it; to remove what no run uses: wsis gc{where}"

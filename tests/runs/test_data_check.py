@@ -195,6 +195,21 @@ def test_objects_too_small_for_the_network(coco: Coco) -> None:
     assert any("20 of 48 objects are under 16 pixels" in line for line in values(coco)["warnings"])
 
 
+def test_masks_without_a_pixel_are_counted(coco: Coco) -> None:
+    """Of one and two points, and thinner than a pixel: their objects keep their boxes and labels."""
+    coco.add("val", "v3.jpg", *[(1, BOX, True)] * 4)
+    coco.add("train", "thin.jpg", (1, BOX, True), (2, OTHER, True))
+    thin = ([[10, 10]], [[10, 10, 50, 40]], [[10.1, 10.1, 10.3, 10.1, 10.2, 10.2]])
+    for one, polygons in zip(coco.trees["val"]["annotations"][2:], thin, strict=False):
+        one["segmentation"] = polygons
+    coco.trees["train"]["annotations"][-1]["segmentation"] = thin[1]
+    found = values(coco)
+    assert found["masks"] == {"empty": 4} and found["parts"]["train"]["objects"] == 28
+    line = "4 masks without a pixel, as of a polygon of one or two points: left out, not measured"
+    assert found["ready"] and found["warnings"] == [line]
+    assert line in " ".join(done(check(coco)).out.split())
+
+
 def test_a_class_that_no_image_lacks_is_a_problem(coco: Coco) -> None:
     refused = check(
         coco,

@@ -59,6 +59,7 @@ def findings(
         "images": _sizes(found.images),
         "objects": _objects(found.images, config.prediction.image_size),
         "boxes": {"clipped": found.clipped, "dropped": found.dropped},
+        "masks": {"empty": found.empty},
         "copies": _copies(found.images, names),
         "notes": list(found.notes),
         "problems": problems,
@@ -203,6 +204,9 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
         yield f"{counted(found.dropped, 'box')} of train without area inside the image: left out"
     if found.clipped:
         yield f"{counted(found.clipped, 'box')} of train reaching outside of the image: cut at its edge"
+    if found.empty:
+        masks = counted(found.empty, "mask")
+        yield f"{masks} without a pixel, as of a polygon of one or two points: left out, not measured"
     yield from _class_warnings(found, values, config)
     yield from _mask_warnings(values, config)
     yield from _size_warnings(values)
