@@ -256,6 +256,17 @@ def test_every_problem_is_counted_and_the_first_are_shown(coco: Coco) -> None:
     assert not found["ready"] and len(found["problems"]) == 12 and found["parts"]["train"]["images"] == 12
 
 
+def test_the_time_is_reckoned_alike_where_something_is_wrong(coco: Coco, tmp_path: Path) -> None:
+    """Of what can be read, with the finer grid on which images of few superpixels, as these, are looked at."""
+    whole = values(coco)["cost"]
+    coco.add("train", "broken.jpg", (1, BOX, True))
+    (coco.root / "train" / "broken.jpg").write_bytes(b"no image")
+    found = values(coco)
+    assert not found["ready"] and found["cost"] == whole
+    lost = check(coco, "--set", f"proposals.contour_model={tmp_path / 'none.pt'}").out
+    assert f"no estimate of the time: pretrained weights: no file {tmp_path / 'none.pt'}" in " ".join(lost.split())
+
+
 class Page(HTMLParser):
     """Checks that tags nest; collects images, captions and headings."""
 

@@ -66,7 +66,7 @@ def findings(
     }
     values["warnings"] = list(_warnings(found, values, config))
     values["hints"] = list(_hints(values, config))
-    values["cost"] = cost_of(source, found, config, speed, ready=not problems)
+    values["cost"] = cost_of(source, found, config, speed)
     return values
 
 
