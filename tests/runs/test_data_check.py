@@ -264,7 +264,9 @@ def test_the_time_is_reckoned_alike_where_something_is_wrong(coco: Coco, tmp_pat
     found = values(coco)
     assert not found["ready"] and found["cost"] == whole
     lost = check(coco, "--set", f"proposals.contour_model={tmp_path / 'none.pt'}").out
-    assert f"no estimate of the time: pretrained weights: no file {tmp_path / 'none.pt'}" in " ".join(lost.split())
+    assert f"no estimate of the time: pretrained weights: no file {tmp_path / 'none.pt'}" in " ".join(
+        lost.split()
+    )
 
 
 class Page(HTMLParser):
