@@ -7,39 +7,27 @@ CPU seconds of one thread, the least of some repeats taken by turns; both are fi
 """
 
 import argparse
-import contextlib
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable, Iterator
-from unittest import mock
+from collections.abc import Callable
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads its BLAS
 
 import torch
 from torch import Tensor, nn
 
+from tests.gpu.laid_as_on_a_gpu import laid_as_on_a_gpu
 from wsis.method.backbones import build_backbone
-from wsis.method.backbones.efficientnet_lite import ConvNorm
 from wsis.method.conditional.architectures import NetworkConfig, build_network
 from wsis.method.placement import placed
 from wsis.method.proposals.contours.network import ContourNetwork
 
 TOLERANCE = 1e-4
 Work = Callable[[], Tensor]
-
-
-@contextlib.contextmanager
-def _by_default() -> Iterator[None]:
-    def apart(layer: ConvNorm, x: Tensor) -> Tensor:
-        normed: Tensor = layer.norm(layer.conv(x))
-        return normed
-
-    with (
-        mock.patch.object(ConvNorm, "forward", apart),
-        mock.patch("wsis.method.backbones.layers.pointwise_dilation", lambda x: (1, 1)),
-    ):
-        yield
 
 
 def _network(make: Callable[[], nn.Module], own: bool) -> nn.Module:
@@ -105,7 +93,7 @@ def _seconds(work: Work) -> float:
 def _by_turns(ours: Work, default: Work, repeats: int) -> tuple[float, float]:
     taken = []
     for _ in range(repeats):
-        with _by_default():
+        with laid_as_on_a_gpu():
             other = _seconds(default)
         taken.append((_seconds(ours), other))
     return min(one for one, _ in taken), min(other for _, other in taken)
@@ -121,7 +109,7 @@ def main() -> None:
     for name, kind, make, shape in CASES:
         images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0)).float()
         ours, default = kind(make, images, True), kind(make, images, False)
-        with _by_default():
+        with laid_as_on_a_gpu():
             expected = default()
         difference = float((ours() - expected).abs().max() / expected.abs().max())
         if difference > TOLERANCE:

@@ -7,10 +7,13 @@ _NEAR = 0.7  # share of letters in common; below, guesses are of words that mean
 
 
 def origins(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it came from, what that came from, and so on."""
+    """An error, what it came from, what that came from, and so on; each once, also where one is raised again after what
+    came from it."""
     found: BaseException | None = error
-    while found is not None:
+    seen = set[int]()
+    while found is not None and id(found) not in seen:
         yield found
+        seen.add(id(found))
         found = found.__cause__ or found.__context__
 
 

@@ -94,7 +94,7 @@ def run(inputs: Mapping[str, Artefact], config: Config, context: StageContext) -
     classes = class_names(truth_artefact)
     scores, shares = _Scores(classes, config), _Shares(inputs, classes, config)
     quality = InstanceQuality()
-    for image_id in context.track(image_ids, total=len(image_ids), description=subject.kind, unit="img"):
+    for image_id in context.track(image_ids, total=len(image_ids), unit="img"):
         truth = GroundTruth.from_record(truths[image_id])
         try:
             # An image that the subject left out has no detections: leaving it out here would flatter.

@@ -10,6 +10,8 @@ import pytest
 from data_contracts.bucket import BucketObjects
 from data_contracts.errors import ConfigError, ContractError, CorruptArtefactError, StoreError
 from data_contracts.fingerprint import seal, unseal
+from data_contracts.garbage import find_garbage
+from data_contracts.manifest import Parent
 from data_contracts.runs import Measured, RunEntry, RunRecord, load_run, save_run
 from data_contracts.store import Store
 from tests.data_contracts.contract_cases import manifest_of
@@ -154,6 +156,44 @@ def test_what_repairs_it_is_said_with_the_run_and_the_store(store, monkeypatch):
     assert verified(store).remedies == [
         f"train/{IDENTITY}: No run uses it; to remove what no run uses: wsis gc"
     ]
+
+
+def test_what_runs_only_made_others_from_is_not_said_to_be_removed(store):
+    """`wsis gc` keeps it: two steps back from a stage, from a score on other data; and a model that was trained."""
+    (store.root / "train" / IDENTITY / "weights.pt").unlink()
+    grandchild = committed(store, "score", use=committed(store, "use", train=IDENTITY))
+    record = load_run(store, "good")
+    made = record.entries.pop("train").model_copy(update={"stage": "score", "fingerprint": grandchild})
+    save_run(store, record.model_copy(update={"entries": {"score.val": made}}))
+    (line,) = verified(store).remedies
+    assert line == (
+        f"train/{IDENTITY}: No run uses it any more, but score.val of run good was made from it; "
+        f"to make that anew without it: wsis run --name good --store {store.root}"
+    )
+    assert find_garbage(store).pieces == ()
+    one = {"data": "d", "format": "coco", "split": "val", "digest": "", "outer_iteration": 2, "finished": ""}
+    measured = Measured(**one, artefacts={"score": grandchild})
+    save_run(store, record.model_copy(update={"entries": {}, "measured": [measured]}))
+    (line,) = verified(store).remedies
+    assert "but a score on d of run good was made from it" in line
+    assert f"wsis evaluate good --data d --split val --format coco --iteration 2 --store {store.root}" in line
+    (store.root / "score" / grandchild / "manifest.json").write_text("{}")  # what it was made from is lost
+    assert any(x.startswith(f"train/{IDENTITY}: No run uses it; to remove") for x in verified(store).remedies)
+
+    shutil.move(store.root / "train" / IDENTITY, store.root / "train_contours" / IDENTITY)
+    (line,) = [x for x in verified(store).remedies if x.startswith("train_contours/")]
+    again = f"wsis train-contours --store {store.root}, with the same data and settings"
+    assert line.endswith(f": The command that made it makes it anew: {again}")
+
+
+def committed(store, stage, **parents):
+    """Fingerprint of an artefact that was made from others (input and stage -> fingerprint)."""
+    named = {name: Parent(stage=name, fingerprint=one) for name, one in parents.items()}
+    identity = manifest_of(stage, "", parents=named).identity()
+    with store.writing(stage, identity) as work:
+        (work / "weights.pt").write_bytes(b"weights")
+        store.commit(stage, identity, work, manifest_of(stage, identity, parents=named))
+    return identity
 
 
 def test_reports_and_previews_are_no_artefacts(store):

@@ -179,12 +179,13 @@ def test_in_a_pipe():
     assert any(x.endswith("half way") for x in lines)
 
 
-def shown_on_a_terminal(columns):
-    """All that PROGRAM writes to a pseudo-terminal of some width."""
+def shown_on_a_terminal(columns, title="proposals"):
+    """All that PROGRAM writes to a pseudo-terminal of some width, its bar with this title."""
+    program = PROGRAM.replace("proposals", title)
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     shown = b""
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=follower, stdout=follower) as process:
+    with subprocess.Popen([sys.executable, "-c", program], stderr=follower, stdout=follower) as process:
         os.close(follower)
         while select.select([leader], [], [], 30)[0]:
             try:
@@ -217,6 +218,13 @@ def test_a_bar_keeps_its_width_and_its_fields_their_places(columns):
     assert len(drawn) > 3 and max(map(len, drawn)) <= columns
     places = {(line.index("%|"), line.index("| "), line.index("/40"), line.index("<")) for line in drawn}
     assert len(places) == 1
+
+
+def test_the_longest_name_of_a_run_is_shown_whole():
+    name = "evaluation.pseudo_labels@12"
+    drawn = [line for line in re.split(r"[\r\n]", shown_on_a_terminal(80, name)) if line.startswith("eval")]
+    assert len(drawn) > 3 and max(map(len, drawn)) <= 80
+    assert all(line.startswith(f"{name} ") and "img/s" in line for line in drawn[1:])
 
 
 def test_in_a_terminal_without_width():

@@ -1,23 +1,37 @@
-"""`wsis ...` on the CPU without what is done there for speed alone, and not on a GPU: BatchNorms stay apart from their
-convolutions, and torch chooses the kernels of convolutions by one pixel. A script."""
+"""`python -m tests.gpu.laid_as_on_a_gpu ARGUMENTS`: `wsis ARGUMENTS` on the CPU without what is done there for speed
+alone, and not on a GPU: BatchNorms stay apart from their convolutions, and torch chooses the kernels of convolutions by
+one pixel. For a part of a program: `laid_as_on_a_gpu`."""
 
-import torch
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
 
-from wsis.cli.main import main
-from wsis.method import placement
-from wsis.method.backbones import layers
+from torch import Tensor
+
 from wsis.method.backbones.efficientnet_lite import ConvNorm
 
 
-def _apart(layer: ConvNorm, x: torch.Tensor) -> torch.Tensor:
-    normed: torch.Tensor = layer.norm(layer.conv(x))
-    return normed
+@contextmanager
+def laid_as_on_a_gpu() -> Iterator[None]:
+    """Networks compute so inside."""
+
+    def apart(layer: ConvNorm, x: Tensor) -> Tensor:
+        normed: Tensor = layer.norm(layer.conv(x))
+        return normed
+
+    def torchs_choice(_: Tensor) -> tuple[int, int]:
+        return 1, 1
+
+    with (
+        mock.patch.object(ConvNorm, "forward", apart),
+        mock.patch("wsis.method.placement.pointwise_dilation", torchs_choice),
+        mock.patch("wsis.method.backbones.layers.pointwise_dilation", torchs_choice),
+    ):
+        yield
 
 
-def _torchs_choice(_: torch.Tensor) -> tuple[int, int]:
-    return 1, 1
+if __name__ == "__main__":
+    from wsis.cli.main import main
 
-
-ConvNorm.forward = _apart  # type: ignore[method-assign]
-placement.pointwise_dilation = layers.pointwise_dilation = _torchs_choice
-main()
+    with laid_as_on_a_gpu():
+        main()

@@ -69,10 +69,11 @@ def test_the_device_gives_what_the_cpu_gives(short_run: FinishedRun, tmp_path: P
             where = Path(mine.stage) / mine.fingerprint
             assert agreement(node, short_run.store / where, store / where).value < 1e-6, node.key
     # Once more, networks as a GPU is given them: what is folded and chosen for the CPU alone moves last bits.
-    apart, script = tmp_path / "apart", Path(__file__).with_name("laid_as_on_a_gpu.py")
+    apart = tmp_path / "apart"
     for name in hosts:
         shutil.copytree(store / name, apart / name)
-    command = [sys.executable, str(script), "run", str(TINY), "--store", str(apart), *overrides]
+    laid = ["-m", "tests.gpu.laid_as_on_a_gpu"]
+    command = [sys.executable, *laid, "run", str(TINY), "--store", str(apart), *overrides]
     again = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=REPOSITORY)
     assert again.returncode == 0, again.stderr
     # Layouts of memory that are for the CPU alone move last bits: those of the seeds' scores and, by GroupNorm, which

@@ -244,3 +244,10 @@ def test_the_digest_follows_what_is_read(tmp_path: Path) -> None:
     single = write(tmp_path / "one" / "a.json", {"shapes": [], "imagePath": "a.png"})
     before = digest([single])
     assert digest([single.rename(single.with_name("b.json"))]) == before
+
+
+def test_masks_without_a_pixel_are_told_with_their_number(tmp_path: Path) -> None:
+    labelme(tmp_path, "a", shape(), shape(points=[[3, 2]]), shape("dog", points=[[3, 2], [9, 6]]))
+    found = read(tmp_path)
+    assert names_of(found) == {"a": ["cat"]}
+    assert found.notes == [f"{tmp_path}: left out: 2 masks without a pixel"]

@@ -16,6 +16,7 @@ from data_contracts.errors import DataError
 from tests.hard.drawn_datasets import POINTS, labelme_tree
 from wsis.method.masks import rle
 from wsis.readers.config import DataConfig, open_source
+from wsis.readers.inventory import take_inventory
 
 Make = Callable[..., Path]
 WRITTEN = Path(__file__).parent / "written_by"
@@ -47,6 +48,16 @@ def png(mask: np.ndarray) -> str:
 
 def masks_of(source: Any, image_id: str) -> list[np.ndarray]:
     return [rle.decode(one, (8, 12)) for one in source.truth_of(image_id).masks]
+
+
+def test_polygons_that_cover_no_pixel_are_counted(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "a.png", "b.png")
+    points = ([[2, 3]], [[2, 3], [6, 6]], POINTS)
+    write(tmp_path / "a.json", tree_of("a.png", *({"points": some} for some in points)))
+    write(tmp_path / "b.json", tree_of("b.png", {"label": "dog"}))
+    source = opened(tmp_path, val_share=0.5)
+    assert source.truth_of("a").empty == 2 and len(masks_of(source, "a")) == 1
+    assert take_inventory(source).empty == 2
 
 
 @pytest.mark.parametrize(

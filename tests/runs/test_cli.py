@@ -132,6 +132,23 @@ def test_report_is_one_self_contained_page(own_store: Path, tmp_path: Path) -> N
     assert done(wsis("verify", "--store", own_store)).out.endswith(" 0 problems\n")
 
 
+@pytest.mark.parametrize("how", ["no folder can be made", "no file can be written"])
+def test_a_report_on_a_store_that_is_only_read_is_told_of_out(
+    own_store: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a diagnosis that may take long."""
+    if how == "no folder can be made":
+        (own_store / "reports").write_text("")
+    else:
+        monkeypatch.setattr("wsis.apps.output_paths.os.access", lambda *_: False)
+    monkeypatch.setattr("wsis.apps.reports.diagnose_run", lambda *_, **__: pytest.fail("begun"))
+    refused = wsis("report", RUN, "--diagnose", "--store", own_store)
+    said = f"error: cannot [a-z ]+ {own_store}/reports/{RUN}: [^;]+; --out FOLDER writes the page elsewhere\n"
+    assert refused.code == 1 and re.fullmatch(said, refused.err)
+    elsewhere = wsis("report", RUN, "--images", 0, "--out", tmp_path / "report", "--store", own_store)
+    assert elsewhere.code == (0 if how == "no folder can be made" else 1) and "--out" not in elsewhere.err
+
+
 def test_configs() -> None:
     lines = done(wsis("configs")).out.splitlines()
     assert {"demo", "voc_lite", "voc2012_image", "literal_box"} <= {x.split()[0] for x in lines if x}

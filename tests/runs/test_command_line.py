@@ -168,3 +168,28 @@ def test_a_reader_that_goes_ends_a_command_quietly(tiny_store: Path, arguments: 
     finally:
         os.close(write)
     assert ended.stderr == "" and ended.returncode in (1, 141)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        (("results",), "argument 'RUN'"),
+        (("predict",), "argument 'RUN'"),
+        (("diff", RUN), "argument 'OTHER'"),
+        (("stage", "proposals"), "option '--run'"),
+    ],
+)
+def test_a_command_without_a_run_names_those_there_are(
+    arguments: tuple[str, ...],
+    missing: str,
+    tiny_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    more = "; another store: --store FOLDER, or the variable WSIS_STORE"
+    asked = wsis(*arguments, "--store", tiny_store)
+    assert (asked.code, asked.err) == (2, f"error: Missing {missing}; runs in {tiny_store}: {RUN}{more}\n")
+    monkeypatch.setenv("WSIS_STORE", str(tmp_path / "none"))
+    assert wsis(*arguments).err == f"error: Missing {missing}; runs in {tmp_path / 'none'}: none{more}\n"
+    assert not (tmp_path / "none").exists()
+    assert wsis(*arguments, "--store", "foo://x").err == f"error: Missing {missing}.\n"

@@ -195,6 +195,21 @@ def test_objects_too_small_for_the_network(coco: Coco) -> None:
     assert any("20 of 48 objects are under 16 pixels" in line for line in values(coco)["warnings"])
 
 
+def test_masks_without_a_pixel_are_counted(coco: Coco) -> None:
+    """Of one and two points, and thinner than a pixel: their objects keep their boxes and labels."""
+    coco.add("val", "v3.jpg", *[(1, BOX, True)] * 4)
+    coco.add("train", "thin.jpg", (1, BOX, True), (2, OTHER, True))
+    thin = ([[10, 10]], [[10, 10, 50, 40]], [[10.1, 10.1, 10.3, 10.1, 10.2, 10.2]])
+    for one, polygons in zip(coco.trees["val"]["annotations"][2:], thin, strict=False):
+        one["segmentation"] = polygons
+    coco.trees["train"]["annotations"][-1]["segmentation"] = thin[1]
+    found = values(coco)
+    assert found["masks"] == {"empty": 4} and found["parts"]["train"]["objects"] == 28
+    line = "4 masks without a pixel, as of a polygon of one or two points: left out, not measured"
+    assert found["ready"] and found["warnings"] == [line]
+    assert line in " ".join(done(check(coco)).out.split())
+
+
 def test_a_class_that_no_image_lacks_is_a_problem(coco: Coco) -> None:
     refused = check(
         coco,
@@ -239,6 +254,19 @@ def test_every_problem_is_counted_and_the_first_are_shown(coco: Coco) -> None:
     assert "cat_00.jpg" in refused.out and "… and 2 more (--json lists all)" in refused.out
     found = values(coco)
     assert not found["ready"] and len(found["problems"]) == 12 and found["parts"]["train"]["images"] == 12
+
+
+def test_the_time_is_reckoned_alike_where_something_is_wrong(coco: Coco, tmp_path: Path) -> None:
+    """Of what can be read, with the finer grid on which images of few superpixels, as these, are looked at."""
+    whole = values(coco)["cost"]
+    coco.add("train", "broken.jpg", (1, BOX, True))
+    (coco.root / "train" / "broken.jpg").write_bytes(b"no image")
+    found = values(coco)
+    assert not found["ready"] and found["cost"] == whole
+    lost = check(coco, "--set", f"proposals.contour_model={tmp_path / 'none.pt'}").out
+    assert f"no estimate of the time: pretrained weights: no file {tmp_path / 'none.pt'}" in " ".join(
+        lost.split()
+    )
 
 
 class Page(HTMLParser):

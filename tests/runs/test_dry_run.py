@@ -100,8 +100,22 @@ def test_times_of_earlier_artefacts_come_before_reckoned_ones(tiny_store: Path) 
 def test_a_stage_that_starts_says_its_place(own_store: Path) -> None:
     shutil.rmtree(own_store / fingerprints(own_store)["evaluation.prediction@2"])
     said = done(wsis("run", "--name", RUN, "--store", own_store)).err
-    assert "evaluation@2: starts (stage 20 of 20, under a minute left)" in said
+    assert "evaluation.prediction@2: starts (stage 20 of 20, under a minute left)" in said
     assert said.count("(stage ") == 1
+
+
+def test_lines_of_a_stage_name_it_as_the_run_does(own_store: Path) -> None:
+    """The two predictions of an iteration differ in their split alone, its two evaluations in what they score."""
+    wanted = [
+        f"{stage}@1" for stage in ("evaluation.pseudo_labels", "predictions.val", "evaluation.prediction")
+    ]
+    wanted.append("predictions.train@1")
+    for key in wanted:
+        shutil.rmtree(own_store / fingerprints(own_store)[key])
+    said = done(wsis("run", "--name", RUN, "--store", own_store)).err
+    assert re.findall(r"([\w.@]+): starts", said) == wanted
+    assert re.findall(r"([\w.@]+): done in", said) == wanted
+    assert re.findall(r"^([\w.@]+): \d+/\d+ img", said, re.MULTILINE) == wanted
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """What the machine refuses is one line with what helps."""
 
 import errno
+import os
+from pathlib import Path
 
 import pytest
 import torch
 
-from wsis.cli.limits import limit_reached
+from wsis.cli.limits import file_refused, limit_reached
 
 
 def raised(error: BaseException, cause: BaseException) -> BaseException:
@@ -42,3 +44,16 @@ def test_torch_without_memory() -> None:
 @pytest.mark.parametrize("error", [ValueError("x"), OSError(errno.ENOENT, "No such file"), None])
 def test_other_errors_are_not_taken_for_limits(error: BaseException | None) -> None:
     assert limit_reached(error) is None
+
+
+def test_what_may_not_be_looked_into_is_named_and_not_what_was_sought_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, access = tmp_path / "images", os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and access(path, mode))
+    for sought in (closed / "images", closed / "train" / "x.json"):
+        error = PermissionError(errno.EACCES, "Permission denied", str(sought))
+        assert file_refused(error) == f"the folder {closed} cannot be read: Permission denied"
+    for open_to_all in (closed, tmp_path / "x.json"):
+        error = PermissionError(errno.EACCES, "Permission denied", str(open_to_all))
+        assert file_refused(error) == f"{open_to_all}: Permission denied"

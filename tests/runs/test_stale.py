@@ -16,6 +16,7 @@ def test_every_view_says_stale_until_the_run_goes_on(own_store: Path, tmp_path: 
     fresh = wsis("show", RUN, *store).out, wsis("verify", RUN, *store).out, wsis("runs", *store).out
     assert not any("stale" in text for text in fresh)
     change = ["--iteration", 2, "--set", "pseudo_labels.score_noise=0.03"]
+    replaced = fingerprints(own_store)["pseudo_labels@2"]
     done(wsis("stage", "pseudo_labels", "--run", RUN, *change, *store))
     mend = f"wsis run --name {RUN}"
 
@@ -39,9 +40,22 @@ def test_every_view_says_stale_until_the_run_goes_on(own_store: Path, tmp_path: 
         (line,) = [x for x in done(wsis(*command, *store)).err.splitlines() if x.startswith("warning: stale")]
         assert mend in line
 
+    next(p for p in (own_store / replaced).glob("shard-*/**/*") if p.is_file()).unlink()
+    made_anew = f"was made from it; to make that anew without it: {mend} --store {own_store}"
+    assert (
+        f"{replaced}: No run uses it any more, but evaluation.pseudo_labels@2 of run {RUN} {made_anew}"
+        in (wsis("verify", *store).out.splitlines())
+    )
+
     before = fingerprints(own_store)
     done(wsis("run", "--name", RUN, *store))
     after = fingerprints(own_store)
     # k was changed for both iterations: the run makes one of what one stage alone had changed
     assert computed(own_store) > STALE and all(after[key] != before[key] for key in STALE)
     assert "stale" not in done(wsis("show", RUN, *store)).out
+
+    assert f"{replaced}: No run uses it; to remove what no run uses: wsis gc --store {own_store}" in (
+        wsis("verify", *store).out
+    )
+    done(wsis("gc", "--yes", *store))
+    assert ", 0 problems\n" in done(wsis("verify", *store)).out

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsis.errors import MissingWeightsError
 from wsis.readers.files.images import decode_image
 from wsis.readers.inventory import Inventory
 from wsis.readers.shared.records import ROLES, DatasetSource
@@ -13,16 +14,16 @@ from wsis.runs.costs import FACTOR, run_cost, unmeasured
 from wsis.runs.data_size import DataSize, SizedImage, sized
 
 
-def cost_of(source: DatasetSource, found: Inventory, config: RunConfig, ready: bool) -> dict[str, Any]:
-    """Seconds (likely, least, most), bytes of disk and memory on this machine; or why there is no estimate.
-
-    Args:
-        ready: whether a run could start. If not, superpixels are not counted, since that needs the contours' model.
-    """
+def cost_of(source: DatasetSource, found: Inventory, config: RunConfig) -> dict[str, Any]:
+    """Seconds (likely, least, most), bytes of disk and memory on this machine; or why there is no estimate."""
     reason = unmeasured(config)
     if reason is not None or not found.of("train"):
         return {"seconds": None, "why": reason or "no train images"}
-    estimate = run_cost(config, _size(source, found, config, ready))
+    try:
+        size = _size(source, found, config)
+    except MissingWeightsError as error:  # of the contours, without which superpixels cannot be counted
+        return {"seconds": None, "why": str(error)}
+    estimate = run_cost(config, size)
     if estimate is None:
         return {"seconds": None, "why": "no train images"}
     return {
@@ -35,7 +36,7 @@ def cost_of(source: DatasetSource, found: Inventory, config: RunConfig, ready: b
     }
 
 
-def _size(source: DatasetSource, found: Inventory, config: RunConfig, ready: bool) -> DataSize:
+def _size(source: DatasetSource, found: Inventory, config: RunConfig) -> DataSize:
     images = {one.image_id: one for one in found.images}
 
     def read(image_id: str) -> SizedImage:
@@ -48,4 +49,4 @@ def _size(source: DatasetSource, found: Inventory, config: RunConfig, ready: boo
     ids = {role: [one.image_id for one in found.of(role)] for role in ROLES}
     labels = [one.labels for one in found.of("train")]
     with_masks = sum(one.has_masks for one in found.images)
-    return sized(ids, labels, with_masks, read, decode if ready else None, config.proposals)
+    return sized(ids, labels, with_masks, read, decode, config.proposals)

@@ -56,13 +56,14 @@ def findings(source: DatasetSource, found: Inventory, config: RunConfig) -> dict
         "images": _sizes(found.images),
         "objects": _objects(found.images, config.prediction.image_size),
         "boxes": {"clipped": found.clipped, "dropped": found.dropped},
+        "masks": {"empty": found.empty},
         "copies": _copies(found.images, names),
         "notes": list(found.notes),
         "problems": problems,
     }
     values["warnings"] = list(_warnings(found, values, config))
     values["hints"] = list(_hints(values, config))
-    values["cost"] = cost_of(source, found, config, ready=not problems)
+    values["cost"] = cost_of(source, found, config)
     return values
 
 
@@ -200,6 +201,9 @@ def _warnings(found: Inventory, values: Mapping[str, Any], config: RunConfig) ->
         yield f"{counted(found.dropped, 'box')} of train without area inside the image: left out"
     if found.clipped:
         yield f"{counted(found.clipped, 'box')} of train reaching outside of the image: cut at its edge"
+    if found.empty:
+        masks = counted(found.empty, "mask")
+        yield f"{masks} without a pixel, as of a polygon of one or two points: left out, not measured"
     yield from _class_warnings(values, config)
     yield from _mask_warnings(values, config)
     yield from _size_warnings(values)

@@ -1,4 +1,5 @@
-"""What every command of `wsis` has: -q and -v, and a quiet end where nobody reads its output any more."""
+"""What every command of `wsis` has: -q and -v, a line where it is interrupted, and a quiet end where nobody reads its
+output any more."""
 
 import errno
 import functools
@@ -13,11 +14,14 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
+from data_contracts.errors import origins
 from data_contracts.printable import PrintableStream
 from wsis.errors import WorkerDiedError
 
 LOGGER = logging.getLogger("wsis")
 """Parent of the loggers of wsis. Its level is what -q and -v set; progress is silent above INFO."""
+
+INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
 
 
 class OutputClosedError(Exception):
@@ -81,11 +85,14 @@ VerboseOption = Annotated[
 ]
 
 
-def framed(command: Callable[..., None]) -> Callable[..., None]:
+def framed(command: Callable[..., None], if_interrupted: str) -> Callable[..., None]:
     """`command` with the options -q and -v, which ends with :class:`OutputClosedError` when its reader has gone.
 
     Control characters in what it prints are shown as escapes: they come from names of files.
     What it has printed is flushed before it returns, so that this is found out in time.
+
+    Args:
+        if_interrupted: what the same command does after Ctrl-C, for the line that is printed then.
     """
 
     added = {"quiet": QuietOption, "verbose": VerboseOption}
@@ -96,6 +103,11 @@ def framed(command: Callable[..., None]) -> Callable[..., None]:
             with redirect_stdout(_Output(sys.stdout)):  # all that `print` uses
                 command(**{name: value for name, value in kwargs.items() if name not in added})
                 sys.stdout.flush()
+        except (KeyboardInterrupt, typer.Abort) as error:
+            signals = [one for one in origins(error) if isinstance(one, KeyboardInterrupt)]
+            how = " again, so at once" if len(signals) > 1 else ""
+            print(f"\ninterrupted{how}; {if_interrupted}", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
             _name_broken_pipe(error)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from data_contracts.errors import ConfigError
+from data_contracts.errors import ConfigError, StoreError
 from wsis.cli.completion import complete_key
 from wsis.cli.options import ImageOption, JsonOption, RunArgument, StoreOption
 
@@ -135,9 +135,17 @@ def report(
     Example: wsis report demo --diagnose
     """
     from data_contracts.store import Store
+    from wsis.apps.output_paths import check_folder
     from wsis.apps.reports import write_page
     from wsis.views.run import Run
 
     run = Run.load(Store(store), run_name)
-    page = write_page(run, out or run.store.root / "reports" / run_name, images, diagnose)
+    folder = out or run.store.root / "reports" / run_name
+    try:
+        check_folder(folder)
+    except StoreError as error:
+        if out is not None:
+            raise
+        raise StoreError(f"{error}; --out FOLDER writes the page elsewhere") from error
+    page = write_page(run, folder, images, diagnose)
     print(f"artefacts: {run.store.location}\nreport and pictures: {page}")

@@ -1,6 +1,8 @@
 """What the machine refuses (memory, open files, processes) as one line with what helps."""
 
 import errno
+import os
+from pathlib import Path
 
 from data_contracts.errors import origins
 from wsis.engine.gpu_memory import gpu_memory_refused
@@ -44,7 +46,15 @@ def file_refused(error: BaseException) -> str | None:
     """The line of a file or folder that the system refuses: which, and why. None of another error."""
     if not isinstance(error, OSError) or error.filename is None or error.errno not in _OF_A_FILE:
         return None
+    if error.errno == errno.EACCES and (closed := _closed_folder(Path(str(error.filename)))):
+        return f"the folder {closed!s:.300} cannot be read: {error.strerror}"
     return f"{error.filename!s:.300}: {error.strerror}"
+
+
+def _closed_folder(path: Path) -> Path | None:
+    """The folder above a path that may not be looked into: that one is refused, and the path may not even be there."""
+    above = reversed(path.absolute().parents)
+    return next((folder for folder in above if not os.access(folder, os.X_OK)), None)
 
 
 def limit_reached(error: BaseException) -> str | None:

@@ -26,6 +26,7 @@ from wsis.cli import (
     view,
 )
 from wsis.cli.frame import (
+    INTERRUPTED,
     LOGGER,
     OutputClosedError,
     OutputFullError,
@@ -36,6 +37,7 @@ from wsis.cli.frame import (
     open_missing_output,
 )
 from wsis.cli.limits import file_refused, limit_reached
+from wsis.cli.missing_run import runs_to_choose
 from wsis.errors import WsisError
 
 app = typer.Typer(
@@ -45,8 +47,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
 _NO_READER = 141  # as a shell reports a command whose reader has gone (SIGPIPE)
+_GOES_ON = "what is committed is kept: the same command goes on from there"
+_BEGINS_ANEW = "the same command begins anew"
 
 
 def _print_version(value: bool) -> None:
@@ -71,20 +74,21 @@ def _options_before_the_command(
     """Learn instance segmentation from image-level labels or boxes (Arun et al., ECCV 2020)."""
 
 
-def _register(panel: str, *commands: Callable[..., None]) -> None:
+def _register(panel: str, *commands: Callable[..., None], if_interrupted: str = _BEGINS_ANEW) -> None:
     for command in commands:
-        app.command(rich_help_panel=panel)(framed(command))
+        app.command(rich_help_panel=panel)(framed(command, if_interrupted))
 
 
-_register("Run", run.run, run.stage, suites.ablations, suites.bench, configs.configs)
+_register("Run", run.run, run.stage, suites.ablations, suites.bench, if_interrupted=_GOES_ON)
+_register("Run", configs.configs)
 _register("Inspect", inspect.runs, inspect.show, inspect.results)
 _register("Inspect", diff.diff)
 _register("Inspect", diagnosis.diagnose, diagnosis.figures, inspect.report, view.view)
 _register("Your images", check.check)
-_register("Your images", trained.predict, trained.evaluate, trained.export)
-_register("Your images", corrections.correct)
-_register("Your images", images.proposals, images.contours)
-_register("Your images", images.train_contours)
+_register("Your images", trained.predict, trained.evaluate, if_interrupted=_GOES_ON)
+_register("Your images", trained.export)
+_register("Your images", corrections.correct, if_interrupted=_GOES_ON)
+_register("Your images", images.proposals, images.contours, images.train_contours, if_interrupted=_GOES_ON)
 _register("Store", store.verify, store.note, store.rm, store.gc)
 
 
@@ -113,17 +117,12 @@ def main() -> None:
         print("error: the current folder is not there any more: go to another one", file=sys.stderr)
         sys.exit(2)
     try:
-        # Without standalone mode typer gives back the code of an Exit, and 130 for Ctrl-C, instead of leaving.
-        code = _run()
-        if code == _INTERRUPTED:
-            raise KeyboardInterrupt
-        if code:
+        # Without standalone mode typer gives back the code of an Exit instead of leaving.
+        if code := _run():
             sys.exit(code)
-    except (KeyboardInterrupt, typer.Abort):
-        print(
-            "\ninterrupted; what is committed is kept: the same command goes on from there", file=sys.stderr
-        )
-        sys.exit(_INTERRUPTED)
+    except KeyboardInterrupt:  # before there is a command
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except OutputClosedError:
         drop_closed_output()
         sys.exit(_NO_READER)
@@ -143,6 +142,8 @@ def main() -> None:
         if getattr(error, "format_message", None) is None:
             raise
         if message := error.format_message():  # type: ignore[attr-defined]
+            if choice := runs_to_choose(error):
+                message = message.removesuffix(".") + choice
             print(f"error: {printable(message)}", file=sys.stderr)
         sys.exit(2)
     finally:

@@ -25,13 +25,14 @@ class HeldInterrupts:
     """
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self._since = 0.0
+        self._held: KeyboardInterrupt | None = None
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     @property
     def came(self) -> bool:
         """Whether one is remembered."""
-        return self._since is not None
+        return self._held is not None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread() and not distributed.is_initialized():
@@ -44,12 +45,15 @@ class HeldInterrupts:
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self.came and (error is None or isinstance(error, Exception)):
-            raise KeyboardInterrupt from error
+        if self._held is not None and (error is None or isinstance(error, Exception)):
+            raise self._held from error
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self._since is None:
-            self._since = now
+        if self._held is None:
+            self._since, self._held = now, KeyboardInterrupt()
         elif now - self._since >= _ONE_SECONDS:
-            signal.default_int_handler(number, frame)
+            try:
+                raise self._held
+            except KeyboardInterrupt:  # what this one comes after, as it would without this block
+                signal.default_int_handler(number, frame)

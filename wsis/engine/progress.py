@@ -19,7 +19,7 @@ Listener = Callable[[str, float], None]
 
 LOG_INTERVAL_SECONDS = 15.0
 MEMORY_INTERVAL_SECONDS = 5.0
-_TITLE = 16  # characters of a bar's title
+_TITLE, _LONG_TITLE = 16, 28  # characters of a bar's title: at least, at most
 _LINE = 159  # characters of a line at most
 _NOTES = 5  # of a line: the loss, and four more
 _FEW_UNITS, _SOME_SECONDS = (
@@ -140,7 +140,8 @@ class _Paced(tqdm):
 
 def _drawn(total: int, description: str, unit: str, initial: int, pace: Callable[[], float]) -> tqdm:
     """A bar whose fields keep their places; what does not fit the terminal is cut at the end, losses first."""
-    layout = f"{{desc:<{_TITLE}.{_TITLE}}} {{percentage:3.0f}}%|{{bar:8}}| {{n_fmt:>{len(str(total))}}}/{{total_fmt}}"
+    layout = f"{{desc:<{_TITLE}.{_LONG_TITLE}}} {{percentage:3.0f}}%|{{bar:8}}|"
+    layout += f" {{n_fmt:>{len(str(total))}}}/{{total_fmt}}"
     layout += " {elapsed:>5}<{remaining:>5} {rate_fmt:>10}{postfix}"
     bar = _Paced(
         total=total,

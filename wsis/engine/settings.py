@@ -16,6 +16,7 @@ from data_contracts.errors import ConfigError
 from data_contracts.printable import one_line
 from wsis.engine.scalars import why_unwritable
 from wsis.errors import ClusterError
+from wsis.method.placement import gpus_beside
 from wsis.method.settings import Settings
 
 _ADDRESS = re.compile(r"(tcp|tls)://(?P<host>[^/\s:\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
@@ -151,13 +152,11 @@ class Execution(BaseModel):
         Raises:
             ConfigError: CUDA is asked for and there is none, or none of that number.
         """
-        if self.device.startswith("cuda"):
-            there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            if int(self.device.partition(":")[2] or 0) >= there:  # torch takes cuda:200 for a negative number
-                raise ConfigError(
-                    f"execution.device: expected a CUDA device because it is {self.device!r}, but torch "
-                    f"{torch.__version__} sees {there or 'none'}; use --set execution.device=auto"
-                )
+        if (there := gpus_beside(self.device)) is not None:
+            raise ConfigError(
+                f"execution.device: expected a CUDA device because it is {self.device!r}, but torch "
+                f"{torch.__version__} sees {there or 'none'}; use --set execution.device=auto"
+            )
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)

@@ -131,6 +131,7 @@ def execute(
     progress: Progress | None = None,
     force: bool = False,
     content: str | None = None,
+    name: str | None = None,
 ) -> Outcome:
     """Give the stage's artefact: the stored one if it is intact, else compute and commit it.
 
@@ -139,6 +140,7 @@ def execute(
 
     Args:
         content: what `stage.content_digest` gives, from a caller who has just computed it.
+        name: what it is called in lines, as the node of a run that it is; None: as the stage.
 
     Raises:
         ConfigError: this machine cannot execute like that (`Execution.check`).
@@ -166,7 +168,18 @@ def execute(
         (content or "none")[:12],
     )
     made = _Making(
-        stage, config, inputs, store, seed, outer_iteration, execution, progress, force, content, identity
+        stage,
+        config,
+        inputs,
+        store,
+        seed,
+        outer_iteration,
+        execution,
+        progress,
+        force,
+        content,
+        name or stage.name,
+        identity,
     )
     while True:
         try:
@@ -193,6 +206,7 @@ class _Making:
     progress: Progress
     force: bool
     content: str | None
+    name: str
     identity: str
 
     def outcome(self) -> Outcome:
@@ -224,7 +238,7 @@ class _Making:
             self.outer_iteration,
             execution,
             self.progress,
-            stage.name,
+            self.name,
             Reads.of(store, self.inputs),
         )
         context.check_owner = partial(store.check_owner, stage.name, self.identity)

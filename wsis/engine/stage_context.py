@@ -44,6 +44,7 @@ class StageContext:
         reads: the stage's inputs, None where they lie in no store.
         check_owner: ends a training that another machine has taken over; to be called now and then.
         seed: the run's seed; derive every random stream from it and from the step or image.
+        name: what the stage is called in lines, `predictions.val` in a run.
         counts: numbers and lists for the manifest. Derive them from what is written, not while computing:
             a resumed stage computes only what was missing.
         worker_memory: process id or address of each worker -> its peak resident bytes.
@@ -57,7 +58,7 @@ class StageContext:
     outer_iteration: int | None
     execution: Execution
     progress: Progress
-    stage: str
+    name: str
     reads: Reads | None = None
     check_owner: Callable[[], None] = nobody_else
     counts: dict[str, Any] = field(default_factory=dict)
@@ -68,8 +69,8 @@ class StageContext:
 
     @property
     def title(self) -> str:
-        """Name for progress lines, `prediction@2`."""
-        return self.stage if self.outer_iteration is None else f"{self.stage}@{self.outer_iteration}"
+        """For progress lines, `predictions.val@2`."""
+        return self.name if self.outer_iteration is None else f"{self.name}@{self.outer_iteration}"
 
     @property
     def device(self) -> torch.device:

@@ -9,6 +9,15 @@ N = TypeVar("N", bound=nn.Module)
 _ENOUGH_OF_ONE_IMAGE = 20480  # numbers, from which on torch takes oneDNN for a single image
 
 
+def gpus_beside(name: str) -> int | None:
+    """How many GPUs there are, where a name as `cuda` or `cuda:N` means none of them; None of any other name. torch
+    itself takes cuda:255 for cuda, and cuda:200 for a negative number."""
+    if not name.startswith("cuda"):
+        return None
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return there if int(name.partition(":")[2] or 0) >= there else None
+
+
 def placed(network: N, device: torch.device | str) -> N:
     """The network on a device, laid out as its convolutions are fastest: `channels_last`, and on the CPU with
     `pointwise_dilation`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_contracts.errors import DataError
 from data_contracts.paths import user_path
+from data_contracts.printable import counted
 from wsis.method.masks import rle
 from wsis.method.masks.given_masks import GivenMasks
 from wsis.readers.files.digests import named_content
@@ -79,7 +80,7 @@ def read_given(
     unknown, notes, strangers = list[str](), list[str](), UnknownClasses(classes)
     for path in files:
         others: list[str] = []
-        listed, place = 0, find_place(user_path(path, where), where)
+        listed, empty, place = 0, 0, find_place(user_path(path, where), where)
         with problems.collect():
             for image in read_place(place, sizes, classes, problems, notes.append, where):
                 listed += 1
@@ -88,7 +89,11 @@ def read_given(
                     if target is None:
                         others.append(name)
                     else:
-                        masks[target.image_id] = _masks_of(image, target, classes, strangers, problems)
+                        own = _masks_of(image, target, classes, strangers, problems)
+                        masks[target.image_id] = own
+                        empty += sum(one.name in classes for one in image.objects) - len(own.labels)
+        if empty:
+            notes.append(f"{path}: left out: {counted(empty, 'mask')} without a pixel")
         if listed and len(others) == listed:
             got = "another" if listed == 1 else f"{listed} others"
             problems.add(

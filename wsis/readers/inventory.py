@@ -61,6 +61,7 @@ class Inventory:
         problems: all that keeps a run from starting or from being measured, a line each.
         notes: what the reader decided where the data left it open, a line each.
         clipped, dropped: boxes of train that reach outside of their image, and that have no area.
+        empty: instances whose mask covers no pixel.
     """
 
     classes: tuple[str, ...]
@@ -69,6 +70,7 @@ class Inventory:
     notes: tuple[str, ...] = ()
     clipped: int = 0
     dropped: int = 0
+    empty: int = 0
 
     def of(self, part: Role) -> list[InventoryImage]:
         return [one for one in self.images if one.part == part]
@@ -85,11 +87,12 @@ def take_inventory(source: DatasetSource, track: Track = untracked) -> Inventory
     masked = {image_id for part in ROLES for image_id in source.truth_ids(part)}
     pairs: list[tuple[Role, str]] = [(part, i) for part in ROLES for i in source.image_ids(part)]
     images: list[InventoryImage] = []
+    empty = 0
     for part, image_id in track(pairs, len(pairs)):
         with problems.collect():
             images.append(_look_at(source, part, image_id, image_id in masked))
             if image_id in masked:
-                source.truth_of(image_id)
+                empty += source.truth_of(image_id).empty
     changes = source.box_changes("train")
     return Inventory(
         classes=source.classes,
@@ -98,6 +101,7 @@ def take_inventory(source: DatasetSource, track: Track = untracked) -> Inventory
         notes=source.notes(),
         clipped=len(changes.clipped),
         dropped=len(changes.dropped),
+        empty=empty,
     )
 
 

@@ -86,6 +86,7 @@ class NodeWork:
             progress=progress,
             force=self.force,
             content=self.content,
+            name=self.node.name,
         )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from stages.prediction import mmdet_training
 from stages.prediction.settings import PredictionConfig, config_file, model_spec
-from wsis.method.backbones.efficientnet_lite import ConvNorm
+from tests.gpu.laid_as_on_a_gpu import laid_as_on_a_gpu
 from wsis.method.prediction.config import plain_config, training_config
 from wsis.method.prediction.memory import largest_batch, step_bytes
 from wsis.method.prediction.models import build_model
@@ -33,9 +33,7 @@ def test_of_mmdetections_r50_it_is_what_a_gpu_was_measured_to_take():
     assert 0.5 < step_bytes(config, (800, 1216), 16, 1, True) / found < 0.6
 
 
-def test_what_autograd_keeps_is_counted_as_it_is_with_data(monkeypatch: pytest.MonkeyPatch):
-    # as on a GPU, whose memory is counted: there BatchNorms are not folded
-    monkeypatch.setattr(ConvNorm, "forward", lambda layer, x: layer.norm(layer.conv(x)))
+def test_what_autograd_keeps_is_counted_as_it_is_with_data():
     config = config_of("mask_rcnn_lite0_fpn")
     model: Any = build_model(config).train()
     kept: dict[int, Any] = {}
@@ -49,7 +47,8 @@ def test_what_autograd_keeps_is_counted_as_it_is_with_data(monkeypatch: pytest.M
         return torch.rand(count, channels, cells, cells, requires_grad=True)
 
     sampler = config.model.train_cfg.rcnn.sampler.sampler
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    # as on a GPU, whose memory is counted: there BatchNorms are not folded
+    with laid_as_on_a_gpu(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         features = model.extract_feat(torch.rand(1, 3, 224, 288))
         channels = features[0].shape[1]
         outputs = [model.rpn_head(features), model.roi_head.bbox_head(regions(sampler.num, 7))]

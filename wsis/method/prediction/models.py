@@ -14,6 +14,7 @@ from torch import nn
 
 from wsis.errors import InputError, MissingWeightsError
 from wsis.method.backbones import BACKBONES, PretrainedSpec, load_pretrained
+from wsis.method.placement import gpus_beside
 from wsis.method.prediction import registrations  # noqa: F401  (registers what the configs name)
 from wsis.method.prediction.checkpoints import load_detector_weights
 
@@ -50,12 +51,10 @@ def checked_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {name!r}") from error
-    # torch takes cuda:255 for cuda, and cuda:200 for a negative number
-    number = int(name.partition(":")[2] or 0)
-    if device.type == "cuda" and number >= torch.cuda.device_count():
+    if (there := gpus_beside(name)) is not None:
         raise InputError(
-            f"device: the run asks for {name!r}, but torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices on this machine"
+            f"device: the run asks for {name!r}, but torch {torch.__version__} sees {there} CUDA devices on this "
+            "machine"
         )
     return device
 

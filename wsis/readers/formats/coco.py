@@ -262,7 +262,7 @@ class CocoSource(FolderSource):
     def _truth(self, entry: Entry) -> TruthRecord:
         masks: list[bytes] = []
         labels: list[int] = []
-        void = np.zeros(entry.size, dtype=bool)
+        void, empty = np.zeros(entry.size, dtype=bool), 0
         for one in self._annotations(entry):
             if not one.crowd and one.category not in self._numbers:
                 continue
@@ -270,10 +270,12 @@ class CocoSource(FolderSource):
             mask = segmentation_mask(one.fields(), entry.size, place)
             if one.crowd:
                 void |= mask
-            elif mask.any():  # a polygon thinner than a pixel covers none
+            elif mask.any():
                 masks.append(rle.encode(mask))
                 labels.append(self._numbers[one.category])
-        return TruthRecord.of(entry.declared.image_id, entry.declared.role, masks, labels, void)
+            else:  # a polygon of two points, or thinner than a pixel
+                empty += 1
+        return TruthRecord.of(entry.declared.image_id, entry.declared.role, masks, labels, void, empty)
 
 
 def _base(part: _Part) -> str:

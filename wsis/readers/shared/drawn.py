@@ -147,18 +147,20 @@ class DrawnSource(LabelledSource):
         yield from (region.content() for region in self._drawings[entry.declared.file_name].void)
 
     def _truth(self, entry: Entry) -> TruthRecord:
-        masks, labels = [], []
+        masks, labels, empty = [], [], 0
         of_image = f"(image {entry.declared.image_id})"
         for one in self._own(entry):
             if not one.regions:
                 raise DataError(f"{one.where}: expected a mask, got a box or a label alone {of_image}")
             mask = union(one.regions, entry.size, f"{one.where} {of_image}")
-            if mask.any():  # a polygon thinner than a pixel covers none
+            if mask.any():
                 masks.append(rle.encode(mask))
                 labels.append(self.classes.index(one.name) + 1)
+            else:  # a polygon of two points, or thinner than a pixel
+                empty += 1
         image = self._drawings[entry.declared.file_name]
         void = union(image.void, entry.size, image.where)
-        return TruthRecord.of(entry.declared.image_id, entry.declared.role, masks, labels, void)
+        return TruthRecord.of(entry.declared.image_id, entry.declared.role, masks, labels, void, empty)
 
 
 def union(regions: Sequence[Region], size: tuple[int, int], where: str) -> NDArray[np.bool_]:

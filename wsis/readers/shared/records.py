@@ -75,6 +75,7 @@ class TruthRecord:
     | labels   | int32 [N]      | class of each instance, 1..C                         |
     | boxes    | float32 [N, 4] | tight boxes of the masks, xyxy, x2 y2 exclusive      |
     | void     | bytes          | run lengths of the pixels without label, maybe none  |
+    | empty    | int            | instances without a pixel, left out; not stored      |
     """
 
     image_id: str
@@ -85,6 +86,7 @@ class TruthRecord:
     labels: NDArray[np.int32]
     boxes: NDArray[np.float32]
     void: bytes = b""
+    empty: int = 0
 
     @classmethod
     def of(
@@ -94,6 +96,7 @@ class TruthRecord:
         masks: Sequence[bytes],
         labels: Sequence[int] | NDArray[np.int32],
         void: NDArray[np.bool_],
+        empty: int = 0,
     ) -> "TruthRecord":
         """From masks, compressed, of the size of void, bool [H, W]; with their boxes."""
         height, width = void.shape
@@ -106,6 +109,7 @@ class TruthRecord:
             labels=np.asarray(labels, dtype=np.int32),
             boxes=rle.bboxes(masks, (height, width)),
             void=rle.encode(void),
+            empty=empty,
         )
 
     def to_record(self) -> dict[str, np.ndarray]:
