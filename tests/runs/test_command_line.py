@@ -168,3 +168,25 @@ def test_a_reader_that_goes_ends_a_command_quietly(tiny_store: Path, arguments: 
     finally:
         os.close(write)
     assert ended.stderr == "" and ended.returncode in (1, 141)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "demo", "seed=4"), "settings stand behind --set, one each: --set KEY=VALUE"),
+        (("predict", "RUN", "a.jpg", "b.jpg", "--out", "made"), "of several photographs give their folder"),
+        (("run", "my", "config.yaml"), "names with spaces need quotes"),
+    ],
+)
+def test_a_word_too_many_says_what_to_do(words: tuple[str, ...], said: str) -> None:
+    result = wsis(*words)
+    assert result.code == 2 and said in result.err
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("https://x.org/a.jpg", "has to be downloaded first"), ("photos/*.jpg", "patterns are not read")],
+)
+def test_photographs_that_are_no_folder(tmp_path: Path, place: str, said: str) -> None:
+    result = wsis("proposals", place, "--out", tmp_path / "store")
+    assert result.code == 1 and said in result.err

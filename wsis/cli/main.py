@@ -102,6 +102,17 @@ def _run() -> int | None:
     return run_in_group(command)
 
 
+def _what_is_extra(message: str, error: Exception) -> str:
+    """What to do instead where more words stand behind a command than it takes; nothing of another message."""
+    if "unexpected extra argument" not in message:
+        return ""
+    if "=" in message:
+        return "; settings stand behind --set, one each: --set KEY=VALUE"
+    if getattr(getattr(error, "ctx", None), "info_name", "") in ("predict", "proposals", "contours"):
+        return "; of several photographs give their folder"
+    return "; names with spaces need quotes"
+
+
 def main() -> None:
     """Entry point: errors raised on purpose are one message, anything else a traceback."""
     # A scheduler's SIGTERM ends a run like Ctrl-C: the run record says so and work folders stay.
@@ -143,7 +154,7 @@ def main() -> None:
         if getattr(error, "format_message", None) is None:
             raise
         if message := error.format_message():  # type: ignore[attr-defined]
-            print(f"error: {printable(message)}", file=sys.stderr)
+            print(f"error: {printable(message)}{_what_is_extra(message, error)}", file=sys.stderr)
         sys.exit(2)
     finally:
         LOGGER.setLevel(logging.NOTSET)  # for a caller that goes on, as a test does

@@ -21,7 +21,7 @@ from wsis.readers.files.image_files import ImageFiles
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.formats.coco_file import CocoAnnotation, CocoFile, read_coco
 from wsis.readers.formats.coco_format import CocoImage, Id, look
-from wsis.readers.formats.coco_masks import segmentation_mask
+from wsis.readers.formats.coco_masks import has_points, segmentation_mask
 from wsis.readers.shared.annotations import Declared
 from wsis.readers.shared.box_units import corners_or_shares_line
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
@@ -265,7 +265,10 @@ class CocoSource(FolderSource):
 
     def _truth_bytes(self, entry: Entry) -> Iterator[bytes]:
         for annotation in self._annotations(entry):
-            yield repr(sorted(annotation.fields().items())).encode(errors="backslashreplace")
+            fields = annotation.fields()
+            yield repr(sorted(fields.items())).encode(errors="backslashreplace")
+            if has_points(fields):
+                yield b"points"
 
     def _truth(self, entry: Entry) -> TruthRecord:
         masks: list[bytes] = []

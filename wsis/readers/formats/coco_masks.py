@@ -63,6 +63,14 @@ def _are_points(polygon: Any) -> bool:
     )
 
 
+def has_points(annotation: Mapping[str, Any]) -> bool:
+    """Whether `segmentation` holds points [x, y] in place of numbers, which was not read before."""
+    segmentation = annotation.get("segmentation")
+    return isinstance(segmentation, list) and (
+        _are_points(segmentation) or any(map(_are_points, segmentation))
+    )
+
+
 def is_click(annotation: Mapping[str, Any]) -> bool:
     """Whether `segmentation` holds polygons, and none of three points or more: a corner clicked by mistake."""
     segmentation = annotation.get("segmentation")

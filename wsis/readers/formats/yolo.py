@@ -141,11 +141,16 @@ class YoloLabels(DrawnSource):
             raise DataError(f"{self.root}: expected data.yaml with the names of the classes, got none")
         if path.suffix.lower() not in _ENDINGS:
             lines = [line.strip() for line in read_text(path, "names of classes").splitlines()]
-            return path, {"names": [line for line in lines if line]}
+            return path, {"names": [line for line in lines if line], **self._lists()}
         tree = read_yaml_file(path, DataError)
         if not isinstance(tree, dict):
             raise DataError(f"{path}: expected a mapping with 'names', got {type(tree).__name__}")
         return path, tree
+
+    def _lists(self) -> dict[str, str]:
+        """Split -> its list of images in the root, as Darknet and CVAT write them beside the names of the classes."""
+        names = known_splits(self.choice.names)
+        return {name: f"{name}.txt" for name in sorted(names) if (self.root / f"{name}.txt").is_file()}
 
     @cached_property
     def _classes(self) -> dict[int, str]:

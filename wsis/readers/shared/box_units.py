@@ -4,21 +4,34 @@ Suffix: N boxes.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data_contracts.printable import counted
-from wsis.readers.shared.annotations import BOX_TOLERANCE
+from wsis.readers.shared.annotations import BOX_TOLERANCE, Declared
 
-if TYPE_CHECKING:
-    from wsis.readers.shared.folder import Entry
-
-_UNSOUND, _FEWEST = (
-    0.1,
-    2,
-)  # share and number of boxes that leave their image, from which on all are looked at
+_UNSOUND = 0.1  # share of boxes that leave their image, from which on all are looked at
+_FEWEST = 2  # of these
 
 
-def shares_line(part: Sequence["Entry"], where: str) -> str | None:
+class Image(Protocol):
+    """An image of a part: what was declared, its size (H, W), boxes float32 [N, 4] xyxy, what was said of others."""
+
+    @property
+    def declared(self) -> Declared: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def boxes(self) -> NDArray[np.float32]: ...
+    @property
+    def clipped(self) -> tuple[str, ...]: ...
+    @property
+    def dropped(self) -> tuple[str, ...]: ...
+
+
+def shares_line(part: Sequence[Image], where: str) -> str | None:
     """What to say where all boxes of a part are shares of their images, 0 to 1, where pixels are meant; else None.
 
     Args:
@@ -35,7 +48,7 @@ def shares_line(part: Sequence["Entry"], where: str) -> str | None:
     )
 
 
-def corners_or_shares_line(part: Sequence["Entry"], where: str) -> str | None:
+def corners_or_shares_line(part: Sequence[Image], where: str) -> str | None:
     """As `shares_line`, and what to say where boxes read as x, y, width and height are corners x1, y1, x2, y2."""
     unsound = sum(len(one.clipped) + len(one.dropped) for one in part)
     total = sum(len(one.boxes) + len(one.dropped) for one in part)
