@@ -19,7 +19,7 @@ from xml.parsers import expat
 from data_contracts.errors import DataError
 
 MAX_LISTED_PROBLEMS = 20
-_PLACE = re.compile(r"\[\d+\]")  # in a list of a file: annotations[3]
+_PLACE = re.compile(r"\[\d+\]|^entry \d+")  # in a list of a file: annotations[3]
 _PLACES = 3  # of a kind of problem that are named
 _LONGEST_NAME = 255  # bytes, in the file systems that people have
 _UNCLEAN = {
