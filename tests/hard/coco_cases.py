@@ -79,6 +79,22 @@ def node(make: Callable[[Path], Any]) -> Callable[[Path, Tree], None]:
 
 
 Expected = tuple[str, ...] | Facts | None
+
+
+def without_name(folder: Path, tree: Tree) -> None:
+    """As LVIS writes its images."""
+    for one in tree["images"]:
+        one["coco_url"] = f"http://images.cocodataset.org/train2017/{one.pop('file_name')}"
+
+
+def boxes(*own: list[float]) -> Callable[[Path, Tree], None]:
+    def change(folder: Path, tree: Tree) -> None:
+        for one, box in zip(tree["annotations"], own, strict=True):
+            one["bbox"] = box
+
+    return change
+
+
 FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "sound": (lambda folder, tree: None, SOUND | {"val": 1, "masks": 1}),
     # crowds
@@ -110,6 +126,9 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
             {"counts": [], "size": [0, 0]},
         )
     },
+    "val segmentation of points": (of_val([[2, 3], [6, 3], [6, 6], [2, 6]]), SOUND | {"masks": 1}),
+    "val polygons of points": (of_val([[[2, 3], [6, 3], [6, 6], [2, 6]]]), SOUND | {"masks": 1}),
+    "val polygon of two points": (of_val([[2, 3, 6, 3]]), SOUND | {"masks": 0}),
     "val segmentation flat": (of_val([2, 3, 6, 3, 6, 6, 2, 6]), SOUND | {"masks": 1}),
     # keys that are there twice
     "category twice": (
@@ -184,6 +203,8 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "leaves": (image(file_name="../val/d.png"), ("..",)),
     "absolute": (image(file_name="/etc/passwd"), ("/etc/passwd",)),
     "drive of another system": (image(file_name="C:\\a.png"), SOUND),
+    "LVIS": (without_name, SOUND),
+    "LVIS's URL is a number": (image(file_name=None, coco_url=5), ("file_name",)),
     "twice": (image(file_name="b.png"), ("b.png",)),
     "missing": (image(file_name="none.png"), ("none.png",)),
     "folder": (node(Path.mkdir), ("a.png",)),
@@ -222,6 +243,10 @@ FIELDS: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
 BOXES: dict[str, tuple[Callable[[Path, Tree], Any], Expected]] = {
     "sound": (lambda folder, tree: None, {"boxes": 2}),
     "flat": (annotation(bbox=[2, 3, 4, 0]), {"boxes": 1}),
+    "shares": (boxes([0.2, 0.3, 0.4, 0.3], [0, 0, 0.9, 1]), ("train", "pixels", "shares", "2 boxes")),
+    "one is small": (boxes([0.2, 0.3, 0.4, 0.3], [2, 3, 4, 3]), {"boxes": 2}),
+    "corners": (boxes([6, 4, 11, 7], [5, 2, 12, 8]), ("corners", "[6, 4, 11, 7]", "width and height")),
+    "one is outside": (boxes([6, 4, 11, 7], [2, 3, 4, 3]), {"boxes": 2}),
     "outside": (annotation(bbox=[10, 3, 40, 3]), {"boxes": 2}),
     "far outside": (annotation(bbox=[100, 3, 40, 3]), {"boxes": 1}),
     "absent": (without("bbox"), ("bbox",)),

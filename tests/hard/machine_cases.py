@@ -25,12 +25,13 @@ def _command(
     stdout: int | str | None = subprocess.PIPE,
     closed: tuple[int, ...] = (),
     gone: bool = False,
+    photograph: str = "images/a.png",
 ) -> Callable[[Path], Facts]:
     """Facts of `wsis WORDS` in a folder with a store and a photograph: exit code, tracebacks, the last line."""
 
     def run(folder: Path) -> Facts:
         filled(folder / "store")
-        picture(folder / "images/a.png")
+        picture(folder / photograph)
         environment = {k: v for k, v in os.environ.items() if k not in drop} | {"PYTHONPATH": str(REPOSITORY)}
         environment |= {"WSIS_STORE": str(folder / "store"), **(add or {})}
 
@@ -80,6 +81,14 @@ OF: dict[str, tuple[Callable[[Path], Facts], Facts]] = {
     "home that cannot be written": (_command("runs", drop=NO_HOME, add={"HOME": "/proc/none"}), FINE),
     "no TMPDIR": (_command("verify", add={"TMPDIR": "/proc/none"}), FINE),
     "ASCII": (_command("runs", add={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}), FINE),
+    "names that the locale has no letters for": (
+        _command(
+            *("proposals", "images", "--out", "made", "--set", "proposals.max_side=64", "--preview", "1"),
+            add={"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            photograph="images/\u732b.png",
+        ),
+        REFUSED | {"code": 1},
+    ),
     "few files": (_command("verify", limits=((resource.RLIMIT_NOFILE, 12),)), REFUSED),
     "very few files": (_command("runs", limits=((resource.RLIMIT_NOFILE, 5),)), {"raw": False}),
     "little memory": (_command("runs", limits=((resource.RLIMIT_AS, 300 << 20),)), REFUSED),

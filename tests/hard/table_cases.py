@@ -122,6 +122,25 @@ TABLES: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "not UTF-8": (put("train.csv", b"file,labels\na.png,\xff\n"), ("train.csv", "UTF-8")),
     "UTF-16": (put("train.csv", "file,labels\na.png,cat\n".encode("utf-16")), None),
     "empty": (put("train.csv", b""), ("train.csv",)),
+    "confidence 0": (
+        put("train.csv", "ImageID,Source,LabelName,Confidence\na,v,cat,1\na,v,dog,0\nb,v,dog,1\nb,v,cat,0\n"),
+        SOUND,
+    ),
+    "confidence 0 alone": (
+        put("train.csv", "file,label,confidence\na.png,dog,0\nb.png,dog,0.7\n"),
+        {"labels": {"a.png": [], "b.png": ["dog"]}},
+    ),
+    "confidence of text": (put("train.csv", "file,label,confidence\na.png,cat,high\n"), ("line 2", "'high'")),
+    "missing values": (put("train.csv", "file,label\na.png,cat\nb.png,NaN\n"), ("line 3", "'NaN'")),
+    "space of no width": (put("train.csv", "file,label\na.png,\u200bcat\nb.png,dog\ufeff\n"), SOUND),
+    "comments": (put("train.csv", "# made by hand\n#\nfile,label\na.png,cat\nb.png,dog\n"), SOUND),
+    "header behind a number sign": (put("train.csv", "#file,label\na.png,cat\nb.png,dog\n"), SOUND),
+    "Hugging Face": (
+        lambda folder: [
+            (folder / f"{split}.csv").rename(folder / split / "metadata.csv") for split in ("train", "val")
+        ],
+        SOUND | {"val": 1},
+    ),
     "header alone": (put("train.csv", "file,labels\n"), None),
     "missing image": (put("train.csv", "file,labels\nzz.png,cat\n"), ("zz.png",)),
     "leaves": (put("train.csv", "file,labels\n../../etc/passwd,cat\n"), ("..",)),
@@ -138,6 +157,21 @@ YOLO: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "names by number": (
         put("data.yaml", "train: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n"),
         SOUND,
+    ),
+    "LabelImg's names": (
+        lambda folder: (
+            (folder / "data.yaml").unlink(),
+            [write(folder / f"labels/{split}/classes.txt", "cat\ndog\n") for split in ("train", "val")],
+        ),
+        SOUND | {"val": 1},
+    ),
+    "LabelImg's names differ": (
+        lambda folder: (
+            (folder / "data.yaml").unlink(),
+            write(folder / "labels/train/classes.txt", "cat\ndog\n"),
+            write(folder / "labels/val/classes.txt", "dog\ncat\n"),
+        ),
+        ("labels/train/classes.txt", "labels/val/classes.txt", "same classes"),
     ),
     "names twice": (put("data.yaml", "names: [cat, dog]\nnames: [dog, cat]\n"), ("data.yaml", "twice")),
     "number twice": (put("data.yaml", "names: {0: cat, 0: dog}\n"), ("data.yaml", "twice")),

@@ -41,6 +41,37 @@ def renamed(place: str, name: str) -> Callable[[Path], Any]:
     return lambda folder: (folder / place).rename((folder / place).with_name(name))
 
 
+def listed(place: str, train: str, val: str = "d\n") -> Callable[[Path], None]:
+    """Lists of the splits elsewhere."""
+
+    def change(folder: Path) -> None:
+        for name, content in (("train", train), ("val", val)):
+            (folder / f"ImageSets/Segmentation/{name}.txt").unlink()
+            write(folder / place.format(name), content)
+
+    return change
+
+
+def called(name: str) -> Callable[[Path], None]:
+    """Image a has another name."""
+
+    def change(folder: Path) -> None:
+        for place in ("JPEGImages/a.jpg", "Annotations/a.xml"):
+            path = folder / place
+            path.rename(path.with_name(name + path.suffix))
+        write(folder / "ImageSets/Segmentation/train.txt", f"{name}\nb\n")
+
+    return change
+
+
+def two_of_one_id(xml: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        picture(folder / "JPEGImages/a.png", 7)
+        write(folder / "Annotations/a.xml", xml)
+
+    return change
+
+
 def sized(size: str) -> Callable[[Path], None]:
     return xml(voc_xml("cat", size=size))
 
@@ -127,6 +158,33 @@ CASES_OF: dict[str, tuple[Callable[[Path], Any], Expected]] = {
     "list with endings": (split("a.jpg\nb.JPG\n"), SOUND),
     "list of XML files": (split("a.xml\nb.xml\n"), SOUND),
     "list of one class": (split("a  1\nb -1\n"), ("'a  1'", "list of one class")),
+    "list in ImageSets": (listed("ImageSets/{}.txt", "a\nb\n"), SOUND | {"val": 1}),
+    "list in the root": (listed("{}.txt", "a\nb\n"), SOUND | {"val": 1}),
+    "list of pairs": (
+        listed(
+            "{}.txt",
+            "JPEGImages/a.jpg Annotations/a.xml\n./JPEGImages/b.jpg\t./Annotations/b.xml\n",
+            "JPEGImages/d.jpg Annotations/d.xml\n",
+        ),
+        SOUND | {"val": 1},
+    ),
+    "list of paths": (split("JPEGImages/a.jpg\nAnnotations\\b.xml\n"), SOUND),
+    "list of other pairs": (split("JPEGImages/a.jpg Annotations/b.xml\n"), ("path separators",)),
+    "list of deeper paths": (split("JPEGImages/x/a.jpg\n"), ("path separators",)),
+    "list called otherwise": (listed("ImageSets/Main/{}val.txt", "a\n"), ("trainval", "data.train_split")),
+    "space in a name": (called("IMG (1)"), {"labels": {"IMG (1).jpg": ["cat"], "b.jpg": ["dog"]}}),
+    "two images of one id": (two_of_one_id(voc_xml("cat")), SOUND),
+    "two images of one id, one named": (
+        two_of_one_id(voc_xml("cat").replace("<size>", "<filename>a.png</filename><size>")),
+        {"labels": {"a.png": ["cat"], "b.jpg": ["dog"]}},
+    ),
+    "boxes of shares": (
+        lambda folder: [
+            write(folder / f"Annotations/{n}.xml", voc_xml(name, (0.1, 0.2, 0.7, 0.8)))
+            for n, name in (("a", "cat"), ("b", "dog"), ("d", "dog"))
+        ],
+        SOUND,
+    ),
     "list BOM": (split(b"\xef\xbb\xbfa\nb\n"), SOUND),
     "list twice": (split("a\nb\na\n"), ("a",)),
     "list of none": (split("a\nb\nzz\n"), ("zz",)),

@@ -285,3 +285,23 @@ def test_all_problems_at_once(coco: Any) -> None:
     with pytest.raises(DataError, match="3 problems") as caught:
         source(coco, strict=True).validate()
     assert all(part in str(caught.value) for part in ("annotations[0]", "annotations[2]", "val/2.jpg"))
+
+
+def test_polygons_of_points_and_of_too_few(coco: Any) -> None:
+    """Points in place of numbers are polygons; the digest of masks says that they are read otherwise than before."""
+    square = [[2, 3], [6, 3], [6, 5], [2, 5]]
+    annotation(coco, 0, "val")["segmentation"] = square
+    coco.write("val")
+    points = source(coco)
+    fox = np.zeros((8, 12), bool)
+    fox[3:5, 2:6] = True
+    np.testing.assert_array_equal(rle.decode(points.truth_of("val/1").masks[0], (8, 12)), fox)
+    entry = points._entry_of("val/1")
+    assert b"points" in points._truth_bytes(entry)
+    annotation(coco, 0, "val")["segmentation"] = [[2, 3, 6, 3]]
+    coco.write("val")
+    few = source(coco)
+    assert few.truth_of("val/1").masks == ()
+    said = "1 annotation whose polygons have one or two points: they are labels, and no masks to compare with"
+    assert [note for note in few.notes() if note.endswith(said)]
+    assert b"points" not in few._truth_bytes(few._entry_of("val/1"))

@@ -217,6 +217,15 @@ BAD = {
         ALL[:2],
         r"2 problems\n  - image val_1 \(val/1.jpg\): expected entries, got none\n  - image é",
     ),
+    "masks without pixels": (
+        [ALL[0] | {"segmentation": {"size": [6, 8], "counts": counts}} for counts in ("`1", [48], [48, 0])]
+        + ALL[1:],
+        r": image train_1 \(train/1.jpg\): expected a mask with pixels, got none$",
+    ),
+    "the same in many": (
+        [{"image_id": 2}] * 5,
+        r"entry 0: segmentation: expected run lengths.*\(5 such: entry 0, entry 1, entry 2, \.\.\.\)",
+    ),
     "none": ([], "4 problems"),
     "of another data set": (
         [entry(file_name=f"{k}.png") for k in range(30)],
@@ -235,7 +244,7 @@ def test_what_is_wrong_is_named_before_anything_is_computed(tmp_path, case):
 
 def test_very_many_problems_end_the_search(tmp_path):
     path = write(tmp_path / "x.json", [{}] * 5000)
-    with pytest.raises(DataError, match="1000 problems, the first 20 of them"):
+    with pytest.raises(DataError, match=r"1000 problems\n.*\(1000 such: entry 0, entry 1, entry 2, \.\.\.\)"):
         index_results(path, TARGETS)
 
 

@@ -52,6 +52,22 @@ def test_read(tmp_path: Path, make_photographs: Make, text: str) -> None:
     source.validate()
 
 
+def test_columns_that_are_not_read_are_said(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "labels.csv").write_text(",file,label,fold,is_train\n0,a.jpg,cat,1,1\n1,b.jpg,dog,2,0\n")
+    source = opened(tmp_path)
+    assert labels(source) == {"a": ["cat"], "b": ["dog"]}
+    assert "labels.csv: not read: 2 columns beside image and labels: fold, is_train" in source.notes()
+
+
+def test_a_missing_value_is_a_class_where_it_is_meant(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "labels.csv").write_text("file,label\na.jpg,nan\nb.jpg,roti\n")
+    with pytest.raises(DataError, match="line 2: field 'labels': expected classes or none, got 'nan'"):
+        opened(tmp_path).notes()
+    assert labels(opened(tmp_path, classes=["nan", "roti"])) == {"a": ["nan"], "b": ["roti"]}
+
+
 @pytest.mark.parametrize(
     ("fields", "classes", "several", "expected"),
     [

@@ -1,12 +1,15 @@
 """`data.format: auto`: the format is found from what lies in the root, and nothing else depends on who named it."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from data_contracts.errors import ConfigError, DataError
 from data_contracts.store import Store
@@ -305,3 +308,54 @@ def test_folders_are_no_classes_where_images_have_files_of_another_kind(
     for path in root.rglob(f"b*0*{Path(text).suffix}"):
         path.unlink()
     assert found(root) == "folders"
+
+
+def save_mask(path: Path, mode: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((8, 12), np.uint8)
+    pixels[2:5, 2:5] = 1
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1"])
+@pytest.mark.parametrize(
+    ("image", "mask", "named"),
+    [
+        ("PNGImages/{}.png", "PedMasks/{}_mask.png", "images of PNGImages/ in PedMasks/"),
+        ("images/training/{}.jpg", "annotations/training/{}.png", "images of images/ in annotations/"),
+        ("train/rgb/{}.jpg", "train/seg/{}.png", "images of rgb/ in seg/"),
+    ],
+)
+def test_folders_of_masks_are_no_classes(
+    root: Path, make_photographs: Make, image: str, mask: str, named: str, mode: str
+) -> None:
+    for name in ("F1", "F2"):
+        make_photographs(root, image.format(name))
+        save_mask(root / mask.format(name), mode)
+    with pytest.raises(DataError, match=f"masks of the {re.escape(named)}.*data.format=folders takes"):
+        found(root)
+    assert found(root, format="folders") == "folders"
+
+
+def test_folders_of_grey_and_coloured_photographs_are_classes(root: Path, make_photographs: Make) -> None:
+    make_photographs(root, "cat/1.jpg", "cat/2.jpg", "cat/3.jpg")
+    for name in (4, 5, 1):
+        save_mask(root / f"dog/{name}.png", "L")
+    assert found(root) == "folders"
+
+
+def test_files_that_no_format_reads_are_named(root: Path, make_photographs: Make) -> None:
+    make_photographs(root, "images/a.jpg", "images/b.jpg")
+    (root / "labels.xlsx").write_bytes(b"PK")
+    (root / "default.json").write_text('{"items": []}')
+    with pytest.raises(
+        DataError, match=r"got 2 images, 2 other files \(default.json, labels.xlsx\) and none"
+    ):
+        found(root)
+
+
+def test_several_devkits_below_are_named(root: Path) -> None:
+    for year in ("VOC2007", "VOC2012"):
+        BUILDERS["voc"](root / year)
+    with pytest.raises(DataError, match="expected one VOC devkit, got VOC2007, VOC2012: give one of them"):
+        found(root)

@@ -40,6 +40,18 @@ def masks_of(source: Any, image_id: str) -> list[np.ndarray]:
     return [rle.decode(one, (8, 12)) for one in source.truth_of(image_id).masks]
 
 
+def test_masks_of_a_class_are_told(tmp_path: Path, make_photographs: Make) -> None:
+    """One number an image, in pieces: the objects may be several."""
+    for name, pixels in (("a", IDS == 5), ("b", IDS == 300)):
+        make_photographs(tmp_path, f"images/{name}.jpg")
+        save(tmp_path / f"masks/{name}.png", 255 * pixels.astype(np.uint8))
+    said = "each of 2 masks holds one number, so that each image has one object, in 1 of them in pieces"
+    assert [note for note in opened(tmp_path).notes() if note.startswith(said)]
+    make_photographs(tmp_path, "images/c.jpg")
+    save(tmp_path / "masks/c.png", IDS)
+    assert not [note for note in opened(tmp_path).notes() if "in pieces" in note]
+
+
 @pytest.mark.parametrize(
     "layout",
     [
@@ -47,6 +59,7 @@ def masks_of(source: Any, image_id: str) -> list[np.ndarray]:
         "{}/images/{}.jpg {}/instances/{}.png",
         "{}/images/{}.jpg {}/masks/{}.PNG",
         "images/{}/{}.jpg instance_masks/{}/{}.tif",
+        "images/{}/{}.jpg masks/{}/{}_mask.png",
     ],
 )
 def test_a_file_of_numbers(tmp_path: Path, make_photographs: Make, layout: str) -> None:

@@ -116,6 +116,14 @@ def test_shapes(tmp_path: Path, make_photographs: Make) -> None:
         opened(tmp_path, supervision="box").image("b")
 
 
+def test_shapes_of_x_anylabeling(tmp_path: Path, make_photographs: Make) -> None:
+    make_photographs(tmp_path, "a.jpg")
+    corners = [[4, 1], [7, 4], [4, 7], [1, 4]]
+    shapes = [{"shape_type": kind, "points": corners} for kind in ("rotation", "quadrilateral")]
+    write(tmp_path / "a.json", tree_of("a.jpg", *shapes))
+    np.testing.assert_allclose(opened(tmp_path).image("a").boxes, [[1, 1, 7, 7]] * 2)
+
+
 def test_parts_of_one_object(tmp_path: Path, make_photographs: Make) -> None:
     """A `group_id` joins shapes of one label; of two labels it does not."""
     make_photographs(tmp_path, "a.jpg")

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import DataError
+from tests.hard.datasets import picture, voc
 from tests.records import images_of, truths_of
 from wsis.method.masks import rle
+from wsis.readers.config import DataConfig, open_source
 from wsis.readers.formats.voc import VocSource
 from wsis.readers.formats.voc_format import instance_classes
 from wsis.readers.shared.folder import FolderOptions
@@ -217,3 +219,27 @@ def test_a_list_of_train_alone_trains_on_all_of_it(devkit: Any) -> None:
     assert [line for line in voc.notes() if line.startswith("no val part: all of 3 images train")]
     with pytest.raises(DataError, match=r"split 'held': the file .*held\.txt is missing"):
         source(devkit, splits={"train": "train", "val": "held"}).validate()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "said"),
+    [
+        (
+            "SegmentationObject",
+            "c.jpg",
+            "left out: 1 file of SegmentationObject/, where masks are PNG: c.jpg",
+        ),
+        (
+            "SegmentationClass",
+            "c.png",
+            "left out: SegmentationClass/, which without SegmentationObject/ says no",
+        ),
+    ],
+)
+def test_masks_that_cannot_be_read_are_said(tmp_path: Path, folder: str, name: str, said: str) -> None:
+    """Else val would have no masks, and nobody would know why."""
+    voc(tmp_path)
+    picture(tmp_path / folder / name)
+    source = open_source(DataConfig.model_validate({"format": "voc", "root": tmp_path}))
+    assert source.truth_ids("val") == ()
+    assert [note for note in source.notes() if note.startswith(said)]

@@ -104,6 +104,17 @@ def test_lists_in_the_yaml_and_images_without_splits(tmp_path: Path, make_photog
     assert sorted(source.image_ids("train") + source.image_ids("val")) == list("abcd")
 
 
+def test_lists_beside_the_names(tmp_path: Path, make_photographs: Make) -> None:
+    """As Darknet and CVAT write them: without them val would train."""
+    make_photographs(tmp_path, *(f"obj_train_data/{n}.jpg" for n in "abcd"))
+    write(tmp_path, {f"obj_train_data/{n}.txt": f"{i % 2} 0.5 0.5 0.5 0.5\n" for i, n in enumerate("abcd")})
+    lists = {"train.txt": "".join(f"data/obj_train_data/{n}.jpg\n" for n in "abc")}
+    write(tmp_path, {"obj.names": "cat\ndog\n", "valid.txt": "data/obj_train_data/d.jpg\n", **lists})
+    source = opened(tmp_path)
+    assert labels(source) == {"a": ["cat"], "b": ["dog"], "c": ["cat"]}
+    assert source.image_ids("val") == ("d",)
+
+
 def test_the_same_images_for_both_parts_train(tmp_path: Path, make_photographs: Make) -> None:
     """As in coco128.yaml, and in what we export."""
     make_photographs(tmp_path, "images/all/a.jpg", "images/all/b.jpg")

@@ -193,3 +193,25 @@ def test_a_command_without_a_run_names_those_there_are(
     assert wsis(*arguments).err == f"error: Missing {missing}; runs in {tmp_path / 'none'}: none{more}\n"
     assert not (tmp_path / "none").exists()
     assert wsis(*arguments, "--store", "foo://x").err == f"error: Missing {missing}.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "demo", "seed=4"), "settings stand behind --set, one each: --set KEY=VALUE"),
+        (("predict", "RUN", "a.jpg", "b.jpg", "--out", "made"), "of several photographs give their folder"),
+        (("run", "my", "config.yaml"), "names with spaces need quotes"),
+    ],
+)
+def test_a_word_too_many_says_what_to_do(words: tuple[str, ...], said: str) -> None:
+    result = wsis(*words)
+    assert result.code == 2 and said in result.err
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("https://x.org/a.jpg", "has to be downloaded first"), ("photos/*.jpg", "patterns are not read")],
+)
+def test_photographs_that_are_no_folder(tmp_path: Path, place: str, said: str) -> None:
+    result = wsis("proposals", place, "--out", tmp_path / "store")
+    assert result.code == 1 and said in result.err

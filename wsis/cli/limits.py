@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 from data_contracts.errors import origins
@@ -13,6 +14,10 @@ _ALLOCATION = (
     "cannot allocate memory",
     "unable to allocate",
     "failed to map segment",  # a library that is imported
+)
+_NAMES = (
+    "a file name has letters that names cannot have in this locale; set LC_ALL=C.UTF-8 (or PYTHONUTF8=1) and give the "
+    "same command again"
 )
 _OPEN_FILES = (
     "the limit of open files is reached; raise it (`ulimit -n 4096`) and give the same command again"
@@ -65,6 +70,8 @@ def limit_reached(error: BaseException) -> str | None:
 def _limit_of(error: BaseException) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     said = str(error).lower()
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() != "utf-8":
+        return _NAMES
     if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in said:
         return _OPEN_FILES
     if gpu_memory_refused(error) is not None:

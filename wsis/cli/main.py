@@ -37,7 +37,7 @@ from wsis.cli.frame import (
     open_missing_output,
 )
 from wsis.cli.limits import file_refused, limit_reached
-from wsis.cli.missing_run import runs_to_choose
+from wsis.cli.usage_hints import usage_hint
 from wsis.errors import WsisError
 
 app = typer.Typer(
@@ -142,8 +142,8 @@ def main() -> None:
         if getattr(error, "format_message", None) is None:
             raise
         if message := error.format_message():  # type: ignore[attr-defined]
-            if choice := runs_to_choose(error):
-                message = message.removesuffix(".") + choice
+            if hint := usage_hint(error, message):
+                message = message.removesuffix(".") + hint
             print(f"error: {printable(message)}", file=sys.stderr)
         sys.exit(2)
     finally:

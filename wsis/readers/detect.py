@@ -1,21 +1,41 @@
 """Which format a data root has, by what lies in it (`data.format: auto`)."""
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from PIL import Image
+
 from data_contracts.errors import DataError
-from data_contracts.printable import counted
+from data_contracts.printable import counted, first_few
 from wsis.readers.files.image_files import files_below
+from wsis.readers.files.images import FORMATS as IMAGES
 from wsis.readers.files.json_files import annotation_files, refuse_broken
 from wsis.readers.formats import FORMATS, LAST
 from wsis.readers.shared.format import Given
 from wsis.readers.shared.layout import annotation_file
-from wsis.readers.shared.names import images_among, images_below, is_left_behind
+from wsis.readers.shared.names import images_among, is_left_behind
 from wsis.readers.shared.splits import known_splits
 
 _ANNOTATES = (".json", ".txt", ".xml")
+_MAY_LABEL = (
+    *_ANNOTATES,
+    ".jsonl",
+    ".csv",
+    ".tsv",
+    ".xlsx",
+    ".parquet",
+    ".mat",
+    ".npy",
+    ".npz",
+    ".h5",
+    ".tfrecord",
+)
+_OF_MASKS = ("1", "L", "P", "I", "I;16")  # Pillow's modes of pixels that are no colours
+_LOOKED_AT = 5  # pairs of images
+_BEHIND = re.compile("[_-](mask|masks|gt|label|labels|seg|segmentation|instances)$")
 
 
 @dataclass(frozen=True)
@@ -54,26 +74,39 @@ def find_format(root: Path, given: Given) -> Found:
     if not found or "folders" in found:
         _refuse_wrapped(root, given)
     if list(found) == ["folders"] and not given.annotations:
-        _refuse_unread(root, found["folders"])
+        names = list(files_below(root))
+        _refuse_unread(root, names, found["folders"])
+        _refuse_masks(root, images_among(names), found["folders"], known_splits(given.names))
     if found:
         return Found(*next(iter(found.items())))
+    raise _nothing_known(root, given)
+
+
+def _nothing_known(root: Path, given: Given) -> DataError:
+    """What to say of a root without labels of a known kind: what lies there, and which kinds there are.
+
+    Raises:
+        DataError: a file that may hold labels is broken.
+    """
     files = annotation_files(root, ".json", known_splits(given.names))
     refuse_broken(files, f"{root}: expected labels of a known kind")
     layouts = ", ".join(row.layout for row in FORMATS.values())
-    raise DataError(
-        f"{root}: expected labels of a known kind, got {counted(len(images_below(root)), 'image')} and none of: "
-        f"{layouts}; data.format and data.train_annotations or data.labels_file name yours"
+    names = list(files_below(root))
+    others = sorted(one for one in names if one.lower().endswith(_MAY_LABEL) and not is_left_behind(one))
+    beside = f", {counted(len(others), 'other file')} ({first_few(others, 3)})" if others else ""
+    return DataError(
+        f"{root}: expected labels of a known kind, got {counted(len(images_among(names)), 'image')}{beside} and none "
+        f"of: {layouts}; data.format and data.train_annotations or data.labels_file name yours"
     )
 
 
-def _refuse_unread(root: Path, folders: str) -> None:
+def _refuse_unread(root: Path, names: Sequence[str], folders: str) -> None:
     """Names of folders are no classes where most images have a file of their own that may annotate them, as
     Supervisely and KITTI write: the names would be learned in silence.
 
     Raises:
         DataError: so it is.
     """
-    names = list(files_below(root))
     texts = [one for one in names if one.lower().endswith(_ANNOTATES)]
     of_image = {PurePosixPath(one).stem: one for one in sorted(texts, reverse=True)}
     images = [PurePosixPath(one) for one in images_among(names)]
@@ -84,6 +117,44 @@ def _refuse_unread(root: Path, folders: str) -> None:
             f"format here reads, {own[0]}; write them as COCO, or --set data.format=folders takes folders as classes: "
             f"{folders}"
         )
+
+
+def _refuse_masks(root: Path, images: Sequence[str], folders: str, splits: Collection[str]) -> None:
+    """Names of folders are no classes where one holds masks of the other's photographs, as in PNGImages/, PedMasks/ and
+    images/training/, annotations/training/: same names and sizes, and no colours.
+
+    Raises:
+        DataError: so it is.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for path in images:
+        below = [part for part in PurePosixPath(path).parts[:-1] if part.casefold() not in splits]
+        if below:
+            stem = _BEHIND.sub("", PurePosixPath(path).stem.casefold())
+            groups.setdefault(below[0], {})[stem] = path
+    for masks, of_masks in groups.items():
+        for photographs, of_photographs in groups.items():
+            both = sorted(of_masks.keys() & of_photographs.keys()) if masks != photographs else []
+            if 2 * len(both) <= len(of_masks):
+                continue
+            some = [(root / of_masks[one], root / of_photographs[one]) for one in both[:_LOOKED_AT]]
+            if all(_is_mask_of(mask, photograph) for mask, photograph in some):
+                raise DataError(
+                    f"{root}: expected labels of a known kind, got what seems to be masks of the images of "
+                    f"{photographs}/ in {masks}/ ({of_masks[both[0]]}); instance masks lie in images/ and masks/, "
+                    f"of the same names; --set data.format=folders takes folders as classes: {folders}"
+                )
+
+
+def _is_mask_of(mask: Path, photograph: Path) -> bool:
+    """Whether of two images of one size the first alone has no colours."""
+    if not (mask.is_file() and photograph.is_file()):
+        return False
+    try:
+        with Image.open(mask, formats=IMAGES) as first, Image.open(photograph, formats=IMAGES) as second:
+            return first.size == second.size and first.mode in _OF_MASKS and second.mode not in _OF_MASKS
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False  # whoever decodes it says what is wrong
 
 
 def _refuse_wrapped(root: Path, given: Given) -> None:

@@ -76,6 +76,7 @@ def index_results(path: Path, targets: Iterable[Target], tolerate: bool = False)
     problems, unknown = _Faults(tolerate), Counter[str]()
     spans = {image_id: array("q") for image_id in names.by_id}
     odd: dict[str, ResultMask] = {}  # the first mask of another size, of each image that has one
+    covered: set[str] = set()  # images with a mask of some pixels
     for number, (start, stop, entry) in enumerate(scan_array(path)):
         with problems.collect():
             target, name = names.find(entry, _place(number))
@@ -85,6 +86,8 @@ def index_results(path: Path, targets: Iterable[Target], tolerate: bool = False)
                     unknown[name] += 1
                     continue
                 spans[target.image_id].extend((start, stop, number))
+                if not mask.is_empty:
+                    covered.add(target.image_id)
                 if mask.size != target.size:
                     odd.setdefault(target.image_id, mask)
         if len(problems.messages) >= _MOST_PROBLEMS:
@@ -96,6 +99,11 @@ def index_results(path: Path, targets: Iterable[Target], tolerate: bool = False)
         if not spans[image_id] and image_id not in problems.by_image:
             with problems.of(target):
                 raise DataError(f"image {image_id} ({target.file_name}): expected entries, got none")
+        elif spans[image_id] and image_id not in covered | odd.keys():
+            with problems.of(target):
+                raise DataError(
+                    f"image {image_id} ({target.file_name}): expected a mask with pixels, got none"
+                )
     problems.raise_if_any(f"{path}{_hint(unknown)}")
     tables = {image_id: np.array(span, np.int64).reshape(-1, 3) for image_id, span in spans.items()}
     return ResultsIndex(path, tables, dict(unknown), problems.by_image)

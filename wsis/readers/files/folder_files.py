@@ -19,7 +19,7 @@ from xml.parsers import expat
 from data_contracts.errors import DataError
 
 MAX_LISTED_PROBLEMS = 20
-_PLACE = re.compile(r"\[\d+\]")  # in a list of a file: annotations[3]
+_PLACE = re.compile(r"\[\d+\]|^entry \d+")  # in a list of a file: annotations[3]
 _PLACES = 3  # of a kind of problem that are named
 _LONGEST_NAME = 255  # bytes, in the file systems that people have
 _UNCLEAN = {
@@ -103,14 +103,17 @@ def clean_text(text: str, where: str) -> str:
     return text
 
 
+_SPACE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\u200b\u200c\u200d\u2060\ufeff"
+
+
 def class_name(text: str, where: str) -> str:
-    """The class that annotations name: without space around it, its accents composed (NFC), since a system may have
-    written them apart and the same class stand in two forms.
+    """The class that annotations name: without space around it, visible or of no width, and its accents composed (NFC),
+    since a system may have written them apart and the same class stand in two forms.
 
     Raises:
         DataError: control characters, or nothing but space.
     """
-    found = unicodedata.normalize("NFC", clean_text(text, where)).strip()
+    found = unicodedata.normalize("NFC", clean_text(text, where)).strip(_SPACE)
     if not found:
         raise DataError(f"{where}: expected the name of a class, got {text!r:.80}")
     return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from wsis.readers.files.images import bits_of_file
 from wsis.readers.files.sample_depth import depth_mark
 
 DIGEST_VERSION = 1  # raised when the same files are read into other records
+_URL = re.compile(r"[a-z][a-z0-9+]+:/", re.IGNORECASE)
 SUFFIXES = (
     ".jpg",
     ".jpeg",
@@ -84,7 +86,11 @@ def list_photographs(root: Path) -> tuple[list[Photograph], int]:
     if root.is_file():
         return [Photograph(_text(root.stem), _text(root.name), root)], 0
     if not root.is_dir():
-        raise DataError(f"photographs: expected a folder or an image file, got {root} (which is neither)")
+        hint = "; what lies at a URL has to be downloaded first" if _URL.match(str(root)) else ""
+        hint = "; patterns are not read: give the folder" if set("*?[") & set(str(root)) else hint
+        raise DataError(
+            f"photographs: expected a folder or an image file, got {root} (which is neither){hint}"
+        )
     names = _files_below(root)
     readable = [name for name in names if name.suffix.lower() in SUFFIXES]
     beside = {_stem(name) for name in readable}

@@ -14,15 +14,16 @@ from typing import overload
 import numpy as np
 
 from data_contracts.errors import DataError
-from data_contracts.printable import first_few
+from data_contracts.printable import counted, first_few
 from wsis.method.masks import rle
 from wsis.readers.files.folder_files import Problems, clean_text, inside, plain_name, sha256
 from wsis.readers.files.image_files import ImageFiles
 from wsis.readers.files.image_ids import unique_ids
 from wsis.readers.formats.coco_file import CocoAnnotation, CocoFile, read_coco
 from wsis.readers.formats.coco_format import CocoImage, Id, look
-from wsis.readers.formats.coco_masks import segmentation_mask
+from wsis.readers.formats.coco_masks import has_points, segmentation_mask
 from wsis.readers.shared.annotations import Declared
+from wsis.readers.shared.box_units import corners_or_shares_line
 from wsis.readers.shared.folder import Entry, FolderOptions, FolderSource
 from wsis.readers.shared.format import Format
 from wsis.readers.shared.layout import annotation_file, common_file, hint_of_val, image_folder, split_names
@@ -57,6 +58,8 @@ class CocoSource(FolderSource):
     Classes are the categories with annotations sorted by their id (1..C), unless `options.classes` names them. Crowd
     regions give no label and no box; for evaluation they are void. An image's id is the name of its file.
     """
+
+    _unit_line = staticmethod(corners_or_shares_line)
 
     def __init__(
         self,
@@ -177,6 +180,11 @@ class CocoSource(FolderSource):
         folder = self._folder(role, split, beside, [image.file_name for image in file.images])
         if name != f"annotations/instances_{split}.json":
             self.note(f"split {split!r}: annotations {name}, images {folder}/")
+        if file.clicks:
+            self.note(
+                f"{file.path}: {counted(file.clicks, 'annotation')} whose polygons have one or two points: they are "
+                "labels, and no masks to compare with"
+            )
         files = ImageFiles(self.root, folder, beside, self.options.strict)
         found = []
         for image in file.images:
@@ -257,7 +265,10 @@ class CocoSource(FolderSource):
 
     def _truth_bytes(self, entry: Entry) -> Iterator[bytes]:
         for annotation in self._annotations(entry):
-            yield repr(sorted(annotation.fields().items())).encode(errors="backslashreplace")
+            fields = annotation.fields()
+            yield repr(sorted(fields.items())).encode(errors="backslashreplace")
+            if has_points(fields):
+                yield b"points"
 
     def _truth(self, entry: Entry) -> TruthRecord:
         masks: list[bytes] = []

@@ -11,7 +11,7 @@ import numpy as np
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import Problems, flag
 from wsis.readers.formats.coco_format import Category, Id, box_of, identifier, known_id
-from wsis.readers.formats.coco_masks import has_mask
+from wsis.readers.formats.coco_masks import has_mask, is_click
 
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
 _NUMBERS = {int, float}
@@ -48,9 +48,11 @@ class AnnotationColumns:
         self.crowds, self.masked, self.boxed = bytearray(), bytearray(), bytearray()
         self.boxes = array("d")
         self.faults: dict[int, str] = {}
+        self.clicks = 0  # annotations of no polygon with three points
 
     def add(self, items: Sequence[dict[str, Any]], problems: Problems) -> None:
         """Take entries that follow one another; what is wrong with them goes to `problems`."""
+        self.clicks += sum(map(is_click, items))
         if not self._one_by_one and self._add_plain(items):
             return
         for item in items:

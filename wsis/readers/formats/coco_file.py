@@ -56,6 +56,7 @@ class CocoFile:
     Attributes:
         images: those that can be used.
         categories: id -> name, in the order of the ids.
+        clicks: how many annotations have polygons, and none of three points or more.
     """
 
     def __init__(self, document: LargeJson, problems: Problems) -> None:
@@ -64,7 +65,7 @@ class CocoFile:
         self.images, unusable = self._read_images(problems)
         self._images: dict[Id, int] = {image.number: i for i, image in enumerate(self.images)}
         columns = self._read_annotations(named, unusable, problems)
-        self._faults = columns.faults
+        self._faults, self.clicks = columns.faults, columns.clicks
         images = np.asarray(columns.images)
         order = np.argsort(images, kind="stable")[
             np.count_nonzero(images < 0) :

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from data_contracts.errors import DataError
 from wsis.readers.files.folder_files import (
@@ -128,6 +129,8 @@ def image_of(item: Mapping[str, Any], where: str, path: Path) -> CocoImage:
     key = identifier(item, "id", where)
     place = f"{path}: image {key}"
     name = item.get("file_name")
+    if name is None and isinstance(url := item.get("coco_url"), str) and url:
+        name = "/".join(urlsplit(url).path.split("/")[-2:])  # LVIS: .../train2017/000000391895.jpg
     if not isinstance(name, str) or not name:
         raise DataError(f"{place}: field 'file_name': expected text, got {name!r:.80}")
     clean_text(name, f"{place}: field 'file_name'")

@@ -1,6 +1,7 @@
 """Masks of COCO annotations: polygons and run lengths. Suffix: H W image."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,50 @@ def segmentation_mask(annotation: Mapping[str, Any], size: tuple[int, int], wher
     place = f"{where}: field 'segmentation'"
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list) and has_mask(annotation):
-        flat = not any(isinstance(one, list) for one in segmentation)  # one polygon that stands in no list
-        return polygons_mask(
-            [segmentation] if flat else [p for p in segmentation if p not in _NOTHING], size, place
-        )
+        return polygons_mask(_polygons(segmentation), size, place)
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, size, place)
     box = "; it has a box and no mask" if "bbox" in annotation and not has_mask(annotation) else ""
     raise DataError(f"{place}: expected polygons or run lengths, got {segmentation!r:.80}{box}")
+
+
+def _polygons(segmentation: list[Any]) -> list[Any]:
+    """Polygons [x, y, x, y, ...] of a list of them, of one that stands in no list, and of points [x, y] in place of
+    numbers."""
+    if not any(isinstance(one, list) for one in segmentation) or _are_points(segmentation):
+        segmentation = [segmentation]
+    found = [one for one in segmentation if one not in _NOTHING]
+    return [list(chain.from_iterable(one)) if _are_points(one) else one for one in found]
+
+
+def _are_points(polygon: Any) -> bool:
+    """Whether a list holds points [x, y], three at least: of two, both readings are lines."""
+    return (
+        isinstance(polygon, list)
+        and len(polygon) > 2
+        and all(isinstance(point, list) and len(point) == 2 for point in polygon)
+        and not any(isinstance(value, list) for point in polygon for value in point)
+    )
+
+
+def has_points(annotation: Mapping[str, Any]) -> bool:
+    """Whether `segmentation` holds points [x, y] in place of numbers, which was not read before."""
+    segmentation = annotation.get("segmentation")
+    return isinstance(segmentation, list) and (
+        _are_points(segmentation) or any(map(_are_points, segmentation))
+    )
+
+
+def is_click(annotation: Mapping[str, Any]) -> bool:
+    """Whether `segmentation` holds polygons, and none of three points or more: a corner clicked by mistake."""
+    segmentation = annotation.get("segmentation")
+    if not isinstance(segmentation, list) or not segmentation:
+        return False
+    if isinstance(segmentation[0], list) and len(segmentation[0]) > 5:
+        return False  # as nearly all
+    return has_mask(annotation) and all(
+        isinstance(one, list) and len(one) < 6 for one in _polygons(segmentation)
+    )
 
 
 def _run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Labels in CSV files (`table`): one for all images, or one a split, beside or above a folder of images.
 
     labels.csv (any single .csv or .tsv at the root, or data.labels_file)
-    <split>.csv, <split>/_classes.csv, <split>/_annotations.csv, ...
+    <split>.csv, <split>/_classes.csv (Roboflow), <split>/metadata.csv (Hugging Face), ...
 
 An empty label field means that the image shows none of the classes.
 """
@@ -37,10 +37,12 @@ _OF_A_SPLIT = (
     "{}/_classes.csv",
     "{}/_annotations.csv",
     "{}/labels.csv",
+    "{}/metadata.csv",
     "{}_labels.csv",
     "labels/{}.csv",
 )
 _ENDINGS = (".csv", ".tsv")
+_MISSING = ("nan", "n/a", "#n/a", "<na>", "null")  # as pandas, Excel and SQL write it
 
 
 def find_tables(root: Path, names: Mapping[Role, str]) -> dict[str | None, str]:
@@ -136,7 +138,7 @@ class CsvLabels(LabelledSource):
         self, split: str | None, path: Path, images: dict[str, _Image], problems: Problems
     ) -> None:
         index, known = self._names_in(split, path), known_splits(self.choice.names)
-        rows = read_table(path, index.knows, lambda field: field.casefold() in known)
+        rows = read_table(path, index.knows, lambda field: field.casefold() in known, self.note)
         for row in rows:
             with problems.collect():
                 self._add(row, index.find(row.file, f"{row.where}: field 'file'"), split, images)
@@ -160,11 +162,20 @@ class CsvLabels(LabelledSource):
             raise DataError(
                 f"{row.where}: image {name!r} is in split {own!r}, but at {one.where} in {one.split!r}"
             )
-        one.fields.append(row.labels)
+        if row.labels is not None:
+            one.fields.append(row.labels)
 
     def _labelled(self, name: str, one: _Image, divide: Divider) -> Labelled:
         rows = [list(field) if isinstance(field, tuple) else divide(field) for field in one.fields]
         labels = list(dict.fromkeys(label for row in rows for label in row))
+        missing = [
+            one for one in labels if one.casefold() in _MISSING and one not in (self.options.classes or ())
+        ]
+        if missing:
+            raise DataError(
+                f"{one.where}: field 'labels': expected classes or none, got {missing[0]!r}, which programs write for "
+                "a missing value; an empty field says that the image shows none of them, data.classes makes it a class"
+            )
         classes = [one for one in labels if not is_negative_name(one, self.negatives, self.options.classes)]
         nothing = len(classes) < len(labels) or any(not row for row in rows)
         if classes and nothing:

@@ -38,6 +38,14 @@ from wsis.readers.shared.splits import SplitChoice, known_splits
 TABLE = "instances.csv"
 _FOLDERS = ("masks", "instances", "instance_masks")
 _ENDINGS = (".png", ".tif", ".tiff")
+_BEHIND = (
+    "",
+    "_mask",
+    "_masks",
+    "-mask",
+    "_instances",
+    "_segmentation",
+)  # the name of the photograph: a_mask.png
 _COLUMNS = {
     "image": ("image", "file", "file_name", "filename"),
     "instance": ("instance", "instance_id", "id", "mask"),
@@ -48,6 +56,9 @@ _LOOKED_INTO = 5
 
 class Instances(DrawnSource):
     """A folder of photographs and masks."""
+
+    _maps = _in_pieces = 0  # files of numbers; of these, with one instance in several pieces
+    _several = False  # whether one of them holds more than one instance
 
     @cached_property
     def _files(self) -> frozenset[str]:
@@ -80,6 +91,7 @@ class Instances(DrawnSource):
                 found = list(self._patches(path))
                 if found:
                     yield self._image(path, found, classes)
+        self._note_classes_drawn()
         if not self._drawings and not problems.messages:
             raise DataError(
                 f"{self.root}: expected masks of {counted(len(self._images), 'photograph')}, "
@@ -99,14 +111,31 @@ class Instances(DrawnSource):
             if path in self._files:
                 ids = self._ids(path)
                 yield "", Patch.at((ids.shape[0], ids.shape[1]), (0, 0), np.zeros((0, 0), bool)), path
-                yield from ((str(number), patch, path) for number, patch in patches(ids))
+                yield from ((str(number), patch, path) for number, patch in self._counted(ids))
+
+    def _counted(self, ids: NDArray[np.int64]) -> list[tuple[int, Patch]]:
+        """The instances of a map, and what `_note_classes_drawn` must know of it."""
+        found = list(patches(ids))
+        self._maps += 1
+        self._several = self._several or len(found) > 1
+        if not self._several:
+            self._in_pieces += ndimage.label(ids > 0, np.ones((3, 3)))[1] > 1
+        return found
+
+    def _note_classes_drawn(self) -> None:
+        """Say where masks may be those of a class, which do not tell its instances apart."""
+        if self._maps > 1 and not self._several and self._in_pieces:
+            self.note(
+                f"each of {self._maps} masks holds one number, so that each image has one object, in "
+                f"{self._in_pieces} of them in pieces; where these are masks of a class, number its instances"
+            )
 
     def _masks_of(self, image: str) -> tuple[list[str], list[str]]:
         """Places of the one file of all instances, and files of one instance each."""
         parts = list(PurePosixPath(image).with_suffix("").parts)
         at = len(parts) - 2 - parts[-2::-1].index("images")
         places = [posixpath.join(*parts[:at], name, *parts[at + 1 :]) for name in _FOLDERS]
-        written = (place + ending for place in places for ending in _ENDINGS)
+        written = (place + more + ending for more in _BEHIND for place in places for ending in _ENDINGS)
         whole = [self._written[name] for name in written if name in self._written]
         if whole:
             return whole[:1], []

@@ -49,7 +49,11 @@ from wsis.readers.shared.splits import SplitChoice, known_splits
 
 _IGNORED = "__ignore__"  # labelme's own names
 _BACKGROUND = "_background_"
-_POINTS = {"polygon": None, "rectangle": (2, 4), "oriented_rectangle": (4,), "circle": (2,), "mask": (2,)}
+_TURNED = ("oriented_rectangle", "rotation")  # of labelme, and of X-AnyLabeling
+_POINTS = {
+    **{"polygon": None, "rectangle": (2, 4), "circle": (2,), "mask": (2,), "quadrilateral": (4,)},
+    **dict.fromkeys(_TURNED, (4,)),
+}
 _UNBOXED = ("point", "points", "line", "linestrip")
 
 
@@ -153,7 +157,7 @@ def _shape(shape: dict[str, Any], where: str) -> Drawn:
     if wanted is not None and len(points) not in wanted:
         few = " or ".join(map(str, wanted))
         raise DataError(f"{where}: field 'points': expected {few} points of a {kind}, got {len(points)}")
-    if kind in ("rectangle", "oriented_rectangle"):
+    if kind == "rectangle" or kind in _TURNED:
         return Drawn(name, box_around(points), where)
     if kind == "mask":
         x1, y1, x2, y2 = box_around(np.trunc(points))  # of pixels, the last one inside

@@ -4,7 +4,8 @@
     file,cat,dog           one column a class, of 0 and 1
     a.jpg cat dog          a list: the image, a space, its labels
 
-Which column is which is read from the header, else from what the fields hold; a column `split` is honoured.
+Which column is which is read from the header, else from what the fields hold; a column `split` is honoured, and so is
+`confidence`, where 0 says that somebody looked and the image does not show the class (Open Images).
 """
 
 import csv
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_contracts.errors import DataError
-from wsis.readers.files.folder_files import is_number, read_text
+from data_contracts.printable import counted
+from wsis.readers.files.folder_files import is_number, number, read_text
 from wsis.readers.shared.names import is_image
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -28,6 +30,7 @@ _LABEL_WORDS = {
     *("target", "targets", "labelname", "species", "object", "objects"),
 }  # fmt: skip
 _SPLIT_WORDS = {"split", "set", "subset", "partition"}
+_CONFIDENCE = "confidence"
 _EXCEL = re.compile(
     r'\A"?sep=."?\r?\n'
 )  # a line for Excel alone; its place is kept, so that lines keep their numbers
@@ -40,13 +43,14 @@ class Row:
     """A row of the table.
 
     Attributes:
-        labels: the field of labels as it stands, of several columns the classes marked.
+        labels: the field of labels as it stands, of several columns the classes marked; None: the image does not show
+            what this row names.
         split: None where the table has no such column.
         where: file and line, for messages.
     """
 
     file: str
-    labels: str | tuple[str, ...]
+    labels: str | tuple[str, ...] | None
     split: str | None
     where: str
 
@@ -58,14 +62,18 @@ class _Columns:
     split: int | None
     header: list[str] | None
     one_hot: tuple[int, ...] = ()
+    confidence: int | None = None
 
 
-def read_table(path: Path, known: Callable[[str], bool], is_split: Callable[[str], bool]) -> list[Row]:
+def read_table(
+    path: Path, known: Callable[[str], bool], is_split: Callable[[str], bool], note: Callable[[str], None]
+) -> list[Row]:
     """The rows of a table.
 
     Args:
         known: whether a field names an image that is there.
         is_split: whether a field names a split.
+        note: is told what is not read.
 
     Raises:
         DataError: no such file, not UTF-8, no CSV, no column of images or labels, or a row of too few or too many
@@ -74,12 +82,17 @@ def read_table(path: Path, known: Callable[[str], bool], is_split: Callable[[str
     lines = _rows(path, known)
     columns = _columns(path, lines, known, is_split)
     body = lines[1:] if columns.header is not None else lines
+    used = {columns.file, columns.labels, columns.split, columns.confidence, *columns.one_hot}
+    unread = [name for i, name in enumerate(columns.header or ()) if name and i not in used]
+    if unread:
+        shown = ", ".join(unread[:8]) + (", ..." if len(unread) > 8 else "")
+        note(f"{path.name}: not read: {counted(len(unread), 'column')} beside image and labels: {shown}")
     return [_row(f"{path}: line {number}", fields, columns) for number, fields in body]
 
 
 def _rows(path: Path, known: Callable[[str], bool]) -> list[tuple[int, list[str]]]:
     """(line, fields) of each row that is not blank, by the separator that makes most sense of the table."""
-    text = _EXCEL.sub("\n", read_text(path, "table of labels"))
+    text = _without_comments(_EXCEL.sub("\n", read_text(path, "table of labels")), known)
     best: tuple[tuple[float, int], list[tuple[int, list[str]]]] | None = None
     failure = None
     for separator in SEPARATORS:
@@ -96,6 +109,25 @@ def _rows(path: Path, known: Callable[[str], bool]) -> list[tuple[int, list[str]
     if best is None or (failure is not None and best[0][0] <= _SINGLE):
         raise DataError(failure or f"{path}: expected rows of an image and its labels, got none")
     return best[1]
+
+
+def _without_comments(text: str, known: Callable[[str], bool]) -> str:
+    """Lines that begin with `#` above the table are made blank, so that the others keep their numbers."""
+    lines = text.splitlines(keepends=True)
+    for i, line in enumerate(lines):
+        fields = [field.strip() for field in re.split(r"[,;\t|]", line)]
+        is_header = any(_word(field) in _FILE_WORDS | _LABEL_WORDS for field in fields)
+        if line.strip() and (
+            not line.startswith("#") or is_header or any(known(f) or is_image(f) for f in fields)
+        ):
+            break
+        lines[i] = "\n"
+    return "".join(lines)
+
+
+def _word(field: str) -> str:
+    """A field of the header as the words above have it."""
+    return re.sub(r"[^a-z]", "", field.casefold())
 
 
 def _parsed(text: str, separator: str) -> list[tuple[int, list[str]]]:
@@ -137,7 +169,7 @@ def _columns(
     is_split: Callable[[str], bool],
 ) -> _Columns:
     first = lines[0][1]
-    words = [re.sub(r"[^a-z]", "", field.casefold()) for field in first]
+    words = [_word(field) for field in first]
     has_header = not any(known(f) or is_image(f) for f in first if f) and any(
         word in _FILE_WORDS | _LABEL_WORDS | _SPLIT_WORDS for word in words
     )
@@ -214,16 +246,17 @@ def _label_columns(
     words: Sequence[str],
     header: list[str],
     split: int | None,
-) -> tuple[int | None, int | None, list[str], tuple[int, ...]]:
-    """(column of labels, column of the split, header, columns of classes)."""
+) -> tuple[int | None, int | None, list[str], tuple[int, ...], int | None]:
+    """(column of labels, column of the split, header, columns of classes, column of the confidence)."""
     named = [i for i in others if words[i] in _LABEL_WORDS]
     if named:
-        return named[0], split, header, ()
+        sure = next((i for i in others if words[i] == _CONFIDENCE), None)
+        return named[0], split, header, (), sure
     marks = all(f[i].casefold() in _TRUE | _FALSE for f in rows for i in others if i < len(f))
     if marks and any(f[i].casefold() in _TRUE for f in rows for i in others if i < len(f)):
-        return None, split, header, tuple(others)
+        return None, split, header, tuple(others), None
     if len(others) == 1:
-        return others[0], split, header, ()
+        return others[0], split, header, (), None
     raise DataError(
         f"{path}: line 1: expected a column 'labels', or one column a class of 0 and 1, got "
         f"{', '.join(header[i] for i in others)!r:.200}"
@@ -240,7 +273,13 @@ def _row(where: str, fields: list[str], columns: _Columns) -> Row:
             f"{where}: expected {width} fields ({', '.join(columns.header or ())}), got {len(fields)}"
         )
     split = None if columns.split is None or columns.split >= len(fields) else fields[columns.split]
-    return Row(fields[columns.file], _labels(fields, columns, last), split, where)
+    sure = (
+        None
+        if columns.confidence is None
+        else number(fields[columns.confidence], f"{where}: field 'confidence'")
+    )
+    labels = None if sure == 0 else _labels(fields, columns, last)
+    return Row(fields[columns.file], labels, split, where)
 
 
 def _labels(fields: list[str], columns: _Columns, last: bool) -> str | tuple[str, ...]:

@@ -1,6 +1,6 @@
 """PASCAL VOC devkits (VOC2012 and folders of its shape), with SBD's extra annotations merged in on request.
 
-    ImageSets/Segmentation/<split>.txt   one image id a line (ImageSets/Main is looked at second)
+    ImageSets/Segmentation/<split>.txt   one image id a line (then ImageSets/Main, ImageSets and the root are looked at)
     JPEGImages/<id>.jpg                  (or .jpeg, .png, .webp, .bmp, .tif, .tiff)
     Annotations/<id>.xml                 classes and boxes
     SegmentationObject/<id>.png          instance numbers, 255 void: evaluation alone
@@ -46,6 +46,7 @@ from wsis.readers.formats.voc_format import (
     devkit,
     instance_classes,
     look,
+    missing_list,
     names_by_stem,
     parse_annotation,
     read_split,
@@ -62,6 +63,7 @@ from wsis.readers.shared.splits import HoldOut, SplitChoice, held_out
 
 TRAINAUG = "trainaug"
 _XML, _PNG = (".xml",), (".png",)
+_NO_MASK = tuple(one for one in SUFFIXES if one not in _PNG)
 
 
 class VocSource(FolderSource):
@@ -103,6 +105,7 @@ class VocSource(FolderSource):
     def _declare(self, role: Role, problems: Problems) -> list[Declared]:
         if role == "val" and self._held is not None:
             return self._held
+        self._note_masks()
         declared = []
         ids: tuple[str, ...] = ()
         with problems.collect():
@@ -139,7 +142,7 @@ class VocSource(FolderSource):
 
     def _ids(self, role: Role, problems: Problems) -> tuple[str, ...]:
         if role in self._lists:
-            return read_split(self._lists[role], f"list of {role}", problems)
+            return read_split(self._lists[role], f"list of {role}", problems, self._is_there)
         return self._split_ids(self.options.splits[role], problems)
 
     def _own_id(self, listed: str) -> str:
@@ -166,6 +169,7 @@ class VocSource(FolderSource):
         name = plain_name(split, "option data split")
         tasks = ("Segmentation", "Main")
         places = [f"ImageSets/{task}/{one}.txt" for one in split_names(name) for task in tasks]
+        places += [f"{folder}{one}.txt" for folder in ("ImageSets/", "") for one in split_names(name)]
         return inside(self.root, next(iter(as_written(self.root, places)), places[0]), "split")
 
     def _has_split(self, split: str) -> bool:
@@ -184,7 +188,15 @@ class VocSource(FolderSource):
                     self._folders.update(dict.fromkeys(ids, folder))
                     self.note(f"no split lists: {counted(len(ids), 'XML file')} of {folder}/")
                     return ids
-        return read_split(path, f"split {split!r}", problems)
+            if not os.path.lexists(path):
+                raise DataError(missing_list(self.root, split, path))
+        return read_split(path, f"split {split!r}", problems, self._is_there)
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a name, with its ending or without, is that of an XML file or an image."""
+        stems = (name, os.path.splitext(name)[0])
+        places = (("Annotations", _XML), ("JPEGImages", SUFFIXES))
+        return any(self._alike(folder, stem, endings) for folder, endings in places for stem in stems)
 
     def _declare_image(self, image_id: str, role: Role) -> Declared:
         xml = self._file(self._folders.get(image_id, "Annotations"), image_id, _XML)
@@ -204,7 +216,12 @@ class VocSource(FolderSource):
         last = PurePosixPath(named.replace("\\", "/")).name
         named_file = [last] if PurePosixPath(last).suffix.lower() in SUFFIXES else []
         for folder in folders:
-            for name in (*self._alike(folder, image_id, SUFFIXES), *named_file):
+            alike = self._alike(folder, image_id, SUFFIXES)
+            if len(alike) > 1:
+                alike = sorted(alike, key=lambda name: name != last)  # the one that the XML names first
+                taken = "" if alike[0] == last else f"; the XML names none of them, {alike[0]} is taken"
+                self.note(f"{counted(len(alike), 'image')} of one id in {folder}/: {', '.join(alike)}{taken}")
+            for name in (*alike, *named_file):
                 path = self._inside(folder, name)
                 if os.path.isfile(path):
                     return path, posixpath.normpath(f"{folder}/{name}")
@@ -239,6 +256,21 @@ class VocSource(FolderSource):
         folders = ("SegmentationObject", "SegmentationClass")
         instances, classes = (self._file(one, entry.declared.image_id, _PNG) for one in folders)
         return instances, classes
+
+    def _note_masks(self) -> None:
+        """Say which files of masks are none that can be read."""
+        others = [
+            names for names in names_by_stem(self._inside("SegmentationObject", "."), _NO_MASK).values()
+        ]
+        if others:
+            self.note(
+                f"left out: {counted(len(others), 'file')} of SegmentationObject/, where masks are PNG: "
+                f"{others[0][0]}"
+            )
+        if names_by_stem(self._inside("SegmentationClass", "."), _PNG) and not (
+            os.path.isdir(self.root / "SegmentationObject") or self._sbd
+        ):
+            self.note("left out: SegmentationClass/, which without SegmentationObject/ says no instances")
 
     def _has_truth(self, entry: Entry) -> bool:
         if self._mask_paths(entry)[0].is_file():

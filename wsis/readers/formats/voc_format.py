@@ -4,7 +4,8 @@ Suffix: H W image.
 """
 
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -32,10 +33,20 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 VOID = 255
+_PATHS = re.compile(
+    r"(?:JPEGImages|images|Annotations)/(?P<image>[^/]+?)(?:\.\w{3,4})?(?:\s+(?:\./)?Annotations/(?P<xml>[^/]+)\.xml)?",
+    re.IGNORECASE,
+)
 
 
-def read_split(path: Path, where: str, problems: Problems) -> tuple[str, ...]:
-    """Image ids of a split file, one a line; blank lines are skipped.
+def read_split(
+    path: Path, where: str, problems: Problems, known: Callable[[str], bool] = lambda name: False
+) -> tuple[str, ...]:
+    """Image ids of a split file, one a line; blank lines are skipped. Of `JPEGImages/a.jpg Annotations/a.xml`, as
+    PaddlePaddle lists them, and of one of the two the id is `a`.
+
+    Args:
+        known: whether there is an image of a name: then spaces belong to it.
 
     Problems found: an id that is no plain name, an id twice.
 
@@ -49,8 +60,8 @@ def read_split(path: Path, where: str, problems: Problems) -> tuple[str, ...]:
             continue
         place = f"{path}: line {position}"
         with problems.collect():
-            plain_name(image_id, place)
-            if len(parts := image_id.split()) > 1:
+            image_id = plain_name(_without_folders(image_id), place)
+            if len(parts := image_id.split()) > 1 and not known(image_id):
                 of_class = "; a list of one class (1, 0 or -1 behind each id) names no split"
                 hint = of_class if parts[1] in ("-1", "0", "1") else ""
                 raise DataError(f"{place}: expected one image id, got {image_id!r}{hint}")
@@ -60,6 +71,14 @@ def read_split(path: Path, where: str, problems: Problems) -> tuple[str, ...]:
     if not ids and len(problems.messages) == problems_before:
         raise DataError(f"{path}: {where} is empty: expected image ids, one a line")
     return tuple(ids)
+
+
+def _without_folders(line: str) -> str:
+    """The id of a line that is the path of an image, of its XML, or both in the devkit's folders; else the line."""
+    path = line.replace("\\", "/").removeprefix("./")
+    if (found := _PATHS.fullmatch(path)) is None or found["xml"] not in (None, found["image"]):
+        return line
+    return found["image"]
 
 
 def parse_annotation(root: Element, where: str) -> tuple[tuple[int, int] | None, tuple[DeclaredObject, ...]]:
@@ -142,14 +161,37 @@ def devkit(root: Path) -> Path:
     """The devkit at or below a root: itself, or the only one among VOC*/ and VOCdevkit/VOC*/; else the root."""
     if (root / "ImageSets").is_dir():
         return root
-    years = sorted(path for pattern in ("VOC*", "VOCdevkit/VOC*") for path in root.glob(pattern))
-    below = [path for path in years if (path / "ImageSets").is_dir()]
+    below = _devkits_below(root)
     return below[0] if len(below) == 1 else root
 
 
+def _devkits_below(root: Path) -> list[Path]:
+    years = sorted(path for pattern in ("VOC*", "VOCdevkit/VOC*") for path in root.glob(pattern))
+    return [path for path in years if (path / "ImageSets").is_dir()]
+
+
+def missing_list(root: Path, split: str, path: Path) -> str:
+    """What to say where a split has no list: which lists there are."""
+    places = [root / "ImageSets" / task for task in ("Segmentation", "Main", "")]
+    lists = {one.stem for place in places for one in place.glob("*.txt") if "_" not in one.stem}
+    hint = (
+        f"; lists there: {', '.join(sorted(lists))}; data.train_split and data.val_split name them"
+        if lists
+        else ""
+    )
+    return f"split {split!r}: the file {path} is missing{hint}"
+
+
 def look(root: Path, given: Given) -> str | None:
-    """What says that a root is a devkit, or a folder of VOC's XML files."""
+    """What says that a root is a devkit, or a folder of VOC's XML files.
+
+    Raises:
+        DataError: there are several devkits below the root.
+    """
     found = devkit(root)
+    if found == root and len(several := _devkits_below(root)) > 1:
+        years = ", ".join(str(one.relative_to(root)) for one in several)
+        raise DataError(f"{root}: expected one VOC devkit, got {years}: give one of them")
     if not (found / "ImageSets").is_dir() or not (found / "Annotations").is_dir():
         names = [name for split in given.names.values() for name in split_names(split)]
         there = [name for name in (*names, "Annotations", ".") if _has_annotations(root / name)]

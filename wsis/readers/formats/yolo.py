@@ -103,13 +103,28 @@ def find_names_file(root: Path) -> Path | None:
     if len(named) == 1:
         return named[0]
     texts = [root / name for name in _TEXTS if (root / name).is_file()]
+    texts = texts or _names_beside_labels(root)
     return texts[0] if texts and not named and _has_labels(root, texts) else None
+
+
+def _names_beside_labels(root: Path) -> list[Path]:
+    """The `classes.txt` that LabelImg writes into each folder of labels.
+
+    Raises:
+        DataError: they name different classes.
+    """
+    places = (f"{folder}/{_TEXTS[0]}" for folder in ("*", "labels/*", "*/labels"))
+    texts = sorted(path for place in places for path in root.glob(place) if path.is_file())
+    if len({read_bytes(path, "names of classes") for path in texts}) > 1:
+        shown = ", ".join(path.relative_to(root).as_posix() for path in texts[:3])
+        raise DataError(f"{root}: expected the same classes in each of {shown}, got different ones")
+    return texts[:1]
 
 
 def _has_labels(root: Path, texts: list[Path]) -> bool:
     """Whether text files beside those of the names may be labels: other tools write classes.txt too."""
     places = ("*.txt", "labels/*.txt", "*/*.txt", "labels/*/*.txt")
-    return any(path not in texts for place in places for path in root.glob(place))
+    return any(path.name != _TEXTS[0] and path not in texts for place in places for path in root.glob(place))
 
 
 class YoloLabels(DrawnSource):
@@ -126,11 +141,16 @@ class YoloLabels(DrawnSource):
             raise DataError(f"{self.root}: expected data.yaml with the names of the classes, got none")
         if path.suffix.lower() not in _ENDINGS:
             lines = [line.strip() for line in read_text(path, "names of classes").splitlines()]
-            return path, {"names": [line for line in lines if line]}
+            return path, {"names": [line for line in lines if line], **self._lists()}
         tree = read_yaml_file(path, DataError)
         if not isinstance(tree, dict):
             raise DataError(f"{path}: expected a mapping with 'names', got {type(tree).__name__}")
         return path, tree
+
+    def _lists(self) -> dict[str, str]:
+        """Split -> its list of images in the root, as Darknet and CVAT write them beside the names of the classes."""
+        names = known_splits(self.choice.names)
+        return {name: f"{name}.txt" for name in sorted(names) if (self.root / f"{name}.txt").is_file()}
 
     @cached_property
     def _classes(self) -> dict[int, str]:
@@ -177,7 +197,7 @@ class YoloLabels(DrawnSource):
     def _texts(self) -> list[str]:
         """Text files of labels: of the folders `labels` where there are some, else all but lists and names."""
         path, tree = self._settings
-        found = [name for name in self._text_files if name not in _TEXTS]
+        found = [n for n in self._text_files if n not in _TEXTS and PurePosixPath(n).name != _TEXTS[0]]
         labels = [name for name in found if "labels" in PurePosixPath(name).parts[:-1]]
         listed = {PurePosixPath(str(value)).name for value in tree.values() if isinstance(value, str)}
         texts = labels or [name for name in found if PurePosixPath(name).name not in listed]

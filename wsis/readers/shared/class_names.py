@@ -66,7 +66,8 @@ def misspelt_line(wanted: str, near: str, images: int) -> str:
 def unknown_lines(
     declared: Iterable[Declared], classes: Sequence[str], misspelt: Mapping[str, str]
 ) -> list[str]:
-    """What to say of names that are no class, see `UnknownClasses`; those that a misspelt class means are told with it.
+    """What to say of names that are no class, see `UnknownClasses`, and at the end what helps; those that a misspelt
+    class means are told with it.
 
     Args:
         misspelt: see `misspelt_classes`.
@@ -77,4 +78,7 @@ def unknown_lines(
             for item in one.objects:
                 if item.name not in known:
                     found.add(item.name, one.image_id, f"{item.where} (image {one.image_id})")
-    return found.lines()
+    lines = found.lines()
+    return (
+        [*lines[:-1], f"{lines[-1]}; data.on_unknown_class=ignore leaves such objects out"] if lines else []
+    )

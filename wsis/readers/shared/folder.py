@@ -20,6 +20,7 @@ from wsis.readers.files.folder_files import Problems, read_bytes, require_folder
 from wsis.readers.files.images import bits_of_file, check_shape, decode_image, eight_bit_png, image_size
 from wsis.readers.files.sample_depth import depth_mark
 from wsis.readers.shared.annotations import Declared, fit_boxes, pick_spread, role_limit
+from wsis.readers.shared.box_units import shares_line
 from wsis.readers.shared.class_names import annotated_names, misspelt_classes, misspelt_line, unknown_lines
 from wsis.readers.shared.records import (
     ROLES,
@@ -80,6 +81,8 @@ class Entry:
 class FolderSource(ABC):
     """A `DatasetSource` on a folder. Annotations are read once, images each time they are asked for."""
 
+    _unit_line = staticmethod(shares_line)  # what to say where the boxes of a part are no pixels
+
     def __init__(self, root: Path, options: FolderOptions) -> None:
         require_folder(root, "data.root")
         self.root, self.options = root, options
@@ -124,6 +127,10 @@ class FolderSource(ABC):
         entries: dict[str, Entry] = {}
         for role in roles:
             self._add_role(role, declared[role], classes, entries, problems)
+            mine = [entry for entry in entries.values() if entry.declared.role == role]
+            where = f"{self.root}: split {self.options.splits[role]!r}"
+            if not problems.messages and (line := self._unit_line(mine, where)):
+                (problems.add if self.options.boxes_required else self.note)(line)
         return classes, entries, problems
 
     def _check_classes(
@@ -173,9 +180,7 @@ class FolderSource(ABC):
             paths[one.location] = one
             with problems.collect():
                 entries[one.image_id] = self._entry(one, numbers)
-        if (
-            declared and not any(known) and role == "train" and not problems.messages
-        ):  # else it follows from these
+        if declared and not any(known) and role == "train" and not problems.messages:  # else it follows
             problems.add(f"{self.root}: split {names[role]!r}: no image holds an annotated class")
 
     def _drops(self, one: Declared) -> bool:
@@ -310,16 +315,15 @@ class FolderSource(ABC):
     def digest(self) -> str:
         """sha256 over classes, ids, annotations and image bytes; the same wherever the root lies."""
         problems, whole = Problems(), hashlib.sha256()
-        entries = self._entries()
         whole.update(repr((DIGEST_VERSION, type(self).__name__, self.classes)).encode())
-        for image_id, entry in entries.items():
+        for image_id, entry in self._entries().items():
             one = entry.declared
             with problems.collect():
                 pixels = sha256(read_bytes(one.path, f"image {image_id}"))
                 whole.update(repr((image_id, one.role, one.file_name, one.digest, pixels)).encode())
         problems.raise_if_any(f"data in {self.root}")
         if self._depth is not None:
-            whole.update(depth_mark(self._depth, (e.declared.file_name for e in entries.values())))
+            whole.update(depth_mark(self._depth, (e.declared.file_name for e in self._entries().values())))
         return whole.hexdigest()
 
     def truth_digest(self, roles: Sequence[Role] = ROLES) -> str:
@@ -341,11 +345,8 @@ class FolderSource(ABC):
 
     def files(self, split: Role) -> frozenset[Path]:
         """The image files of one part."""
-        return frozenset(
-            entry.declared.path.resolve()
-            for entry in self._entries().values()
-            if entry.declared.role == split
-        )
+        every = (entry.declared for entry in self._entries().values())
+        return frozenset(one.path.resolve() for one in every if one.role == split)
 
     def outlines(self) -> Iterator[Outline]:
         """All images in order, none of them read."""

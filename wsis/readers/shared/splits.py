@@ -175,7 +175,9 @@ def divide(
     if choice.share is not None and "val" in choice.names:
         parts = _without_share(parts, images, choice, root)
     if "val" in choice.names and "train" in choice.names and not parts.get("val"):
-        note(f"no val part: all of {len(images)} images train; data.val_share=0.1 holds a tenth of them out")
+        count = counted(len(parts.get("train", ())), "image")
+        every = f"all of {count}" if len(parts.get("train", ())) == len(images) else count
+        note(f"no val part: {every} train; data.val_share=0.1 holds a tenth of them out")
     return {role: sorted(some) for role, some in parts.items() if role in choice.names}
 
 

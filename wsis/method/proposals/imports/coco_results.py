@@ -39,6 +39,13 @@ class ResultMask:
     score: float
     where: str
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the runs can only be background: there is one of them, or the others are of no pixels."""
+        if isinstance(self.counts, bytes):
+            return sum(not (byte - 48) & 0x20 for byte in self.counts) == 1  # each run ends with such a byte
+        return not self.counts[1::2].any()
+
 
 def parse_entry(entry: Mapping[str, Any], where: str, score_field: str = "score") -> ResultMask:
     """The mask and score of one entry; its other fields are not looked at.
