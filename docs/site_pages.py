@@ -1,4 +1,4 @@
-"""Pages that MkDocs adds to docs/: all settings, made from the models, and the two texts of the repository's root.
+"""Pages that MkDocs adds to docs/: all settings, made from the models, two texts of the root, docker/README.
 
 mkdocs.yml names this file as a hook.
 """
@@ -34,4 +34,10 @@ def on_files(files: Files, *, config: Any) -> Files:
     for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
         text = (ROOT / name).read_text().replace("](docs/", "](").replace("](ARCHITECTURE", "](architecture")
         files.append(File.generated(config, name.lower(), content=text))
+    files.append(File.generated(config, "docker.md", content=(ROOT / "docker" / "README.md").read_text()))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """A page, with the link to docker/README.md leading to the page made of it."""
+    return markdown.replace("](../../docker/README.md)", "](../docker.md)")
