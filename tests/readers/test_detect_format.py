@@ -359,3 +359,12 @@ def test_several_devkits_below_are_named(root: Path) -> None:
         BUILDERS["voc"](root / year)
     with pytest.raises(DataError, match="expected one VOC devkit, got VOC2007, VOC2012: give one of them"):
         found(root)
+
+
+def test_the_folder_of_one_class_is_told_to_be_one(root: Path, make_photographs: Make) -> None:
+    make_photographs(root, "cat/a.jpg", "cat/b.jpg", "dog/c.jpg")
+    with pytest.raises(DataError, match=f"if cat is one of your classes, give the folder above it: {root}$"):
+        found(root / "cat")
+    (root / "cat" / "labels.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"name yours$"):
+        found(root / "cat")

@@ -254,6 +254,7 @@ def test_boxes_and_no_evaluation(tmp_path: Path) -> None:
         wsis("run", TINY, "--name", "box", "--store", store, *[x for c in changes for x in ("--set", c)])
     ).out
     assert "pseudo labels" not in out and "run 'box' in" in out
+    assert out.endswith("pictures of its masks: `wsis show box pseudo_labels@1 --images 8 --out pictures`\n")
     assert {p.name for p in store.iterdir() if p.is_dir()} == {
         *("dataset", "boxes", "prm_classifier", "proposals", "prm_seeds", "conditional", "pseudo_labels"),
         *("prediction", "predictions", "runs"),

@@ -76,6 +76,9 @@ def compute(runner: "Runner", dry_run: bool) -> None:
     if learned := shares_text(training_shares(runner)):
         print(f"\n{learned}")
     print(f"\nrun {name!r} in {runner.store.location}: `wsis show {name}`, `wsis report {name}`")
+    labels = [key for key in runner.record.entries if key.startswith("pseudo_labels@")]
+    if labels and not rows:
+        print(f"pictures of its masks: `wsis show {name} {labels[-1]} --images 8 --out pictures`")
 
 
 def stage(

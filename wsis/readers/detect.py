@@ -92,11 +92,21 @@ def _nothing_known(root: Path, given: Given) -> DataError:
     refuse_broken(files, f"{root}: expected labels of a known kind")
     layouts = ", ".join(row.layout for row in FORMATS.values())
     names = list(files_below(root))
+    images = images_among(names)
     others = sorted(one for one in names if one.lower().endswith(_MAY_LABEL) and not is_left_behind(one))
     beside = f", {counted(len(others), 'other file')} ({first_few(others, 3)})" if others else ""
     return DataError(
-        f"{root}: expected labels of a known kind, got {counted(len(images_among(names)), 'image')}{beside} and none "
+        f"{root}: expected labels of a known kind, got {counted(len(images), 'image')}{beside} and none "
         f"of: {layouts}; data.format and data.train_annotations or data.labels_file name yours"
+        f"{_if_a_class(root, images) if not others else ''}"
+    )
+
+
+def _if_a_class(root: Path, images: Sequence[str]) -> str:
+    """What to do where all images lie in the root itself: it may be the folder of one class."""
+    alone = images and not any("/" in one for one in images)
+    return (
+        f"; if {root.name} is one of your classes, give the folder above it: {root.parent}" if alone else ""
     )
 
 

@@ -79,7 +79,9 @@ class Durations:
             try:
                 return run_cost(config, data_size(config, data), nodes=nodes)
             except ContractError as error:  # an image cannot be read: its stage will name it
-                made.unknown = str(error)
+                made.unknown = (
+                    f"the run would stop at what cannot be read, and `wsis check` names all of it: {error}"
+                )
                 return None
 
         made = cls(store, sum(data.images.values()), reckon)
