@@ -87,6 +87,13 @@ def test_a_class_may_be_named_train(tmp_path: Path, make_photographs: Make) -> N
     assert "no val part: all of 2 images train; data.val_share" in " ".join(source.notes())
 
 
+def test_a_limit_is_said_where_all_train(tmp_path: Path, make_photographs: Make) -> None:
+    made = make_photographs(tmp_path, *(f"cat/{number}.jpg" for number in range(5)))
+    source = opened(made, limit=3)
+    assert len(labels(source)) == 3
+    assert "no val part: data.limit=3 of 5 images train; data.val_share" in " ".join(source.notes())
+
+
 def test_splits_without_train_are_no_classes(tmp_path: Path, make_photographs: Make) -> None:
     make_photographs(tmp_path, "valid/cat/1.jpg", "x/cat/2.jpg", "x/dog/3.jpg")
     with pytest.raises(DataError, match=r"a folder of split 'train' beside valid, got x; data\.train_split"):

@@ -94,6 +94,9 @@ def test_a_file_of_train_alone_trains_on_all_of_it(coco: Any) -> None:
     assert (
         len([line for line in source.notes() if line.startswith("no val part: all of 2 images train")]) == 1
     )
+    some = opened(coco.root, limit=1)
+    assert parts(some) == (1, 0)
+    assert [line for line in some.notes() if line.startswith("no val part: data.limit=1 of 2 images train;")]
     assert source.digest() == opened(coco.root, val_split=None).digest()
     assert parts(
         opened(coco.root, val_annotations=None, train_annotations="annotations/instances_train.json")

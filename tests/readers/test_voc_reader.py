@@ -217,6 +217,9 @@ def test_a_list_of_train_alone_trains_on_all_of_it(devkit: Any) -> None:
     voc.validate()
     assert (voc.image_ids("train"), voc.image_ids("val")) == (("a", "b", "c"), ())
     assert [line for line in voc.notes() if line.startswith("no val part: all of 3 images train")]
+    some = source(devkit, limit=2)
+    assert len(some.image_ids("train")) == 2
+    assert [line for line in some.notes() if line.startswith("no val part: data.limit=2 of 3 images train;")]
     with pytest.raises(DataError, match=r"split 'held': the file .*held\.txt is missing"):
         source(devkit, splits={"train": "train", "val": "held"}).validate()
 

@@ -157,7 +157,9 @@ def test_an_image_that_lacks_what_others_have_says_so(run):
     forget(run, *(key for key in list(run.record.entries) if key.startswith("predictions")))
     run.commit("pseudo_labels@1", "fewer_sets", "pseudo_labels", few)
     (two,) = figures_of_run(run.run, ["train0"])
-    assert two.caption == "Samples of the conditional distribution in outer iterations 1 and 3"
+    assert (
+        two.caption == "Pseudo labels (samples of the conditional distribution) in outer iterations 1 and 3"
+    )
     case = two.parts["train0"]
     assert (panel(case, 0, 1, 2) != WHITE).any() and (case[60:, 8 + 2 * COLUMN :] == WHITE).all()
 

@@ -66,7 +66,7 @@ def test_what_was_there_stays_and_one_iteration_more_learns_from_it(gone_on, tin
     assert before.items() <= after.items()
     new = after.keys() - before.keys()
     assert new >= {"corrections", "corrected_proposals", "pseudo_labels@3", "prediction@3"}
-    assert "3 of 12 training images have given masks (" in result.err
+    assert "3 of 12 training images that show a class have given masks (" in result.err
     assert result.err.count("3 of 12") == 1
     assert "1 of the images without any: negatives from now on" in result.err
     assert "iterations 1 to 2 stay, iteration 3 is the first" in result.err
@@ -166,8 +166,11 @@ def test_it_goes_on_without_the_file_and_without_doing_anything_twice(gone_on, t
 
 def test_the_given_masks_are_counted_and_the_command_of_before_is_told_of_them(gone_on) -> None:
     store, *_ = gone_on
-    line = "data.masks: 3 of 12 training images have given masks; training learns from them as certain, from "
-    assert f"{line}iteration 3 on" in done(wsis("run", "--name", RUN, "--dry-run", "--store", store)).err
+    line = "data.masks: 3 of 12 training images that show a class have given masks; training learns from them as "
+    assert (
+        f"{line}certain, from iteration 3 on"
+        in done(wsis("run", "--name", RUN, "--dry-run", "--store", store)).err
+    )
     refused = wsis("run", TINY, "--name", RUN, "--store", store)
     assert refused.code == 2 and len(refused.err.splitlines()) == 1
     assert f"run {RUN!r} was given masks (wsis correct, data.masks; iteration 3 is the first" in refused.err
@@ -188,7 +191,7 @@ def test_the_command_reads_the_file_once_and_says_once_what_it_holds(
 
     monkeypatch.setattr("wsis.runs.plan_checks.read_given", again)
     said = done(wsis("correct", RUN, path, "--dry-run", "--store", tiny_store)).err
-    assert said.count("3 of 12 training images have given masks") == 1
+    assert said.count("3 of 12 training images that show a class have given masks") == 1
 
 
 def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> None:
@@ -199,9 +202,8 @@ def test_a_second_correction_is_laid_over_the_first(gone_on, tmp_path: Path) -> 
     first = tree["images"][0]
     second.write_text(json.dumps({**tree, "images": [first], "annotations": tree["annotations"][:1]}))
     result = done(wsis("correct", RUN, second, "--store", again, "--dry-run"))
-    assert (
-        result.err.count("3 of 12 training images have given masks") == 1 and "pseudo_labels@3" in result.out
-    )
+    assert result.err.count("3 of 12 training images that show a class have given masks") == 1
+    assert "pseudo_labels@3" in result.out
     assert fingerprints(again) == fingerprints(store)
     done(wsis("correct", RUN, second, "--store", again))
     (only,) = package.open_run(RUN, store=str(again)).pseudo_labels(3)[ids[0]]

@@ -123,7 +123,7 @@ def test_each_format_comes_back(tiny_store: Path, tmp_path: Path, labels: Any, t
     assert name == "cup" and iou(masks, [DRAWN])[0] == 1
     assert after == {i: one for i, one in whole.items() if i in after} and len(after) == len(whole) - 2
     said = done(wsis("correct", RUN, out, "--dry-run", "--store", tiny_store)).err
-    assert re.search(r"12 of 12 training images have given masks \(\d+ instances, ", said)
+    assert re.search(r"12 of 12 training images that show a class have given masks \(\d+ instances, ", said)
 
 
 def test_predictions_that_nobody_submitted_are_no_corrections(tiny_store: Path, tmp_path: Path) -> None:

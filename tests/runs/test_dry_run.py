@@ -91,11 +91,10 @@ def test_times_of_earlier_artefacts_come_before_reckoned_ones(tiny_store: Path) 
     assert known.seconds(nodes["conditional@2"]) == entry.wall_seconds
     other = Durations(store, 200, lambda: cost)  # of ten times the images: no such run was here
     assert other.known(nodes["conditional@2"]) is None and other.seconds(nodes["conditional@2"]) == 100
-    other.learn(
-        nodes["conditional@1"], 50.0
-    )  # twice as fast as reckoned, beside a minute at the reckoned pace
-    assert other.seconds(nodes["prm_seeds"]) == 100 * (50 + 60) / (100 + 60)
-    assert other.seconds(nodes["prediction@2"]) == 68.75 and other.bytes(nodes["prediction@2"]) == 1e6
+    other.learn(nodes["conditional@1"], 40.0)  # beside 20 s that count as gone as expected
+    assert other.pace() == (40 + 20) / (100 + 20)
+    assert other.seconds(nodes["prm_seeds"]) == other.seconds(nodes["conditional@2"]) == 50
+    assert other.seconds(nodes["conditional@1"]) == 40 and other.bytes(nodes["prediction@2"]) == 1e6
     assert Durations(store, 200, lambda: None).seconds(nodes["prm_seeds"]) is None
 
 

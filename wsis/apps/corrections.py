@@ -37,7 +37,7 @@ class Correction(NamedTuple):
         after = self.config.data.masks_after
         stay = f"iterations 1 to {after} stay, " if after > 1 else "iteration 1 stays, " if after else ""
         return (
-            f"{len(self.found.masks)} of {self.trained} training images have given masks "
+            f"{len(self.found.masks)} of {self.trained} training images that show a class have given masks "
             f"({counted(instances, 'instance')}{none}); "
             f"{stay}iteration {after + 1} is the first to learn from them"
         )

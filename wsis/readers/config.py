@@ -117,6 +117,7 @@ def _single(config: DataConfig, options: FolderOptions, apart: Apart = NOTHING_A
         config.val_share,
         config.val_seed,
         apart,
+        options.limit,
     )
     return row.open(config, root, options, choice)
 

@@ -1,5 +1,6 @@
 """How long each node of a plan will take here: as long as earlier nodes of the same stage and settings took on this
-machine, else as `wsis.runs.costs` estimates."""
+machine, else as `wsis.runs.costs` estimates; both times what the nodes of this run took beside what was expected of
+them."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ from wsis.runs.plan import Node
 
 _NEWEST = 20  # artefacts of a stage that are looked at
 _PRIOR_SECONDS = 60.0  # weight of the estimate against measured times: a stage of one second says little
+_AS_EXPECTED = 20.0  # seconds that count as gone as expected, before a run has a pace of its own
 _ALIKE = 0.25  # earlier times count if the number of images differs by at most this share
 
 
@@ -67,9 +69,12 @@ class Durations:
     reckon: Callable[[], RunCost | None]
     unknown: str = "nothing like it was run here or measured before"
     _earlier: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
+    _here: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)  # in this run
     _read: set[str] = field(default_factory=set)
-    _spent: float = 0.0
+    _measured: float = 0.0  # seconds of earlier runs, where `_reckoned` says what the estimate of them is
     _reckoned: float = 0.0
+    _spent: float = 0.0  # seconds of this run, where `_expected` says what was expected of them
+    _expected: float = 0.0
 
     @classmethod
     def of_run(cls, store: Store, config: RunConfig, data: DataFacts, nodes: Sequence[Node]) -> "Durations":
@@ -93,35 +98,51 @@ class Durations:
         return {one.key: one for one in cost.nodes} if cost else {}
 
     def seconds(self, node: Node) -> float | None:
-        """Expected seconds of a node; None if neither earlier times nor an estimate are known."""
-        known = self.known(node)
-        if known is not None:
-            return known
-        reckoned = self._reckoned_seconds(node)
-        pace = min(5.0, max(0.2, (self._spent + _PRIOR_SECONDS) / (self._reckoned + _PRIOR_SECONDS)))
-        return None if reckoned is None else pace * reckoned
+        """Expected seconds of a node at the pace of this run; None if neither earlier times nor an estimate are known.
+        What such nodes took in this run comes first: that had its pace already."""
+        here = self._here.get(_key_of(node))
+        if here:
+            return statistics.median(here)
+        usual = self._usual(node)
+        return None if usual is None else self.pace() * usual
+
+    def pace(self) -> float:
+        """What the nodes of this run took, in units of what was expected of them: above 1 on a busy machine."""
+        return (self._spent + _AS_EXPECTED) / (self._expected + _AS_EXPECTED)
 
     def known(self, node: Node) -> float | None:
-        """Median seconds of earlier nodes of the same stage and settings; None if there are none."""
+        """Median seconds of nodes of the same stage and settings in earlier runs; None if there are none."""
         self._look(node.stage.name)
         before = self._earlier.get(_key_of(node))
         return statistics.median(before) if before else None
 
     def learn(self, node: Node, seconds: float) -> None:
-        """Note what a node of this run took, for later nodes of its stage and for the pace of estimates."""
-        self._pace_of(node, seconds)
-        self._look(node.stage.name)
-        self._earlier.setdefault(_key_of(node), []).append(seconds)
+        """Note what a node of this run took, for later nodes of its stage and for the pace of all others."""
+        known, usual = self.known(node), self._usual(node)
+        if known is not None:
+            self._compare(node, known)
+        if usual is not None:
+            self._spent, self._expected = self._spent + seconds, self._expected + usual
+        self._here.setdefault(_key_of(node), []).append(seconds)
 
     def recall(self, node: Node, made: Manifest) -> None:
-        """Note what a reused artefact took, for the pace of estimates, if it was made on such a machine."""
+        """Note what a reused artefact took, for how far estimates are off, if it was made on such a machine."""
         if self._is_alike(made):
-            self._pace_of(node, made.wall_seconds)
+            self._compare(node, made.wall_seconds)
 
-    def _pace_of(self, node: Node, seconds: float) -> None:
+    def _usual(self, node: Node) -> float | None:
+        """Expected seconds before this run has a pace."""
+        known, reckoned = self.known(node), self._reckoned_seconds(node)
+        if known is not None or reckoned is None:
+            return known
+        off = (self._measured + _PRIOR_SECONDS) / (self._reckoned + _PRIOR_SECONDS)
+        return min(5.0, max(0.2, off)) * reckoned
+
+    def _compare(self, node: Node, seconds: float) -> None:
+        """Note what a node took in an earlier run beside the estimate of it."""
         reckoned = self._reckoned_seconds(node)
         if reckoned:
-            self._spent, self._reckoned = self._spent + seconds, self._reckoned + reckoned
+            self._measured, self._reckoned = self._measured + seconds, self._reckoned + reckoned
 
     def bytes(self, node: Node) -> float | None:
         """Reckoned bytes in the store."""

@@ -153,8 +153,8 @@ def given_line(config: RunConfig) -> str | None:
     after = config.data.masks_after
     since = f", from iteration {after + 1} on" if after else ""
     return (
-        f"data.masks: {len(found.masks)} of {len(trained)} training images have given masks; training learns from "
-        f"them as certain{since}"
+        f"data.masks: {len(found.masks)} of {len(trained)} training images that show a class have given masks; "
+        f"training learns from them as certain{since}"
     )
 
 

@@ -1,7 +1,8 @@
 """How far a run has come: which artefacts the store has already, and how long the rest will take."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from data_contracts.errors import ContractError
 from data_contracts.store import Artefact, Store
@@ -19,6 +20,7 @@ class Whereabouts:
 
     Attributes:
         fingerprints: key of a node -> fingerprint of its artefact.
+        begun: key of a node -> when it was begun, on the monotonic clock, in seconds.
     """
 
     store: Store
@@ -26,6 +28,7 @@ class Whereabouts:
     fingerprints: Mapping[str, str]
     durations: Durations
     execution: Execution
+    begun: dict[str, float] = field(default_factory=dict)
 
     def is_there(self, node: Node) -> bool:
         """Whether its artefact is committed (its bytes are not checked)."""
@@ -57,13 +60,21 @@ class Whereabouts:
                 self.durations.seconds(node)
 
     def said(self, node: Node) -> str:
-        """` (stage 11 of 34, about 1 h left)`, without the time where that is not known; nothing for what is there."""
+        """` (stage 11 of 34, about 1 h left)` of a node that begins now, without the time where that is not known;
+        nothing for what is there."""
         if self.is_there(node):
             return ""
-        left = {one.key: self.durations.seconds(one) for one in self.nodes if not self.is_there(one)}
+        self.begun.setdefault(node.key, time.monotonic())
+        left = {one.key: self._left(one) for one in self.nodes if not self.is_there(one)}
         known = {key: seconds for key, seconds in left.items() if seconds is not None}
         rest = f", {roughly(self._together(known))} left" if len(known) == len(left) else ""
         return f" (stage {self.nodes.index(node) + 1} of {len(self.nodes)}{rest})"
+
+    def _left(self, node: Node) -> float | None:
+        """Seconds that a node, waiting or at work beside others, still takes; None if that is not known."""
+        now = time.monotonic()
+        expected = self.durations.seconds(node)
+        return None if expected is None else max(0.0, expected - (now - self.begun.get(node.key, now)))
 
     def share_done(self) -> float:
         """Share of the expected time that is done, in [0, 1]; share of the nodes if some time is not known."""

@@ -30,7 +30,7 @@ from wsis.readers.shared.layout import annotation_file, common_file, hint_of_val
 from wsis.readers.shared.names import NameIndex
 from wsis.readers.shared.records import ROLES, Role, TruthRecord
 from wsis.readers.shared.settings import DataSettings
-from wsis.readers.shared.splits import Placed, SplitChoice, divide, known_splits, split_folder
+from wsis.readers.shared.splits import Placed, SplitChoice, divide, known_splits, no_val_line, split_folder
 
 _SHOWN = 3
 
@@ -102,7 +102,7 @@ class CocoSource(FolderSource):
                 self._declared[role].append(self._declare_image(image_id, role, image, path))
         if roles == ["train"] and "val" in self.options.splits:
             self.note(
-                f"no val part: all of {len(images)} images train; data.val_share=0.1 holds a tenth of them out, "
+                f"{no_val_line(len(images), self.options.limit)}; data.val_share=0.1 holds a tenth of them out, "
                 "data.val_annotations names a file of val"
             )
         for part in self._parts.values():

@@ -59,7 +59,7 @@ from wsis.readers.shared.format import Format
 from wsis.readers.shared.layout import as_written, split_names
 from wsis.readers.shared.records import Role, TruthRecord
 from wsis.readers.shared.settings import DataSettings
-from wsis.readers.shared.splits import HoldOut, SplitChoice, held_out
+from wsis.readers.shared.splits import HoldOut, SplitChoice, held_out, no_val_line
 
 TRAINAUG = "trainaug"
 _XML, _PNG = (".xml",), (".png",)
@@ -126,7 +126,7 @@ class VocSource(FolderSource):
             if not listed and split in split_names("val") and not self._lists:
                 self._held = []
                 self.note(
-                    f"no val part: all of {len(declared)} images train; data.val_share=0.1 holds a tenth out"
+                    f"{no_val_line(len(declared), self.options.limit)}; data.val_share=0.1 holds a tenth out"
                 )
             return declared
         if listed:

@@ -50,6 +50,7 @@ class SplitChoice:
         share: of all images that would be train, held out as val; None: none.
         seed: of the choice of those.
         apart: images that are val by other annotations, and none of these.
+        limit: `data.limit`, which takes images of the parts after they are divided; here it is only said.
     """
 
     names: Mapping[Role, str]
@@ -57,6 +58,7 @@ class SplitChoice:
     share: float | None = None
     seed: int = 0
     apart: Apart = NOTHING_APART
+    limit: int | None = None
 
 
 def known_splits(names: Mapping[Role, str]) -> set[str]:
@@ -175,10 +177,24 @@ def divide(
     if choice.share is not None and "val" in choice.names:
         parts = _without_share(parts, images, choice, root)
     if "val" in choice.names and "train" in choice.names and not parts.get("val"):
-        count = counted(len(parts.get("train", ())), "image")
-        every = f"all of {count}" if len(parts.get("train", ())) == len(images) else count
-        note(f"no val part: {every} train; data.val_share=0.1 holds a tenth of them out")
+        trained = len(parts.get("train", ()))
+        note(
+            f"{no_val_line(trained, choice.limit, trained == len(images))}; "
+            "data.val_share=0.1 holds a tenth of them out"
+        )
     return {role: sorted(some) for role, some in parts.items() if role in choice.names}
+
+
+def no_val_line(images: int, limit: int | None, every: bool = True) -> str:
+    """`no val part: all of 30 images train`, or that `data.limit` takes 24 of them; no end of the line.
+
+    Args:
+        images: of train. every: whether they are all that there are.
+    """
+    count = counted(images, "image")
+    if limit is not None and limit < images:
+        return f"no val part: data.limit={limit} of {count} train"
+    return f"no val part: {'all of ' if every else ''}{count} train"
 
 
 def _as_they_lie(

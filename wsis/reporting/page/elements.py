@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -65,3 +65,9 @@ def wide(table: str) -> str:
 def note(text: str) -> str:
     """A grey line."""
     return str(Markup('<p class="note">{}</p>').format(text))
+
+
+def terms(meanings: Mapping[str, str]) -> str:
+    """Grey lines, each a term and what it means."""
+    lines = (Markup("<li><b>{}</b>: {}</li>").format(term, text) for term, text in meanings.items())
+    return f'<ul class="note">{"".join(lines)}</ul>'

@@ -1,4 +1,4 @@
-"""One self-contained HTML page a run: overview, results, curves, pictures, time, lineage, every image."""
+"""One self-contained HTML page a run: overview, results, pictures, curves, time, lineage, every image."""
 
 import json
 import re
@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup, escape
 
 from data_contracts.atomic import write_atomic
@@ -15,9 +14,9 @@ from data_contracts.errors import ContractError
 from data_contracts.notes import notes_of
 from data_contracts.printable import printable
 from data_contracts.runs import RunRecord
-from data_contracts.schemas import PSEUDO_LABELS
 from data_contracts.store import Artefact
 from wsis.reporting.diagnosis.text import diagnosis_html
+from wsis.reporting.page.conditional_part import conditional_section
 from wsis.reporting.page.cost import lineage, times
 from wsis.reporting.page.elements import (
     amount,
@@ -36,7 +35,7 @@ from wsis.reporting.page.rendering import render
 from wsis.reporting.pictures.figures import figures_of_run, write_figure
 from wsis.reporting.pictures.pictures import encode, overlays
 from wsis.reporting.tables.results import measured_of, results_of
-from wsis.reporting.tables.tables import ABSENT, format_table, measured_tables, results_table
+from wsis.reporting.tables.tables import format_table, measured_tables, results_table
 from wsis.views.run import Run
 
 CURVE_NAME = "curve.json"
@@ -45,15 +44,13 @@ OVERLAYS = 6
 QUALITY_NAME = "instance_quality.json"
 _BEST_IOU = "mean_best_iou"
 _COUNTED = ("found", "merged", "split", "missed", "predicted", "spurious", "duplicates")
-_TRAINING_LEGEND = (
-    "DIV(p,c): how far the samples were from what they are to agree with, at the last step. Held-back DISC: that, "
-    "less γ times what the samples differ among themselves, on training images kept aside; the step where it was "
-    "least gave the weights. Reach: share of the samples that a step of learning still moves; near 0 nothing is "
-    "learned any more."
+_FIGURES = (
+    "Each training image has several samples of its masks, its pseudo labels, from which the prediction network "
+    "learns. 2 of 10: so many of the samples are as drawn."
 )
-_SAMPLES_LEGEND = (
-    "Diversity: mean pairwise 1 − IoU of the K label maps of an image; distinct: different label sets among "
-    "them; one set only: images whose samples are all the same."
+_CURVES = (
+    "What each training logged over its steps. The loss should fall and then stay level. Of a long one the faint "
+    "line is what was logged, the full one its running mean."
 )
 Section = tuple[str, Callable[[], str]]
 
@@ -119,8 +116,8 @@ def sections_of(
     return [
         *sections,
         ("Pseudo labels, instance by instance", lambda: _quality(artefacts)),
-        ("Conditional distribution", lambda: _conditional(artefacts)),
         *pictures,
+        ("Conditional networks", lambda: conditional_section(artefacts)),
         ("Training curves", lambda: _curves(artefacts)),
         ("Where the time went", lambda: times(record, artefacts)),
         ("Lineage", lambda: lineage(run, artefacts)),
@@ -208,46 +205,6 @@ def _quality(artefacts: dict[str, Artefact]) -> str:
     return wide(format_table(header, rows, "html")) + note(explained)
 
 
-def _conditional(artefacts: dict[str, Artefact]) -> str:
-    """How the conditional networks were trained, and how much their samples differ from image to image."""
-    named = {key: a for key, a in artefacts.items() if key.split("@")[0] in ("conditional", "pseudo_labels")}
-    training = [[key, *_training_cells(a)] for key, a in named.items() if a.manifest.stage == "conditional"]
-    samples = [[key, *_sample_cells(a)] for key, a in named.items() if a.manifest.stage == "pseudo_labels"]
-    if not training and not samples:
-        return ""
-    header = ["training", "steps", "weights of step", "held-back DISC", "stopped early", "DIV(p,c)", "reach"]
-    parts = [wide(format_table(header, training, "html")), note(_TRAINING_LEGEND)] if training else []
-    header = ["samples", "images", "diversity", "10 % of images below", "above", "distinct", "one set only"]
-    parts += [wide(format_table(header, samples, "html")), note(_SAMPLES_LEGEND)] if samples else []
-    return "\n".join(parts)
-
-
-def _training_cells(artefact: Artefact) -> list[str]:
-    counts: dict[str, Any] = dict(artefact.manifest.counts)
-    last = counts.get("last", {})
-    steps = [ABSENT if counts.get(name) is None else str(counts[name]) for name in ("steps", "best_step")]
-    early = {1: "yes", 0: "no"}.get(counts.get("stopped_early", -1), ABSENT)
-    return [
-        *steps,
-        amount(counts.get("best_held_back"), decimals=2),
-        early,
-        amount(last.get("div_pc"), decimals=2),
-        share(last.get("reach")),
-    ]
-
-
-def _sample_cells(artefact: Artefact) -> list[str]:
-    records = artefact.records(PSEUDO_LABELS)
-    spread = [records.read(image_id, ("diversity", "distinct")) for image_id in records.ids]
-    if not spread:
-        return ["0", *[ABSENT] * 5]
-    diversity = np.array([float(one["diversity"][0]) for one in spread])
-    distinct = np.array([int(one["distinct"][0]) for one in spread])
-    shares = [diversity.mean(), *np.quantile(diversity, (0.1, 0.9))]
-    counted = [amount(float(distinct.mean())), str(int((distinct == 1).sum()))]
-    return [str(len(spread)), *(share(float(value)) for value in shares), *counted]
-
-
 def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
     falls = diagnosis["waterfalls"]
     parts = [picture(waterfall_plot(falls), "image/png", "where accuracy is lost")] if falls else []
@@ -263,7 +220,7 @@ def _figures(run: Run, folder: Path | None) -> str:
         data = encode(figure.picture, "JPEG", quality=88)
         parts.append(f"<h3>{escape(figure.caption)}</h3>")
         parts.append(unscaled(picture(data, "image/jpeg", ", ".join(map(figure.names.shown, figure.parts)))))
-    return "\n".join(parts)
+    return "\n".join([note(_FIGURES), *parts] if parts else ())
 
 
 def _pictures(run: Run, images: int, folder: Path | None) -> str:
@@ -301,7 +258,8 @@ def _curves(artefacts: dict[str, Artefact]) -> str:
     for key, artefact in artefacts.items():
         if CURVE_NAME in artefact.manifest.files:
             parts.append(guarded(partial(_curve, key, artefact)))
-    return "\n".join(filter(None, parts))
+    said = [part for part in parts if part]
+    return "\n".join([note(_CURVES), *said] if said else ())
 
 
 def _curve(key: str, artefact: Artefact) -> str:

@@ -192,9 +192,8 @@ def _figure_2(run: _Drawn, ids: Sequence[str]) -> FigureOfRun:
     parts = {image_id: _case(run, image_id, iterations) for image_id in ids}
     predicted = f", and the prediction at score ≥ {SURE}," if run.train else ""
     when = plural("outer iteration") if len(iterations) > 1 else "outer iteration"
-    caption = (
-        f"Samples of the conditional distribution{predicted} in {when} {' and '.join(map(str, iterations))}"
-    )
+    samples = "Pseudo labels (samples of the conditional distribution)"
+    caption = f"{samples}{predicted} in {when} {' and '.join(map(str, iterations))}"
     return FigureOfRun("figure2", caption, under_each_other(list(parts.values())), parts, run.names)
 
 
