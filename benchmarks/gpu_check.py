@@ -183,6 +183,11 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     print(facts(), flush=True)
+    import torch
+
+    if not (arguments.pretend or torch.cuda.is_available()):
+        print("nothing to check: give the command on a machine with a GPU, or --pretend", file=sys.stderr)
+        return 1
     check = Check(arguments.out or Path(tempfile.mkdtemp(prefix="gpu-check-")), arguments.pretend)
     check.folder.mkdir(parents=True, exist_ok=True)
     tests = arguments.pretend or check.command("tests", "pytest", "-m", "gpu", "tests/gpu", device="cuda")
