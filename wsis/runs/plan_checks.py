@@ -54,7 +54,7 @@ def check_plan(
     data_is_here: bool,
     store: Path,
     warn: Callable[[str], None],
-) -> None:
+) -> DatasetSource | None:
     """Refuse what would fail in a later stage; warn of what may.
 
     Args:
@@ -62,6 +62,9 @@ def check_plan(
         data_is_here: false where the run goes on from what the store has of its data; then that is not looked at.
         store: its folder on this machine.
         warn: is given each line.
+
+    Returns:
+        The reader of the data, whose files it has read; None where the data is not looked at.
 
     Raises:
         ConfigError: several problems, a line each; one alone as its own class.
@@ -88,6 +91,7 @@ def check_plan(
     problems.raise_if_any()
     _warn_of_labels(config, source, warn)
     _warn_of_disk(store, source, warn)
+    return source
 
 
 def check_planned(asked: Sequence[Node], nodes: Sequence[Node], config: RunConfig) -> None:
@@ -137,17 +141,16 @@ def check_proposals(config: RunConfig, source: DatasetSource) -> None:
     files.place.fit(place, _targets(source, ("train", "val")))
 
 
-def given_line(config: RunConfig) -> str | None:
+def given_line(config: RunConfig, source: DatasetSource) -> str | None:
     """How many training images have given masks, the files read and checked as stage `corrections` will; None without
     `data.masks`, or where a file is not at hand (the store has what it held).
 
     Raises:
-        DataError: the data or a file cannot be used, with all that is wrong.
+        DataError: a file cannot be used, with all that is wrong.
     """
     files = config.data.masks
     if not files or not all(map(is_at_hand, files)):
         return None
-    source = open_source(config.data)
     trained = _targets(source, ("train",))
     found = read_given(files, trained, source.classes)
     after = config.data.masks_after

@@ -206,8 +206,8 @@ class Runner(Run):
             refuse_differences(self.record.name, data_differences(self, data), of_data=True)
         nodes = plan(self.config, data)
         is_here = not data_is_away(self.record, self.config)
-        check_plan(nodes, self.config, data, is_here, self.store.root, self._warn)
-        given = given_line(self.config) if is_here and not self._masks_read else None
+        source = check_plan(nodes, self.config, data, is_here, self.store.root, self._warn)
+        given = None if source is None or self._masks_read else given_line(self.config, source)
         found = found_line(self.config.data) if is_here else None
         for said in filter(None, (found, masks_line(self.config, data), given)):
             self.progress.log(said)
